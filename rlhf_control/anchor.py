@@ -1,0 +1,61 @@
+"""The KL anchor: holds the policy near a frozen reference, so that a learned reward is not pushed off its data."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlhf_control.config import ReferenceConfig
+from rlhf_control.data import Array, Rollout
+from rlhf_control.nets import Policy
+
+
+def kl_divergence(policy: Policy, reference: Policy, obs: Array) -> Array:
+    """(...,) nats: KL(policy || reference) at raw observations (..., O), in closed form; each policy sees them through
+    its own normaliser."""
+    with torch.no_grad():
+        p = policy.distribution(policy.features(obs))
+        q = reference.distribution(reference.features(obs))
+        return p.kl(q).numpy()  # type: ignore[arg-type]
+
+
+class Anchor:
+    """beta * KL(policy || reference), a step. The reference is the pretrained policy, or is moved to the policy of each
+    label round; beta is fixed, or follows a target."""
+
+    def __init__(self, pretrained: Policy, config: ReferenceConfig) -> None:
+        self.config = config
+        self.pretrained = pretrained.frozen()
+        self.reference = self.pretrained
+        self.beta = config.beta
+
+    def new_round(self, policy: Policy) -> None:
+        """Moves the ratchet."""
+        if self.config.policy == "round":
+            self.reference = policy.frozen()
+
+    def penalty(self, policy: Policy, rollout: Rollout) -> tuple[Array, dict[str, float]]:
+        """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
+        this very rollout, for the next one."""
+        kl = kl_divergence(policy, self.reference, rollout.obs)
+        start = kl_divergence(policy, self.pretrained, rollout.obs)
+        penalty = self.beta * kl
+        metrics = {"kl_reference": float(kl.mean()), "kl_start": float(start.mean()), "beta": self.beta}
+        if self.config.target is not None:
+            self.beta = adapted_beta(self.beta, metrics["kl_reference"], self.config.target, rollout.reward.size)
+        return penalty, metrics
+
+    def state(self) -> dict[str, Any]:
+        return {"pretrained": self.pretrained.state(), "reference": self.reference.state(), "beta": self.beta}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.pretrained = Policy.from_state(state["pretrained"]).frozen()
+        self.reference = Policy.from_state(state["reference"]).frozen()
+        self.beta = state["beta"]
+
+
+def adapted_beta(beta: float, kl: float, target: float, steps: int, horizon: int = 10_000) -> float:
+    """Proportional control of log beta (Ziegler et al., arXiv 1909.08593, section 2.2): the error is clipped to
+    +-20 %, and a full error over `horizon` steps moves beta by 20 %."""
+    error = np.clip(kl / target - 1, -0.2, 0.2)
+    return float(beta * (1 + error * steps / horizon))

@@ -1,0 +1,222 @@
+"""Every knob, on one page. Frozen dataclasses; the command line makes its flags from them (`--ppo.lr 1e-4`).
+
+This file imports nothing heavy, so that `--help` is instant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+
+from rlhf_control.errors import UserError
+
+
+def positive(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise UserError(f"{name} is {getattr(config, name)}; it must be positive")
+
+
+def within(config: object, *names: str, low: float, high: float) -> None:
+    for name in names:
+        if not low <= getattr(config, name) <= high:
+            raise UserError(f"{name} is {getattr(config, name)}; it must lie in [{low}, {high}]")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
+
+    num_envs: int = 16
+    """Environments stepped side by side."""
+    num_steps: int = 128
+    """Steps of each environment between two updates."""
+    minibatch_size: int = 64
+    epochs: int = 10
+    """Passes over the rollout in one update."""
+    lr: float = 3e-4
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    """linear: to zero over the run."""
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    """The surrogate's ratio is clipped to 1 +- this."""
+    clip_schedule: Literal["linear", "constant"] = "constant"
+    step_control: Literal["clip", "kl-penalty"] = "clip"
+    """clip: the clipped surrogate. kl-penalty: ratio * A - kl_coef * KL(new || old), with a coefficient that
+    adapts to keep the KL near target_kl (the paper's section 4)."""
+    target_kl: float | None = None
+    """clip: an update stops before a minibatch whose approximate KL exceeds 1.5 times this (none: never).
+    kl-penalty: the KL a whole update aims at (none: 0.01)."""
+    value_coef: float = 0.5
+    entropy_coef: float = 0.0
+    max_grad_norm: float = 0.5
+    normalize_advantage: bool = True
+    """Per minibatch, to mean 0 and standard deviation 1."""
+
+    def __post_init__(self) -> None:
+        positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm")
+        within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
+        batch = self.num_envs * self.num_steps
+        if not 2 <= self.minibatch_size <= batch:
+            raise UserError(f"minibatch_size is {self.minibatch_size}; it must lie in [2, num_envs * num_steps = {batch}]")
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """The policy network."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Width of each tanh layer, for actor and critic alike."""
+    log_std_init: float = -0.5
+    """Log of the Gaussian's initial standard deviation, for Box actions."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """PPO on the environment's reward."""
+
+    env_id: Annotated[str, tyro.conf.Positional]
+    """A Gymnasium id, such as HalfCheetah-v5."""
+    total_steps: int = 1_000_000
+    seed: int = 0
+    out: str = ""
+    """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
+    learner: Literal["ppo", "sb3"] = "ppo"
+    """sb3: Stable-Baselines3's PPO as a baseline, into the same run folder."""
+    normalize_reward: bool = True
+    """Divide the reward by the running standard deviation of the discounted return."""
+    normalize_obs: bool = True
+    backend: Literal["auto", "batched", "gymnasium"] = "auto"
+    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
+    checkpoint_seconds: float = 20.0
+    """Time between two checkpoints."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Arguments of the environment, as in `gymnasium.make`."""
+    net: NetConfig = NetConfig()
+    ppo: PPOConfig = PPOConfig()
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward ensemble and how it is fitted (arXiv 1706.03741)."""
+
+    members: int = 5
+    hidden: tuple[int, ...] = (64, 64)
+    inputs: Literal["state-action", "state"] = "state-action"
+    """state-action: (obs, executed action). state: next_obs alone, which is what a person sees."""
+    steps: int = 300
+    """Gradient steps of one fit, at most; every fit starts from scratch."""
+    batch_size: int = 24
+    """Queries a gradient step."""
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    bootstrap: float = 0.8
+    """Share of the answers each member sees; the rest is its held-out set."""
+    lapse: float = 0.1
+    """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
+    logit_scale: float = 30.0
+    """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
+    patience: int = 6
+    """A member keeps its best weights by held-out loss; fitting stops when none improved for this many checks."""
+
+    def __post_init__(self) -> None:
+        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "patience")
+        within(self, "bootstrap", "lapse", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The KL anchor: the learner maximises r - beta * KL(policy || reference)."""
+
+    policy: Literal["round", "pretrained"] = "round"
+    """round: the policy at the start of each label round (a ratchet). pretrained: where it all started."""
+    beta: float = 0.02
+    """Weight of the KL (nats a step) against the reward (standard deviations)."""
+    target: float | None = None
+    """Adapt beta to hold the KL near this many nats (Ziegler et al., arXiv 1909.08593, section 2.2)."""
+
+    def __post_init__(self) -> None:
+        if self.beta < 0:
+            raise UserError(f"reference.beta is {self.beta}; it must not be negative")
+        if self.target is not None and (self.target <= 0 or self.beta == 0):
+            raise UserError("reference.target must be positive, and reference.beta too, or there is nothing to adapt")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune a policy on preferences."""
+
+    policy: Annotated[str, tyro.conf.Positional]
+    """A policy file, a run's folder, or the name of a policy that ships with the project."""
+    env_id: str = ""
+    """A Gymnasium id (default: the policy's own)."""
+    oracle: str = "backward"
+    """Who answers: a behaviour's name, `env` (the environment's reward) or `coin-flip`."""
+    oracle_temperature: float = 0.0
+    """0: always the better clip. Above: Boltzmann, in units of the spread of the clips' returns."""
+    labels: int = 100
+    """Answers to be had, over the whole run."""
+    first_labels: int = 20
+    """Of these, how many before the first update."""
+    rounds: int = 9
+    """Label rounds, the first included, evenly over the first label_until of the run."""
+    label_until: float = 0.7
+    """The share of the run after which nothing more is asked."""
+    queries: str = "disagreement"
+    """How clips are chosen: uniform or disagreement."""
+    clip_seconds: float = 1.5
+    total_steps: int = 250_000
+    seed: int = 0
+    out: str = ""
+    """The run's folder (default: runs/finetune-ORACLE-SEED)."""
+    score: str = ""
+    """The behaviour whose success score is reported (default: the oracle's)."""
+    learn_from: Literal["votes", "oracle", "nothing"] = "votes"
+    """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound.
+    nothing: a constant reward, as a control."""
+    shrink: float = 0.1
+    """Scale of the policy's last layer at the start: small forgets the old skill, 1 keeps it."""
+    min_log_std: float = -0.7
+    """The policy's log standard deviations are raised to this at the start, to try things again."""
+    value_epochs: int = 8
+    """Value-only passes after each fit: the old values belong to the old reward."""
+    termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
+    """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
+    (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
+    backend: Literal["auto", "batched", "gymnasium"] = "auto"
+    checkpoint_seconds: float = 20.0
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Arguments of the environment, as in `gymnasium.make`."""
+    reference: ReferenceConfig = ReferenceConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+
+    def __post_init__(self) -> None:
+        positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
+        within(self, "label_until", low=0.0, high=1.0)
+        if self.oracle_temperature < 0:
+            raise UserError(f"oracle_temperature is {self.oracle_temperature}; it must not be negative")
+        if self.labels < self.first_labels or (self.rounds == 1 and self.labels > self.first_labels):
+            raise UserError(
+                f"{self.labels} labels in {self.rounds} rounds with {self.first_labels} at first do not fit; "
+                "lower --first-labels or raise --rounds"
+            )
+
+    def labels_by_round(self) -> list[int]:
+        """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
+        rest, later = self.labels - self.first_labels, self.rounds - 1
+        return [self.first_labels] + [(rest * (k + 1)) // later - (rest * k) // later for k in range(later)]
+
+
+def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
+    """A config from its `dataclasses.asdict`, possibly by way of JSON."""
+    hints = get_type_hints(cls)
+    known = {k: v for k, v in values.items() if k in hints}
+    if known.keys() != values.keys():
+        raise UserError(f"the config has unknown fields {sorted(values.keys() - known.keys())}; it is of another version")
+    return cls(**{
+        k: from_dict(hints[k], v) if is_dataclass(hints[k]) else tuple(v) if isinstance(v, list) else v
+        for k, v in known.items()
+    })  # fmt: skip

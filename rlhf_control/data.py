@@ -1,0 +1,115 @@
+"""The records that flow through the program.
+
+Arrays are NumPy, raw (never normalised) and time-major. Dimensions:
+T time, N environments, S segments, L segment length, K items of a query, O observation, A action,
+D simulator state.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from rlhf_control.errors import NonFiniteError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of N environments, as `collect` saw them."""
+
+    obs: Array  # (T, N, O) float32
+    action: Array  # (T, N, A) float32, or (T, N) int64 for a discrete space: as sampled; PPO's log-prob is of this one
+    executed: Array  # (T, N, A) float32: as the environment got it (clipped), or one-hot; the reward model sees this one
+    next_obs: Array  # (T, N, O) float32: the true successor, also where the episode ended
+    env_reward: Array  # (T, N) float32: the environment's own reward; only oracles and plots may read it
+    reward: Array  # (T, N) float32: what the learner maximises
+    terminated: Array  # (T, N) bool: the task ended; nothing comes after
+    truncated: Array  # (T, N) bool: cut off by the time limit; V(next_obs) still counts
+    state: Array | None = None  # (T, N, D) float64: simulator state at `obs`, from which clips are rendered
+    episode_returns: tuple[float, ...] = ()  # raw environment returns of the episodes that ended here
+    episode_lengths: tuple[int, ...] = ()
+
+    @property
+    def done(self) -> Array:
+        """(T, N) bool: an episode ended at this step."""
+        return self.terminated | self.truncated
+
+    def steps(self) -> "Segments":
+        """The same steps (T, N, ...) as oracles and reward models read them."""
+        return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state)
+
+    def with_reward(self, reward: Array) -> "Rollout":
+        """The same steps under another reward, (T, N); everything else stays as collected."""
+        check_finite("reward", reward)
+        return replace(self, reward=reward.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Clips by value, never across an episode's end. Leading dimensions are free: (L, ...) is one segment,
+    (S, L, ...) a pool, and one whole episode may stand here as well."""
+
+    obs: Array  # (..., L, O) float32
+    action: Array  # (..., L, A) float32: executed
+    next_obs: Array  # (..., L, O) float32
+    env_reward: Array  # (..., L) float32
+    state: Array | None = None  # (..., L, D) float64
+
+    def __len__(self) -> int:
+        return len(self.obs)
+
+    def __getitem__(self, index: int | slice | Array) -> "Segments":
+        return Segments(**{name: value[index] for name, value in self.arrays().items()})
+
+    def arrays(self) -> dict[str, Array]:
+        """Field name -> array, without the fields that are absent."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+    def digest(self) -> str:
+        """SHA-256 over names, types, shapes and bytes: the same clip has the same digest in every run."""
+        sha = hashlib.sha256()
+        for name, value in sorted(self.arrays().items()):
+            sha.update(f"{name}{value.dtype.str}{value.shape}".encode())
+            sha.update(np.ascontiguousarray(value).data)
+        return sha.hexdigest()
+
+    @staticmethod
+    def concatenate(parts: Sequence["Segments"]) -> "Segments":
+        return Segments(**{name: np.concatenate([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
+
+    @staticmethod
+    def stack(parts: Sequence["Segments"]) -> "Segments":
+        return Segments(**{name: np.stack([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
+
+
+@dataclass(frozen=True)
+class Query:
+    """K clips to be ranked; a comparison is K = 2."""
+
+    round: int  # label round, from 0
+    index: int  # place within the round
+    strategy: str  # how it was chosen: "uniform", "disagreement", ...
+    segments: Segments  # (K, L, ...)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """The answer to one query."""
+
+    ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie; None is "cannot tell"
+    annotator: str  # who answered
+    seconds: float | None = None  # time to answer; None for an oracle
+
+
+def check_finite(field: str, value: Array, first_step: int = 0) -> None:
+    """Stops on NaN or infinity in `value` (T, N, ...), naming the field, the environment and the step."""
+    if np.isfinite(value).all():
+        return
+    step, env = np.argwhere(~np.isfinite(value))[0][:2]
+    raise NonFiniteError(
+        f"{field} is not finite: {value[step, env]} in environment {env} at step {first_step + step} of the rollout; "
+        "look at the environment's own rewards and actions there"
+    )

@@ -1,0 +1,24 @@
+"""The errors a user can mend. The command line prints one as one line and exits with code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What is wrong, where, and what to do about it, in one sentence or two."""
+
+
+class CorruptFileError(UserError):
+    """A file of ours that does not hold what was written to it."""
+
+
+class NonFiniteError(UserError):
+    """NaN or infinity where the method needs numbers: names the field, the environment and the step."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in `known`, with the nearest names first."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:20])}"
+    return UserError(f"unknown {kind} '{name}'; {hint}")

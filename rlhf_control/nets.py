@@ -1,0 +1,267 @@
+"""Policies: networks, their input normaliser and their action distribution, so that a policy file is whole.
+
+B batch, O observation, A action.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf_control.config import NetConfig
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import load_state, save_state
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+# -- distributions: closed forms
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Diagonal normal distribution over Box actions."""
+
+    mean: Tensor  # (..., A)
+    log_std: Tensor  # (..., A) or (A,)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """(...,): density of `action` (..., A), unclipped."""
+        z = (action - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - 0.5 * LOG_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """(...,) nats."""
+        return (self.log_std + 0.5 + 0.5 * LOG_2PI).expand_as(self.mean).sum(-1)
+
+    def kl(self, other: "Gaussian") -> Tensor:
+        """(...,) nats: KL(self || other)."""
+        var_ratio = torch.exp(2 * (self.log_std - other.log_std))
+        distance = ((self.mean - other.mean) * torch.exp(-other.log_std)).square()
+        return 0.5 * (var_ratio + distance - 1 - var_ratio.log()).sum(-1)
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def sample(self, rng: np.random.Generator) -> Tensor:
+        noise = torch.from_numpy(rng.standard_normal(self.mean.shape, np.float32))
+        return self.mean + torch.exp(self.log_std) * noise
+
+    def __getitem__(self, index: Any) -> "Gaussian":
+        return Gaussian(self.mean[index], self.log_std if self.log_std.ndim == 1 else self.log_std[index])
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Distribution over Discrete actions."""
+
+    logits: Tensor  # (..., A), log-probabilities up to a constant
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """(...,): log-probability of the integer `action` (...,)."""
+        return self.logits.log_softmax(-1).gather(-1, action.long()[..., None])[..., 0]
+
+    def entropy(self) -> Tensor:
+        log_p = self.logits.log_softmax(-1)
+        return -(log_p.exp() * log_p).sum(-1)
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """(...,) nats: KL(self || other)."""
+        log_p, log_q = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
+        return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+    def mode(self) -> Tensor:
+        return self.logits.argmax(-1)
+
+    def sample(self, rng: np.random.Generator) -> Tensor:
+        """By the Gumbel-max trick."""
+        noise = torch.from_numpy(rng.gumbel(size=self.logits.shape).astype(np.float32))
+        return (self.logits + noise).argmax(-1)
+
+    def __getitem__(self, index: Any) -> "Categorical":
+        return Categorical(self.logits[index])
+
+
+# -- spaces
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What a policy reads and does: enough to build its networks and to refuse another environment."""
+
+    obs_shape: tuple[int, ...]
+    action_kind: str  # "box" or "discrete"
+    action_shape: tuple[int, ...]  # of a Box; (n,) for Discrete(n)
+    low: tuple[float, ...] = ()  # a Box's bounds, flat
+    high: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, observation: gymnasium.Space, action: gymnasium.Space) -> "Spaces":
+        """Raises UserError for spaces other than Box observations and Box or Discrete actions."""
+        if not isinstance(observation, gymnasium.spaces.Box):
+            raise UserError(f"observation space {observation} is not supported; it must be a Box")
+        if isinstance(action, gymnasium.spaces.Discrete):
+            if action.start != 0:
+                raise UserError(f"action space {action} is not supported; a Discrete space must start at 0")
+            return cls(observation.shape, "discrete", (int(action.n),))
+        if not isinstance(action, gymnasium.spaces.Box):
+            raise UserError(f"action space {action} is not supported; it must be a Box or Discrete")
+        low, high = (tuple(map(float, bound.ravel())) for bound in (action.low, action.high))
+        return cls(observation.shape, "box", action.shape, low, high)
+
+    @property
+    def obs_size(self) -> int:
+        return math.prod(self.obs_shape)
+
+    @property
+    def action_size(self) -> int:
+        return math.prod(self.action_shape)
+
+    def execute(self, action: np.ndarray) -> np.ndarray:
+        """(B, A) float32: the sampled action as the environment carries it out: clipped to a Box's bounds (as
+        Stable-Baselines3 does), one-hot for Discrete."""
+        if self.action_kind == "discrete":
+            return np.eye(self.action_size, dtype=np.float32)[action]
+        return np.clip(action, np.float32(self.low), np.float32(self.high))
+
+    def __str__(self) -> str:
+        action = f"Discrete({self.action_size})" if self.action_kind == "discrete" else f"Box{self.action_shape}"
+        return f"observations Box{self.obs_shape}, actions {action}"
+
+
+# -- networks
+
+
+class RunningNorm(nn.Module):
+    """Observations to mean 0 and variance 1 by the statistics of all data so far, clipped to +-10.
+
+    The statistics move only when `update` is called: between two iterations, never during a rollout, an update or
+    an evaluation. Without any update it is the identity.
+    """
+
+    mean: Tensor
+    var: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, clip: float = 10.0) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def update(self, data: np.ndarray) -> None:
+        """Takes in rows (..., O), exactly as if all rows ever seen came at once (Chan et al. 1979)."""
+        rows = torch.from_numpy(data.reshape(-1, len(self.mean))).double()
+        n, mean, var = len(rows), rows.mean(0), rows.var(0, correction=0)
+        total = self.count + n
+        delta = mean - self.mean
+        self.var.copy_((self.var * self.count + var * n + delta**2 * self.count * n / total) / total)
+        self.mean += delta * n / total
+        self.count += n
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.count == 0:
+            return x
+        return ((x - self.mean.float()) * (self.var + 1e-8).rsqrt().float()).clamp(-self.clip, self.clip)
+
+
+def mlp(sizes: Sequence[int], out_gain: float, generator: torch.Generator) -> nn.Sequential:
+    """Tanh layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        last = i == len(sizes) - 2
+        linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+        nn.init.orthogonal_(linear.weight, out_gain if last else math.sqrt(2), generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+class Policy(nn.Module):
+    """Actor and critic over normalised observations.
+
+    `features` normalises; `distribution` and `value` take features, so that an update normalises only once.
+    """
+
+    log_std: nn.Parameter  # (A,), Box actions only
+
+    def __init__(self, spaces: Spaces, config: NetConfig, seed: int, env_id: str, env: dict[str, Any]) -> None:
+        super().__init__()
+        self.spaces, self.config, self.env_id, self.env = spaces, config, env_id, env
+        generator = torch.Generator().manual_seed(seed)
+        self.obs_norm = RunningNorm(spaces.obs_size)
+        self.actor = mlp([spaces.obs_size, *config.hidden, spaces.action_size], 0.01, generator)
+        self.critic = mlp([spaces.obs_size, *config.hidden, 1], 1.0, generator)
+        if spaces.action_kind == "box":
+            self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
+
+    def features(self, obs: np.ndarray) -> Tensor:
+        """(..., O) raw float32 -> normalised, ready for the networks."""
+        return self.obs_norm(torch.from_numpy(obs))
+
+    def distribution(self, features: Tensor) -> Gaussian | Categorical:
+        out = self.actor(features)
+        return Gaussian(out, self.log_std) if self.spaces.action_kind == "box" else Categorical(out)
+
+    def value(self, features: Tensor) -> Tensor:
+        """(...,)"""
+        return self.critic(features)[..., 0]
+
+    @torch.no_grad()
+    def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """Actions (B, A) float32 or (B,) int64 for raw observations (B, O): sampled, or the mode without an rng."""
+        distribution = self.distribution(self.features(obs))
+        return (distribution.mode() if rng is None else distribution.sample(rng)).numpy()
+
+    def frozen(self) -> "Policy":
+        """A copy that no longer changes, its normaliser included."""
+        return copy.deepcopy(self).requires_grad_(False)
+
+    @torch.no_grad()
+    def loosen(self, shrink: float, min_log_std: float) -> None:
+        """Makes a converged policy try things again: scales its last layer and raises its noise."""
+        last = self.actor[-1]
+        last.weight.mul_(shrink)
+        last.bias.mul_(shrink)
+        if self.spaces.action_kind == "box":
+            self.log_std.clamp_(min=min_log_std)
+
+    # -- files
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as arrays and plain values."""
+        return {
+            "kind": "policy",
+            "env_id": self.env_id,
+            "env": self.env,
+            "spaces": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spaces).items()},
+            "net": {"hidden": list(self.config.hidden), "log_std_init": self.config.log_std_init},
+            "parameters": {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Policy":
+        spaces = Spaces(**{k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()})
+        net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
+        policy = cls(spaces, net, 0, state["env_id"], state["env"])
+        policy.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})
+        return policy
+
+    def save(self, path: str | Path, **facts: Any) -> None:
+        save_state(path, {**self.state(), "facts": facts})
+
+
+def load_policy(path: str | Path) -> Policy:
+    """A policy from its file."""
+    state = load_state(path)
+    if state.get("kind") != "policy":
+        raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
+    return Policy.from_state(state)

@@ -1,0 +1,36 @@
+"""From what a user names to a policy."""
+
+from importlib import resources
+from pathlib import Path
+
+from rlhf_control.errors import UserError
+from rlhf_control.nets import Policy, Spaces, load_policy
+from rlhf_control.runs import Run
+
+
+def shipped() -> dict[str, Path]:
+    """The policies that come with the project, by name."""
+    folder = Path(str(resources.files("rlhf_control") / "pretrained"))
+    return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+def find_policy(name: str | Path) -> Policy:
+    """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name."""
+    path = Path(name)
+    if path.is_dir():
+        if (path / "policy.npz").is_file():
+            return load_policy(path / "policy.npz")
+        return Policy.from_state(Run.open(path).load_checkpoint()[1]["learner"]["policy"])
+    if not path.exists() and str(name) in shipped():
+        return load_policy(shipped()[str(name)])
+    if not path.exists():
+        raise UserError(f"no policy at {name}; give a policy.npz, a run's folder, or one of: {', '.join(shipped())}")
+    return load_policy(path)
+
+
+def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
+    """A copy of the policy for this environment. Raises UserError if its spaces differ."""
+    if policy.spaces != spaces:
+        raise UserError(f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
+                        "choose a policy of this environment")
+    return Policy.from_state({**policy.state(), "env_id": env_id, "env": env})

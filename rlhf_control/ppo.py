@@ -1,0 +1,228 @@
+"""Proximal policy optimisation, from scratch (Schulman et al., arXiv 1707.06347). Knows nothing of preferences.
+
+T time, N environments, B batch = T * N.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf_control.config import PPOConfig
+from rlhf_control.data import Array, Rollout
+from rlhf_control.nets import Categorical, Gaussian, Policy
+
+DEFAULT_TARGET_KL = 0.01  # of the KL-penalty variant
+
+
+def gae(
+    reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+) -> tuple[Array, Array]:
+    """Generalised advantage estimation (arXiv 1506.02438, eq. 16). All arrays are (T, N).
+
+    `next_value` is V of the true successor, so a truncated episode is bootstrapped with V(final observation) and a
+    terminated one with 0; the sum over deltas stops at either. Returns (advantage, return).
+    """
+    if not reward.shape == value.shape == next_value.shape == terminated.shape == truncated.shape:
+        raise ValueError(f"shapes differ: {reward.shape}, {value.shape}, {next_value.shape}, {terminated.shape}")
+    delta = reward + gamma * next_value * ~terminated - value
+    carry = gamma * lam * ~(terminated | truncated)
+    advantage = np.empty_like(delta)
+    running = np.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        running = delta[t] + carry[t] * running
+        advantage[t] = running
+    return advantage, advantage + value
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an update reads, (B, ...). `old` is the policy that collected it."""
+
+    features: Tensor  # (B, O) normalised observations
+    action: Tensor  # (B, A) or (B,): as sampled
+    advantage: Tensor  # (B,)
+    returns: Tensor  # (B,)
+    old: Gaussian | Categorical
+    old_log_prob: Tensor  # (B,)
+
+    def __len__(self) -> int:
+        return len(self.advantage)
+
+    def __getitem__(self, index: Any) -> "Batch":
+        return Batch(*(x[index] for x in vars(self).values()))
+
+    def minibatches(self, size: int, rng: np.random.Generator) -> Iterator["Batch"]:
+        """All rows once, in random order. A single row left over joins the last minibatch: the standard deviation
+        of one advantage is NaN."""
+        shuffled = self[torch.from_numpy(rng.permutation(len(self)))]
+        starts = list(range(0, len(self), size))
+        if len(self) - starts[-1] == 1 and len(starts) > 1:
+            starts.pop()
+        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
+            yield shuffled[start:end]
+
+
+def ppo_loss(policy: Policy, batch: Batch, config: PPOConfig, clip: float, kl_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one minibatch and what it is made of.
+
+    clip: eq. 9 with the clipped surrogate of eq. 7. kl-penalty: eq. 8, with KL(new || old) in closed form.
+    The value loss is the mean squared error without a further half, as in Stable-Baselines3.
+    """
+    new = policy.distribution(batch.features)
+    log_ratio = new.log_prob(batch.action) - batch.old_log_prob
+    ratio = log_ratio.exp()
+    advantage = batch.advantage
+    if config.normalize_advantage:
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    if config.step_control == "clip":
+        clipped = ratio.clamp(1 - clip, 1 + clip)
+        policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+    else:
+        policy_loss = -(ratio * advantage).mean() + kl_coef * new.kl(batch.old).mean()
+    value_loss = (policy.value(batch.features) - batch.returns).square().mean()
+    entropy = new.entropy().mean()
+    loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html, k3
+        clip_fraction = ((ratio - 1).abs() > clip).float().mean()
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": approx_kl}
+    return loss, {**{k: v.detach() for k, v in metrics.items()}, "clip_fraction": clip_fraction}
+
+
+class PPO:
+    """A policy and the optimiser that improves it."""
+
+    def __init__(self, policy: Policy, config: PPOConfig) -> None:
+        self.policy, self.config = policy, config
+        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.lr, eps=1e-5, fused=True)
+        self.kl_coef = 1.0  # of the KL-penalty variant; adapts
+
+    def prepare(self, rollout: Rollout) -> Batch:
+        """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
+        with torch.no_grad():
+            features = self.policy.features(rollout.obs)
+            value = self.policy.value(features).numpy()
+            next_value = self.policy.value(self.policy.features(rollout.next_obs)).numpy()
+            features = features.flatten(0, 1)
+            action = torch.from_numpy(rollout.action).flatten(0, 1)
+            old = self.policy.distribution(features)
+            old_log_prob = old.log_prob(action)
+        advantage, returns = gae(
+            rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
+            self.config.gamma, self.config.gae_lambda,
+        )  # fmt: skip
+        if isinstance(old, Gaussian):  # a log_std of its own: the parameter moves during the update
+            old = Gaussian(old.mean, old.log_std.detach().expand_as(old.mean).clone())
+        flat = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
+        return Batch(features, action, *flat, old, old_log_prob)
+
+    def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
+        """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
+
+        Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
+        """
+        config = self.config
+        batch = self.prepare(rollout)
+        lr = config.lr * (1 - progress if config.lr_schedule == "linear" else 1)
+        clip = config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
+        self.optimizer.param_groups[0]["lr"] = lr
+        history: list[dict[str, Tensor]] = []
+        for _ in range(config.epochs):
+            for minibatch in batch.minibatches(config.minibatch_size, rng):
+                loss, metrics = ppo_loss(self.policy, minibatch, config, clip, self.kl_coef)
+                if self._too_far(metrics["approx_kl"]):
+                    break
+                history.append(metrics)
+                self._step(loss)
+            else:
+                continue
+            break
+        kl = self._measure_kl(batch)
+        if config.step_control == "kl-penalty":
+            self._adapt_kl_coef(kl)
+        means = {k: torch.stack([m[k] for m in history]).mean().item() for k in history[0]} if history else {}
+        explained = 1 - (batch.advantage.var() / (batch.returns.var() + 1e-8)).item()  # advantage = return - value
+        return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
+
+    def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator) -> None:
+        """Value-only epochs, for when the reward has changed under the critic."""
+        for _ in range(epochs):
+            batch = self.prepare(rollout)
+            for minibatch in batch.minibatches(self.config.minibatch_size, rng):
+                error = self.policy.value(minibatch.features) - minibatch.returns
+                self._step(self.config.value_coef * error.square().mean())
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+
+    def _too_far(self, approx_kl: Tensor) -> bool:
+        target = self.config.target_kl
+        return self.config.step_control == "clip" and target is not None and approx_kl.item() > 1.5 * target
+
+    @torch.no_grad()
+    def _measure_kl(self, batch: Batch) -> float:
+        """KL(new || old) over the whole batch, in nats."""
+        return self.policy.distribution(batch.features).kl(batch.old).mean().item()
+
+    def _adapt_kl_coef(self, kl: float) -> None:
+        """Halve or double, as in section 4 of the paper."""
+        target = self.config.target_kl or DEFAULT_TARGET_KL
+        if kl > 1.5 * target:
+            self.kl_coef *= 2
+        elif kl < target / 1.5:
+            self.kl_coef /= 2
+
+    # -- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        moments = self.optimizer.state_dict()["state"]
+        return {
+            "policy": self.policy.state(),
+            "adam": {str(i): {k: v.numpy().copy() for k, v in m.items()} for i, m in moments.items()},
+            "kl_coef": self.kl_coef,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        parameters = {k: torch.from_numpy(v.copy()) for k, v in state["policy"]["parameters"].items()}
+        self.policy.load_state_dict(parameters)
+        whole = self.optimizer.state_dict()
+        whole["state"] = {int(i): {k: torch.from_numpy(v.copy()) for k, v in m.items()} for i, m in state["adam"].items()}
+        self.optimizer.load_state_dict(whole)
+        self.kl_coef = state["kl_coef"]
+
+
+class RewardScaler:
+    """Divides the environment's reward by the running standard deviation of its discounted return, clipped to +-10,
+    as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""
+
+    def __init__(self, num_envs: int, gamma: float) -> None:
+        self.gamma = gamma
+        self.discounted = np.zeros(num_envs)  # (N,) of the running episodes
+        self.moments = np.zeros(3)  # count, mean, sum of squared deviations of the discounted returns
+
+    def __call__(self, rollout: Rollout) -> Rollout:
+        history = np.empty(rollout.env_reward.shape)
+        for t, (reward, done) in enumerate(zip(rollout.env_reward, rollout.done, strict=True)):
+            self.discounted = self.discounted * self.gamma + reward
+            history[t] = self.discounted
+            self.discounted[done] = 0
+        n, mean, m2 = history.size, history.mean(), history.var() * history.size
+        count, old_mean, old_m2 = self.moments
+        delta = mean - old_mean
+        total = count + n
+        self.moments = np.array([total, old_mean + delta * n / total, old_m2 + m2 + delta**2 * count * n / total])
+        std = np.sqrt(self.moments[2] / total + 1e-8)
+        return rollout.with_reward(np.clip(rollout.env_reward / std, -10, 10))
+
+    def state(self) -> dict[str, Array]:
+        return {"discounted": self.discounted.copy(), "moments": self.moments.copy()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        self.discounted, self.moments = state["discounted"].copy(), state["moments"].copy()

@@ -1,0 +1,55 @@
+"""One live line about a long run on a terminal; nothing when the output is piped."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+SHOWN = (  # metric, format, in the order shown
+    ("steps_per_second", "{:,.0f} steps/s"),
+    ("labels", "{:.0f} labels"),
+    ("reward/heldout_accuracy", "held-out {:.2f}"),
+    ("kl_start", "KL {:.2f}"),
+    ("score", "score {:.2f}"),
+    ("env_return", "return {:.0f}"),
+)
+
+
+class ProgressLine:
+    """A context manager; `show(row)` after every iteration, with the row that goes to the metrics."""
+
+    def __init__(self, title: str, total_steps: int) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f}%"),
+                   TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[line]}"))  # fmt: skip
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=False)
+        self._task = self._progress.add_task(title, total=total_steps, line="starting")
+        self._latest: dict[str, float] = {}
+
+    def __enter__(self) -> "ProgressLine":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def show(self, row: Mapping[str, Any]) -> None:
+        self._latest.update({k: v for k, v in row.items() if v is not None})
+        line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
+        self._progress.update(self._task, completed=row["env_steps"], line=line)
+
+
+def say(text: str) -> None:
+    """A line for a person on a terminal."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+def seconds_text(seconds: float) -> str:
+    """72.3 -> "1 min 12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+

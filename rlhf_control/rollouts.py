@@ -1,0 +1,244 @@
+"""Environments stepped side by side. The only file that knows about autoreset.
+
+T time, N environments, O observation, A action, D simulator state.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+
+import envs as project_envs
+from rlhf_control.data import Array, Rollout, Segments, check_finite
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.nets import Policy, Spaces
+
+MAX_EVALUATION_STEPS = 100_000
+PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
+
+
+class Envs:
+    """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
+
+    def __init__(self, vector: VectorEnv, seed: int) -> None:
+        self.vector = vector
+        self.num_envs = vector.num_envs
+        self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
+        self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
+        self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
+        self.lengths = np.zeros(self.num_envs, np.int64)
+
+    def step(self, action: Array, executed: Array) -> tuple[Array, Array, Array, Array]:
+        """(next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an episode's end.
+        `self.obs` is then the first observation of the next episode there."""
+        if self.spaces.action_kind == "box":
+            action = executed.reshape(-1, *self.spaces.action_shape)
+        obs, reward, terminated, truncated, info = self.vector.step(action)
+        self.obs = self._flat(obs)
+        next_obs = self.obs
+        done = terminated | truncated
+        if done.any():
+            next_obs = self.obs.copy()
+            next_obs[done] = np.stack([self._flat(o[None])[0] for o in info["final_obs"][done]])
+        return next_obs, reward, terminated, truncated
+
+    def states(self) -> Array | None:
+        """(N, D) float64 [qpos, qvel] of MuJoCo environments, else None."""
+        if isinstance(self.vector, project_envs.MujocoVectorEnv):
+            return self.vector.states
+        assert isinstance(self.vector, SyncVectorEnv)
+        data = [getattr(env.unwrapped, "data", None) for env in self.vector.envs]
+        if not all(hasattr(d, "qpos") and hasattr(d, "qvel") for d in data):
+            return None
+        return np.stack([np.concatenate([d.qpos, d.qvel]) for d in data])
+
+    @property
+    def step_seconds(self) -> float:
+        """Simulated time of one step. Environments without a clock count as 30 steps a second."""
+        if isinstance(self.vector, project_envs.MujocoVectorEnv):
+            return self.vector.dt
+        assert isinstance(self.vector, SyncVectorEnv)
+        return 1 / self.vector.envs[0].metadata.get("render_fps", 30)
+
+    def state(self) -> dict[str, Any]:
+        """All that decides what comes next; `load_state` continues from it bit for bit."""
+        if isinstance(self.vector, project_envs.MujocoVectorEnv):
+            inner: Mapping[str, Any] = self.vector.snapshot()
+        else:
+            assert isinstance(self.vector, SyncVectorEnv)
+            inner = {str(i): env.snapshot() for i, env in enumerate(self.vector.envs)}
+        return {"inner": inner, "obs": self.obs.copy(), "returns": self.returns.copy(), "lengths": self.lengths.copy()}
+
+    def load_state(self, snapshot: Mapping[str, Any]) -> None:
+        if isinstance(self.vector, project_envs.MujocoVectorEnv):
+            obs = self.vector.restore(snapshot["inner"])
+        else:
+            assert isinstance(self.vector, SyncVectorEnv)
+            obs = np.stack([env.restore(snapshot["inner"][str(i)]) for i, env in enumerate(self.vector.envs)])
+        self.obs = self._flat(obs)
+        if not np.array_equal(self.obs, snapshot["obs"]):
+            raise UserError("the environments do not come back to where the checkpoint left them: they draw random "
+                            "numbers outside their np_random, so this run cannot be resumed exactly")
+        self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
+
+    def _flat(self, obs: Array) -> Array:
+        return obs.reshape(len(obs), -1).astype(np.float32)
+
+    def close(self) -> None:
+        self.vector.close()
+
+
+class Replayable(gymnasium.Wrapper):
+    """Makes any deterministic environment resumable: it can be brought back by its reset and the actions since."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._start: dict[str, Any] = {}
+        self._actions: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        state = None if seed is not None else self.unwrapped.np_random.bit_generator.state
+        self._start, self._actions = {"seed": seed, "generator": state}, []
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        self._actions.append(np.array(action))
+        return self.env.step(action)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**self._start, "actions": np.array(self._actions)}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> Any:
+        """The observation after the reset and the actions of the snapshot."""
+        if snapshot["seed"] is None:
+            self.unwrapped.np_random.bit_generator.state = snapshot["generator"]
+        obs, _ = self.reset(seed=snapshot["seed"])
+        for action in snapshot["actions"]:
+            obs, *_ = self.step(action)
+        return obs
+
+
+def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None) -> Envs:
+    """`num_envs` copies of a Gymnasium environment, the i-th seeded with seed + i.
+
+    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env` holds the
+    environment's arguments. Raises UserError for an unknown id, wrong arguments and unsupported spaces.
+    """
+    if env_id.split(":")[-1] not in gymnasium.registry and ":" not in env_id:
+        raise unknown_name("environment", env_id, gymnasium.registry)
+    if backend == "batched" and not project_envs.has_batched(env_id):
+        raise UserError(f"{env_id} has no batched version; use --backend auto")
+    kwargs = dict(env or {})
+    try:
+        if backend != "gymnasium" and project_envs.has_batched(env_id):
+            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **kwargs)
+        else:
+            make = [lambda: Replayable(gymnasium.make(env_id, **kwargs))] * num_envs
+            vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from error
+    return Envs(vector, seed)
+
+
+def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment's arguments with early termination switched off. UserError where it has no such switch."""
+    entry_point = gymnasium.spec(env_id).entry_point
+    make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
+        raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")
+    return {**env, "terminate_when_unhealthy": False}
+
+
+def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
+    """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
+    learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""
+    envs = make_envs(env_id, PROBES, seed=seed, env=env)
+    rng = np.random.default_rng(seed)
+    for t in range(PROBE_STEPS):
+        if envs.spaces.action_kind == "discrete":
+            action = rng.integers(envs.spaces.action_size, size=PROBES)
+        else:
+            action = rng.standard_normal((PROBES, envs.spaces.action_size), np.float32)
+        refuse_terminated(envs.step(action, envs.spaces.execute(action))[2][None], env_id, t)
+    envs.close()
+
+
+def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> None:
+    """Raises UserError if an episode in `terminated` (T, N) ended early."""
+    if terminated.any():
+        step, env = np.argwhere(terminated)[0]
+        raise UserError(
+            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the task to "
+            "the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
+        )
+
+
+def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator) -> Rollout:
+    """Runs the policy for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
+    T, N = num_steps, envs.num_envs
+    obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
+    executed = np.empty((T, N, envs.spaces.action_size), np.float32)
+    actions, states = [], []
+    reward = np.empty((T, N), np.float32)
+    terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
+    episode_returns: list[float] = []
+    episode_lengths: list[int] = []
+    for t in range(T):
+        obs[t] = envs.obs
+        states.append(envs.states())
+        action = policy.act(envs.obs, rng)
+        check_finite("action", action[None], t)
+        executed[t] = envs.spaces.execute(action)
+        actions.append(action)
+        next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
+        check_finite("observation", next_obs[t][None], t)
+        check_finite("reward", step_reward[None], t)
+        reward[t] = step_reward
+        envs.returns += step_reward
+        envs.lengths += 1
+        done = terminated[t] | truncated[t]
+        if done.any():
+            episode_returns += envs.returns[done].tolist()
+            episode_lengths += envs.lengths[done].tolist()
+            envs.returns[done] = 0
+            envs.lengths[done] = 0
+    state = None if states[0] is None else np.stack(states)
+    return Rollout(
+        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state,
+        tuple(episode_returns), tuple(episode_lengths),
+    )  # fmt: skip
+
+
+def evaluate(
+    policy: Policy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True
+) -> tuple[list[float], list[Segments]]:
+    """Raw returns of fresh episodes, and the episodes. The policy's statistics stay as they are.
+
+    Every environment contributes its first episode only, so that short episodes are not over-counted.
+    """
+    envs = make_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
+    rng = None if deterministic else np.random.default_rng(seed)
+    returns = np.zeros(episodes)
+    running = np.ones(episodes, bool)
+    lengths = np.zeros(episodes, np.int64)
+    steps: list[dict[str, Array]] = []
+    while running.any():
+        if len(steps) == MAX_EVALUATION_STEPS:
+            raise UserError(f"{policy.env_id} did not end within {MAX_EVALUATION_STEPS} steps; it needs a time limit")
+        obs, state = envs.obs, envs.states()
+        action = policy.act(obs, rng)
+        executed = envs.spaces.execute(action)
+        next_obs, reward, terminated, truncated = envs.step(action, executed)
+        check_finite("reward", reward[None], len(steps))
+        step = {"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": reward.astype(np.float32)}
+        steps.append(step if state is None else {**step, "state": state})
+        returns += np.where(running, reward, 0)
+        lengths += running
+        running &= ~(terminated | truncated)
+    envs.close()
+    arrays = {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}  # (N, T, ...)
+    whole = [Segments(**{name: a[i, : lengths[i]] for name, a in arrays.items()}) for i in range(episodes)]
+    return returns.tolist(), whole

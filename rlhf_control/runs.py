@@ -1,0 +1,195 @@
+"""A run's folder.
+
+    runs/NAME/
+      manifest.json      the verb, versions, git commit, seed, threads, when
+      config.json        the whole config, from which `resume` starts again
+      metrics.jsonl      one row an iteration: env_steps, wall_seconds and what the parts reported
+      checkpoints/       sealed .npz files named by iteration; the newest whole one counts
+      policy.npz         the policy at the end (and in checkpoints/, all along)
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import load_state, save_state, write_atomic
+
+KEEP_CHECKPOINTS = 2
+PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_baselines3")
+
+
+class Run:
+    """One run's folder: its metrics, checkpoints and clock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics_path = path / "metrics.jsonl"
+        self._started = time.monotonic()
+
+    @classmethod
+    def create(cls, path: str | Path, verb: str, config: Any, **facts: Any) -> "Run":
+        """A new folder with its manifest and config. An existing one is never written over."""
+        path = Path(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`")
+        run = cls(path)
+        run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(config)})
+        run.write_json("manifest.json", {"verb": verb, "seed": config.seed, **facts, **environment_facts()})
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        path = Path(path)
+        if not (path / "config.json").is_file():
+            raise UserError(f"{path} is not a run's folder (it has no config.json)")
+        return cls(path)
+
+    def write_json(self, name: str, value: Any) -> None:
+        write_atomic(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has no {name}") from None
+        except ValueError as error:
+            raise CorruptFileError(f"{self.path / name} is not valid JSON ({error}); restore it from a copy") from None
+
+    # -- metrics
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Appends one row; a crash can cost at most the row being written."""
+        try:
+            with open(self.metrics_path, "a") as file:
+                file.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.metrics_path}: {error.strerror}; free some space and resume") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows so far. A last line that a crash cut off is left out."""
+        if not self.metrics_path.exists():
+            return []
+        rows = []
+        lines = self.metrics_path.read_text().split("\n")
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                if number < len(lines):
+                    raise CorruptFileError(f"{self.metrics_path}, line {number} is not JSON; remove it") from None
+        return rows
+
+    def rewind_metrics(self, iterations: int) -> None:
+        """Forgets the rows of iterations that a resumed run will do again."""
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["iteration"] < iterations]
+        write_atomic(self.metrics_path, "".join(kept).encode())
+
+    # -- checkpoints
+
+    def save_checkpoint(self, iteration: int, state: Mapping[str, Any]) -> None:
+        """The state before `iteration`. The last few checkpoints stay."""
+        save_state(self.checkpoint_path(iteration), {**state, "wall_seconds": self.wall_seconds()})
+        for path in self._checkpoints()[KEEP_CHECKPOINTS:]:
+            path.unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> tuple[int, dict[str, Any]]:
+        """(iteration, state) of the newest whole checkpoint; damaged ones are passed over with a word."""
+        for path in self._checkpoints():
+            try:
+                state = load_state(path)
+            except CorruptFileError as error:
+                print(f"rlhf-control: {error}; trying the one before", file=sys.stderr)
+                continue
+            self._started = time.monotonic() - state["wall_seconds"]
+            return int(path.stem), state
+        raise UserError(f"{self.path} has no whole checkpoint to go on from; start the run again")
+
+    def checkpoint_path(self, iteration: int) -> Path:
+        return self.path / "checkpoints" / f"{iteration:08d}.npz"
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), reverse=True)
+
+    def wall_seconds(self) -> float:
+        """Seconds spent on this run, over all its resumptions."""
+        return time.monotonic() - self._started
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came and the run has been saved."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
+
+
+@contextmanager
+def deferred_signals() -> Iterator[list[int]]:
+    """Within, the first SIGINT or SIGTERM only appends its number to the list that is handed out, for the loop to
+    save and stop; a second one exits at once."""
+    caught: list[int] = []
+
+    def handle(signum: int, frame: object) -> None:
+        if caught:
+            os._exit(128 + signum)
+        caught.append(signum)
+        print("rlhf-control: saving, then stopping (once more to stop at once)", file=sys.stderr)
+
+    old = {}
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            old[s] = signal.signal(s, handle)
+    except ValueError:  # not the main thread: signals are somebody else's business
+        pass
+    try:
+        yield caught
+    finally:
+        for s, handler in old.items():
+            signal.signal(s, handler)
+
+
+def environment_facts() -> dict[str, Any]:
+    """What else decides the numbers: versions, commit, processor, when."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def git_commit() -> str:
+    """The commit of the checkout this package runs from, with + where it has uncommitted changes."""
+    here = Path(__file__).parent
+    try:
+        git = ["git", "-C", str(here)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

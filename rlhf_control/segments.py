@@ -1,0 +1,91 @@
+"""Clips of the policy's own behaviour, cut from rollouts, and the bank that keeps recent and older ones.
+
+T time, N environments, S segments, L segment length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.data import Array, Rollout, Segments
+from rlhf_control.errors import UserError
+
+
+def join(rollouts: Sequence[Rollout]) -> Rollout:
+    """Rollouts that follow each other in time, as one."""
+    values = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
+    joined = {k: v[0] if not isinstance(v[0], Array) else np.concatenate(v) for k, v in values.items()}
+    return Rollout(**joined)
+
+
+def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Segments:
+    """(S, L, ...): each environment's steps cut end to end from a random offset; what spans an episode's end is left
+    out. Raises UserError if nothing is left."""
+    T, N = rollout.reward.shape
+    starts, columns = [], []
+    for n in range(N if length <= T else 0):
+        start = rng.integers(0, min(length, T - length + 1)) + np.arange(0, T, length)
+        start = start[start + length <= T]
+        starts.append(start)
+        columns.append(np.full(len(start), n))
+    t = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+    n = np.concatenate(columns) if columns else np.zeros(0, np.int64)
+    ends_before = np.concatenate([np.zeros((1, N), np.int64), np.cumsum(rollout.done, axis=0)])
+    whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
+    t, n = t[whole], n[whole]
+    if len(t) == 0:
+        raise UserError(
+            f"no stretch of {length} steps without an episode's end in the last {T} steps of {N} environments; "
+            "shorten --clip-seconds"
+        )
+    index = t[:, None] + np.arange(length)
+    return Segments(**{name: array[index, n[:, None]] for name, array in rollout.steps().arrays().items()})
+
+
+class SegmentBank:
+    """The last rollouts whole, and a random choice of clips from earlier label rounds.
+
+    Queries mix both: recent clips are what the policy does now, older ones keep the reward right where the policy
+    has been (in PPE, 2025, either half alone brought no significant gain).
+    """
+
+    def __init__(self, length: int, num_steps: int, keep: int = 4, capacity: int = 1000) -> None:
+        self.length = length
+        self.keep = max(keep, -(-2 * length // num_steps))  # rollouts; enough to cut clips longer than one
+        self.capacity = capacity  # older clips
+        self.rollouts: list[Rollout] = []
+        self.older: Segments | None = None
+
+    def add(self, rollout: Rollout) -> None:
+        self.rollouts = [*self.rollouts, rollout][-self.keep :]
+
+    def recent(self, rng: np.random.Generator) -> Segments:
+        """Clips of the last rollouts."""
+        return cut_segments(join(self.rollouts), self.length, rng)
+
+    def pool(self, rng: np.random.Generator) -> Segments:
+        """Recent clips and as many older ones, as far as there are any."""
+        recent = self.recent(rng)
+        if self.older is None:
+            return recent
+        some = rng.permutation(len(self.older))[: len(recent)]
+        return Segments.concatenate([recent, self.older[some]])
+
+    def archive(self, rng: np.random.Generator) -> None:
+        """Puts recent clips among the older ones, which random ones leave when there are too many."""
+        recent = self.recent(rng)
+        everything = recent if self.older is None else Segments.concatenate([self.older, recent])
+        self.older = everything[np.sort(rng.permutation(len(everything))[: self.capacity])]
+
+    # -- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        kept = {str(i): {f.name: getattr(r, f.name) for f in fields(r)} for i, r in enumerate(self.rollouts)}
+        return {"rollouts": kept, "older": None if self.older is None else self.older.arrays()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        kept = state["rollouts"]
+        self.rollouts = [Rollout(**kept[str(i)]) for i in range(len(kept))]
+        self.older = None if state["older"] is None else Segments(**state["older"])
