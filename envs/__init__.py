@@ -4,7 +4,20 @@
 get a file here and one `gymnasium.register` line below.
 """
 
+import sys
+
+import mujoco
+
 from envs.mujoco_batch import MujocoVectorEnv, has_batched
 from envs.mujoco_simulation import SimulationError
 
 __all__ = ["MujocoVectorEnv", "SimulationError", "has_batched"]
+
+
+def _warn(message: str) -> None:
+    if "'settotalmass' is deprecated" not in message:  # said of Gymnasium's own HalfCheetah, at every load
+        print(f"mujoco: {message}", file=sys.stderr)
+
+
+if mujoco.get_mju_user_warning() is None:  # MuJoCo's own handler writes MUJOCO_LOG.TXT into the working directory
+    mujoco.set_mju_user_warning(_warn)

@@ -16,10 +16,27 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.mujoco_locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
+from envs.mujoco_pendulums_and_arms import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
 from envs.mujoco_simulation import Simulation, SimulationError
-from envs.mujoco_tasks import TASKS, Task, Terms
+from envs.mujoco_task import Task, Terms
 
 Arrays = dict[str, np.ndarray]
+GENERATOR_WORDS = 6
+
+TASKS: dict[str, type[Task]] = {
+    "Ant-v5": Ant,
+    "HalfCheetah-v5": HalfCheetah,
+    "Hopper-v5": Hopper,
+    "Humanoid-v5": Humanoid,
+    "HumanoidStandup-v5": HumanoidStandup,
+    "InvertedDoublePendulum-v5": InvertedDoublePendulum,
+    "InvertedPendulum-v5": InvertedPendulum,
+    "Pusher-v5": Pusher,
+    "Reacher-v5": Reacher,
+    "Swimmer-v5": Swimmer,
+    "Walker2d-v5": Walker2d,
+}
 
 
 def has_batched(env_id: str) -> bool:
@@ -28,7 +45,7 @@ def has_batched(env_id: str) -> bool:
 
 
 class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Gymnasium's MuJoCo tasks (version 5), many at a time and several times as fast.
+    """Gymnasium's MuJoCo tasks (version 5), many at a time: about twice as fast on two cores.
 
     For the same seed and actions, observations, rewards, ends and infos equal, bit for bit and for any number of
     threads, those of
@@ -74,13 +91,15 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         self.spec = gymnasium.spec(env_id)
-        self.max_episode_steps = self.spec.max_episode_steps if max_episode_steps is None else max_episode_steps
-        if self.max_episode_steps is None or self.max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1, not {self.max_episode_steps}")
+        if max_episode_steps is None:
+            max_episode_steps = self.spec.max_episode_steps
+        if max_episode_steps is None or max_episode_steps < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, not {max_episode_steps}")
         if num_threads is None:
-            num_threads = min(len(os.sched_getaffinity(0)), num_envs)
+            num_threads = min(_available_cores(), num_envs)
 
         self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
         self._env_id = env_id
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.model = mujoco.MjModel.from_xml_path(expand_model_path(task.xml_file))
@@ -126,7 +145,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not (self._started or mask.all()):
             raise gymnasium.error.ResetNeeded("the first reset() must be one of all environments")
         ids = np.flatnonzero(mask)
-        for i in ids:
+        for i in ids.tolist():
             if seeds[i] is not None or i not in self._generators:
                 self._generators[i], _ = seeding.np_random(seeds[i])
         self._start_episodes(ids)
@@ -251,7 +270,13 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         }
         for name, shape in shapes.items():
             if snapshot[name].shape != shape:
-                raise ValueError(f"snapshot: {name} has shape {snapshot[name].shape}, expected {shape}")
+                raise ValueError(f"{name} of the snapshot has shape {snapshot[name].shape}, expected {shape}")
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _make_task(env_id: str, options: dict[str, Any]) -> Task:
@@ -282,9 +307,6 @@ def _masked(terms: Terms, mask: np.ndarray) -> dict[str, Any]:
         info[name] = values
         info[f"_{name}"] = mask
     return info
-
-
-GENERATOR_WORDS = 6
 
 
 def _generator_words(generator: np.random.Generator) -> np.ndarray:

@@ -5,7 +5,8 @@ Letters in shapes: n environments, the rest as in `mujoco.MjModel` (nq, nv, nu, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -26,7 +27,7 @@ class SimulationError(RuntimeError):
 
     Attributes:
         env_index: the first environment concerned.
-        field: what is wrong there: "action", or the name of an `mujoco.MjData` field.
+        field: what is wrong there: "action", a field of `mujoco.MjData`, or the MuJoCo function that raised.
     """
 
     def __init__(self, env_index: int, field: str, problem: str) -> None:
@@ -83,11 +84,7 @@ class Simulation:
     def step(self, ctrl: np.ndarray) -> None:
         """Advance every simulation by `frame_skip` substeps under `ctrl`, (n, nu)."""
         self.ctrl[:] = ctrl
-        try:
-            self._batch.step(nstep=self.frame_skip)
-        except mujoco_batch.SimulationError as error:
-            env_index = int(error.ids[0])
-            raise SimulationError(env_index, "mj_step", self._batch.error(env_index)) from error
+        self._run(self._batch.step, nstep=self.frame_skip)
         # A warning means that the state was replaced; under RK4 a state can also stop being finite without one.
         if self._warning_counts.any() or not np.isfinite(self.motion).all():
             self._raise_if_diverged()
@@ -102,7 +99,7 @@ class Simulation:
         self._batch.reset(ids, stage=NO_STAGE)
         self.qpos[ids] = qpos
         self.qvel[ids] = qvel
-        self._batch.forward(ids)
+        self._run(self._batch.forward, ids)
         if self._reads_cfrc_ext:
             self.cfrc_ext[ids] = 0.0  # what Gymnasium sees: mj_resetData clears it and mj_forward does not compute it
 
@@ -110,6 +107,13 @@ class Simulation:
         """Continue from a copy of `state`; the derived fields are stale until the next step."""
         self._batch.reset(stage=NO_STAGE)
         self.state[:] = state
+
+    def _run(self, call: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        try:
+            call(*args, **kwargs)
+        except mujoco_batch.SimulationError as error:
+            env_index = int(error.ids[0])
+            raise SimulationError(env_index, f"mj_{call.__name__}", self._batch.error(env_index)) from error
 
     def _raise_if_diverged(self) -> None:
         for warning, field in DIVERGENCE_FIELDS.items():

@@ -1,10 +1,57 @@
 """Reinforcement learning from human feedback for control.
 
-    from rlhf_control import FinetuneConfig, finetune
-    run = finetune(FinetuneConfig("halfcheetah", oracle="backward", labels=100))
+from rlhf_control import FinetuneConfig, evaluate, finetune, find_policy
+
+run = finetune(FinetuneConfig("halfcheetah", oracle="backward", labels=100))
+returns, episodes = evaluate(find_policy(run.path), episodes=10, seed=0)
 """
 
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Public name -> module. Loaded when first used: torch takes seconds to import, and `--help` must not wait for it.
+_EXPORTS = {
+    "BEHAVIOURS": "behaviours",
+    "Behaviour": "behaviours",
+    "FinetuneConfig": "config",
+    "NetConfig": "config",
+    "PPOConfig": "config",
+    "PretrainConfig": "config",
+    "ReferenceConfig": "config",
+    "RewardConfig": "config",
+    "Feedback": "data",
+    "Query": "data",
+    "Rollout": "data",
+    "Segments": "data",
+    "UserError": "errors",
+    "FeedbackStore": "store",
+    "Policy": "nets",
+    "load_policy": "nets",
+    "RewardOracle": "oracles",
+    "find_policy": "policies",
+    "plot_runs": "plots",
+    "record_video": "record",
+    "report_finetuning": "report",
+    "RewardModel": "reward",
+    "collect": "rollouts",
+    "evaluate": "rollouts",
+    "make_envs": "rollouts",
+    "Run": "runs",
+    "finetune": "train",
+    "pretrain": "train",
+    "resume": "train",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'rlhf_control' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"rlhf_control.{_EXPORTS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -187,6 +187,8 @@ class FinetuneConfig:
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
     checkpoint_seconds: float = 20.0
+    video: bool = True
+    """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
     reference: ReferenceConfig = ReferenceConfig()
@@ -208,6 +210,77 @@ class FinetuneConfig:
         """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
         rest, later = self.labels - self.first_labels, self.rounds - 1
         return [self.first_labels] + [(rest * (k + 1)) // later - (rest * k) // later for k in range(later)]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Raw returns of a policy over fresh episodes, with frozen statistics."""
+
+    path: Annotated[str, tyro.conf.Positional]
+    """A policy file, a run's folder, or the name of a policy that ships with the project."""
+    episodes: int = 10
+    seed: int = 10_000
+    """Of the episodes; the i-th environment gets seed + i."""
+    score: str = ""
+    """A behaviour whose success to measure (default: the run's own, if it has one)."""
+    stochastic: bool = False
+    """Sample actions instead of taking the mode."""
+    json: bool = False
+    """Print one JSON object: returns, return_mean and, where a behaviour is named, scores and score_mean."""
+
+    def __post_init__(self) -> None:
+        positive(self, "episodes")
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """A video of one policy, or of two side by side."""
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """One or two of: a policy file, a run's folder, the name of a shipped policy."""
+    out: str = "video.mp4"
+    """The video to write (.mp4 or .gif)."""
+    seconds: float = 10.0
+    seed: int = 0
+    captions: tuple[str, ...] = ()
+    """One a policy (default: its path)."""
+
+    def __post_init__(self) -> None:
+        positive(self, "seconds")
+        if not 1 <= len(self.paths) <= 2:
+            raise UserError(f"{len(self.paths)} policies to record; give one, or two to see side by side")
+        if self.captions and len(self.captions) != len(self.paths):
+            raise UserError(f"{len(self.captions)} captions for {len(self.paths)} policies; give one each")
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """Learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Folders of runs; those that differ in nothing but the seed make one curve."""
+    out: str = "curves"
+    """Writes OUT.png, OUT.pdf and the table behind them, OUT.csv."""
+    metrics: tuple[str, ...] = ()
+    """Names from metrics.jsonl (default: those the runs have of return, score, accuracy, KL)."""
+    x: Literal["env_steps", "labels", "wall_seconds"] = "env_steps"
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise UserError("no runs to plot; name at least one run's folder")
+
+
+@dataclass(frozen=True)
+class ResumeConfig:
+    """Go on with a run exactly where it stopped."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run's folder."""
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:

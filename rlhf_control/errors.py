@@ -1,11 +1,20 @@
 """The errors a user can mend. The command line prints one as one line and exits with code 2."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
 class UserError(Exception):
     """What is wrong, where, and what to do about it, in one sentence or two."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM came; what can be saved has been."""
+
+    def __init__(self, signum: int, hint: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
+        self.exit_code = 128 + signum
 
 
 class CorruptFileError(UserError):

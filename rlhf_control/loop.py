@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-import torch
-
+from rlhf_control.errors import Stopped
+from rlhf_control.nets import one_torch_thread
 from rlhf_control.progress import ProgressLine
-from rlhf_control.runs import Run, Stopped, deferred_signals
+from rlhf_control.runs import Run, deferred_signals
 
 
 class Part(Protocol):
@@ -24,7 +24,7 @@ class Loop:
 
     The parts are brought to where the newest checkpoint left them, if there is one, and saved every
     `checkpoint_seconds`, at the end, and on SIGINT or SIGTERM, which then raise Stopped. Torch works on one thread
-    meanwhile: small networks are fastest so, and the number of threads decides the last bits.
+    meanwhile.
     """
 
     def __init__(
@@ -45,8 +45,7 @@ class Loop:
     def __enter__(self) -> "Loop":
         self._signals = self._stack.enter_context(deferred_signals())
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, self.iterations * self.steps))
-        self._stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(1)
+        self._stack.enter_context(one_torch_thread())
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -69,7 +68,7 @@ class Loop:
                 self._save(iteration + 1)
                 saved = time.monotonic()
             if self._signals and not last:
-                raise Stopped(self._signals[0])
+                raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
 
     def _save(self, iteration: int) -> None:
         self.run.save_checkpoint(iteration, {name: part.state() for name, part in self.parts.items()})

@@ -5,8 +5,10 @@ B batch, O observation, A action.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,18 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Torch on one thread: networks of this size are fastest so (two can be forty times slower on a busy machine), and
+    the number of threads decides the last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # -- distributions: closed forms
@@ -176,7 +190,7 @@ class RunningNorm(nn.Module):
 def mlp(sizes: Sequence[int], out_gain: float, generator: torch.Generator) -> nn.Sequential:
     """Tanh layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases."""
     layers: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
         nn.init.orthogonal_(linear.weight, out_gain if last else math.sqrt(2), generator=generator)

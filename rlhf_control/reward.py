@@ -4,6 +4,7 @@ E ensemble, Q queries, B batch, L segment length, I inputs.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class RewardModel:
         self.config = config
         self.inputs = obs_size if config.inputs == "state" else obs_size + action_size
         self.sizes = (self.inputs, *config.hidden, 1)
-        shapes = zip(self.sizes, self.sizes[1:], strict=False)
+        shapes = pairwise(self.sizes)
         self.layers = [(torch.zeros(config.members, i, o), torch.zeros(config.members, 1, o)) for i, o in shapes]
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
-from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.nets import Policy, Spaces
+from rlhf_control.errors import NonFiniteError, UserError, unknown_name
+from rlhf_control.nets import Policy, Spaces, one_torch_thread
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
@@ -36,7 +36,10 @@ class Envs:
         `self.obs` is then the first observation of the next episode there."""
         if self.spaces.action_kind == "box":
             action = executed.reshape(-1, *self.spaces.action_shape)
-        obs, reward, terminated, truncated, info = self.vector.step(action)
+        try:
+            obs, reward, terminated, truncated, info = self.vector.step(action)
+        except project_envs.SimulationError as error:
+            raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate or the actions") from error
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
@@ -212,6 +215,7 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     )  # fmt: skip
 
 
+@one_torch_thread()
 def evaluate(
     policy: Policy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True
 ) -> tuple[list[float], list[Segments]]:

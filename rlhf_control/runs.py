@@ -132,14 +132,6 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Stopped(Exception):
-    """SIGINT or SIGTERM came and the run has been saved."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.exit_code = 128 + signum
-
-
 @contextmanager
 def deferred_signals() -> Iterator[list[int]]:
     """Within, the first SIGINT or SIGTERM only appends its number to the list that is handed out, for the loop to

@@ -1,17 +1,20 @@
-"""Stable-Baselines3: its PPO as a baseline, and its policies in and out. The only importer of stable_baselines3.
+"""Stable-Baselines3: its PPO as a baseline, its policies in and out. The only importer of stable_baselines3.
 
-An SB3 file is a zip. Its `data` entry and a saved VecNormalize hold pickles, which can run code when they are
-loaded; here only the weights in `policy.pth` are loaded, by torch's weights-only reader, and `data` is looked at
-as JSON text. Observation statistics come from a live VecNormalize or an .npz of `mean`, `var` and `count`.
+An SB3 file is a zip. Its `data` entry and a saved VecNormalize hold pickles, which can run code when loaded.
+Here only the weights in `policy.pth` are loaded, by torch's weights-only reader; `data` is looked at as JSON
+text; observation statistics come from a live VecNormalize or an .npz of `mean`, `var` and `count`.
 """
 
 import io
 import json
 import pickle
+import re
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,20 @@ from torch import Tensor
 
 from rlhf_control.config import NetConfig, PretrainConfig
 from rlhf_control.data import check_finite
-from rlhf_control.errors import UserError
+from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
-from rlhf_control.nets import Policy, RunningNorm, Spaces
+from rlhf_control.nets import Policy, RunningNorm, Spaces, one_torch_thread
 from rlhf_control.rollouts import make_envs
-from rlhf_control.runs import Run, Stopped, deferred_signals
+from rlhf_control.runs import Run, deferred_signals
 
 Row = dict[str, Any]
 
 # What an imported policy may not change: our networks are tanh layers over the flat observation.
 FIXED_POLICY_KWARGS = {"activation_fn": "Tanh", "features_extractor_class": "FlattenExtractor"}
+UNREADABLE = (  # what the readers raise on files that are damaged, foreign or hostile
+    OSError, EOFError, AttributeError, KeyError, TypeError, ValueError, RuntimeError,
+    zipfile.BadZipFile, pickle.UnpicklingError,
+)  # fmt: skip
 METRICS = {  # ours: SB3's
     "policy_loss": "train/policy_gradient_loss",
     "value_loss": "train/value_loss",
@@ -55,22 +62,36 @@ METRICS = {  # ours: SB3's
 def pretrain_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | None = None) -> Policy:
     """The policy that SB3's PPO learns under the same hyperparameters; rows go to the same metrics.jsonl.
 
-    Three things stay SB3's own: environments are stepped one after another in a DummyVecEnv; a linear schedule is
-    read after the rollout, so that the last update's is zero; and its generators are the global ones. There are no
-    checkpoints: on SIGINT or SIGTERM the policy so far is saved and the run ends (Stopped), for good.
+    Three things stay SB3's own: environments are stepped one after another, in a DummyVecEnv; a linear
+    schedule is read after the rollout, so that the last update has a rate of zero; generators are global.
+    There are no checkpoints: on SIGINT or SIGTERM the policy so far is saved and Stopped is raised, for good.
     """
     return import_sb3(train_sb3(config, run, on_row), config.env_id, config.env)
 
 
 def train_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | None = None) -> PPO:
     """The SB3 model behind `pretrain_sb3`."""
+    model = make_sb3(config)
+    assert model.env is not None
+    steps = config.ppo.num_envs * config.ppo.num_steps
+    iterations = max(1, config.total_steps // steps)  # whole ones, as in our own loop
+    with closing(model.env), one_torch_thread(), deferred_signals() as caught:
+        rows = _Rows(run, on_row, caught)
+        # never dumped, the logger keeps the last update's numbers for our row
+        model.learn(iterations * steps, rows, log_interval=sys.maxsize)
+    if rows.iteration < iterations:
+        import_sb3(model, config.env_id, config.env).save(run.path / "policy.npz", config=asdict(config))
+        raise Stopped(caught[0], f"the policy so far is in {run.path}; start again with another --out")
+    return model
+
+
+def make_sb3(config: PretrainConfig) -> PPO:
+    """SB3's PPO with every hyperparameter of the config, before the first step."""
     _refuse_what_sb3_lacks(config)
     ppo = config.ppo
     env: VecEnv = _sb3_envs(config.env_id, config.env, ppo.num_envs)
     if config.normalize_obs or config.normalize_reward:
-        env = VecNormalize(
-            env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=ppo.gamma
-        )
+        env = VecNormalize(env, norm_obs=config.normalize_obs, norm_reward=config.normalize_reward, gamma=ppo.gamma)
     model = PPO(
         "MlpPolicy",
         env,
@@ -91,12 +112,6 @@ def train_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | 
         device="cpu",
     )
     model.set_logger(Logger(None, []))  # the default one would leave a folder in /tmp
-    with closing(env), deferred_signals() as caught:
-        # without a log_interval nothing is dumped, and the logger keeps the last update's numbers for our row
-        model.learn(config.total_steps, _Rows(run, on_row, caught), log_interval=None)
-    if caught:
-        import_sb3(model, config.env_id, config.env).save(run.path / "policy.npz", env_steps=model.num_timesteps)
-        raise Stopped(caught[0])
     return model
 
 
@@ -107,13 +122,16 @@ class _Rows(BaseCallback):
         super().__init__()
         self.run, self.on_row, self.caught = run, on_row, caught
         self.iteration = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self.began = time.monotonic()
         self.collected = False
         self.episodes: list[dict[str, float]] = []  # Monitor's, which stands under VecNormalize: raw returns
 
     def _on_step(self) -> bool:
-        for field in ("actions", "new_obs", "rewards"):
-            check_finite(f"SB3's {field}", self.locals[field][None], self.locals["n_steps"])
+        for field, name in (("observation", "new_obs"), ("reward", "rewards")):
+            check_finite(field, self.locals[name][None], self.locals["n_steps"])
         self.episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
         return not self.caught
 
@@ -145,15 +163,16 @@ class _Rows(BaseCallback):
         self.run.log(row)
         if self.on_row:
             self.on_row(row)
-        self.iteration, self.collected, self.episodes, self.began = self.iteration + 1, False, [], time.monotonic()
+        self.iteration += 1
+        self._begin()
 
 
 def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
     spaces = _spaces(config.env_id, config.env)
     if config.ppo.step_control != "clip":
-        raise UserError(f"SB3's PPO has no step_control '{config.ppo.step_control}'; use clip, or --learner ppo")
+        raise UserError(f"SB3's PPO has no {config.ppo.step_control} step control; use clip or --learner ppo")
     if config.backend == "batched":
-        raise UserError("SB3 does not step batched environments; use --backend auto, or --learner ppo")
+        raise UserError("SB3 does not step batched environments; use --backend auto or --learner ppo")
     if not np.isfinite([*spaces.low, *spaces.high]).all():
         raise UserError(f"SB3 needs finite action bounds and {config.env_id} has none; use --learner ppo")
 
@@ -187,11 +206,12 @@ def import_sb3(
     env: Mapping[str, Any] | None = None,
     vec_normalize: str | Path | VecNormalize | None = None,
 ) -> Policy:
-    """Our policy with the weights of an SB3 PPO or A2C "MlpPolicy": the file of `model.save`, or the model itself.
+    """Our policy with the weights of an SB3 PPO or A2C "MlpPolicy": `model.save`'s file, or the model itself.
 
-    It acts as SB3's deterministic `predict` does on observations normalised by `vec_normalize`: a live VecNormalize
-    (a live model brings its own) or an .npz, written by `export_sb3` or from a VecNormalize `v` that you trust, by
-    `np.savez(path, mean=v.obs_rms.mean, var=v.obs_rms.var, count=v.obs_rms.count)`. Without, raw observations.
+    Its mode is what SB3's deterministic `predict` gives, before the clip to the action bounds, on observations
+    normalised by `vec_normalize`: a live VecNormalize (a live model brings its own) or an .npz, written by
+    `export_sb3` or, from a VecNormalize `v` that you trust, by
+    `np.savez(path, mean=v.obs_rms.mean, var=v.obs_rms.var, count=v.obs_rms.count)`. Default: raw observations.
     """
     if isinstance(source, OnPolicyAlgorithm):
         weights = source.policy.state_dict()
@@ -205,15 +225,16 @@ def import_sb3(
             raise UserError(f"{source} has {name} {policy_kwargs[name]}; only {ours} can be imported")
 
     spaces = _spaces(env_id, env or {})
-    hidden = [w.shape[0] for name, w in weights.items() if name.startswith("mlp_extractor.policy_net") and w.ndim == 2]
-    policy = Policy(spaces, NetConfig(tuple(hidden)), 0, env_id, dict(env or {}))
+    layers = [name for name in weights if re.fullmatch(r"mlp_extractor\.policy_net\.\d+\.weight", name)]
+    hidden = tuple(weights[name].shape[0] for name in layers)
+    policy = Policy(spaces, NetConfig(hidden), 0, env_id, dict(env or {}))
     parameters = dict(policy.named_parameters())
     names = _names(len(hidden))
     found = {names.get(theirs, theirs): w for theirs, w in weights.items()}
     if {n: w.shape for n, w in found.items()} != {n: p.shape for n, p in parameters.items()}:
         raise UserError(
-            f"{source} does not fit {env_id} ({spaces}): it must be an MlpPolicy of PPO or A2C for these spaces, "
-            f"without gSDE, with actor and critic of the same hidden sizes; it holds "
+            f"{source} does not fit {env_id} ({spaces}); it must be an MlpPolicy of PPO or A2C for these spaces "
+            "without gSDE, actor and critic of the same hidden sizes; it holds "
             + ", ".join(f"{n} {tuple(w.shape)}" for n, w in weights.items())
         )
     with torch.no_grad():
@@ -227,16 +248,17 @@ def import_sb3(
 def export_sb3(policy: Policy, path: str | Path) -> None:
     """Writes an SB3 PPO file, and the observation statistics beside it as NAME.obs_norm.npz.
 
-    `PPO.load(path).predict(x, deterministic=True)` is then our action for x = clip((obs - mean) / sqrt(var + 1e-8),
-    -10, 10). Statistics cannot be folded into the first layer exactly, because of the clip. To train on in SB3, put
-    `mean`, `var` and `count` into the `obs_rms` of a new VecNormalize.
+    `PPO.load(path).predict(x, deterministic=True)` is then our clipped mode for
+    x = clip((obs - mean) / sqrt(var + 1e-8), -10, 10). That clip is why the statistics are not folded into the
+    first layer. To go on in SB3, put `mean`, `var` and `count` into the `obs_rms` of a new VecNormalize; the
+    hyperparameters in the file are SB3's defaults.
     """
     path = Path(path)
     with closing(_sb3_envs(policy.env_id, policy.env, 1)) as env:
         model = PPO("MlpPolicy", env, policy_kwargs=_policy_kwargs(policy.config), device="cpu")
     names = _names(len(policy.config.hidden))
-    parameters = dict(policy.named_parameters())
-    model.policy.load_state_dict({name: parameters[names[name]].detach() for name in model.policy.state_dict()})
+    weights = policy.state_dict()
+    model.policy.load_state_dict({name: weights[names[name]] for name in model.policy.state_dict()})
     buffer = io.BytesIO()
     model.save(buffer)
     write_atomic(path, buffer.getvalue())
@@ -245,7 +267,7 @@ def export_sb3(policy: Policy, path: str | Path) -> None:
 
 
 def _names(depth: int) -> dict[str, str]:
-    """SB3's parameter names -> ours, for `depth` hidden layers; the odd places of both hold the tanh."""
+    """SB3's parameter names -> ours, for `depth` hidden layers; the tanhs stand at the odd places."""
     names = {"log_std": "log_std"}
     for ours, body, head in (("actor", "policy_net", "action_net"), ("critic", "value_net", "value_net")):
         for kind in ("weight", "bias"):
@@ -258,16 +280,14 @@ def _read_zip(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(weights, policy_kwargs as text) of an SB3 file, without running what it holds."""
     try:
         with zipfile.ZipFile(path) as archive:
-            weights = torch.load(io.BytesIO(archive.read("policy.pth")), map_location="cpu", weights_only=True)
-            data = json.loads(archive.read("data"))  # pickles in it stay base64 text
-        if not all(isinstance(w, Tensor) for w in weights.values()):
-            raise ValueError("policy.pth holds other things than weights")
-        return weights, data["policy_kwargs"] | {}
-    except (
-        OSError, EOFError, AttributeError, KeyError, TypeError, ValueError, RuntimeError,
-        zipfile.BadZipFile, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
-        raise UserError(f"cannot read {path} as a Stable-Baselines3 model: {error}") from error
+            content = io.BytesIO(archive.read("policy.pth"))
+            weights = torch.load(content, map_location="cpu", weights_only=True)
+            policy_kwargs = json.loads(archive.read("data"))["policy_kwargs"]  # its pickles stay base64 text
+        if not isinstance(policy_kwargs, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+            raise ValueError("it is not laid out as SB3 does")
+    except UNREADABLE as error:
+        raise UserError(f"cannot read {path} as a Stable-Baselines3 model: {_line(error)}") from error
+    return weights, policy_kwargs
 
 
 def _load_statistics(norm: RunningNorm, source: str | Path | VecNormalize) -> None:
@@ -277,20 +297,26 @@ def _load_statistics(norm: RunningNorm, source: str | Path | VecNormalize) -> No
             return
         if (source.clip_obs, source.epsilon) != (norm.clip, 1e-8):
             raise UserError(
-                f"VecNormalize with clip_obs {source.clip_obs} and epsilon {source.epsilon} cannot be imported; "
-                f"ours are {norm.clip} and 1e-08"
+                f"a VecNormalize with clip_obs {source.clip_obs} and epsilon {source.epsilon} cannot be imported, "
+                "only one with the defaults, 10 and 1e-8"
             )
         found = {name: getattr(source.obs_rms, name) for name in ("mean", "var", "count")}
     else:
         try:
             with np.load(source, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in ("mean", "var", "count")}
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise UserError(
-                f"cannot read {source} as observation statistics: {error}; "
-                "it must be an .npz of mean, var and count (a VecNormalize pickle could run code)"
+                f"cannot read {source} as an .npz of mean, var and count: {_line(error)} "
+                "(a VecNormalize pickle is refused, because it could run code; see import_sb3)"
             ) from error
-    statistics = {name: torch.as_tensor(np.asarray(value, np.float64)) for name, value in found.items()}
-    if statistics["mean"].numel() != len(norm.mean) or statistics["mean"].shape != statistics["var"].shape:
-        raise UserError(f"{source} has statistics of {statistics['mean'].numel()} numbers, not {len(norm.mean)}")
-    norm.load_state_dict({name: s.flatten() if name != "count" else s.reshape(()) for name, s in statistics.items()})
+    for name, value in found.items():
+        ours: Tensor = getattr(norm, name)
+        if np.size(value) != ours.numel():
+            raise UserError(f"{source} holds {np.size(value)} numbers as {name}, not {ours.numel()}")
+        ours.copy_(torch.from_numpy(np.asarray(value, np.float64).reshape(ours.shape)))
+
+
+def _line(error: BaseException) -> str:
+    """What an error says, without torch's advice to load unsafely."""
+    return str(error).partition("\n")[0]

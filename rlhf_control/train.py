@@ -21,6 +21,7 @@ from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
+from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import STRATEGIES, choose
 from rlhf_control.reward import KnownReward, RewardModel
 from rlhf_control.rng import stream
@@ -48,7 +49,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     bank = SegmentBank(max(2, round(config.clip_seconds / envs.step_seconds)), config.ppo.num_steps)
 
     resumed = run is not None
-    run = run or Run.create(config.out or f"runs/finetune-{config.oracle}-{seed}", "finetune", config, env_id=env_id)
+    run = run or new_run(config, "finetune", config.oracle, env_id)
     labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, seed)
     if not resumed:
         anchor.pretrained.save(run.path / "pretrained.npz")
@@ -60,11 +61,11 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             bank.add(rollout)
 
             if iteration in rounds:  # ask about recent and older clips, learn the reward anew, move the anchor
-                round, number = rounds[iteration]
-                pool = bank.pool(stream(seed, "pool", round))
-                queries = choose(config.queries, pool, number, round, reward, stream(seed, "queries", round))
-                log |= ask_and_fit(labels, queries, pool, reward, stream(seed, "fit", round))
-                bank.archive(stream(seed, "archive", round))
+                label_round, number = rounds[iteration]
+                pool = bank.pool(stream(seed, "pool", label_round))
+                queries = choose(config.queries, pool, number, label_round, reward, stream(seed, "queries", label_round))
+                log |= ask_and_fit(labels, queries, pool, reward, stream(seed, "fit", label_round))
+                bank.archive(stream(seed, "archive", label_round))
                 anchor.new_round(policy)
 
             score = reward.score(rollout)
@@ -86,6 +87,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     """PPO on the environment's own reward."""
+    if config.learner == "sb3":
+        return pretrain_with_sb3(config, run)
     seed, steps = config.seed, config.ppo.num_envs * config.ppo.num_steps
     envs = make_envs(config.env_id, config.ppo.num_envs, seed=seed, backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
@@ -93,9 +96,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
 
     resumed = run is not None
-    run = run or Run.create(config.out or f"runs/pretrain-{config.env_id}-{seed}", "pretrain", config)
-    if config.learner == "sb3":
-        return pretrain_with_sb3(config, run, resumed)
+    run = run or new_run(config, "pretrain", config.env_id, config.env_id)
     parts = {"learner": learner, "envs": envs, "scaler": scaler}
     with Loop(run, parts, config.total_steps, steps, config.checkpoint_seconds, resumed) as loop:
         for iteration, log in loop:
@@ -145,7 +146,7 @@ def label_rounds(config: FinetuneConfig) -> dict[int, tuple[int, int]]:
     if len(set(at)) < config.rounds:
         raise UserError(f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations} "
                         "iterations; lower --rounds or raise --total-steps")
-    return {i: (round, n) for round, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
+    return {i: (k, n) for k, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
 
 
 def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> RewardModel | KnownReward:
@@ -195,11 +196,17 @@ def episode_metrics(rollout: Rollout) -> dict[str, float | None]:
     }
 
 
-def pretrain_with_sb3(config: PretrainConfig, run: Run, resumed: bool) -> Run:
+def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str) -> Run:
+    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id)
+
+
+def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
     """Stable-Baselines3 in our place."""
     from rlhf_control.sb3 import pretrain_sb3  # 2.4 s to import
 
-    if resumed:
+    if run is not None:
         raise UserError("a run of Stable-Baselines3 cannot be resumed exactly; start it again")
-    pretrain_sb3(config, run).save(run.path / "policy.npz", config=asdict(config))
+    run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
+    with ProgressLine(run.path.name, config.total_steps) as progress:
+        pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))
     return run

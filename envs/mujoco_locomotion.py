@@ -1,12 +1,4 @@
-"""Gymnasium's MuJoCo tasks, version 5, as array functions over a batch of simulations.
-
-Each task is a frozen dataclass: its fields are the options of Gymnasium's constructor, with the same names and
-defaults, and its methods are the task itself. The formulas, down to the order of their operations, are those of
-`gymnasium/envs/mujoco/*_v5.py`, so that results equal Gymnasium's bit for bit. To add a task, write one class and add
-one line to `TASKS`.
-
-Letters in shapes: n environments, O observation, A action, the rest as in `mujoco.MjModel` (nq, nv, nbody, ...).
-"""
+"""HalfCheetah, Swimmer, Hopper, Walker2d, Ant, Humanoid and HumanoidStandup, version 5; see `envs/mujoco_task.py`."""
 
 from __future__ import annotations
 
@@ -16,105 +8,25 @@ from typing import ClassVar
 import numpy as np
 
 from envs.mujoco_simulation import Simulation
+from envs.mujoco_task import (
+    Outcome,
+    Range,
+    Start,
+    Task,
+    Terms,
+    inside,
+    never,
+    sum_of_squares,
+    tendons,
+    uniform_and_normal_noise,
+    uniform_noise,
+    x_position,
+    xy_position,
+    xy_position_and_distance,
+    xz_position,
+)
 
-Range = tuple[float, float]
-Terms = dict[str, np.ndarray]  # what goes into `info`, (n, ...) each
-Start = tuple[np.ndarray, np.ndarray]  # one environment's initial qpos (nq,) and qvel (nv,)
-Outcome = tuple[np.ndarray, np.ndarray, Terms]  # reward (n,), terminated (n,) bool, info
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """The methods a task needs. They read `sim` and change nothing; the arrays they return are fresh."""
-
-    xml_file: str  # a path, or the name of one of Gymnasium's models
-    frame_skip: int  # simulator steps an environment step
-    derived_fields: ClassVar[tuple[str, ...]] = ()  # what the task reads of `sim` besides qpos, qvel and ctrl
-
-    def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
-        """Draw one environment's initial state."""
-        raise NotImplementedError
-
-    def observation(self, sim: Simulation) -> np.ndarray:
-        """(n, O) float64."""
-        raise NotImplementedError
-
-    def position(self, sim: Simulation) -> np.ndarray:
-        """(n, k) m, the coordinates whose velocity `outcome` is given."""
-        return np.empty((sim.num_envs, 0))
-
-    def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        """What the step that led to `sim` brought.
-
-        Args:
-            sim: the simulations after the step.
-            velocity: (n, k) m/s, mean velocity of `position` over the step.
-            actions: (n, A), as given by the caller: neither clipped nor converted.
-        """
-        raise NotImplementedError
-
-    def reset_info(self, sim: Simulation) -> Terms:
-        """The part of the info that exists after a reset too."""
-        return {}
-
-
-def uniform_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> Start:
-    """The model's initial state with uniform noise on qpos and qvel."""
-    qpos = sim.init_qpos + rng.uniform(-scale, scale, size=sim.model.nq)
-    qvel = sim.init_qvel + rng.uniform(-scale, scale, size=sim.model.nv)
-    return qpos, qvel
-
-
-def uniform_and_normal_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> Start:
-    """The model's initial state with uniform noise on qpos and normal noise on qvel."""
-    qpos = sim.init_qpos + rng.uniform(-scale, scale, size=sim.model.nq)
-    qvel = sim.init_qvel + scale * rng.standard_normal(sim.model.nv)
-    return qpos, qvel
-
-
-def sum_of_squares(values: np.ndarray) -> np.ndarray:
-    """(n, ...) -> (n,), in the dtype given: Gymnasium's control cost of float32 actions is a float32 too."""
-    return np.square(values).reshape(len(values), -1).sum(axis=1)
-
-
-def norm(vectors: np.ndarray) -> np.ndarray:
-    """(n, k) -> (n,). `vecdot` calls the BLAS routine that `np.linalg.norm` of one vector calls; a sum rounds apart."""
-    return np.sqrt(np.vecdot(vectors, vectors))
-
-
-def scalar_square(values: np.ndarray) -> np.ndarray:
-    """(n,) -> (n,), `x**2` as of a scalar: libm's pow, which differs from x * x about once in a thousand."""
-    return np.array([value**2 for value in values.tolist()])
-
-
-def inside(values: np.ndarray, bounds: Range) -> np.ndarray:
-    """Whether each value is strictly between the bounds."""
-    return (bounds[0] < values) & (values < bounds[1])
-
-
-def never(sim: Simulation) -> np.ndarray:
-    """`terminated` of a task that only the time limit ends."""
-    return np.zeros(sim.num_envs, dtype=np.bool_)
-
-
-def x_position(sim: Simulation) -> Terms:
-    return {"x_position": sim.qpos[:, 0].copy()}
-
-
-def xy_position(sim: Simulation) -> Terms:
-    return x_position(sim) | {"y_position": sim.qpos[:, 1].copy()}
-
-
-def xy_position_and_distance(sim: Simulation) -> Terms:
-    return xy_position(sim) | {"distance_from_origin": norm(sim.qpos[:, :2])}
-
-
-def xz_position(sim: Simulation) -> Terms:
-    return x_position(sim) | {"z_distance_from_origin": sim.qpos[:, 1] - sim.init_qpos[1]}
-
-
-def tendons(sim: Simulation) -> Terms:
-    return {"tendon_length": sim.ten_length.copy(), "tendon_velocity": sim.ten_velocity.copy()}
+HUMANOID_FIELDS = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "ten_length", "ten_velocity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,9 +248,7 @@ class Humanoid(Task):
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
     include_cfrc_ext_in_observation: bool = True
-    derived_fields: ClassVar[tuple[str, ...]] = (
-        *("xipos", "cinert", "cvel", "qfrc_actuator", "cfrc_ext", "ten_length", "ten_velocity"),
-    )
+    derived_fields: ClassVar[tuple[str, ...]] = ("xipos", *HUMANOID_FIELDS)
 
     def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
         return uniform_noise(sim, rng, self.reset_noise_scale)
@@ -386,9 +296,7 @@ class HumanoidStandup(Task):
     include_cvel_in_observation: bool = True
     include_qfrc_actuator_in_observation: bool = True
     include_cfrc_ext_in_observation: bool = True
-    derived_fields: ClassVar[tuple[str, ...]] = (
-        *("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "ten_length", "ten_velocity"),
-    )
+    derived_fields: ClassVar[tuple[str, ...]] = HUMANOID_FIELDS
 
     def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
         return uniform_noise(sim, rng, self.reset_noise_scale)
@@ -419,134 +327,3 @@ def humanoid_observation(task: Humanoid | HumanoidStandup, sim: Simulation) -> n
     if task.include_cfrc_ext_in_observation:
         parts.append(sim.cfrc_ext[:, 1:].reshape(sim.num_envs, -1))
     return np.concatenate(parts, axis=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class InvertedPendulum(Task):
-    xml_file: str = "inverted_pendulum.xml"
-    frame_skip: int = 2
-    reset_noise_scale: float = 0.01
-
-    def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
-        return uniform_noise(sim, rng, self.reset_noise_scale)
-
-    def observation(self, sim: Simulation) -> np.ndarray:
-        return sim.motion.copy()
-
-    def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        terminated = np.abs(sim.qpos[:, 1]) > 0.2
-        survive = (~terminated).astype(np.int64)
-        return survive.astype(np.float64), terminated, {"reward_survive": survive}
-
-
-@dataclass(frozen=True, kw_only=True)
-class InvertedDoublePendulum(Task):
-    xml_file: str = "inverted_double_pendulum.xml"
-    frame_skip: int = 5
-    healthy_reward: float = 10.0
-    reset_noise_scale: float = 0.1
-    derived_fields: ClassVar[tuple[str, ...]] = ("site_xpos", "qfrc_constraint")
-
-    def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
-        return uniform_and_normal_noise(sim, rng, self.reset_noise_scale)
-
-    def observation(self, sim: Simulation) -> np.ndarray:
-        angles = sim.qpos[:, 1:].copy()
-        qvel = np.clip(sim.qvel, -10, 10)
-        cart_constraint = np.clip(sim.qfrc_constraint[:, :1], -10, 10)
-        return np.concatenate((sim.qpos[:, :1], np.sin(angles), np.cos(angles), qvel, cart_constraint), axis=1)
-
-    def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        x, _, y = sim.site_xpos[:, 0].T  # the tip of the upper pole
-        terminated = y <= 1
-        dist_penalty = 0.01 * scalar_square(x) + scalar_square(y - 2)
-        vel_penalty = 1e-3 * scalar_square(sim.qvel[:, 1]) + 5e-3 * scalar_square(sim.qvel[:, 2])
-        alive_bonus = self.healthy_reward * (~terminated).astype(np.int64)
-        terms = {"reward_survive": alive_bonus, "distance_penalty": -dist_penalty, "velocity_penalty": -vel_penalty}
-        return alive_bonus - dist_penalty - vel_penalty, terminated, terms
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reacher(Task):
-    xml_file: str = "reacher.xml"
-    frame_skip: int = 2
-    reward_dist_weight: float = 1
-    reward_control_weight: float = 1
-    derived_fields: ClassVar[tuple[str, ...]] = ("xpos",)
-
-    def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
-        qpos = rng.uniform(-0.1, 0.1, size=sim.model.nq) + sim.init_qpos
-        goal = rng.uniform(-0.2, 0.2, size=2)
-        while np.linalg.norm(goal) >= 0.2:
-            goal = rng.uniform(-0.2, 0.2, size=2)
-        qvel = sim.init_qvel + rng.uniform(-0.005, 0.005, size=sim.model.nv)
-        qpos[-2:] = goal
-        qvel[-2:] = 0
-        return qpos, qvel
-
-    def to_target(self, sim: Simulation) -> np.ndarray:
-        """(n, 3) m."""
-        return sim.xpos[:, sim.body_ids["fingertip"]] - sim.xpos[:, sim.body_ids["target"]]
-
-    def observation(self, sim: Simulation) -> np.ndarray:
-        angles = sim.qpos[:, :2].copy()
-        target = self.to_target(sim)[:, :2]
-        return np.concatenate((np.cos(angles), np.sin(angles), sim.qpos[:, 2:], sim.qvel[:, :2], target), axis=1)
-
-    def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        reward_dist = -norm(self.to_target(sim)) * self.reward_dist_weight
-        reward_ctrl = -sum_of_squares(actions) * self.reward_control_weight
-        return reward_dist + reward_ctrl, never(sim), {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pusher(Task):
-    xml_file: str = "pusher_v5.xml"
-    frame_skip: int = 5
-    reward_near_weight: float = 0.5
-    reward_dist_weight: float = 1
-    reward_control_weight: float = 0.1
-    derived_fields: ClassVar[tuple[str, ...]] = ("xpos",)
-
-    def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
-        goal = np.zeros(2)
-        cylinder = goal
-        while np.linalg.norm(cylinder - goal) <= 0.17:
-            cylinder = np.concatenate((rng.uniform(-0.3, 0, size=1), rng.uniform(-0.2, 0.2, size=1)))
-        qpos = sim.init_qpos.copy()
-        qvel = sim.init_qvel + rng.uniform(-0.005, 0.005, size=sim.model.nv)
-        qpos[-4:] = (*cylinder, *goal)
-        qvel[-4:] = 0
-        return qpos, qvel
-
-    def body(self, sim: Simulation, name: str) -> np.ndarray:
-        """(n, 3) m."""
-        return sim.xpos[:, sim.body_ids[name]]
-
-    def observation(self, sim: Simulation) -> np.ndarray:
-        bodies = [self.body(sim, name) for name in ("tips_arm", "object", "goal")]
-        return np.concatenate((sim.qpos[:, :7], sim.qvel[:, :7], *bodies), axis=1)
-
-    def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        to_tips = self.body(sim, "object") - self.body(sim, "tips_arm")
-        to_goal = self.body(sim, "object") - self.body(sim, "goal")
-        reward_near = -norm(to_tips) * self.reward_near_weight
-        reward_dist = -norm(to_goal) * self.reward_dist_weight
-        reward_ctrl = -sum_of_squares(actions) * self.reward_control_weight
-        terms = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl, "reward_near": reward_near}
-        return reward_dist + reward_ctrl + reward_near, never(sim), terms
-
-
-TASKS: dict[str, type[Task]] = {
-    "Ant-v5": Ant,
-    "HalfCheetah-v5": HalfCheetah,
-    "Hopper-v5": Hopper,
-    "Humanoid-v5": Humanoid,
-    "HumanoidStandup-v5": HumanoidStandup,
-    "InvertedDoublePendulum-v5": InvertedDoublePendulum,
-    "InvertedPendulum-v5": InvertedPendulum,
-    "Pusher-v5": Pusher,
-    "Reacher-v5": Reacher,
-    "Swimmer-v5": Swimmer,
-    "Walker2d-v5": Walker2d,
-}

@@ -1,0 +1,121 @@
+"""`rlhf-control VERB` and `python -m rlhf_control VERB`. Nothing heavy is imported before it is needed."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from rlhf_control import config as c
+from rlhf_control.errors import Stopped, UserError, unknown_name
+
+
+def pretrain(config: c.PretrainConfig) -> None:
+    from rlhf_control.report import report_pretraining
+    from rlhf_control.train import pretrain
+
+    print(report_pretraining(pretrain(config)))
+
+
+def finetune(config: c.FinetuneConfig) -> None:
+    from rlhf_control.report import report_finetuning
+    from rlhf_control.train import finetune
+
+    print(report_finetuning(finetune(config)))
+
+
+def resume(config: c.ResumeConfig) -> None:
+    from rlhf_control.report import report
+    from rlhf_control.train import resume
+
+    print(report(resume(config.run)))
+
+
+def evaluate(config: c.EvaluateConfig) -> None:
+    from rlhf_control.report import evaluation
+
+    result = evaluation(config)
+    if config.json:
+        print(json.dumps(result))
+        return
+    print(f"return {result['return_mean']:.1f} over {len(result['returns'])} episodes "
+          f"({min(result['returns']):.1f} to {max(result['returns']):.1f})")
+    if "score_mean" in result:
+        print(f"score {result['score_mean']:.3f} {result['score_unit']}")
+
+
+def record(config: c.RecordConfig) -> None:
+    from rlhf_control.policies import find_policy
+    from rlhf_control.record import record_video
+
+    policies = [find_policy(path) for path in config.paths]
+    captions = config.captions or config.paths
+    record_video(list(zip(captions, policies, strict=True)), config.out, seed=config.seed, seconds=config.seconds)
+    print(config.out)
+
+
+def plot(config: c.PlotConfig) -> None:
+    from rlhf_control.plots import plot_runs, summary_table
+
+    for path in plot_runs(config.runs, config.out, metrics=config.metrics or None, x=config.x):
+        print(path)
+    print(summary_table(config.runs))
+
+
+def doctor(config: c.DoctorConfig) -> int:
+    from rlhf_control.doctor import doctor
+
+    return 0 if doctor() else 1
+
+
+VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "pretrain": (c.PretrainConfig, pretrain),
+    "finetune": (c.FinetuneConfig, finetune),
+    "evaluate": (c.EvaluateConfig, evaluate),
+    "record": (c.RecordConfig, record),
+    "plot": (c.PlotConfig, plot),
+    "resume": (c.ResumeConfig, resume),
+    "doctor": (c.DoctorConfig, doctor),
+}
+
+
+def usage() -> str:
+    lines = [f"  {verb:<10} {config.__doc__.strip().splitlines()[0]}" for verb, (config, _) in VERBS.items()]
+    return "\n".join(["usage: rlhf-control VERB ...", "", *lines, "",
+                      "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."])  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 128 + N after signal N."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from rlhf_control import __version__
+
+        print(__version__)
+        return 0
+    try:
+        return run_verb(arguments[0], arguments[1:])
+    except UserError as error:
+        if debug:
+            raise
+        print(f"rlhf-control: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"rlhf-control: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> int:
+    if verb not in VERBS:
+        raise unknown_name("verb", verb, VERBS)
+    config_type, function = VERBS[verb]
+    config = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+    return function(config) or 0

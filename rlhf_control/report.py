@@ -1,0 +1,130 @@
+"""What a finished run says: evaluation before and after, figures, video, `report.md`, and a table for the terminal."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.behaviours import BEHAVIOURS
+from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.files import sha256
+from rlhf_control.nets import Policy, load_policy
+from rlhf_control.plots import plot_finetune, plot_runs
+from rlhf_control.policies import find_policy
+from rlhf_control.progress import say, seconds_text
+from rlhf_control.record import record_video
+from rlhf_control.rollouts import evaluate
+from rlhf_control.runs import Run
+
+EPISODES = 10
+SEED = 10_000  # of the evaluation episodes
+VIDEO_SECONDS = 8.0
+
+
+def evaluation(config: EvaluateConfig) -> dict[str, Any]:
+    """returns (one number an episode), return_mean and, where a behaviour is named, scores, score_mean, score_unit."""
+    name = config.score or run_score(Path(config.path))
+    return measure(find_policy(config.path), name, config.episodes, config.seed, deterministic=not config.stochastic)
+
+
+def measure(policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True) -> dict[str, Any]:
+    """Fresh episodes of a policy, with `score` the name of a behaviour or ""."""
+    if score and score not in BEHAVIOURS:
+        raise unknown_name("behaviour", score, BEHAVIOURS)
+    if score and BEHAVIOURS[score].env_id != policy.env_id:
+        raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
+    returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic)
+    result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
+    if score:
+        scores = [float(BEHAVIOURS[score].score(episode)) for episode in whole]
+        result |= {"scores": scores, "score_mean": float(np.mean(scores)), "score_unit": BEHAVIOURS[score].unit}
+    return result
+
+
+def run_score(path: Path) -> str:
+    """The behaviour that a fine-tuning run is scored by, or ""."""
+    if not (path / "config.json").is_file():
+        return ""
+    saved = Run.open(path).read_json("config.json")["config"]
+    name = saved.get("score") or saved.get("oracle", "")
+    return name if name in BEHAVIOURS else ""
+
+
+def report(run: Run) -> str:
+    """The report of a run of either verb."""
+    return report_finetuning(run) if run.read_json("config.json")["verb"] == "finetune" else report_pretraining(run)
+
+
+def report_pretraining(run: Run) -> str:
+    """Evaluates the policy, draws the curve, and returns a few lines for the terminal."""
+    result = measure(load_policy(run.path / "policy.npz"), "", EPISODES, SEED)
+    last = run.metrics()[-1]
+    run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
+    plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    return (
+        f"return {result['return_mean']:.1f} over {EPISODES} episodes, {last['env_steps']:,} steps, "
+        f"{seconds_text(last['wall_seconds'])}\npolicy {run.path / 'policy.npz'}\nsha256 {sha256(run.path / 'policy.npz')}"
+    )
+
+
+def report_finetuning(run: Run, note: str = "") -> str:
+    """Writes results.json, curves.png and .pdf, before_after.mp4 and report.md (with `note`, a paragraph of the
+    caller's), and returns the table for the terminal."""
+    config: FinetuneConfig = from_dict(FinetuneConfig, run.read_json("config.json")["config"])
+    score = run_score(run.path)
+    policies = {"before": load_policy(run.path / "pretrained.npz"), "after": load_policy(run.path / "policy.npz")}
+    say("evaluating before and after")
+    results = {when: measure(policy, score, EPISODES, SEED) for when, policy in policies.items()}
+    last = run.metrics()[-1]
+    facts = {key: last[key] for key in ("labels", "queries", "informative_labels", "env_steps", "wall_seconds")}
+    run.write_json("results.json", {**results, **facts})
+    plot_finetune(run.path)
+    video = ""
+    if config.video:
+        say("recording before_after.mp4")
+        try:
+            record_video(list(policies.items()), run.path / "before_after.mp4", seed=SEED, seconds=VIDEO_SECONDS)
+            video = "Video: [before_after.mp4](before_after.mp4), the two policies from the same start.\n"
+        except UserError as error:  # the run is worth having without its video
+            print(f"rlhf-control: no video: {error}", file=sys.stderr)
+    rows = table_rows(results, facts, score)
+    manifest = run.read_json("manifest.json")
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    text = "\n".join([
+        f"# {run.path.name}: {config.oracle} from {facts['labels']} labels", "",
+        "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
+        f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
+        f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
+        "![Learning curves](curves.png)", "",
+        "Left to right: the behaviour score on the policy's own clips (it is never shown to the learner), the "
+        "environment's return, the reward model's accuracy on answers it has not seen, and the KL divergence from the "
+        "pretrained policy.", "", video,
+        f"Go on or check: `rlhf-control evaluate {run.path}`. The whole config is in config.json; git commit "
+        f"{manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
+    ])  # fmt: skip
+    (run.path / "report.md").write_text(text)
+    return terminal_table(rows) + f"\nreport {run.path / 'report.md'}"
+
+
+def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, str, str]]:
+    """(what, before, after)"""
+    rows = []
+    if score:
+        rows.append((f"score ({BEHAVIOURS[score].unit})", *(spread(results[w]["scores"], 2) for w in ("before", "after"))))
+    rows.append(("environment return", *(spread(results[w]["returns"], 0) for w in ("before", "after"))))
+    rows.append(("labels", "", str(facts["labels"])))
+    rows.append(("environment steps", "", f"{facts['env_steps']:,}"))
+    rows.append(("training time", "", seconds_text(facts["wall_seconds"])))
+    return rows
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+
+def terminal_table(rows: list[tuple[str, str, str]]) -> str:
+    rows = [("", "before", "after"), *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2])]) for row in rows)

@@ -1,0 +1,78 @@
+"""Fixtures that several test files use."""
+
+import os
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
+from rlhf_control.data import Rollout, Segments
+from rlhf_control.nets import Policy
+from rlhf_control.rollouts import make_envs
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.load_profile("suite")
+
+TINY_PPO = PPOConfig(num_envs=4, num_steps=40, minibatch_size=32, epochs=2)
+TINY_REWARD = RewardConfig(steps=50, hidden=(16,), members=2, bootstrap=0.5)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture
+def cheetah_policy() -> Policy:
+    """An untrained HalfCheetah policy with small networks."""
+    envs = make_envs("HalfCheetah-v5", 1, seed=0)
+    policy = Policy(envs.spaces, NetConfig(hidden=(16,)), 0, "HalfCheetah-v5", {})
+    policy.obs_norm.update(np.random.default_rng(0).normal(size=(100, 17)))
+    return policy
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path, cheetah_policy: Policy) -> FinetuneConfig:
+    """A fine-tuning run of eight iterations with the preference loop on."""
+    cheetah_policy.save(tmp_path / "start.npz")
+    return FinetuneConfig(
+        str(tmp_path / "start.npz"), labels=12, first_labels=6, rounds=3, total_steps=8 * 160, out=str(tmp_path / "run"),
+        clip_seconds=0.5, checkpoint_seconds=0.0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
+    )  # fmt: skip
+
+
+def random_rollout(rng: np.random.Generator, T: int = 20, N: int = 3, ends: float = 0.1) -> Rollout:
+    """A rollout of noise with episodes that end here and there; next_obs follows obs within an episode."""
+    obs = rng.normal(size=(T, N, 17)).astype(np.float32)
+    ended = rng.random((T, N)) < ends
+    terminated = ended & (rng.random((T, N)) < 0.5)
+    next_obs = np.concatenate([obs[1:], rng.normal(size=(1, N, 17)).astype(np.float32)])
+    next_obs[ended] = rng.normal(size=(int(ended.sum()), 17))
+    action = rng.normal(size=(T, N, 6)).astype(np.float32)
+    reward = rng.normal(size=(T, N)).astype(np.float32)
+    return Rollout(
+        obs, action, np.clip(action, -1, 1), next_obs, reward, reward, terminated, ended & ~terminated,
+        state=rng.normal(size=(T, N, 18)),
+    )  # fmt: skip
+
+
+def random_segments(rng: np.random.Generator, *shape: int) -> Segments:
+    """Clips of noise with leading dimensions `shape`, the last of them time."""
+    return Segments(
+        rng.normal(size=(*shape, 17)).astype(np.float32),
+        rng.uniform(-1, 1, size=(*shape, 6)).astype(np.float32),
+        rng.normal(size=(*shape, 17)).astype(np.float32),
+        rng.normal(size=shape).astype(np.float32),
+        rng.normal(size=(*shape, 18)),
+    )

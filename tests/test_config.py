@@ -1,0 +1,41 @@
+import dataclasses
+import json
+
+import pytest
+
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig, RewardConfig, from_dict
+from rlhf_control.errors import UserError
+
+
+def test_configs_survive_json() -> None:
+    config = FinetuneConfig("p.npz", env={"a": False}, ppo=PPOConfig(lr=1e-4), reward=RewardConfig(hidden=(8,)))
+    assert from_dict(FinetuneConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    with pytest.raises(UserError, match="another version"):
+        from_dict(PretrainConfig, {"env_id": "x", "nonsense": 1})
+
+
+def test_labels_by_round_add_up() -> None:
+    assert FinetuneConfig("p").labels_by_round() == [20] + [10] * 8
+    for labels in range(20, 60):
+        counts = FinetuneConfig("p", labels=labels, rounds=7).labels_by_round()
+        assert sum(counts) == labels and len(counts) == 7 and max(counts[1:]) - min(counts[1:]) <= 1
+    assert FinetuneConfig("p", labels=20, rounds=1).labels_by_round() == [20]
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: PPOConfig(minibatch_size=1), "minibatch_size"),
+        (lambda: PPOConfig(num_envs=1, num_steps=8, minibatch_size=64), "minibatch_size"),
+        (lambda: PPOConfig(gamma=1.1), "gamma"),
+        (lambda: PPOConfig(lr=0), "lr"),
+        (lambda: ReferenceConfig(beta=-1), "beta"),
+        (lambda: ReferenceConfig(beta=0, target=0.1), "target"),
+        (lambda: RewardConfig(bootstrap=1.5), "bootstrap"),
+        (lambda: FinetuneConfig("p", labels=10), "first-labels"),
+        (lambda: FinetuneConfig("p", oracle_temperature=-1), "oracle_temperature"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(make: object, word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        make()  # type: ignore[operator]

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from conftest import random_rollout, random_segments
+
+from rlhf_control.data import Segments, check_finite
+from rlhf_control.errors import NonFiniteError
+
+
+def test_with_reward_leaves_the_rest_and_refuses_nan() -> None:
+    rollout = random_rollout(np.random.default_rng(0))
+    new = rollout.with_reward(np.ones(rollout.reward.shape))
+    assert (new.reward == 1).all() and new.reward.dtype == np.float32
+    assert new.env_reward is rollout.env_reward
+    bad = np.zeros(rollout.reward.shape)
+    bad[7, 2] = np.nan
+    with pytest.raises(NonFiniteError, match="reward is not finite: nan in environment 2 at step 7"):
+        rollout.with_reward(bad)
+
+
+def test_check_finite_names_field_environment_and_step() -> None:
+    value = np.zeros((4, 3, 2))
+    check_finite("obs", value)
+    value[1, 2, 0] = np.inf
+    with pytest.raises(NonFiniteError, match=r"obs .* environment 2 at step 11"):
+        check_finite("obs", value, first_step=10)
+
+
+def test_segments_index_stack_and_concatenate() -> None:
+    s = random_segments(np.random.default_rng(0), 5, 7)
+    assert len(s) == 5 and s[2].obs.shape == (7, 17)
+    assert s[np.array([[0, 1], [2, 3]])].obs.shape == (2, 2, 7, 17)
+    both = Segments.concatenate([s[:2], s[2:]])
+    assert np.array_equal(both.state, s.state)
+    assert np.array_equal(Segments.stack([s[i] for i in range(5)]).obs, s.obs)
+
+
+def test_digest_depends_on_every_field_and_on_nothing_else() -> None:
+    s = random_segments(np.random.default_rng(0), 7)
+    assert s.digest() == random_segments(np.random.default_rng(0), 7).digest()
+    for name, value in s.arrays().items():
+        changed = value.copy()
+        changed.flat[0] += 1
+        assert Segments(**{**s.arrays(), name: changed}).digest() != s.digest()
+    assert Segments(s.obs, s.action, s.next_obs, s.env_reward).digest() != s.digest()
+
+
+def test_steps_show_the_executed_action() -> None:
+    rollout = random_rollout(np.random.default_rng(0))
+    assert rollout.steps().action is rollout.executed

@@ -1,0 +1,125 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import load_state, save_state
+
+STATE = {"a": np.arange(5), "b": {"c": np.ones((2, 3), np.float32), "empty": {}, "text": "x"}, "n": None, "l": [1, 2.5]}
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return bool(a == b)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    save_state(tmp_path / "s.npz", STATE)
+    assert same(load_state(tmp_path / "s.npz"), STATE)
+
+
+keys = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=4)
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(max_size=5), st.floats(allow_nan=False),
+    st.lists(st.integers(0, 9), max_size=4).map(np.array),
+)  # fmt: skip
+
+
+@given(st.dictionaries(keys, st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=8)))
+def test_any_tree_comes_back(tmp_path_factory: pytest.TempPathFactory, tree: dict) -> None:
+    path = tmp_path_factory.mktemp("trees") / "t.npz"
+    save_state(path, tree)
+    assert same(load_state(path), tree)
+
+
+def test_numpy_reads_it_without_pickle(tmp_path: Path) -> None:
+    save_state(tmp_path / "s.npz", STATE)
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as archive:
+        assert np.array_equal(archive["b/c"], np.ones((2, 3)))
+
+
+def test_every_bit_flip_is_rejected_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_state(path, STATE)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for bit in rng.choice(8 * len(whole), 100, replace=False):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match=r"checkpoint\.npz"):
+            load_state(path)
+
+
+def test_every_truncation_is_rejected_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_state(path, STATE)
+    whole = path.read_bytes()
+    for length in np.linspace(0, len(whole) - 1, 20).astype(int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptFileError, match=r"checkpoint\.npz"):
+            load_state(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_state(tmp_path / "none.npz")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folder_keeps_the_old_file(tmp_path: Path) -> None:
+    save_state(tmp_path / "s.npz", {"n": 1})
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            save_state(tmp_path / "s.npz", {"n": 2})
+        assert load_state(tmp_path / "s.npz") == {"n": 1}
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_disk_full_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state(tmp_path / "s.npz", {"n": 1})
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        save_state(tmp_path / "s.npz", {"n": 2})
+    assert load_state(tmp_path / "s.npz") == {"n": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
+
+
+def save_for_ever(path: Path, ready: object) -> None:
+    n = 0
+    while True:
+        save_state(path, {"n": n, "big": np.full(200_000, n)})
+        ready.set()  # type: ignore[attr-defined]
+        n += 1
+
+
+@pytest.mark.slow
+def test_kill_9_during_saving_leaves_a_whole_file(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ready = context.Event()
+        process = context.Process(target=save_for_ever, args=(tmp_path / "s.npz", ready))
+        process.start()
+        assert ready.wait(20)
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(process.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        process.join()
+        state = load_state(tmp_path / "s.npz")
+        assert (state["big"] == state["n"]).all()

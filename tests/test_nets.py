@@ -1,0 +1,139 @@
+import copy
+import math
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete
+
+from rlhf_control.config import NetConfig
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import save_state
+from rlhf_control.nets import Categorical, Gaussian, Policy, RunningNorm, Spaces, load_policy, mlp
+
+
+def test_gaussian_by_hand() -> None:
+    p = Gaussian(torch.tensor([[1.0, 0.0]]), torch.tensor([0.0, math.log(2.0)]))
+    q = Gaussian(torch.tensor([[0.0, 0.0]]), torch.tensor([math.log(2.0), math.log(2.0)]))
+    # log N(1; 1, 1) + log N(2; 0, 2)
+    assert p.log_prob(torch.tensor([[1.0, 2.0]])).item() == pytest.approx(-math.log(2 * math.pi) - math.log(2) - 0.5)
+    assert p.entropy().item() == pytest.approx(math.log(2 * math.pi * math.e) + math.log(2))
+    # log(2/1) + (1 + 1) / (2 * 4) - 1/2
+    assert p.kl(q).item() == pytest.approx(math.log(2) + 0.25 - 0.5)
+    assert p.kl(p).item() == 0
+
+
+def test_closed_forms_equal_torch_distributions() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mean, other = torch.randn(2, 9, 3, generator=rng)
+    std, other_std = torch.rand(2, 3, generator=rng) + 0.1
+    action = torch.randn(9, 3, generator=rng)
+    ours, theirs = Gaussian(mean, std.log()), torch.distributions.Normal(mean, std)
+    against = torch.distributions.Normal(other, other_std)
+    torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action).sum(-1))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy().sum(-1))
+    kl = torch.distributions.kl_divergence(theirs, against).sum(-1)
+    torch.testing.assert_close(ours.kl(Gaussian(other, other_std.log())), kl)
+
+    categorical, theirs_c = Categorical(mean), torch.distributions.Categorical(logits=mean)
+    pick = torch.randint(3, (9,), generator=rng)
+    torch.testing.assert_close(categorical.log_prob(pick), theirs_c.log_prob(pick))
+    torch.testing.assert_close(categorical.entropy(), theirs_c.entropy())
+    kl = torch.distributions.kl_divergence(theirs_c, torch.distributions.Categorical(logits=other))
+    torch.testing.assert_close(categorical.kl(Categorical(other)), kl)
+
+
+def test_samples_follow_the_distribution() -> None:
+    rng = np.random.default_rng(0)
+    sample = Gaussian(torch.full((20_000, 1), 3.0), torch.tensor([math.log(0.5)])).sample(rng)
+    assert sample.mean().item() == pytest.approx(3, abs=0.02) and sample.std().item() == pytest.approx(0.5, abs=0.02)
+    picks = Categorical(torch.tensor([[0.0, math.log(3.0)]]).expand(20_000, 2)).sample(rng)
+    assert picks.float().mean().item() == pytest.approx(0.75, abs=0.02)
+
+
+def test_running_norm_equals_the_statistics_of_all_data() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(5, 3, size=(n, 2, 4)).astype(np.float32) for n in (3, 50, 1)]
+    norm = RunningNorm(4)
+    x = torch.randn(7, 4)
+    assert norm(x) is x  # the identity before any data
+    for part in parts:
+        norm.update(part)
+    rows = np.concatenate([p.reshape(-1, 4) for p in parts]).astype(np.float64)
+    np.testing.assert_allclose(norm.mean.numpy(), rows.mean(0))
+    np.testing.assert_allclose(norm.var.numpy(), rows.var(0))
+    out = norm(torch.from_numpy(rows.astype(np.float32)))
+    np.testing.assert_allclose(out.numpy(), (rows - rows.mean(0)) / rows.std(0), atol=1e-5)
+    assert norm(torch.full((1, 4), 1e6)).max() == 10
+
+
+def test_initial_weights_are_orthogonal_with_the_gains_of_sb3() -> None:
+    net = mlp([17, 64, 64, 6], 0.01, torch.Generator().manual_seed(0))
+    for layer, gain in zip([net[0], net[2], net[4]], [math.sqrt(2), math.sqrt(2), 0.01], strict=True):
+        w = layer.weight.detach()
+        gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+        torch.testing.assert_close(gram, gain**2 * torch.eye(len(gram)), atol=1e-5, rtol=0)
+        assert (layer.bias == 0).all()
+
+
+def test_making_a_policy_leaves_the_global_generator_alone(cheetah_policy: Policy) -> None:
+    before = torch.random.get_rng_state()
+    Policy(cheetah_policy.spaces, NetConfig(), 0, "HalfCheetah-v5", {})
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_same_seed_same_weights(cheetah_policy: Policy) -> None:
+    make = [Policy(cheetah_policy.spaces, NetConfig(), seed, "HalfCheetah-v5", {}) for seed in (0, 0, 1)]
+    assert torch.equal(make[0].actor[0].weight, make[1].actor[0].weight)
+    assert not torch.equal(make[0].actor[0].weight, make[2].actor[0].weight)
+
+
+def test_spaces() -> None:
+    box = Spaces.of(Box(-1, 1, (2, 3)), Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float64))
+    assert box.obs_size == 6 and box.action_size == 2
+    np.testing.assert_array_equal(box.execute(np.array([[-9, -9], [9, 0.5]], np.float32)), [[-2, 0], [2, 0.5]])
+    discrete = Spaces.of(Box(-1, 1, (2,)), Discrete(3))
+    np.testing.assert_array_equal(discrete.execute(np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    for observation, action in [
+        (Dict({"a": Box(0, 1)}), Discrete(2)),
+        (Box(0, 1, (2,)), gymnasium.spaces.MultiBinary(2)),
+        (Box(0, 1, (2,)), Discrete(2, start=1)),
+    ]:
+        with pytest.raises(UserError, match="not supported"):
+            Spaces.of(observation, action)
+
+
+def test_a_policy_file_is_whole(tmp_path: Path, cheetah_policy: Policy) -> None:
+    cheetah_policy.save(tmp_path / "p.npz", note="n")
+    again = load_policy(tmp_path / "p.npz")
+    obs = np.random.default_rng(0).normal(size=(5, 17)).astype(np.float32)
+    np.testing.assert_array_equal(again.act(obs, None), cheetah_policy.act(obs, None))
+    assert again.spaces == cheetah_policy.spaces and again.config == cheetah_policy.config
+    save_state(tmp_path / "other.npz", {"kind": "something"})
+    with pytest.raises(CorruptFileError, match="does not hold a policy"):
+        load_policy(tmp_path / "other.npz")
+
+
+def test_a_frozen_copy_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
+    obs = np.ones((3, 17), np.float32)
+    frozen = cheetah_policy.frozen()
+    before = frozen.act(obs, None).copy()
+    cheetah_policy.obs_norm.update(np.full((500, 17), 9.0))
+    with torch.no_grad():
+        cheetah_policy.actor[0].weight.mul_(2)
+    np.testing.assert_array_equal(frozen.act(obs, None), before)
+    assert not np.array_equal(cheetah_policy.act(obs, None), before)
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+def test_loosen(cheetah_policy: Policy) -> None:
+    obs = np.random.default_rng(0).normal(size=(5, 17)).astype(np.float32)
+    tight = copy.deepcopy(cheetah_policy)
+    with torch.no_grad():
+        tight.log_std.fill_(-3)
+    mean = tight.act(obs, None)
+    tight.loosen(shrink=0.1, min_log_std=-0.7)
+    np.testing.assert_allclose(tight.act(obs, None), 0.1 * mean, rtol=1e-4, atol=1e-8)
+    assert torch.allclose(tight.log_std, torch.tensor(-0.7))

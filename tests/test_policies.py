@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+
+from rlhf_control.config import PretrainConfig
+from rlhf_control.errors import UserError
+from rlhf_control.nets import Policy
+from rlhf_control.policies import adopt, find_policy, shipped
+from rlhf_control.rollouts import make_envs
+from rlhf_control.runs import Run
+
+
+def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Policy) -> None:
+    run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("HalfCheetah-v5"))
+    run.save_checkpoint(3, {"learner": {"policy": cheetah_policy.state()}})
+    assert (find_policy(run.path).log_std == cheetah_policy.log_std).all()
+    cheetah_policy.save(run.path / "policy.npz")
+    assert find_policy(run.path).spaces == find_policy(run.path / "policy.npz").spaces
+    with pytest.raises(UserError, match="halfcheetah"):
+        find_policy("halfchetah")
+
+
+def test_the_shipped_policy_runs_forward() -> None:
+    from rlhf_control.rollouts import evaluate
+
+    assert "halfcheetah" in shipped()
+    returns, _ = evaluate(find_policy("halfcheetah"), 2, seed=0)
+    assert min(returns) > 1500
+
+
+def test_a_policy_for_another_environment_shows_both_spaces(cheetah_policy: Policy) -> None:
+    hopper = make_envs("Hopper-v5", 1, seed=0).spaces
+    with pytest.raises(UserError, match=r"HalfCheetah-v5 .*Box\(17,\).*Hopper-v5 .*Box\(11,\)"):
+        adopt(cheetah_policy, hopper, "Hopper-v5", {})

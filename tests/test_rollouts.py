@@ -1,0 +1,188 @@
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from rlhf_control.config import NetConfig
+from rlhf_control.errors import NonFiniteError, UserError
+from rlhf_control.nets import Policy
+from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends
+from rlhf_control.segments import join
+
+
+class Countdown(gymnasium.Env):
+    """Observes (episode, step); ends by itself after `end` steps; its reward is 1, or NaN at step `nan_at`."""
+
+    observation_space = Box(-np.inf, np.inf, (2,))
+    action_space = Box(-1, 1, (1,))
+
+    def __init__(self, end: int = 10**9, nan_at: int = -1) -> None:
+        self.end, self.nan_at, self.episode = end, nan_at, -1
+
+    def reset(self, **kwargs: Any) -> Any:
+        super().reset(seed=kwargs.get("seed"))
+        self.episode, self.step_count = self.episode + 1, 0
+        return np.array([self.episode, 0], np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), "the environment gets executed actions only"
+        self.step_count += 1
+        reward = np.nan if self.step_count == self.nan_at else 1.0
+        return np.array([self.episode, self.step_count], np.float32), reward, self.step_count >= self.end, False, {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> Any:
+    gymnasium.register("Countdown-v0", Countdown, max_episode_steps=7)
+    yield
+    gymnasium.registry.pop("Countdown-v0")
+
+
+def policy_for(env_id: str, env: dict | None = None, hidden: tuple[int, ...] = (8,)) -> Policy:
+    return Policy(make_envs(env_id, 1, seed=0, env=env).spaces, NetConfig(hidden, 1.0), 0, env_id, env or {})
+
+
+@pytest.mark.parametrize(
+    ("env_id", "backend", "env"),
+    [
+        ("Countdown-v0", "gymnasium", {}),
+        ("Countdown-v0", "gymnasium", {"end": 5}),
+        ("CartPole-v1", "gymnasium", {}),
+        ("Hopper-v5", "batched", {}),
+        ("Hopper-v5", "gymnasium", {}),
+    ],
+)
+def test_next_obs_is_the_next_obs_except_where_an_episode_ended(env_id: str, backend: str, env: dict) -> None:
+    envs = make_envs(env_id, 3, seed=0, backend=backend, env=env)
+    policy = policy_for(env_id, env)
+    whole = join([collect(envs, policy, 60, np.random.default_rng(i)) for i in range(2)])
+    ended = whole.done[:-1]
+    assert ended.any(), "the test needs ends"
+    same = (whole.next_obs[:-1] == whole.obs[1:]).all(-1)
+    assert same[~ended].all() and not same[ended].any()
+
+
+def test_time_limit_truncates_and_termination_terminates() -> None:
+    for env, field in (({}, "truncated"), ({"end": 5}, "terminated")):
+        envs = make_envs("Countdown-v0", 2, seed=0, env=env)
+        rollout = collect(envs, policy_for("Countdown-v0", env), 20, np.random.default_rng(0))
+        length = 5 if env else 7
+        assert (getattr(rollout, field)[length - 1 :: length]).all()
+        assert rollout.done.sum() == getattr(rollout, field).sum() == 2 * (20 // length)
+        assert (rollout.next_obs[length - 1, :, 1] == length).all()  # the true final observation, not the reset's
+        assert rollout.episode_returns == (float(length),) * rollout.done.sum()
+        assert set(rollout.episode_lengths) == {length}
+
+
+def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
+    rollout = collect(make_envs("HalfCheetah-v5", 2, seed=0), policy_for("HalfCheetah-v5"), 30, np.random.default_rng(0))
+    assert np.abs(rollout.action).max() > 1
+    np.testing.assert_array_equal(rollout.executed, np.clip(rollout.action, -1, 1))
+    cart = collect(make_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 30, np.random.default_rng(0))
+    assert cart.action.dtype == np.int64 and cart.executed.shape == (30, 2, 2)
+    np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action)
+
+
+def test_batched_and_gymnasium_rollouts_are_bit_equal() -> None:
+    policy = policy_for("HalfCheetah-v5")
+    rollouts = [
+        collect(make_envs("HalfCheetah-v5", 2, seed=5, backend=backend), policy, 50, np.random.default_rng(0))
+        for backend in ("batched", "gymnasium")
+    ]
+    for name, value in vars(rollouts[0]).items():
+        np.testing.assert_array_equal(value, vars(rollouts[1])[name], err_msg=name)
+    assert rollouts[0].state is not None and rollouts[0].state.shape == (50, 2, 18)
+
+
+def test_the_recorded_state_belongs_to_the_observation() -> None:
+    rollout = collect(make_envs("HalfCheetah-v5", 2, seed=5), policy_for("HalfCheetah-v5"), 9, np.random.default_rng(0))
+    assert rollout.state is not None
+    np.testing.assert_array_equal(rollout.obs, rollout.state[..., 1:].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "backend"),
+    [("HalfCheetah-v5", "batched"), ("HalfCheetah-v5", "gymnasium"), ("CartPole-v1", "gymnasium"), ("Hopper-v5", "batched")],
+)
+def test_state_continues_bit_equal(env_id: str, backend: str) -> None:
+    policy = policy_for(env_id)
+    envs = make_envs(env_id, 3, seed=1, backend=backend)
+    collect(envs, policy, 37, np.random.default_rng(0))
+    state = envs.state()
+    expected = collect(envs, policy, 80, np.random.default_rng(1))
+    other = make_envs(env_id, 3, seed=99, backend=backend)
+    other.load_state(state)
+    again = collect(other, policy, 80, np.random.default_rng(1))
+    for name, value in vars(expected).items():
+        np.testing.assert_array_equal(value, vars(again)[name], err_msg=name)
+
+
+def test_an_environment_that_cannot_be_replayed_says_so() -> None:
+    envs = make_envs("Countdown-v0", 2, seed=0)
+    collect(envs, policy_for("Countdown-v0"), 20, np.random.default_rng(0))
+    other = make_envs("Countdown-v0", 2, seed=0)  # its first observation counts episodes, outside of any generator
+    with pytest.raises(UserError, match="cannot be resumed exactly"):
+        other.load_state(envs.state())
+
+
+def test_nan_from_an_environment_names_environment_step_and_field() -> None:
+    env = {"nan_at": 4}
+    envs = make_envs("Countdown-v0", 2, seed=0, env=env)
+    with pytest.raises(NonFiniteError, match="reward .* environment 0 at step 3"):
+        collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
+
+
+def test_a_nan_action_is_stopped_before_the_simulator() -> None:
+    policy = policy_for("HalfCheetah-v5")
+    policy.actor[-1].bias.data[0] = np.nan
+    with pytest.raises(NonFiniteError, match="action .* step 0"):
+        collect(make_envs("HalfCheetah-v5", 2, seed=0), policy, 3, np.random.default_rng(0))
+
+
+def test_evaluate_gives_raw_returns_and_leaves_the_statistics_alone() -> None:
+    policy = policy_for("HalfCheetah-v5")
+    policy.obs_norm.update(np.random.default_rng(0).normal(size=(50, 17)))
+    before = {k: v.clone() for k, v in policy.state_dict().items()}
+    returns, episodes = evaluate(policy, 3, seed=0)
+    assert len(returns) == 3 and [len(e) for e in episodes] == [1000] * 3
+    np.testing.assert_allclose(returns, [e.env_reward.sum() for e in episodes], rtol=1e-4, atol=1e-2)
+    assert all((before[k] == v).all() for k, v in policy.state_dict().items())
+    assert returns == evaluate(policy, 3, seed=0)[0] != evaluate(policy, 3, seed=1)[0]
+
+
+def test_evaluate_counts_only_the_first_episode_of_each_environment() -> None:
+    returns, episodes = evaluate(policy_for("Countdown-v0", {"end": 4}), 3, seed=0)
+    assert returns == [4.0] * 3 and [len(e) for e in episodes] == [4] * 3
+
+
+@pytest.mark.parametrize(
+    ("env_id", "env", "words"),
+    [
+        ("HalfChetah-v5", {}, "did you mean HalfCheetah-v5"),
+        ("HalfCheetah-v5", {"nonsense": 1}, "nonsense"),
+        ("CartPole-v1", {"nonsense": 1}, "nonsense"),
+        ("nowhere:Thing-v0", {}, "cannot make"),
+    ],
+)
+def test_an_environment_that_cannot_be_made(env_id: str, env: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make_envs(env_id, 1, seed=0, env=env)
+
+
+def test_backend_batched_needs_a_batched_environment() -> None:
+    with pytest.raises(UserError, match="no batched version"):
+        make_envs("CartPole-v1", 1, seed=0, backend="batched")
+
+
+def test_early_ends_are_found_and_switched_off() -> None:
+    for env_id in ("Hopper-v5", "CartPole-v1"):
+        with pytest.raises(UserError, match="--termination"):
+            refuse_early_ends(env_id, {}, 0)
+    refuse_early_ends("HalfCheetah-v5", {}, 0)
+    env = fixed_horizon("Hopper-v5", {"forward_reward_weight": 2.0})
+    assert env == {"forward_reward_weight": 2.0, "terminate_when_unhealthy": False}
+    refuse_early_ends("Hopper-v5", env, 0)
+    with pytest.raises(UserError, match="truncate or allow"):
+        fixed_horizon("CartPole-v1", {})

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from conftest import random_rollout
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.errors import UserError
+from rlhf_control.segments import SegmentBank, cut_segments, join
+
+
+@given(st.integers(0, 2**31), st.integers(2, 8), st.integers(8, 40), st.floats(0, 0.3))
+def test_segments_never_cross_an_end_and_keep_their_rows(seed: int, length: int, T: int, ends: float) -> None:
+    rng = np.random.default_rng(seed)
+    rollout = random_rollout(rng, T=T, ends=ends)
+    try:
+        segments = cut_segments(rollout, length, rng)
+    except UserError:
+        assert ends > 0
+        return
+    starts = set()
+    for i in range(len(segments)):
+        t, n = np.argwhere((rollout.obs == segments[i].obs[0]).all(-1))[0]
+        assert not rollout.done[t : t + length - 1, n].any()
+        for name, array in rollout.steps().arrays().items():
+            np.testing.assert_array_equal(segments[i].arrays()[name], array[t : t + length, n])
+        starts.add((n, t))
+    assert len(starts) == len(segments)
+    for n, t in starts:  # end to end, so no two overlap
+        assert not any((n, t + k) in starts for k in range(1, length))
+
+
+def test_every_offset_is_used() -> None:
+    rollout = random_rollout(np.random.default_rng(0), T=20, N=1, ends=0)
+    first = {float(cut_segments(rollout, 6, np.random.default_rng(i)).obs[0, 0, 0]) for i in range(60)}
+    assert first == set(rollout.obs[:6, 0, 0].tolist())
+
+
+def test_too_short_stretches_are_refused() -> None:
+    with pytest.raises(UserError, match="clip-seconds"):
+        cut_segments(random_rollout(np.random.default_rng(0), T=5), 6, np.random.default_rng(0))
+
+
+def test_the_bank_cuts_clips_longer_than_a_rollout() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=30, num_steps=10)
+    for _ in range(9):
+        bank.add(random_rollout(rng, T=10, ends=0))
+    assert len(bank.rollouts) == 6
+    assert bank.recent(rng).obs.shape[1:] == (30, 17)
+
+
+def test_the_pool_is_half_recent_half_older() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_steps=20, keep=1, capacity=40)
+    seen = []
+    for i in range(6):
+        rollout = random_rollout(rng, T=20, ends=0)
+        bank.add(rollout)
+        pool = bank.pool(rng)
+        recent = {float(x) for x in rollout.obs[..., 0].ravel()}
+        share = np.mean([float(o) in recent for o in pool.obs[:, 0, 0]])
+        assert share == (1.0 if i == 0 else 0.5)
+        bank.archive(rng)
+        seen.append(len(bank.older or []))
+    assert max(seen) == 40  # the capacity holds
+
+
+def test_bank_state_round_trip() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_steps=20)
+    for _ in range(3):
+        bank.add(random_rollout(rng))
+        bank.archive(rng)
+    other = SegmentBank(length=5, num_steps=20)
+    other.load_state(bank.state())
+    pools = [b.pool(np.random.default_rng(1)) for b in (bank, other)]
+    assert pools[0].digest() == pools[1].digest()
+    np.testing.assert_array_equal(join(bank.rollouts).reward, join(other.rollouts).reward)

@@ -1,0 +1,278 @@
+"""The whole way through, on real MuJoCo: small runs for the wiring, short real ones for the learning."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlhf_control import train
+from rlhf_control.behaviours import BEHAVIOURS
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.data import Feedback, Query, Rollout, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.nets import Policy
+from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
+from rlhf_control.policies import find_policy
+from rlhf_control.rollouts import evaluate
+from rlhf_control.runs import Run
+from rlhf_control.store import FeedbackStore
+
+TINY = PPOConfig(num_envs=2, num_steps=16, minibatch_size=8, epochs=2)
+TIMES = {"wall_seconds", "steps_per_second", "reward/fit_seconds"}
+
+
+def parameters_sha256(policy: Policy) -> str:
+    sha = hashlib.sha256()
+    for _name, tensor in sorted(policy.state_dict().items()):
+        sha.update(tensor.numpy().tobytes())
+    return sha.hexdigest()
+
+
+def rows_without_times(run: Run) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.metrics()]
+
+
+def run_in_a_process(config: FinetuneConfig, out: Path, **more: object) -> subprocess.Popen:
+    code = (
+        "import json, sys; from rlhf_control import *; from rlhf_control.config import from_dict;"
+        "finetune(from_dict(FinetuneConfig, json.loads(sys.argv[1])))"
+    )
+    values = json.dumps(asdict(replace(config, out=str(out), **more)))  # type: ignore[arg-type]
+    return subprocess.Popen([sys.executable, "-c", code, values], stderr=subprocess.PIPE)
+
+
+# -- the loop
+
+
+def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config)
+    assert {p.name for p in run.path.iterdir()} == {
+        "manifest.json", "config.json", "metrics.jsonl", "checkpoints", "labels.sqlite", "pretrained.npz", "policy.npz"
+    }  # fmt: skip
+    rows = run.metrics()
+    assert [r["env_steps"] for r in rows] == [160 * (i + 1) for i in range(8)]
+    assert [r["labels"] for r in rows] == [6, 9, 9, 12, 12, 12, 12, 12]
+    for row in rows:
+        assert {"score", "kl_start", "kl_reference", "beta", "reward_mean", "queries", "wall_seconds"} <= row.keys()
+    assert "reward/heldout_accuracy" in rows[0] and "reward/fresh_accuracy" in rows[1]
+    store = FeedbackStore(run.path / "labels.sqlite")
+    assert len(store.digests()) == 12 and all(store.answer(d) for d in store.digests())
+    with pytest.raises(UserError, match="exists"):
+        train.finetune(tiny_config)
+
+
+def test_the_environments_reward_cannot_leak(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NaN for an environment reward and an oracle that does not read it, everything else stays finite."""
+    collect = train.collect
+
+    def blind(*args: object) -> Rollout:
+        rollout = collect(*args)  # type: ignore[arg-type]
+        nan = np.full_like(rollout.env_reward, np.nan)
+        return replace(rollout, env_reward=nan, reward=nan)
+
+    monkeypatch.setattr(train, "collect", blind)
+    run = train.finetune(tiny_config)
+    for row in run.metrics():
+        assert not [k for k, v in row.items() if v is None and k not in ("env_return", "episode_length")]
+    monkeypatch.undo()
+    seeing = train.finetune(replace(tiny_config, out=tiny_config.out + "-seeing"))
+    assert parameters_sha256(find_policy(seeing.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_the_reward_is_replaced_between_collect_and_update(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Rollout, np.ndarray]] = []
+    update, score = train.PPO.update, train.RewardModel.score
+
+    def spy(self: train.PPO, rollout: Rollout, *args: object) -> dict[str, float]:
+        seen.append((rollout, scores[-1]))
+        return update(self, rollout, *args)  # type: ignore[arg-type]
+
+    scores: list[np.ndarray] = []
+
+    def spy_score(self: train.RewardModel, steps: Rollout) -> np.ndarray:
+        scores.append(score(self, steps))
+        return scores[-1]
+
+    monkeypatch.setattr(train.PPO, "update", spy)
+    monkeypatch.setattr(train.RewardModel, "score", spy_score)
+    train.finetune(replace(tiny_config, reference=ReferenceConfig(beta=0.0)))
+    assert len(seen) == 8
+    for rollout, learned in seen:
+        np.testing.assert_array_equal(rollout.reward, learned)
+        assert not np.array_equal(rollout.reward, rollout.env_reward)
+
+
+# -- determinism and resuming
+
+
+@pytest.mark.slow
+def test_same_seed_same_parameters_in_two_processes_and_another_seed_not(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
+    runs = {name: run_in_a_process(tiny_config, tmp_path / name, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))}
+    for process in runs.values():
+        assert process.wait(120) == 0, process.stderr and process.stderr.read()
+        process.stderr and process.stderr.close()
+    digests = [parameters_sha256(find_policy(tmp_path / name)) for name in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+    assert rows_without_times(Run.open(tmp_path / "a")) == rows_without_times(Run.open(tmp_path / "b"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", [ReferenceConfig(), ReferenceConfig("pretrained", 0.1, 0.05)])
+def test_kill_9_at_random_moments_then_resume_is_bit_equal(
+    tiny_config: FinetuneConfig, tmp_path: Path, reference: ReferenceConfig
+) -> None:
+    config = replace(tiny_config, reference=reference, total_steps=16 * 160)
+    whole = train.finetune(replace(config, out=str(tmp_path / "whole")))
+    rng = np.random.default_rng(0)
+    process = run_in_a_process(config, tmp_path / "killed")
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    for kill in range(3):
+        target = (kill + 1) * 4
+        while process.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < target):
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr and process.stderr.close()
+        code = "import sys; from rlhf_control import resume; resume(sys.argv[1])"
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")], stderr=subprocess.PIPE)
+    assert process.wait(120) == 0
+    process.stderr and process.stderr.close()
+    killed = Run.open(tmp_path / "killed")
+    assert rows_without_times(killed) == rows_without_times(whole)
+    assert parameters_sha256(find_policy(killed.path)) == parameters_sha256(find_policy(whole.path))
+    digests = [FeedbackStore(r.path / "labels.sqlite").digests() for r in (killed, whole)]
+    assert digests[0] == digests[1]
+
+
+def test_votes_after_the_last_checkpoint_are_not_asked_again(tiny_config: FinetuneConfig) -> None:
+    """The run dies in the middle of a round; the votes given by then are found again."""
+    asked: list[str] = []
+
+    def dies(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        if len(asked) == 4:
+            raise MemoryError("killed here")
+        asked.append(query.segments.digest())
+        return coin_flip(query, pool, rng)
+
+    def goes_on(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        asked.append(query.segments.digest())
+        return coin_flip(query, pool, rng)
+
+    with pytest.raises(MemoryError):
+        train.finetune(tiny_config, oracle=dies)
+    train.finetune(tiny_config, oracle=goes_on, run=Run.open(tiny_config.out))
+    assert len(asked) == len(set(asked)) == 12
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "CartPole-v1"])
+def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
+    config = PretrainConfig(env_id, total_steps=32 * 6, out=str(tmp_path / "whole"), ppo=TINY, checkpoint_seconds=0)
+    whole = train.pretrain(config)
+    cut = train.pretrain(replace(config, out=str(tmp_path / "cut")))
+    newest = cut.checkpoint_path(6)
+    newest.unlink()  # as if it had been killed one iteration earlier
+    (cut.path / "policy.npz").unlink()
+    train.resume(cut.path)
+    assert parameters_sha256(find_policy(cut.path)) == parameters_sha256(find_policy(whole.path))
+    assert rows_without_times(cut) == rows_without_times(whole)
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"oracle": "bakward"}, "did you mean backward"),
+        ({"queries": "unifrom"}, "did you mean uniform"),
+        ({"score": "prowll"}, "did you mean prowl"),
+        ({"env_id": "HalfChetah-v5", "oracle": "env"}, "did you mean HalfCheetah-v5"),
+        ({"env_id": "Swimmer-v5", "oracle": "env"}, r"HalfCheetah-v5 .*Box\(17,\).*Swimmer-v5 .*Box\(8,\)"),
+        ({"env_id": "Swimmer-v5"}, "is for HalfCheetah-v5"),
+        ({"policy": "nowhere.npz"}, "no policy at nowhere.npz"),
+        ({"rounds": 7}, "lower --rounds"),
+        ({"clip_seconds": 100.0}, "clip-seconds"),
+        ({"env": {"exclude_current_positions_from_observation": False}}, r"Box\(18,\)"),
+    ],
+)
+def test_bad_requests(tiny_config: FinetuneConfig, change: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        train.finetune(replace(tiny_config, **change))
+
+
+def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -> None:
+    run = train.pretrain(PretrainConfig("Hopper-v5", total_steps=64, out=str(tmp_path / "h"), ppo=TINY))
+    ppo = PPOConfig(num_envs=4, num_steps=64, minibatch_size=32, epochs=1)
+    config = FinetuneConfig(
+        str(run.path), oracle="env", labels=4, first_labels=4, rounds=1, total_steps=512, clip_seconds=0.1, ppo=ppo, video=False
+    )  # fmt: skip
+    with pytest.raises(UserError, match="--termination"):
+        train.finetune(replace(config, out=str(tmp_path / "refused")))
+    for treatment in ("fixed-horizon", "truncate", "allow"):
+        tuned = train.finetune(replace(config, out=str(tmp_path / treatment), termination=treatment))  # type: ignore[arg-type]
+        lengths = [r["episode_length"] for r in tuned.metrics() if r["episode_length"]]
+        assert bool(lengths) == (treatment != "fixed-horizon")  # 128 steps an environment, of 1000
+        assert find_policy(tuned.path).env == ({"terminate_when_unhealthy": False} if treatment == "fixed-horizon" else {})
+
+
+def test_truncate_bootstraps_what_ended_early() -> None:
+    terminated = np.array([[True, False]])
+    nothing = np.zeros((1, 2, 3), np.float32)
+    flat = np.zeros((1, 2), np.float32)
+    rollout = Rollout(nothing, nothing, nothing, nothing, flat, flat, terminated, ~terminated)
+    treated = train.treat_termination(rollout, "truncate", "X")
+    assert not treated.terminated.any() and treated.truncated.all()
+    assert train.treat_termination(rollout, "allow", "X") is rollout
+    with pytest.raises(UserError, match="leaks"):
+        train.treat_termination(rollout, "refuse", "X")
+
+
+# -- learning: short real runs from the shipped policy
+
+SHORT = FinetuneConfig("halfcheetah", labels=40, first_labels=20, rounds=3, total_steps=61_440, video=False)
+
+
+def learned_score(config: FinetuneConfig, tmp_path: Path, oracle: Oracle | None = None) -> float:
+    """Mean backward speed, m/s."""
+    run = train.finetune(replace(config, out=str(tmp_path / "run")), oracle=oracle)
+    _, episodes = evaluate(find_policy(run.path), 3, seed=123)
+    return float(np.mean([BEHAVIOURS["backward"].score(e) for e in episodes]))
+
+
+@pytest.mark.slow
+def test_votes_turn_the_cheetah_around(tmp_path: Path) -> None:
+    assert learned_score(SHORT, tmp_path) > 1.0
+
+
+@pytest.mark.slow
+def test_negated_votes_make_it_run_the_other_way(tmp_path: Path) -> None:
+    oracle = RewardOracle(lambda s: -BEHAVIOURS["backward"].reward(s), "negated")
+    assert learned_score(SHORT, tmp_path, oracle) < -1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("control", [{"oracle": "coin-flip"}, {"learn_from": "nothing"}])
+def test_coin_flips_and_a_constant_reward_gain_nothing(tmp_path: Path, control: dict) -> None:
+    assert learned_score(replace(SHORT, **control), tmp_path) < 0.7
+
+
+def test_interrupting_the_command_line(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
+    """SIGINT leaves a checkpoint and exits with 130."""
+    arguments = ["finetune", tiny_config.policy, "--out", str(tmp_path / "i"), "--no-video", "--total-steps", "2000000"]
+    process = subprocess.Popen([sys.executable, "-m", "rlhf_control", *arguments], stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "i" / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "rlhf-control resume" in err
+    assert Run.open(tmp_path / "i").load_checkpoint()[0] >= 1
