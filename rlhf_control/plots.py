@@ -296,9 +296,12 @@ def metrics_of(curves: Sequence[Curve]) -> list[str]:
     return sorted({name for curve in curves for name in curve.metrics} - {"iteration", "env_steps"})
 
 
-def summary_table(run_paths: Sequence[str | Path], metric: str, ignore: Sequence[str] = ()) -> str:
-    """Markdown: the interquartile mean of each group's final values (never the best ones), with its interval."""
+def summary_table(run_paths: Sequence[str | Path], metric: str | None = None, ignore: Sequence[str] = ()) -> str:
+    """Markdown: the interquartile mean of each group's final values (never the best ones), with its interval.
+    Default metric: the score where there is one, else the environment's return."""
     curves = load_curves(run_paths, ignore)
+    there = metrics_of(curves)
+    metric = metric or next((m for m in ("score", "env_return") if m in there), there[0])
     _require(curves, [metric], "env_steps")
     rng = stream(0, "summary_table")
     lines = [f"| group | runs | {metric} at the end, IQM | 95 % interval |", "|---|---:|---:|---:|"]

@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "config", "data", "files", "rng", "runs", "progress"},
     {"nets", "policies", "rollouts", "segments", "clips", "store", "loop", "behaviours"},
     {"ppo", "fast", "reward", "queries", "oracles", "anchor", "labels"},
-    {"sb3", "plots", "record", "train", "report", "doctor", "cli", "__main__"},
+    {"sb3", "curves", "plots", "record", "train", "report", "doctor", "cli", "__main__"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SOLE_IMPORTERS = {"matplotlib": {"plots"}, "stable_baselines3": {"sb3"}, "pygame": {"viewer"}, "sqlite3": {"store", "doctor"}}

@@ -241,6 +241,8 @@ def test_the_summary_is_of_final_values(tmp_path: Path) -> None:
     ]
     other = make_run(tmp_path / "other", replace(ONE, oracle="prowl"), {"score": [0.25]})
     none = make_run(tmp_path / "none", replace(ONE, oracle="env"), {"entropy": [0.25]})
+    assert plots.summary_table([*paths, other, none]) == plots.summary_table([*paths, other, none], "score")
+    assert "| entropy at the end" in plots.summary_table([none])
     assert plots.summary_table([*paths, other, none], "score").splitlines() == [
         "| group | runs | score at the end, IQM | 95 % interval |",
         "|---|---:|---:|---:|",

@@ -1,0 +1,53 @@
+"""Can a hundred comparisons teach a running cheetah something that its environment's reward does not state?
+
+A pretrained HalfCheetah-v5 policy that runs forward learns to run backward from 100 answers of a synthetic oracle about
+pairs of 1.5-second clips of its own behaviour. What it must do is known to the oracle alone.
+
+Command: make demo          (or: python experiments/quickstart.py)
+Cost:    about a minute on two cores
+Result:  runs/quickstart/report.md; over five seeds see quickstart_seeds.py
+Stopped half-way it goes on where it was when it is started again.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import Stopped, UserError
+
+OUT = Path("runs/quickstart")
+SEEDS = Path(__file__).parent / "results" / "quickstart_seeds.json"
+CONFIG = FinetuneConfig("halfcheetah", oracle="backward", labels=100, total_steps=250_000, seed=0, out=str(OUT))
+
+
+def seeds_note() -> str:
+    """What five seeds gave, as one sentence for the report."""
+    votes = json.loads(SEEDS.read_text())["arms"]["votes"]
+    scores = ", ".join(f"{run['score_mean']:.1f}" for run in votes)
+    return f"Five seeds of this run, measured by `python experiments/quickstart_seeds.py`, gave {scores} m/s backward."
+
+
+def main() -> int:
+    started = time.monotonic()
+    print("Teaching a running cheetah to run backward, from 100 comparisons of its own clips.", flush=True)
+    try:
+        from rlhf_control.report import report_finetuning  # takes seconds to import: say something first
+        from rlhf_control.train import finetune, resume
+
+        run = resume(OUT) if (OUT / "config.json").exists() else finetune(CONFIG)
+        print(report_finetuning(run, seeds_note()))
+    except UserError as error:
+        print(f"quickstart: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"quickstart: {stopped}, or `make demo`", file=sys.stderr)
+        return stopped.exit_code
+    print(f"video {OUT / 'before_after.mp4'}\n{time.monotonic() - started:.0f} s in all; "
+          f"remove {OUT} to run it afresh")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlhf_control.cli import VERBS, main
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.nets import Policy
+from rlhf_control.runs import Run
+
+TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", "16", "--ppo.epochs", "1"]
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in VERBS)
+    assert main([]) == 0 and main(["--version"]) == 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0 and verb in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["finetun"], "did you mean finetune"),
+        (["pretrain", "HalfChetah-v5"], "did you mean HalfCheetah-v5"),
+        (["finetune", "nowhere"], "no policy at nowhere"),
+        (["finetune", "halfcheetah", "--oracle", "prowll"], "did you mean prowl"),
+        (["finetune", "halfcheetah", "--ppo.lr", "-1"], "lr is -1"),
+        (["evaluate", "halfcheetah", "--episodes", "0"], "episodes is 0"),
+        (["evaluate", "halfcheetah", "--score", "prowll"], "did you mean prowl"),
+        (["record", "halfcheetah", "--out", "x.avi"], "mp4"),
+        (["plot", "nowhere"], "nowhere"),
+        (["resume", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1 and err.startswith("rlhf-control: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback() -> None:
+    arguments = [sys.executable, "-m", "rlhf_control", "finetune", "nowhere", "--debug"]
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode != 0 and "Traceback" in result.stderr and "UserError" in result.stderr
+
+
+def test_pretrain_evaluate_plot_record_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "cart")
+    assert main(["pretrain", "CartPole-v1", "--total-steps", "256", "--out", run, *TINY]) == 0
+    assert "sha256" in capsys.readouterr().out
+    assert main(["evaluate", run, "--episodes", "3", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["returns"]) == 3 and result["return_mean"] == pytest.approx(sum(result["returns"]) / 3)
+    assert main(["plot", run, "--out", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "c.png").exists() and (tmp_path / "c.pdf").exists()
+    assert main(["record", run, "--out", str(tmp_path / "v.mp4"), "--seconds", "0.2"]) == 0
+    assert (tmp_path / "v.mp4").stat().st_size > 1000
+    assert main(["resume", run]) == 0
+    assert len(Run.open(run).metrics()) == 4
+
+
+def test_the_sb3_baseline_goes_through_the_same_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "sb3")
+    assert main(["pretrain", "CartPole-v1", "--total-steps", "256", "--learner", "sb3", "--out", run, *TINY]) == 0
+    assert main(["evaluate", run, "--episodes", "2"]) == 0
+    assert len(Run.open(run).metrics()) == 4 and (Path(run) / "curves.png").exists()
+    assert main(["resume", run]) == 2
+
+
+def test_finetune_from_the_command_line(tiny_config: FinetuneConfig, cheetah_policy: Policy, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "f"
+    arguments = ["--labels", "6", "--first-labels", "4", "--rounds", "2", "--clip-seconds", "0.5", "--total-steps", "512"]
+    fast = ["--reward.steps", "30", "--ppo.num-envs", "4", *TINY[2:]]
+    assert main(["finetune", tiny_config.policy, "--oracle", "backward", "--out", str(out), *arguments, *fast]) == 0
+    table = capsys.readouterr().out
+    assert "m/s backward" in table and "environment return" in table
+    names = {p.name for p in out.iterdir()}
+    assert {"report.md", "curves.png", "curves.pdf", "before_after.mp4", "results.json", "labels.sqlite"} <= names
+    assert main(["evaluate", str(out), "--episodes", "2", "--json"]) == 0
+    assert {"returns", "return_mean", "score_mean"} <= json.loads(capsys.readouterr().out).keys()

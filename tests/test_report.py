@@ -1,0 +1,46 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlhf_control.config import EvaluateConfig, FinetuneConfig
+from rlhf_control.errors import UserError
+from rlhf_control.nets import Policy
+from rlhf_control.report import evaluation, measure, report_finetuning, spread, terminal_table
+from rlhf_control.train import finetune
+
+
+def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:
+    run = finetune(replace(tiny_config, video=True))
+    table = report_finetuning(run, note="Five seeds gave so and so.")
+    text = (run.path / "report.md").read_text()
+    results = json.loads((run.path / "results.json").read_text())
+    before, after = (f"{np.mean(results[when]['returns']):.0f}" for when in ("before", "after"))
+    assert before in table and after in text and "![Learning curves](curves.png)" in text
+    assert "Five seeds gave so and so." in text and "12 labels" in text
+    assert results["labels"] == 12 and len(results["after"]["scores"]) == 10
+    assert (run.path / "before_after.mp4").stat().st_size > 10_000
+
+
+def test_before_is_the_policy_as_it_was_given(tiny_config: FinetuneConfig) -> None:
+    run = finetune(tiny_config)
+    report_finetuning(run)
+    results = json.loads((run.path / "results.json").read_text())
+    given = evaluation(EvaluateConfig(tiny_config.policy, seed=10_000))
+    assert results["before"]["returns"] == given["returns"]
+
+
+def test_a_behaviour_of_another_environment(cheetah_policy: Policy) -> None:
+    with pytest.raises(UserError, match="did you mean prowl"):
+        measure(cheetah_policy, "prowll", 1, 0)
+    cheetah_policy.env_id = "Hopper-v5"
+    with pytest.raises(UserError, match="is for HalfCheetah-v5"):
+        measure(cheetah_policy, "prowl", 1, 0)
+
+
+def test_tables_line_up(tmp_path: Path) -> None:
+    lines = terminal_table([("score", "1.00 ± 0.10", "20.00 ± 0.10"), ("labels", "", "100")]).split("\n")
+    assert len({len(line) for line in lines}) == 1
+    assert spread([1.0, 3.0], 1) == "2.0 ± 1.0"
