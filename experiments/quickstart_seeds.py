@@ -22,7 +22,7 @@ import numpy as np
 from quickstart import CONFIG, SEEDS
 
 from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
-from rlhf_control.plots import bootstrap_interval, interquartile_mean
+from rlhf_control.curves import bootstrap_interval, interquartile_mean
 from rlhf_control.policies import find_policy
 from rlhf_control.report import measure
 from rlhf_control.rng import stream

@@ -16,7 +16,7 @@ def kl_divergence(policy: Policy, reference: Policy, obs: Array) -> Array:
     with torch.no_grad():
         p = policy.distribution(policy.features(obs))
         q = reference.distribution(reference.features(obs))
-        return p.kl(q).numpy()  # type: ignore[arg-type]
+        return p.kl(q).numpy()
 
 
 class Anchor:

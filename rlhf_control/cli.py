@@ -39,8 +39,10 @@ def evaluate(config: c.EvaluateConfig) -> None:
     if config.json:
         print(json.dumps(result))
         return
-    print(f"return {result['return_mean']:.1f} over {len(result['returns'])} episodes "
-          f"({min(result['returns']):.1f} to {max(result['returns']):.1f})")
+    print(
+        f"return {result['return_mean']:.1f} over {len(result['returns'])} episodes "
+        f"({min(result['returns']):.1f} to {max(result['returns']):.1f})"
+    )
     if "score_mean" in result:
         print(f"score {result['score_mean']:.3f} {result['score_unit']}")
 
@@ -56,7 +58,8 @@ def record(config: c.RecordConfig) -> None:
 
 
 def plot(config: c.PlotConfig) -> None:
-    from rlhf_control.plots import plot_runs, summary_table
+    from rlhf_control.curves import summary_table
+    from rlhf_control.plots import plot_runs
 
     for path in plot_runs(config.runs, config.out, metrics=config.metrics or None, x=config.x):
         print(path)
@@ -81,9 +84,9 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 
 
 def usage() -> str:
-    lines = [f"  {verb:<10} {config.__doc__.strip().splitlines()[0]}" for verb, (config, _) in VERBS.items()]
-    return "\n".join(["usage: rlhf-control VERB ...", "", *lines, "",
-                      "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."])  # fmt: skip
+    verbs = [f"  {verb:<10} {(config.__doc__ or '').splitlines()[0]}" for verb, (config, _) in VERBS.items()]
+    hint = "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."
+    return "\n".join(["usage: rlhf-control VERB ...", "", *verbs, "", hint])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,5 +120,5 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS)
     config_type, function = VERBS[verb]
-    config = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+    config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
     return function(config) or 0

@@ -60,7 +60,9 @@ class PPOConfig:
         within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
         batch = self.num_envs * self.num_steps
         if not 2 <= self.minibatch_size <= batch:
-            raise UserError(f"minibatch_size is {self.minibatch_size}; it must lie in [2, num_envs * num_steps = {batch}]")
+            raise UserError(
+                f"minibatch_size is {self.minibatch_size}; it must lie in [2, num_envs * num_steps = {batch}]"
+            )
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,9 @@ def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
     hints = get_type_hints(cls)
     known = {k: v for k, v in values.items() if k in hints}
     if known.keys() != values.keys():
-        raise UserError(f"the config has unknown fields {sorted(values.keys() - known.keys())}; it is of another version")
+        raise UserError(
+            f"the config has unknown fields {sorted(values.keys() - known.keys())}; it is of another version"
+        )
     return cls(**{
         k: from_dict(hints[k], v) if is_dataclass(hints[k]) else tuple(v) if isinstance(v, list) else v
         for k, v in known.items()

@@ -22,7 +22,9 @@ class Rollout:
 
     obs: Array  # (T, N, O) float32
     action: Array  # (T, N, A) float32, or (T, N) int64 for a discrete space: as sampled; PPO's log-prob is of this one
-    executed: Array  # (T, N, A) float32: as the environment got it (clipped), or one-hot; the reward model sees this one
+    executed: (
+        Array  # (T, N, A) float32: as the environment got it (clipped), or one-hot; the reward model sees this one
+    )
     next_obs: Array  # (T, N, O) float32: the true successor, also where the episode ended
     env_reward: Array  # (T, N) float32: the environment's own reward; only oracles and plots may read it
     reward: Array  # (T, N) float32: what the learner maximises

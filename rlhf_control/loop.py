@@ -28,7 +28,13 @@ class Loop:
     """
 
     def __init__(
-        self, run: Run, parts: Mapping[str, Part], total_steps: int, steps: int, checkpoint_seconds: float, resumed: bool
+        self,
+        run: Run,
+        parts: Mapping[str, Part],
+        total_steps: int,
+        steps: int,
+        checkpoint_seconds: float,
+        resumed: bool,
     ) -> None:
         self.run, self.parts = run, parts
         self.steps = steps  # of all environments, an iteration

@@ -55,8 +55,8 @@ class Gaussian:
         """(...,) nats."""
         return (self.log_std + 0.5 + 0.5 * LOG_2PI).expand_as(self.mean).sum(-1)
 
-    def kl(self, other: "Gaussian") -> Tensor:
-        """(...,) nats: KL(self || other)."""
+    def kl(self, other: Any) -> Tensor:
+        """(...,) nats: KL(self || other), another Gaussian."""
         var_ratio = torch.exp(2 * (self.log_std - other.log_std))
         distance = ((self.mean - other.mean) * torch.exp(-other.log_std)).square()
         return 0.5 * (var_ratio + distance - 1 - var_ratio.log()).sum(-1)
@@ -86,8 +86,8 @@ class Categorical:
         log_p = self.logits.log_softmax(-1)
         return -(log_p.exp() * log_p).sum(-1)
 
-    def kl(self, other: "Categorical") -> Tensor:
-        """(...,) nats: KL(self || other)."""
+    def kl(self, other: Any) -> Tensor:
+        """(...,) nats: KL(self || other), another Categorical."""
         log_p, log_q = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
         return (log_p.exp() * (log_p - log_q)).sum(-1)
 
@@ -127,7 +127,7 @@ class Spaces:
             return cls(observation.shape, "discrete", (int(action.n),))
         if not isinstance(action, gymnasium.spaces.Box):
             raise UserError(f"action space {action} is not supported; it must be a Box or Discrete")
-        low, high = (tuple(map(float, bound.ravel())) for bound in (action.low, action.high))
+        low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
         return cls(observation.shape, "box", action.shape, low, high)
 
     @property
@@ -243,6 +243,7 @@ class Policy(nn.Module):
     def loosen(self, shrink: float, min_log_std: float) -> None:
         """Makes a converged policy try things again: scales its last layer and raises its noise."""
         last = self.actor[-1]
+        assert isinstance(last, nn.Linear)
         last.weight.mul_(shrink)
         last.bias.mul_(shrink)
         if self.spaces.action_kind == "box":
@@ -263,7 +264,8 @@ class Policy(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Policy":
-        spaces = Spaces(**{k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
+        spaces = Spaces(**fields)
         net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
         policy = cls(spaces, net, 0, state["env_id"], state["env"])
         policy.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})

@@ -26,8 +26,8 @@ class RewardOracle:
     """Prefers the clip with the higher sum of `reward`.
 
     With a temperature above 0 it is a Boltzmann (Plackett-Luce) annotator,
-    P(A > B) = sigmoid((R_A - R_B) / (temperature * sd)), where sd is the standard deviation of the pool's returns. B-Pref's temperature is absolute and so means
-    another noise in every environment.
+    P(A > B) = sigmoid((R_A - R_B) / (temperature * sd)), where sd is the standard deviation of the pool's returns.
+    B-Pref's temperature is absolute and so means another noise in every environment.
     """
 
     reward: Callable[[Segments], Array]
@@ -60,7 +60,9 @@ def reward_named(name: str, env_id: str) -> Callable[[Segments], Array]:
     if name not in BEHAVIOURS:
         raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip"])
     if BEHAVIOURS[name].env_id != env_id:
-        raise UserError(f"the behaviour '{name}' is for {BEHAVIOURS[name].env_id}, the policy for {env_id}; try --oracle env")
+        raise UserError(
+            f"the behaviour '{name}' is for {BEHAVIOURS[name].env_id}, the policy for {env_id}; try --oracle env"
+        )
     return BEHAVIOURS[name].reward
 
 

@@ -31,6 +31,8 @@ def find_policy(name: str | Path) -> Policy:
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
     """A copy of the policy for this environment. Raises UserError if its spaces differ."""
     if policy.spaces != spaces:
-        raise UserError(f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
-                        "choose a policy of this environment")
+        raise UserError(
+            f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
+            "choose a policy of this environment"
+        )
     return Policy.from_state({**policy.state(), "env_id": env_id, "env": env})

@@ -66,7 +66,9 @@ class Batch:
             yield shuffled[start:end]
 
 
-def ppo_loss(policy: Policy, batch: Batch, config: PPOConfig, clip: float, kl_coef: float) -> tuple[Tensor, dict[str, Tensor]]:
+def ppo_loss(
+    policy: Policy, batch: Batch, config: PPOConfig, clip: float, kl_coef: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of one minibatch and what it is made of.
 
     clip: eq. 9 with the clipped surrogate of eq. 7. kl-penalty: eq. 8, with KL(new || old) in closed form.
@@ -117,8 +119,8 @@ class PPO:
         )  # fmt: skip
         if isinstance(old, Gaussian):  # a log_std of its own: the parameter moves during the update
             old = Gaussian(old.mean, old.log_std.detach().expand_as(old.mean).clone())
-        flat = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
-        return Batch(features, action, *flat, old, old_log_prob)
+        advantages, targets = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
+        return Batch(features, action, advantages, targets, old, old_log_prob)
 
     def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
         """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
@@ -193,7 +195,9 @@ class PPO:
         parameters = {k: torch.from_numpy(v.copy()) for k, v in state["policy"]["parameters"].items()}
         self.policy.load_state_dict(parameters)
         whole = self.optimizer.state_dict()
-        whole["state"] = {int(i): {k: torch.from_numpy(v.copy()) for k, v in m.items()} for i, m in state["adam"].items()}
+        whole["state"] = {
+            int(i): {k: torch.from_numpy(v.copy()) for k, v in m.items()} for i, m in state["adam"].items()
+        }
         self.optimizer.load_state_dict(whole)
         self.kl_coef = state["kl_coef"]
 

@@ -51,5 +51,3 @@ def seconds_text(seconds: float) -> str:
     """72.3 -> "1 min 12 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-

@@ -14,7 +14,9 @@ from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.reward import KnownReward, RewardModel
 
 CANDIDATES = 10  # pairs looked at for each one asked
-RANDOM_SHARE = 0.4  # of every round is drawn uniformly: an unbiased sample to measure accuracy on, and a net for blind spots
+RANDOM_SHARE = (
+    0.4  # of every round is drawn uniformly: an unbiased sample to measure accuracy on, and a net for blind spots
+)
 
 
 def uniform(pool: Segments, n: int, model: RewardModel | KnownReward, rng: np.random.Generator) -> Array:
@@ -43,8 +45,10 @@ def choose(
     if strategy not in STRATEGIES:
         raise unknown_name("query strategy", strategy, STRATEGIES)
     if len(pool) < 2 * n:
-        raise UserError(f"{n} queries need {2 * n} clips, the pool has {len(pool)}; raise --ppo.num-steps or --ppo.num-envs, "
-                        "or shorten --clip-seconds")
+        raise UserError(
+            f"{n} queries need {2 * n} clips, the pool has {len(pool)}; raise --ppo.num-steps or --ppo.num-envs, "
+            "or shorten --clip-seconds"
+        )
     chosen = 0 if strategy == "uniform" or not model.fitted else round_half_up((1 - RANDOM_SHARE) * n)
     order = rng.permutation(len(pool))
     split = len(pool) * chosen // n

@@ -62,10 +62,12 @@ def report_pretraining(run: Run) -> str:
     result = measure(load_policy(run.path / "policy.npz"), "", EPISODES, SEED)
     last = run.metrics()[-1]
     run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
-    plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
+        plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    policy = run.path / "policy.npz"
     return (
         f"return {result['return_mean']:.1f} over {EPISODES} episodes, {last['env_steps']:,} steps, "
-        f"{seconds_text(last['wall_seconds'])}\npolicy {run.path / 'policy.npz'}\nsha256 {sha256(run.path / 'policy.npz')}"
+        f"{seconds_text(last['wall_seconds'])}\npolicy {policy}\nsha256 {sha256(policy)}"
     )
 
 
@@ -108,11 +110,13 @@ def report_finetuning(run: Run, note: str = "") -> str:
     return terminal_table(rows) + f"\nreport {run.path / 'report.md'}"
 
 
-def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, str, str]]:
+def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, ...]]:
     """(what, before, after)"""
     rows = []
     if score:
-        rows.append((f"score ({BEHAVIOURS[score].unit})", *(spread(results[w]["scores"], 2) for w in ("before", "after"))))
+        rows.append(
+            (f"score ({BEHAVIOURS[score].unit})", *(spread(results[w]["scores"], 2) for w in ("before", "after")))
+        )
     rows.append(("environment return", *(spread(results[w]["returns"], 0) for w in ("before", "after"))))
     rows.append(("labels", "", str(facts["labels"])))
     rows.append(("environment steps", "", f"{facts['env_steps']:,}"))
@@ -124,7 +128,9 @@ def spread(values: list[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
 
 
-def terminal_table(rows: list[tuple[str, str, str]]) -> str:
+def terminal_table(rows: list[tuple[str, ...]]) -> str:
     rows = [("", "before", "after"), *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2])]) for row in rows)
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2])]) for row in rows
+    )

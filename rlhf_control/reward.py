@@ -74,13 +74,15 @@ class RewardModel:
         return out.reshape(-1, *rows.shape[:-1]).numpy()
 
     def score(self, steps: Rollout | Segments) -> Array:
-        """(...,) float32: mean 0, standard deviation about 1 on the reference data of the last fit; 0 before the first."""
+        """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first."""
         return self.members(steps).mean(0)
 
     def probability(self, pair: Segments) -> Array:
         """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
         with torch.no_grad():
-            difference = self._difference(self._standardise(self.rows(pair)).expand(self.config.members, -1, -1, -1, -1))
+            difference = self._difference(
+                self._standardise(self.rows(pair)).expand(self.config.members, -1, -1, -1, -1)
+            )
             return preference_probability(difference, self.config.logit_scale, 0.0).numpy()
 
     def rows(self, steps: Rollout | Segments) -> Tensor:
@@ -180,12 +182,13 @@ class RewardModel:
     # -- files
 
     def state(self) -> dict[str, Any]:
+        tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}
+        tensors |= {f"{i}.bias": b for i, (_, b) in enumerate(self.layers)}
         return {
-            "layers": {f"{i}.{name}": t.detach().numpy().copy()
-                       for i, layer in enumerate(self.layers) for name, t in zip(("weight", "bias"), layer, strict=True)},
+            "layers": {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()},
             "normaliser": {name: getattr(self, name).numpy().copy() for name in NORMALISERS},
             "fitted": self.fitted,
-        }  # fmt: skip
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         for i, layer in enumerate(self.layers):
@@ -197,8 +200,8 @@ class RewardModel:
 
 
 class KnownReward:
-    """A reward that need not be learned, in the learned one's place: the oracle's own as an upper bound, a constant as a
-    control. Normalised in the same way and at the same moments."""
+    """A reward that need not be learned, in the learned one's place: the oracle's own as an upper bound, a constant
+    as a control. Normalised in the same way and at the same moments."""
 
     def __init__(self, reward: Callable[[Segments], Array]) -> None:
         self.reward = reward

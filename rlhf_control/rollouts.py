@@ -53,7 +53,7 @@ class Envs:
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             return self.vector.states
         assert isinstance(self.vector, SyncVectorEnv)
-        data = [getattr(env.unwrapped, "data", None) for env in self.vector.envs]
+        data: list[Any] = [getattr(env.unwrapped, "data", None) for env in self.vector.envs]
         if not all(hasattr(d, "qpos") and hasattr(d, "qvel") for d in data):
             return None
         return np.stack([np.concatenate([d.qpos, d.qvel]) for d in data])
@@ -71,21 +71,25 @@ class Envs:
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             inner: Mapping[str, Any] = self.vector.snapshot()
         else:
-            assert isinstance(self.vector, SyncVectorEnv)
-            inner = {str(i): env.snapshot() for i, env in enumerate(self.vector.envs)}
+            inner = {str(i): env.snapshot() for i, env in enumerate(self._replayable())}
         return {"inner": inner, "obs": self.obs.copy(), "returns": self.returns.copy(), "lengths": self.lengths.copy()}
 
     def load_state(self, snapshot: Mapping[str, Any]) -> None:
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             obs = self.vector.restore(snapshot["inner"])
         else:
-            assert isinstance(self.vector, SyncVectorEnv)
-            obs = np.stack([env.restore(snapshot["inner"][str(i)]) for i, env in enumerate(self.vector.envs)])
+            obs = np.stack([env.restore(snapshot["inner"][str(i)]) for i, env in enumerate(self._replayable())])
         self.obs = self._flat(obs)
         if not np.array_equal(self.obs, snapshot["obs"]):
-            raise UserError("the environments do not come back to where the checkpoint left them: they draw random "
-                            "numbers outside their np_random, so this run cannot be resumed exactly")
+            raise UserError(
+                "the environments do not come back to where the checkpoint left them: they draw random "
+                "numbers outside their np_random, so this run cannot be resumed exactly"
+            )
         self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
+
+    def _replayable(self) -> list["Replayable"]:
+        assert isinstance(self.vector, SyncVectorEnv)
+        return [env for env in self.vector.envs if isinstance(env, Replayable)]
 
     def _flat(self, obs: Array) -> Array:
         return obs.reshape(len(obs), -1).astype(np.float32)
@@ -124,7 +128,9 @@ class Replayable(gymnasium.Wrapper):
         return obs
 
 
-def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None) -> Envs:
+def make_envs(
+    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
+) -> Envs:
     """`num_envs` copies of a Gymnasium environment, the i-th seeded with seed + i.
 
     backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env` holds the
@@ -161,6 +167,7 @@ def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     envs = make_envs(env_id, PROBES, seed=seed, env=env)
     rng = np.random.default_rng(seed)
     for t in range(PROBE_STEPS):
+        action: Array
         if envs.spaces.action_kind == "discrete":
             action = rng.integers(envs.spaces.action_size, size=PROBES)
         else:
@@ -174,8 +181,8 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> No
     if terminated.any():
         step, env = np.argwhere(terminated)[0]
         raise UserError(
-            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the task to "
-            "the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
+            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the task "
+            "to the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
         )
 
 
@@ -184,7 +191,8 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     T, N = num_steps, envs.num_envs
     obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
     executed = np.empty((T, N, envs.spaces.action_size), np.float32)
-    actions, states = [], []
+    actions: list[Array] = []
+    states: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
     episode_returns: list[float] = []

@@ -1,11 +1,11 @@
 """A run's folder.
 
-    runs/NAME/
-      manifest.json      the verb, versions, git commit, seed, threads, when
-      config.json        the whole config, from which `resume` starts again
-      metrics.jsonl      one row an iteration: env_steps, wall_seconds and what the parts reported
-      checkpoints/       sealed .npz files named by iteration; the newest whole one counts
-      policy.npz         the policy at the end (and in checkpoints/, all along)
+runs/NAME/
+  manifest.json      the verb, versions, git commit, seed, threads, when
+  config.json        the whole config, from which `resume` starts again
+  metrics.jsonl      one row an iteration: env_steps, wall_seconds and what the parts reported
+  checkpoints/       sealed .npz files named by iteration; the newest whole one counts
+  policy.npz         the policy at the end (and in checkpoints/, all along)
 """
 
 import dataclasses
@@ -43,7 +43,9 @@ class Run:
         """A new folder with its manifest and config. An existing one is never written over."""
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`")
+            raise UserError(
+                f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`"
+            )
         run = cls(path)
         run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(config)})
         run.write_json("manifest.json", {"verb": verb, "seed": config.seed, **facts, **environment_facts()})
@@ -75,7 +77,9 @@ class Run:
             with open(self.metrics_path, "a") as file:
                 file.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
         except OSError as error:
-            raise UserError(f"cannot write {self.metrics_path}: {error.strerror}; free some space and resume") from error
+            raise UserError(
+                f"cannot write {self.metrics_path}: {error.strerror}; free some space and resume"
+            ) from error
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows so far. A last line that a crash cut off is left out."""

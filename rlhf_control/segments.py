@@ -15,8 +15,8 @@ from rlhf_control.errors import UserError
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Rollouts that follow each other in time, as one."""
-    values = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
-    joined = {k: v[0] if not isinstance(v[0], Array) else np.concatenate(v) for k, v in values.items()}
+    columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
+    joined: dict[str, Any] = {k: np.concatenate(v) if isinstance(v[0], Array) else v[0] for k, v in columns.items()}
     return Rollout(**joined)
 
 
@@ -24,14 +24,12 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
     """(S, L, ...): each environment's steps cut end to end from a random offset; what spans an episode's end is left
     out. Raises UserError if nothing is left."""
     T, N = rollout.reward.shape
-    starts, columns = [], []
-    for n in range(N if length <= T else 0):
-        start = rng.integers(0, min(length, T - length + 1)) + np.arange(0, T, length)
-        start = start[start + length <= T]
-        starts.append(start)
-        columns.append(np.full(len(start), n))
-    t = np.concatenate(starts) if starts else np.zeros(0, np.int64)
-    n = np.concatenate(columns) if columns else np.zeros(0, np.int64)
+    starts: list[Array] = [np.zeros((0, 2), np.int64)]  # of (step, environment)
+    for column in range(N if length <= T else 0):
+        steps = rng.integers(0, min(length, T - length + 1)) + np.arange(0, T, length)
+        steps = steps[steps + length <= T]
+        starts.append(np.stack([steps, np.full(len(steps), column)], 1))
+    t, n = np.concatenate(starts).T
     ends_before = np.concatenate([np.zeros((1, N), np.int64), np.cumsum(rollout.done, axis=0)])
     whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
     t, n = t[whole], n[whole]

@@ -57,8 +57,10 @@ class FeedbackStore:
             if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
-                raise UserError(f"{self.path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
-                                "use the version of rlhf_control that wrote it")
+                raise UserError(
+                    f"{self.path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
+                    "use the version of rlhf_control that wrote it"
+                )
 
     def ask(self, queries: Sequence[Query]) -> None:
         """Stores the queries. One that is there already (a resumed run asks again) is left as it is."""
@@ -82,7 +84,9 @@ class FeedbackStore:
             if sides == 0:
                 raise UserError(f"{self.path} has no query {query[:12]}; ask it first")
             if feedback.ranks is not None and (len(feedback.ranks) != sides or min(feedback.ranks) != 0):
-                raise UserError(f"ranks {feedback.ranks} do not answer a query of {sides} clips: give each a rank, best 0")
+                raise UserError(
+                    f"ranks {feedback.ranks} do not answer a query of {sides} clips: give each a rank, best 0"
+                )
             ranks = None if feedback.ranks is None else json.dumps([int(r) for r in feedback.ranks])
             row = (query, ranks, feedback.annotator, feedback.seconds, time.time())
             db.execute("INSERT INTO votes (query, ranks, annotator, seconds, voted) VALUES (?, ?, ?, ?, ?)", row)
@@ -107,7 +111,8 @@ class FeedbackStore:
                 "SELECT s.digest, s.arrays FROM items i JOIN segments s ON s.digest = i.segment "
                 "WHERE i.query = ? ORDER BY i.side", (digest,)
             ).fetchall()  # fmt: skip
-        return Query(*row, Segments.stack([self._unpack(name, blob) for name, blob in items]))
+        label_round, place, strategy = row
+        return Query(label_round, place, strategy, Segments.stack([self._unpack(name, blob) for name, blob in items]))
 
     def digests(self) -> list[str]:
         """Every query's digest, in the order of round and place."""

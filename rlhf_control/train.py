@@ -1,12 +1,13 @@
 """The method. `finetune` is all of it on one screen; `pretrain` is the same loop without people.
 
-    collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
+collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
 from rlhf_control.data import Query, Rollout, Segments
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.labels import Labels, accuracy
-from rlhf_control.loop import Loop
+from rlhf_control.loop import Loop, Part
 from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
@@ -53,7 +54,9 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, seed)
     if not resumed:
         anchor.pretrained.save(run.path / "pretrained.npz")
-    parts = {"learner": learner, "envs": envs, "bank": bank, "reward": reward, "anchor": anchor, "labels": labels}
+    parts: dict[str, Part] = {
+        "learner": learner, "envs": envs, "bank": bank, "reward": reward, "anchor": anchor, "labels": labels
+    }  # fmt: skip
     with Loop(run, parts, config.total_steps, steps, config.checkpoint_seconds, resumed) as loop:
         for iteration, log in loop:
             rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
@@ -63,7 +66,9 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             if iteration in rounds:  # ask about recent and older clips, learn the reward anew, move the anchor
                 label_round, number = rounds[iteration]
                 pool = bank.pool(stream(seed, "pool", label_round))
-                queries = choose(config.queries, pool, number, label_round, reward, stream(seed, "queries", label_round))
+                queries = choose(
+                    config.queries, pool, number, label_round, reward, stream(seed, "queries", label_round)
+                )
                 log |= ask_and_fit(labels, queries, pool, reward, stream(seed, "fit", label_round))
                 bank.archive(stream(seed, "archive", label_round))
                 anchor.new_round(policy)
@@ -97,7 +102,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
 
     resumed = run is not None
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
-    parts = {"learner": learner, "envs": envs, "scaler": scaler}
+    parts: dict[str, Part] = {"learner": learner, "envs": envs, "scaler": scaler}
     with Loop(run, parts, config.total_steps, steps, config.checkpoint_seconds, resumed) as loop:
         for iteration, log in loop:
             rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
@@ -123,7 +128,11 @@ def resume(path: str | Path) -> Run:
 
 
 def ask_and_fit(
-    labels: Labels, queries: Sequence[Query], pool: Segments, reward: RewardModel | KnownReward, rng: np.random.Generator
+    labels: Labels,
+    queries: Sequence[Query],
+    pool: Segments,
+    reward: RewardModel | KnownReward,
+    rng: np.random.Generator,
 ) -> dict[str, float]:
     """Has the queries answered, measures the old reward on the new answers, and fits it anew on all of them."""
     labels.ask(queries, pool)
@@ -144,8 +153,10 @@ def label_rounds(config: FinetuneConfig) -> dict[int, tuple[int, int]]:
     iterations = max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
     at = [int(k * config.label_until * iterations / config.rounds) for k in range(config.rounds)]
     if len(set(at)) < config.rounds:
-        raise UserError(f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations} "
-                        "iterations; lower --rounds or raise --total-steps")
+        raise UserError(
+            f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations} "
+            "iterations; lower --rounds or raise --total-steps"
+        )
     return {i: (k, n) for k, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
 
 
@@ -168,7 +179,7 @@ def behaviour_to_score(config: FinetuneConfig, env_id: str) -> str:
     return config.oracle if config.oracle in BEHAVIOURS else ""
 
 
-def environment_arguments(config: FinetuneConfig, env_id: str, env: dict) -> dict:
+def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
     """The environment's arguments under the chosen treatment of early ends; refuses early ends if none was chosen."""
     if config.termination == "fixed-horizon":
         return fixed_horizon(env_id, env)

@@ -48,7 +48,7 @@ def tiny_config(tmp_path: Path, cheetah_policy: Policy) -> FinetuneConfig:
     cheetah_policy.save(tmp_path / "start.npz")
     return FinetuneConfig(
         str(tmp_path / "start.npz"), labels=12, first_labels=6, rounds=3, total_steps=8 * 160, out=str(tmp_path / "run"),
-        clip_seconds=0.5, checkpoint_seconds=0.0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
+        clip_seconds=0.5, checkpoint_seconds=0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_keep_pace() -> None:
 
 
 def test_hind_legs() -> None:
-    """At z = -0.15 both feet are on the floor, level; pitched up by 0.3 rad the hind foot alone, by -0.5 rad the front."""
+    """At z = -0.15 both feet are on the floor; pitched by -0.3 rad the hind foot alone, by 0.5 rad the front."""
     b = BEHAVIOURS["hind-legs"]
     low, up = steady(2, z=-0.15), steady(2, pitch=-0.3)
     assert (b.reward(steady(2, pitch=0.5)) == 0).all()

@@ -43,7 +43,11 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
@@ -81,10 +85,22 @@ def test_the_sb3_baseline_goes_through_the_same_folder(tmp_path: Path, capsys: p
     assert main(["resume", run]) == 2
 
 
-def test_finetune_from_the_command_line(tiny_config: FinetuneConfig, cheetah_policy: Policy, tmp_path: Path,
-                                        capsys: pytest.CaptureFixture[str]) -> None:
+def test_finetune_from_the_command_line(
+    tiny_config: FinetuneConfig, cheetah_policy: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "f"
-    arguments = ["--labels", "6", "--first-labels", "4", "--rounds", "2", "--clip-seconds", "0.5", "--total-steps", "512"]
+    arguments = [
+        "--labels",
+        "6",
+        "--first-labels",
+        "4",
+        "--rounds",
+        "2",
+        "--clip-seconds",
+        "0.5",
+        "--total-steps",
+        "512",
+    ]
     fast = ["--reward.steps", "30", "--ppo.num-envs", "4", *TINY[2:]]
     assert main(["finetune", tiny_config.policy, "--oracle", "backward", "--out", str(out), *arguments, *fast]) == 0
     table = capsys.readouterr().out

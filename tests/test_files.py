@@ -35,7 +35,9 @@ leaves = st.one_of(
 )  # fmt: skip
 
 
-@given(st.dictionaries(keys, st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=8)))
+@given(
+    st.dictionaries(keys, st.recursive(leaves, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=8))
+)
 def test_any_tree_comes_back(tmp_path_factory: pytest.TempPathFactory, tree: dict) -> None:
     path = tmp_path_factory.mktemp("trees") / "t.npz"
     save_state(path, tree)

@@ -16,7 +16,12 @@ LAYERS = [
     {"sb3", "curves", "plots", "record", "train", "report", "doctor", "cli", "__main__"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-SOLE_IMPORTERS = {"matplotlib": {"plots"}, "stable_baselines3": {"sb3"}, "pygame": {"viewer"}, "sqlite3": {"store", "doctor"}}
+SOLE_IMPORTERS = {
+    "matplotlib": {"plots"},
+    "stable_baselines3": {"sb3"},
+    "pygame": {"viewer"},
+    "sqlite3": {"store", "doctor"},
+}
 MODULES = sorted((ROOT / "rlhf_control").glob("*.py"))
 
 
@@ -26,7 +31,9 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" if node.module == "rlhf_control" else node.module for alias in node.names}
+            names |= {
+                f"{node.module}.{alias.name}" if node.module == "rlhf_control" else node.module for alias in node.names
+            }
     return names
 
 
@@ -49,8 +56,12 @@ def test_environments_know_nothing_of_the_method() -> None:
 
 def test_ppo_knows_nothing_of_preferences() -> None:
     for name in ("ppo", "fast", "nets"):
-        known = imports(ROOT / "rlhf_control" / f"{name}.py") if (ROOT / "rlhf_control" / f"{name}.py").exists() else set()
-        assert not known & {f"rlhf_control.{m}" for m in ("reward", "queries", "oracles", "labels", "store", "segments")}
+        known = (
+            imports(ROOT / "rlhf_control" / f"{name}.py") if (ROOT / "rlhf_control" / f"{name}.py").exists() else set()
+        )
+        assert not known & {
+            f"rlhf_control.{m}" for m in ("reward", "queries", "oracles", "labels", "store", "segments")
+        }
 
 
 def test_nothing_unpickles() -> None:

@@ -66,7 +66,7 @@ def test_a_signal_saves_and_a_resume_goes_on(run: Run, signum: int, code: int) -
 def test_an_error_leaves_the_last_checkpoint(run: Run) -> None:
     with pytest.raises(ZeroDivisionError), Loop(run, {"c": Counter()}, 1000, 100, 1e9, False) as loop:
         for iteration, _ in loop:
-            1 / (3 - iteration)  # noqa: B018
+            1 / (3 - iteration)
     assert run.load_checkpoint()[0] == 0
 
 

@@ -23,7 +23,9 @@ def flags(*values: int) -> np.ndarray:
 
 def test_gae_by_hand() -> None:
     """gamma = 1/2, lambda = 1/2; V = 1, 2, 3 and 4 behind the last step."""
-    advantage, returns = gae(column(1, 1, 1), column(1, 2, 3), column(2, 3, 4), flags(0, 0, 0), flags(0, 0, 0), 0.5, 0.5)
+    advantage, returns = gae(
+        column(1, 1, 1), column(1, 2, 3), column(2, 3, 4), flags(0, 0, 0), flags(0, 0, 0), 0.5, 0.5
+    )
     # deltas: 1 + 1 - 1 = 1;  1 + 1.5 - 2 = 0.5;  1 + 2 - 3 = 0
     np.testing.assert_allclose(advantage, column(1 + 0.25 * 0.5, 0.5, 0))
     np.testing.assert_allclose(returns, advantage + column(1, 2, 3))
@@ -160,7 +162,9 @@ def test_state_round_trip_continues_bit_equal(cheetah_policy: Policy, control: s
         learner.fit_value(rollout, 1, np.random.default_rng(i))
         learner.update(rollout, np.random.default_rng(i), 0.1)
     other.load_state(learner.state())
-    assert learner.update(rollout, np.random.default_rng(9), 0.2) == other.update(rollout, np.random.default_rng(9), 0.2)
+    assert learner.update(rollout, np.random.default_rng(9), 0.2) == other.update(
+        rollout, np.random.default_rng(9), 0.2
+    )
     for name, value in learner.policy.state_dict().items():
         assert torch.equal(value, other.policy.state_dict()[name]), name
 

@@ -52,7 +52,9 @@ def test_gradient_equals_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda x: preference_loss(x, target, 30, 0.1), d)
 
 
-@pytest.mark.parametrize(("members", "bootstrap", "answers"), [(5, 0.8, 100), (5, 0.8, 7), (1, 0.8, 10), (3, 0.5, 12), (4, 1.0, 9)])
+@pytest.mark.parametrize(
+    ("members", "bootstrap", "answers"), [(5, 0.8, 100), (5, 0.8, 7), (1, 0.8, 10), (3, 0.5, 12), (4, 1.0, 9)]
+)
 def test_held_out_answers(members: int, bootstrap: float, answers: int) -> None:
     mask = held_out_mask(members, answers, bootstrap, np.random.default_rng(0))
     assert mask.shape == (members, answers)
@@ -134,7 +136,9 @@ def test_a_handful_of_answers(answers: int) -> None:
 def test_ties_pull_together() -> None:
     pairs, _ = answered(40, 0)
     model = RewardModel(17, 6, RewardConfig())
-    model.fit(pairs, np.full(40, 0.5, np.float32), random_segments(np.random.default_rng(1), 10, 30), np.random.default_rng(0))
+    model.fit(
+        pairs, np.full(40, 0.5, np.float32), random_segments(np.random.default_rng(1), 10, 30), np.random.default_rng(0)
+    )
     assert np.abs(model.probability(pairs).mean(0) - 0.5).mean() < 0.1
 
 
@@ -167,5 +171,3 @@ def test_known_reward_stands_in() -> None:
     constant = KnownReward(lambda s: np.zeros_like(s.env_reward))
     constant.fit(pairs, target, reference, np.random.default_rng(0))
     assert (constant.score(reference) == 0).all()
-
-

@@ -77,7 +77,9 @@ def test_time_limit_truncates_and_termination_terminates() -> None:
 
 
 def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
-    rollout = collect(make_envs("HalfCheetah-v5", 2, seed=0), policy_for("HalfCheetah-v5"), 30, np.random.default_rng(0))
+    rollout = collect(
+        make_envs("HalfCheetah-v5", 2, seed=0), policy_for("HalfCheetah-v5"), 30, np.random.default_rng(0)
+    )
     assert np.abs(rollout.action).max() > 1
     np.testing.assert_array_equal(rollout.executed, np.clip(rollout.action, -1, 1))
     cart = collect(make_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 30, np.random.default_rng(0))
@@ -104,7 +106,12 @@ def test_the_recorded_state_belongs_to_the_observation() -> None:
 
 @pytest.mark.parametrize(
     ("env_id", "backend"),
-    [("HalfCheetah-v5", "batched"), ("HalfCheetah-v5", "gymnasium"), ("CartPole-v1", "gymnasium"), ("Hopper-v5", "batched")],
+    [
+        ("HalfCheetah-v5", "batched"),
+        ("HalfCheetah-v5", "gymnasium"),
+        ("CartPole-v1", "gymnasium"),
+        ("Hopper-v5", "batched"),
+    ],
 )
 def test_state_continues_bit_equal(env_id: str, backend: str) -> None:
     policy = policy_for(env_id)
@@ -130,14 +137,14 @@ def test_an_environment_that_cannot_be_replayed_says_so() -> None:
 def test_nan_from_an_environment_names_environment_step_and_field() -> None:
     env = {"nan_at": 4}
     envs = make_envs("Countdown-v0", 2, seed=0, env=env)
-    with pytest.raises(NonFiniteError, match="reward .* environment 0 at step 3"):
+    with pytest.raises(NonFiniteError, match=r"reward .* environment 0 at step 3"):
         collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
 
 
 def test_a_nan_action_is_stopped_before_the_simulator() -> None:
     policy = policy_for("HalfCheetah-v5")
     policy.actor[-1].bias.data[0] = np.nan
-    with pytest.raises(NonFiniteError, match="action .* step 0"):
+    with pytest.raises(NonFiniteError, match=r"action .* step 0"):
         collect(make_envs("HalfCheetah-v5", 2, seed=0), policy, 3, np.random.default_rng(0))
 
 

@@ -87,7 +87,9 @@ def test_the_environments_reward_cannot_leak(tiny_config: FinetuneConfig, monkey
     assert parameters_sha256(find_policy(seeing.path)) == parameters_sha256(find_policy(run.path))
 
 
-def test_the_reward_is_replaced_between_collect_and_update(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reward_is_replaced_between_collect_and_update(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[Rollout, np.ndarray]] = []
     update, score = train.PPO.update, train.RewardModel.score
 
@@ -114,8 +116,12 @@ def test_the_reward_is_replaced_between_collect_and_update(tiny_config: Finetune
 
 
 @pytest.mark.slow
-def test_same_seed_same_parameters_in_two_processes_and_another_seed_not(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
-    runs = {name: run_in_a_process(tiny_config, tmp_path / name, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))}
+def test_same_seed_same_parameters_in_two_processes_and_another_seed_not(
+    tiny_config: FinetuneConfig, tmp_path: Path
+) -> None:
+    runs = {
+        name: run_in_a_process(tiny_config, tmp_path / name, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    }
     for process in runs.values():
         assert process.wait(120) == 0, process.stderr and process.stderr.read()
         process.stderr and process.stderr.close()
@@ -218,10 +224,13 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
     with pytest.raises(UserError, match="--termination"):
         train.finetune(replace(config, out=str(tmp_path / "refused")))
     for treatment in ("fixed-horizon", "truncate", "allow"):
-        tuned = train.finetune(replace(config, out=str(tmp_path / treatment), termination=treatment))  # type: ignore[arg-type]
+        chosen = replace(config, out=str(tmp_path / treatment), termination=treatment)  # type: ignore[arg-type]
+        tuned = train.finetune(chosen)
         lengths = [r["episode_length"] for r in tuned.metrics() if r["episode_length"]]
         assert bool(lengths) == (treatment != "fixed-horizon")  # 128 steps an environment, of 1000
-        assert find_policy(tuned.path).env == ({"terminate_when_unhealthy": False} if treatment == "fixed-horizon" else {})
+        assert find_policy(tuned.path).env == (
+            {"terminate_when_unhealthy": False} if treatment == "fixed-horizon" else {}
+        )
 
 
 def test_truncate_bootstraps_what_ended_early() -> None:

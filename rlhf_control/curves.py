@@ -1,0 +1,288 @@
+"""Runs -> curves -> bands: the numbers behind every figure and table.
+
+A curve is one run. The runs of one group differ in nothing but their seed; a band is their interquartile mean with
+a bootstrap interval (Agarwal et al., "Deep RL at the edge of the statistical precipice", arXiv 2108.13264).
+
+I iterations (rows of metrics.jsonl), R runs of a group, X points of their common grid.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.data import Array
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.rng import stream
+from rlhf_control.runs import Run
+
+TRIM = 0.25  # the share of the runs left out on each side of an interquartile mean
+RESAMPLES = 2000
+LEVEL = 0.95
+NOT_A_GROUP = ("seed", "out")  # the fields in which the runs of a group may differ
+X_AXES = {"env_steps": "environment steps", "labels": "labels (answers)", "wall_seconds": "wall time (s)"}
+
+
+# -- numbers
+
+
+def interquartile_mean(x: Array, axis: int = 0) -> Array:
+    """The mean of the middle half along `axis`.
+
+    The convention of rliable, `scipy.stats.trim_mean(x, 0.25)`: floor(n / 4) values are dropped on each side and the
+    rest count fully, so with 3 runs or fewer this is the plain mean.
+    """
+    ordered = np.sort(np.asarray(x, np.float64), axis=axis)
+    n = ordered.shape[axis]
+    if n == 0:
+        raise ValueError("the interquartile mean of nothing")
+    cut = int(TRIM * n)
+    return np.take(ordered, range(cut, n - cut), axis=axis).mean(axis=axis)
+
+
+def bootstrap_interval(
+    scores: Array, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
+) -> tuple[Array, Array]:
+    """Percentile bootstrap of the interquartile mean over runs: `scores` (R,) or (R, X) -> (low, high), () or (X,).
+
+    Whole runs are resampled, the same ones at every x. One run says nothing about others: NaN. Few runs say little:
+    with 3 the 95 % interval is simply from the lowest to the highest, and it covers less than 95 %.
+    """
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim not in (1, 2) or len(scores) == 0:
+        raise ValueError(f"scores has shape {scores.shape}; it must be (R,) or (R, X) with R > 0")
+    runs = len(scores)
+    if runs == 1:
+        return np.full(scores.shape[1:], np.nan), np.full(scores.shape[1:], np.nan)
+    chosen = rng.integers(runs, size=(resamples, runs))
+    columns = scores.reshape(runs, -1).T  # one x at a time: (resamples, R, X) at once would take gigabytes
+    means = np.stack([interquartile_mean(column[chosen], axis=1) for column in columns], axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low.reshape(scores.shape[1:]), high.reshape(scores.shape[1:])
+
+
+def moving_mean(y: Array, window: int) -> Array:
+    """(I,) -> (I,): the mean over `window` neighbours, of which there are fewer at the ends."""
+    before, after = (window - 1) // 2, window // 2
+    return np.array([y[max(0, i - before) : i + after + 1].mean() for i in range(len(y))])
+
+
+def on_common_grid(series: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Curves (x, y), each x increasing, at the same x: (X,), (R, X), linear between measurements.
+
+    The grid covers the range in which all of them were measured, with the points of the one that has the fewest there
+    and both ends; curves that already share their x are not changed. Empty when there is no such range.
+    """
+    low, high = max(x[0] for x, _ in series), min(x[-1] for x, _ in series)
+    if low > high:
+        return np.empty(0), np.empty((len(series), 0))
+    inside = [x[(low <= x) & (x <= high)] for x, _ in series]
+    grid = np.union1d(min(inside, key=len), [low, high])
+    return grid, np.stack([np.interp(grid, x, y) for x, y in series])
+
+
+# -- runs
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's metrics."""
+
+    path: Path
+    group: str  # runs of one group differ in their seed only
+    seed: int
+    verb: str  # pretrain or finetune
+    env: str  # the environment's id; empty where the run does not say
+    behaviour: str  # what `score` scores; empty in pretraining
+    steps: Array  # (I,) float64: env steps
+    metrics: dict[str, Array]  # name -> (I,) float64, NaN where a row has none; X_AXES are among them
+
+    def series(self, metric: str, x: str = "env_steps") -> tuple[Array, Array]:
+        """(x, y) where both were measured, x increasing. Of several rows at one x (label counts stand still between
+        rounds) the last one counts: what came of these labels in the end."""
+        nothing = np.full(len(self.steps), np.nan)
+        xs, ys = self.metrics.get(x, nothing), self.metrics.get(metric, nothing)
+        there = np.isfinite(xs) & np.isfinite(ys)
+        xs, ys = xs[there], ys[there]
+        grid, last = np.unique(xs[::-1], return_index=True)
+        return grid, ys[::-1][last]
+
+
+def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> list[Curve]:
+    """Reads run folders. Runs whose configs are equal but for seed, out and the fields in `ignore` (such as "policy",
+    where each seed starts from a policy of its own) form a group, named by the fields in which the groups differ:
+    "finetune backward, 100 labels"."""
+    paths = list(dict.fromkeys(Path(path) for path in run_paths))
+    if not paths:
+        raise UserError("no run to plot; name at least one run's folder")
+    runs = [Run.open(path) for path in paths]
+    described = [run.read_json("config.json") for run in runs]
+    settings = [{"verb": d["verb"], **_flatten(d["config"])} for d in described]
+    left_out = {*NOT_A_GROUP, *ignore}
+    names = _group_names([{k: v for k, v in setting.items() if k not in left_out} for setting in settings])
+    seen: dict[tuple[str, int], Path] = {}
+    curves = []
+    for run, setting, name in zip(runs, settings, names, strict=True):
+        first = seen.setdefault((name, setting["seed"]), run.path)
+        if first != run.path:  # counted twice, it would make the interval narrower than it is
+            raise UserError(
+                f"{first} and {run.path} have the same config and the same seed ({setting['seed']}); leave one out"
+            )
+        metrics = _columns(run.metrics())
+        if not metrics:
+            raise UserError(f"{run.path} has no metrics yet; wait for its first iteration, or leave it out")
+        env = setting.get("env_id") or run.read_json("manifest.json").get("env_id") or ""
+        behaviour = setting.get("score") or setting.get("oracle") or ""
+        steps = metrics["env_steps"]
+        curves.append(Curve(run.path, name, setting["seed"], setting["verb"], env, behaviour, steps, metrics))
+    return curves
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Rows -> name -> (I,) float64; NaN where a row has no number. Names without any number are left out."""
+
+    def number(value: Any) -> float:
+        return float(value) if isinstance(value, int | float) else np.nan
+
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: np.array([number(row.get(name)) for row in rows]) for name in names}
+    return {name: column for name, column in columns.items() if np.isfinite(column).any()}
+
+
+def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"ppo": {"lr": 1}} -> {"ppo.lr": 1}, the names of the command line's flags."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _group_names(keys: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One name a run, equal where the keys are: the verb, what it was about, and what sets it apart."""
+    names = []
+    for key in keys:
+        subject = "oracle" if key["verb"] == "finetune" else "env_id"
+        peers = [other for other in keys if other["verb"] == key["verb"]]
+        fields = dict.fromkeys(name for other in peers for name in other)
+        apart = [f for f in fields if f != subject and len({json.dumps(p.get(f, "?")) for p in peers}) > 1]
+        # A field left at nothing needs no word, unless it must be told from a run that does not know the field.
+        said = [f for f in apart if f in key and (key[f] not in (None, "") or any(f not in p for p in peers))]
+        parts = [_setting_text(f, key[f]) for f in said]
+        names.append(", ".join([f"{key['verb']} {key.get(subject, '')}".strip(), *parts]))
+    return names
+
+
+def _setting_text(name: str, value: Any) -> str:
+    """("labels", 100) -> "100 labels"; ("ppo.lr", 0.001) -> "ppo.lr 0.001"."""
+    if name in ("labels", "first_labels", "rounds", "total_steps"):
+        text = f"{value:,} {name.replace('_', ' ')}"
+        return text.removesuffix("s") if value == 1 else text
+    if value is None or value == "":
+        return f"{name} default"
+    return f"{name} {value}" if isinstance(value, str) else f"{name} {json.dumps(value)}"
+
+
+# -- bands
+
+
+@dataclass(frozen=True)
+class Band:
+    """One metric of one group."""
+
+    group: str
+    runs: int  # R, those that have the metric
+    x: Array  # (X,)
+    iqm: Array  # (X,) interquartile mean over the runs
+    low: Array  # (X,) 95 % bootstrap interval; NaN with one run
+    high: Array  # (X,)
+
+
+def aggregate(
+    curves: Sequence[Curve], metric: str, rng: np.random.Generator, x: str = "env_steps", smooth: int = 1
+) -> list[Band]:
+    """A band for each group that has the metric. `smooth` > 1: each run is averaged over so many measurements first."""
+    check_x(x)
+    if smooth < 1:
+        raise UserError(f"smooth is {smooth}; it is a number of measurements, 1 for none")
+    bands = []
+    for group in groups_of(curves):
+        members = [(c, *c.series(metric, x)) for c in curves if c.group == group]
+        members = [(c, xs, ys) for c, xs, ys in members if len(xs)]
+        if not members:
+            continue
+        grid, scores = on_common_grid([(xs, moving_mean(ys, smooth)) for _, xs, ys in members])
+        if not len(grid):
+            shortest = min(members, key=lambda m: m[1][-1])[0].path
+            raise UserError(f"the runs of '{group}' share no range of {x} for {metric}; try without {shortest}")
+        low, high = bootstrap_interval(scores, rng)
+        bands.append(Band(group, len(members), grid, interquartile_mean(scores), low, high))
+    return bands
+
+
+def groups_of(curves: Sequence[Curve]) -> list[str]:
+    """The groups' names, in the order in which they were first met."""
+    return list(dict.fromkeys(curve.group for curve in curves))
+
+
+def metrics_of(curves: Sequence[Curve]) -> list[str]:
+    """What can be drawn: every metric that at least one run has."""
+    return sorted({name for curve in curves for name in curve.metrics} - {"iteration", "env_steps"})
+
+
+def summary_table(run_paths: Sequence[str | Path], metric: str | None = None, ignore: Sequence[str] = ()) -> str:
+    """Markdown: the interquartile mean of each group's final values (never the best ones), with its interval.
+    Default metric: the score where there is one, else the environment's return."""
+    curves = load_curves(run_paths, ignore)
+    there = metrics_of(curves)
+    metric = metric or next((m for m in ("score", "env_return") if m in there), there[0])
+    require_metrics(curves, [metric], "env_steps")
+    rng = stream(0, "summary_table")
+    lines = [f"| group | runs | {metric} at the end, IQM | 95 % interval |", "|---|---:|---:|---:|"]
+    for group in groups_of(curves):
+        series = [c.series(metric)[1] for c in curves if c.group == group]
+        final = np.array([ys[-1] for ys in series if len(ys)])
+        if not len(final):
+            continue
+        low, high = bootstrap_interval(final, rng)
+        interval = f"{low:.4g} to {high:.4g}" if len(final) > 1 else "–"
+        lines.append(f"| {group} | {len(final)} | {interquartile_mean(final):.4g} | {interval} |")
+    return "\n".join(lines) + "\n"
+
+
+def check_x(x: str) -> None:
+    if x not in X_AXES:
+        raise unknown_name("x axis", x, X_AXES)
+
+
+def require_metrics(curves: Sequence[Curve], metrics: Sequence[str], x: str) -> None:
+    """Stops where no run has a metric, or has it without the x axis."""
+    for metric in metrics:
+        if any(len(c.series(metric, x)[0]) for c in curves):
+            continue
+        why = f"no run has the metric '{metric}'" if metric not in metrics_of(curves) else f"no run has {metric} by {x}"
+        raise UserError(f"{why}; there are: {', '.join(metrics_of(curves))}")
+
+
+def csv_table(bands: Mapping[str, Sequence[Band]]) -> str:
+    """The table behind the curves, in full precision; no interval is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "x", "metric", "iqm", "low", "high", "runs"])
+    for metric, of_metric in bands.items():
+        for b in of_metric:
+            for numbers in zip(b.x, b.iqm, b.low, b.high, strict=True):
+                at, *values = [repr(float(v)) if np.isfinite(v) else "" for v in numbers]
+                writer.writerow([b.group, at, metric, *values, b.runs])
+    return text.getvalue()
+
+
+def label_rounds(curve: Curve) -> tuple[Array, Array]:
+    """(steps, labels) of the rows in which the number of answers grew."""
+    steps, labels = curve.steps, np.nan_to_num(curve.metrics.get("labels", np.zeros(len(curve.steps))))
+    grew = np.diff(labels, prepend=0) > 0
+    return steps[grew], labels[grew]
