@@ -52,6 +52,8 @@ class PPOConfig:
     value_coef: float = 0.5
     entropy_coef: float = 0.0
     max_grad_norm: float = 0.5
+    gradients: Literal["analytic", "autograd"] = "analytic"
+    """analytic: written out by hand, several times as fast. autograd: the reference it is held to."""
     normalize_advantage: bool = True
     """Per minibatch, to mean 0 and standard deviation 1."""
 
@@ -108,7 +110,7 @@ class RewardConfig:
     hidden: tuple[int, ...] = (64, 64)
     inputs: Literal["state-action", "state"] = "state-action"
     """state-action: (obs, executed action). state: next_obs alone, which is what a person sees."""
-    steps: int = 300
+    steps: int = 200
     """Gradient steps of one fit, at most; every fit starts from scratch."""
     batch_size: int = 24
     """Queries a gradient step."""
@@ -120,7 +122,7 @@ class RewardConfig:
     """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
-    patience: int = 6
+    patience: int = 4
     """A member keeps its best weights by held-out loss; fitting stops when none improved for this many checks."""
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from rlhf_control.errors import Stopped
-from rlhf_control.nets import one_torch_thread
+from rlhf_control.nets import one_thread
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, deferred_signals
 
@@ -51,7 +51,7 @@ class Loop:
     def __enter__(self) -> "Loop":
         self._signals = self._stack.enter_context(deferred_signals())
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, self.iterations * self.steps))
-        self._stack.enter_context(one_torch_thread())
+        self._stack.enter_context(one_thread())
         return self
 
     def __exit__(self, *exception: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from rlhf_control.config import NetConfig
@@ -25,13 +26,14 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Torch on one thread: networks of this size are fastest so (two can be forty times slower on a busy machine), and
-    the number of threads decides the last bits."""
+def one_thread() -> Iterator[None]:
+    """Torch and NumPy's BLAS on one thread: networks of this size are fastest so (two can be forty times slower on a
+    busy machine), and the number of threads decides the last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 
@@ -68,6 +70,10 @@ class Gaussian:
         noise = torch.from_numpy(rng.standard_normal(self.mean.shape, np.float32))
         return self.mean + torch.exp(self.log_std) * noise
 
+    def detached(self) -> "Gaussian":
+        """As it is now, whatever happens to the parameters; a row of log_std for each of the mean."""
+        return Gaussian(self.mean.detach(), self.log_std.detach().expand_as(self.mean).clone())
+
     def __getitem__(self, index: Any) -> "Gaussian":
         return Gaussian(self.mean[index], self.log_std if self.log_std.ndim == 1 else self.log_std[index])
 
@@ -98,6 +104,9 @@ class Categorical:
         """By the Gumbel-max trick."""
         noise = torch.from_numpy(rng.gumbel(size=self.logits.shape).astype(np.float32))
         return (self.logits + noise).argmax(-1)
+
+    def detached(self) -> "Categorical":
+        return Categorical(self.logits.detach())
 
     def __getitem__(self, index: Any) -> "Categorical":
         return Categorical(self.logits[index])
@@ -143,7 +152,7 @@ class Spaces:
         Stable-Baselines3 does), one-hot for Discrete."""
         if self.action_kind == "discrete":
             return np.eye(self.action_size, dtype=np.float32)[action]
-        return np.clip(action, np.float32(self.low), np.float32(self.high))
+        return np.clip(action, np.asarray(self.low, np.float32), np.asarray(self.high, np.float32))
 
     def __str__(self) -> str:
         action = f"Discrete({self.action_size})" if self.action_kind == "discrete" else f"Box{self.action_shape}"
@@ -268,8 +277,12 @@ class Policy(nn.Module):
         spaces = Spaces(**fields)
         net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
         policy = cls(spaces, net, 0, state["env_id"], state["env"])
-        policy.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})
+        policy.load_parameters(state)
         return policy
+
+    def load_parameters(self, state: dict[str, Any]) -> None:
+        """Weights and normaliser of `state`, in place."""
+        self.load_state_dict({k: torch.from_numpy(v) for k, v in state["parameters"].items()})
 
     def save(self, path: str | Path, **facts: Any) -> None:
         save_state(path, {**self.state(), "facts": facts})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array, Rollout
+from rlhf_control.fast import FastUpdate
 from rlhf_control.nets import Categorical, Gaussian, Policy
 
 DEFAULT_TARGET_KL = 0.01  # of the KL-penalty variant
@@ -55,15 +56,16 @@ class Batch:
     def __getitem__(self, index: Any) -> "Batch":
         return Batch(*(x[index] for x in vars(self).values()))
 
-    def minibatches(self, size: int, rng: np.random.Generator) -> Iterator["Batch"]:
-        """All rows once, in random order. A single row left over joins the last minibatch: the standard deviation
-        of one advantage is NaN."""
-        shuffled = self[torch.from_numpy(rng.permutation(len(self)))]
+    def epochs(self, epochs: int, size: int, rng: np.random.Generator) -> Iterator["Batch"]:
+        """Minibatches: in each epoch all rows once, in random order. A single row left over joins the last minibatch:
+        the standard deviation of one advantage is NaN."""
         starts = list(range(0, len(self), size))
         if len(self) - starts[-1] == 1 and len(starts) > 1:
             starts.pop()
-        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
-            yield shuffled[start:end]
+        for _ in range(epochs):
+            shuffled = self[torch.from_numpy(rng.permutation(len(self)))]
+            for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
+                yield shuffled[start:end]
 
 
 def ppo_loss(
@@ -95,12 +97,54 @@ def ppo_loss(
     return loss, {**{k: v.detach() for k, v in metrics.items()}, "clip_fraction": clip_fraction}
 
 
+class AutogradUpdate:
+    """The gradient of `ppo_loss` by autograd, and Adam: the reference that `FastUpdate` is held to."""
+
+    def __init__(self, policy: Policy, config: PPOConfig) -> None:
+        self.policy, self.config = policy, config
+        self.optimizer = torch.optim.Adam(policy.parameters(), eps=1e-5, fused=True)
+
+    @torch.no_grad()
+    def log_prob(self, features: Tensor, action: Tensor) -> Tensor:
+        """(B,)"""
+        return self.policy.distribution(features).log_prob(action)
+
+    def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
+        """Of one minibatch's loss; returns its metrics."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
+        loss.backward()
+        return {name: value.item() for name, value in metrics.items()}
+
+    def apply(self, lr: float) -> None:
+        """Clips the gradient and takes Adam's step."""
+        nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.step()
+
+    def value_step(self, batch: Batch, lr: float) -> None:
+        """A step of the critic alone, on its part of the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        error = self.policy.value(batch.features) - batch.returns
+        (self.config.value_coef * error.square().mean()).backward()
+        self.apply(lr)
+
+    def state(self) -> dict[str, Any]:
+        moments = self.optimizer.state_dict()["state"]
+        return {str(i): {k: v.numpy().copy() for k, v in entry.items()} for i, entry in moments.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        whole = self.optimizer.state_dict()
+        whole["state"] = {int(i): {k: torch.tensor(v) for k, v in entry.items()} for i, entry in state.items()}
+        self.optimizer.load_state_dict(whole)
+
+
 class PPO:
     """A policy and the optimiser that improves it."""
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.policy, self.config = policy, config
-        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.lr, eps=1e-5, fused=True)
+        self.optimizer = (FastUpdate if config.gradients == "analytic" else AutogradUpdate)(policy, config)
         self.kl_coef = 1.0  # of the KL-penalty variant; adapts
 
     def prepare(self, rollout: Rollout) -> Batch:
@@ -111,14 +155,12 @@ class PPO:
             next_value = self.policy.value(self.policy.features(rollout.next_obs)).numpy()
             features = features.flatten(0, 1)
             action = torch.from_numpy(rollout.action).flatten(0, 1)
-            old = self.policy.distribution(features)
-            old_log_prob = old.log_prob(action)
+            old = self.policy.distribution(features).detached()
+            old_log_prob = self.optimizer.log_prob(features, action)
         advantage, returns = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,
         )  # fmt: skip
-        if isinstance(old, Gaussian):  # a log_std of its own: the parameter moves during the update
-            old = Gaussian(old.mean, old.log_std.detach().expand_as(old.mean).clone())
         advantages, targets = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
         return Batch(features, action, advantages, targets, old, old_log_prob)
 
@@ -127,46 +169,38 @@ class PPO:
 
         Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
         """
-        config = self.config
         batch = self.prepare(rollout)
-        lr = config.lr * (1 - progress if config.lr_schedule == "linear" else 1)
-        clip = config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
-        self.optimizer.param_groups[0]["lr"] = lr
-        history: list[dict[str, Tensor]] = []
-        for _ in range(config.epochs):
-            for minibatch in batch.minibatches(config.minibatch_size, rng):
-                loss, metrics = ppo_loss(self.policy, minibatch, config, clip, self.kl_coef)
-                if self._too_far(metrics["approx_kl"]):
-                    break
-                history.append(metrics)
-                self._step(loss)
-            else:
-                continue
-            break
+        lr, clip = self._scheduled(progress)
+        history: list[dict[str, float]] = []
+        for minibatch in batch.epochs(self.config.epochs, self.config.minibatch_size, rng):
+            metrics = self.optimizer.gradient(minibatch, clip, self.kl_coef)
+            if self._too_far(metrics["approx_kl"]):
+                break
+            self.optimizer.apply(lr)
+            history.append(metrics)
         kl = self._measure_kl(batch)
-        if config.step_control == "kl-penalty":
+        if self.config.step_control == "kl-penalty":
             self._adapt_kl_coef(kl)
-        means = {k: torch.stack([m[k] for m in history]).mean().item() for k in history[0]} if history else {}
+        means = {name: float(np.mean([m[name] for m in history])) for name in (history[0] if history else ())}
         explained = 1 - (batch.advantage.var() / (batch.returns.var() + 1e-8)).item()  # advantage = return - value
         return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
 
-    def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator) -> None:
-        """Value-only epochs, for when the reward has changed under the critic."""
+    def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
+        """Value-only epochs, for when the reward has changed under the critic. The targets move with it."""
+        lr, _ = self._scheduled(progress)
         for _ in range(epochs):
-            batch = self.prepare(rollout)
-            for minibatch in batch.minibatches(self.config.minibatch_size, rng):
-                error = self.policy.value(minibatch.features) - minibatch.returns
-                self._step(self.config.value_coef * error.square().mean())
+            for minibatch in self.prepare(rollout).epochs(1, self.config.minibatch_size, rng):
+                self.optimizer.value_step(minibatch, lr)
 
-    def _step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
+    def _scheduled(self, progress: float) -> tuple[float, float]:
+        """Learning rate and clip range."""
+        config = self.config
+        lr = config.lr * (1 - progress if config.lr_schedule == "linear" else 1)
+        return lr, config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
 
-    def _too_far(self, approx_kl: Tensor) -> bool:
+    def _too_far(self, approx_kl: float) -> bool:
         target = self.config.target_kl
-        return self.config.step_control == "clip" and target is not None and approx_kl.item() > 1.5 * target
+        return self.config.step_control == "clip" and target is not None and approx_kl > 1.5 * target
 
     @torch.no_grad()
     def _measure_kl(self, batch: Batch) -> float:
@@ -184,21 +218,11 @@ class PPO:
     # -- checkpoints
 
     def state(self) -> dict[str, Any]:
-        moments = self.optimizer.state_dict()["state"]
-        return {
-            "policy": self.policy.state(),
-            "adam": {str(i): {k: v.numpy().copy() for k, v in m.items()} for i, m in moments.items()},
-            "kl_coef": self.kl_coef,
-        }
+        return {"policy": self.policy.state(), "adam": self.optimizer.state(), "kl_coef": self.kl_coef}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        parameters = {k: torch.from_numpy(v.copy()) for k, v in state["policy"]["parameters"].items()}
-        self.policy.load_state_dict(parameters)
-        whole = self.optimizer.state_dict()
-        whole["state"] = {
-            int(i): {k: torch.from_numpy(v.copy()) for k, v in m.items()} for i, m in state["adam"].items()
-        }
-        self.optimizer.load_state_dict(whole)
+        self.policy.load_parameters(state["policy"])
+        self.optimizer.load_state(state["adam"])
         self.kl_coef = state["kl_coef"]
 
 

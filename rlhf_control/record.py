@@ -15,7 +15,7 @@ from PIL import Image
 from rlhf_control.clips import caption, has_display, mujoco_model, render, side_by_side, write_gif, write_video
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.nets import Policy, one_torch_thread
+from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import make_envs
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -23,7 +23,7 @@ MAX_FPS = 30  # Hopper lives at 125 steps a second; nobody sees that many
 SPEED_SECONDS = 0.5  # over which a speed is taken, longer than a stride
 
 
-@one_torch_thread()
+@one_thread()
 def policy_frames(
     policy: Policy,
     *,

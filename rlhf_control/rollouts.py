@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
-from rlhf_control.nets import Policy, Spaces, one_torch_thread
+from rlhf_control.nets import Policy, Spaces, one_thread
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
@@ -181,8 +181,8 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> No
     if terminated.any():
         step, env = np.argwhere(terminated)[0]
         raise UserError(
-            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the task "
-            "to the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
+            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
+            "task to the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
         )
 
 
@@ -223,7 +223,7 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     )  # fmt: skip
 
 
-@one_torch_thread()
+@one_thread()
 def evaluate(
     policy: Policy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True
 ) -> tuple[list[float], list[Segments]]:

@@ -34,7 +34,7 @@ from rlhf_control.config import NetConfig, PretrainConfig
 from rlhf_control.data import check_finite
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
-from rlhf_control.nets import Policy, RunningNorm, Spaces, one_torch_thread
+from rlhf_control.nets import Policy, RunningNorm, Spaces, one_thread
 from rlhf_control.rollouts import make_envs
 from rlhf_control.runs import Run, deferred_signals
 
@@ -75,7 +75,7 @@ def train_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | 
     assert model.env is not None
     steps = config.ppo.num_envs * config.ppo.num_steps
     iterations = max(1, config.total_steps // steps)  # whole ones, as in our own loop
-    with closing(model.env), one_torch_thread(), deferred_signals() as caught:
+    with closing(model.env), one_thread(), deferred_signals() as caught:
         rows = _Rows(run, on_row, caught)
         # never dumped, the logger keeps the last update's numbers for our row
         model.learn(iterations * steps, rows, log_interval=sys.maxsize)

@@ -62,6 +62,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, env_id)
             bank.add(rollout)
+            progress = iteration / loop.iterations
 
             if iteration in rounds:  # ask about recent and older clips, learn the reward anew, move the anchor
                 label_round, number = rounds[iteration]
@@ -78,8 +79,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             rollout = rollout.with_reward(score - penalty)  # here, and only here, the reward is replaced
 
             if iteration in rounds:  # the old values belong to the old reward
-                learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration))
-            log |= learner.update(rollout, stream(seed, "update", iteration), iteration / loop.iterations)
+                learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
+            log |= learner.update(rollout, stream(seed, "update", iteration), progress)
             policy.obs_norm.update(rollout.obs)
 
             log |= {**kl, **labels.counts(), **episode_metrics(rollout), "reward_mean": float(score.mean())}

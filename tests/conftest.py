@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
 from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
-from rlhf_control.nets import Policy
+from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import make_envs
 
 settings.register_profile(
@@ -28,9 +27,9 @@ TINY_REWARD = RewardConfig(steps=50, hidden=(16,), members=2, bootstrap=0.5)
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)
-    yield
+def single_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture
@@ -47,8 +46,8 @@ def tiny_config(tmp_path: Path, cheetah_policy: Policy) -> FinetuneConfig:
     """A fine-tuning run of eight iterations with the preference loop on."""
     cheetah_policy.save(tmp_path / "start.npz")
     return FinetuneConfig(
-        str(tmp_path / "start.npz"), labels=12, first_labels=6, rounds=3, total_steps=8 * 160, out=str(tmp_path / "run"),
-        clip_seconds=0.5, checkpoint_seconds=0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
+        str(tmp_path / "start.npz"), labels=12, first_labels=6, rounds=3, total_steps=8 * 160, clip_seconds=0.5,
+        out=str(tmp_path / "run"), checkpoint_seconds=0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
     )  # fmt: skip
 
 

@@ -219,7 +219,8 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
     run = train.pretrain(PretrainConfig("Hopper-v5", total_steps=64, out=str(tmp_path / "h"), ppo=TINY))
     ppo = PPOConfig(num_envs=4, num_steps=64, minibatch_size=32, epochs=1)
     config = FinetuneConfig(
-        str(run.path), oracle="env", labels=4, first_labels=4, rounds=1, total_steps=512, clip_seconds=0.1, ppo=ppo, video=False
+        str(run.path), oracle="env", labels=4, first_labels=4, rounds=1, total_steps=512, clip_seconds=0.1, ppo=ppo,
+        video=False,
     )  # fmt: skip
     with pytest.raises(UserError, match="--termination"):
         train.finetune(replace(config, out=str(tmp_path / "refused")))

@@ -1,0 +1,365 @@
+"""The written-out gradients are held to autograd, to finite differences and to torch's Adam."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.config import NetConfig, PPOConfig
+from rlhf_control.fast import FastUpdate, clipped_surrogate, normalized
+from rlhf_control.nets import Policy, Spaces
+from rlhf_control.ppo import AutogradUpdate, Batch
+
+CONTROLS, KINDS = ["clip", "kl-penalty"], ["box", "discrete"]
+
+
+def make_policy(kind: str, hidden: tuple[int, ...] = (64, 64), seed: int = 0, *, obs: int = 17, n: int = 6) -> Policy:
+    """Far enough from its initialisation that no gradient is small."""
+    spaces = Spaces((obs,), kind, (n,), (-1.0,) * n, (1.0,) * n)
+    policy = Policy(spaces, NetConfig(hidden), seed, "none", {})
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    return policy
+
+
+def make_batch(policy: Policy, rows: int, seed: int, spread: float = 0.3) -> Batch:
+    """Of an old policy whose log-probabilities differ by about `spread`: ratios within and beyond the clip range."""
+    rng = np.random.default_rng(seed)
+    dtype = next(policy.parameters()).dtype
+    normal = lambda *shape: torch.from_numpy(rng.standard_normal(shape)).to(dtype)  # noqa: E731
+    features = normal(rows, policy.spaces.obs_size)
+    with torch.no_grad():
+        old = copy.deepcopy(policy).distribution(features).detached()
+        noise = 0.1 * normal(rows, policy.spaces.action_size)
+        old = type(old)(*(value + noise for value in vars(old).values()))
+        action = old.sample(rng).to(dtype if policy.spaces.action_kind == "box" else torch.int64)
+        old_log_prob = old.log_prob(action) + spread * normal(rows)
+    return Batch(features, action, normal(rows), 2 * normal(rows), old, old_log_prob)
+
+
+def pair(policy: Policy, config: PPOConfig) -> tuple[FastUpdate, AutogradUpdate]:
+    return FastUpdate(copy.deepcopy(policy), config), AutogradUpdate(copy.deepcopy(policy), config)
+
+
+def bound(update: FastUpdate) -> list[np.ndarray]:
+    return update.views(update.parameters)
+
+
+def assert_gradients_equal(fast: FastUpdate, autograd: AutogradUpdate) -> None:
+    gradients = fast.views(fast.d_parameters)
+    for name, ours, parameter in zip(fast.names, gradients, autograd.policy.parameters(), strict=True):
+        assert parameter.grad is not None
+        theirs = parameter.grad.numpy()
+        np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5 * np.abs(theirs).max() + 1e-9, err_msg=name)
+
+
+def assert_parameters_close(fast: FastUpdate, autograd: AutogradUpdate, tolerance: float) -> None:
+    for name, ours, theirs in zip(fast.names, bound(fast), autograd.policy.parameters(), strict=True):
+        difference = np.abs(ours - theirs.detach().numpy()).max()
+        assert difference <= tolerance * np.abs(ours).max(), name
+
+
+# -- gradients
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("control", CONTROLS)
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(2, 80),
+    hidden=st.sampled_from([(64, 64), (), (5,), (3, 16, 8)]),
+    actions=st.integers(1, 7),
+    clip=st.sampled_from([0.05, 0.2]),
+    normalize=st.booleans(),
+    entropy=st.sampled_from([0.0, 0.1]),
+)
+def test_gradients_and_metrics_equal_autograds(
+    kind: str, control: str, seed: int, rows: int, hidden: tuple[int, ...], actions: int, clip: float, normalize: bool,
+    entropy: float,
+) -> None:  # fmt: skip
+    config = PPOConfig(step_control=control, normalize_advantage=normalize, entropy_coef=entropy, value_coef=0.7)  # type: ignore[arg-type]
+    policy = make_policy(kind, hidden, seed, n=actions)
+    fast, autograd = pair(policy, config)
+    batch = make_batch(policy, rows, seed)
+    ours, theirs = fast.gradient(batch, clip, 0.6), autograd.gradient(batch, clip, 0.6)
+    assert ours == pytest.approx(theirs, rel=1e-4, abs=3e-6)
+    assert all(type(value) is float for value in ours.values())
+    assert_gradients_equal(fast, autograd)
+
+
+def test_the_ratios_of_these_tests_lie_on_both_sides_of_the_clip_range() -> None:
+    policy = make_policy("box")
+    batch = make_batch(policy, 64, 0)
+    with torch.no_grad():
+        ratio = (policy.distribution(batch.features).log_prob(batch.action) - batch.old_log_prob).exp()
+    for side in (ratio < 0.8, (ratio > 0.8) & (ratio < 1.2), ratio > 1.2):
+        for sign in (batch.advantage > 0, batch.advantage < 0):
+            assert (side & sign).sum() >= 3
+
+
+def test_surrogate_by_hand() -> None:
+    ratio, advantage = np.array([1.5, 1.5, 0.5, 0.5, 1.1, 1.0]), np.array([2.0, -2.0, 2.0, -2.0, 2.0, -2.0])
+    objective, derivative = clipped_surrogate(ratio, advantage, 0.2)
+    np.testing.assert_allclose(objective, [2.4, -3.0, 1.0, -1.6, 2.2, -2.0])
+    np.testing.assert_allclose(derivative, [0.0, -3.0, 1.0, 0.0, 2.2, -2.0])
+
+
+def test_the_surrogate_shares_the_gradient_as_torch_does() -> None:
+    """On the edges of the range, for advantage 0, and where r A = clip(r) A outside the range by rounding: half."""
+    low, high = np.float32(0.8), np.float32(1.2)
+    above = np.nextafter(high, np.float32(2))
+    tied = next(a for a in np.linspace(1, 2, 1000, dtype=np.float32) if a * above == a * high)
+    ratios = np.array([low, high, 1, 1.1, 1.3, 0.5, above, above, np.nextafter(low, np.float32(0))], np.float32)
+    for a in (tied, -tied, np.float32(0), np.float32(3)):
+        advantage = np.full_like(ratios, a)
+        ratio = torch.tensor(ratios, requires_grad=True)
+        objective = torch.min(ratio * torch.tensor(advantage), ratio.clamp(1 - 0.2, 1 + 0.2) * torch.tensor(advantage))
+        objective.sum().backward()
+        assert ratio.grad is not None
+        ours = clipped_surrogate(ratios, advantage, 0.2)
+        np.testing.assert_array_equal(ours[0], objective.detach().numpy())
+        np.testing.assert_allclose(ours[1], ratio.grad.numpy() * ratios, rtol=1e-6)
+    assert clipped_surrogate(above[None], tied[None], 0.2)[1] == pytest.approx(above * tied / 2)
+
+
+def test_advantages_by_hand() -> None:
+    np.testing.assert_allclose(normalized(np.array([1.0, 3.0])), np.array([-1, 1]) / np.sqrt(2), atol=1e-7)
+    assert (normalized(np.full(5, 2.0, np.float32)) == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_gradients_equal_finite_differences(kind: str, control: str) -> None:
+    """In float64, every parameter of a tiny policy; the loss from the metrics, as ppo_loss defines it."""
+    config = PPOConfig(step_control=control, entropy_coef=0.1)  # type: ignore[arg-type]
+    policy = make_policy(kind, (3,), obs=2, n=2).double()
+    batch = make_batch(policy, 7, seed=2)
+    update = FastUpdate(policy, config)
+
+    def loss() -> float:
+        metrics = update.gradient(batch, 0.2, 0.6)
+        return metrics["policy_loss"] + 0.5 * metrics["value_loss"] - 0.1 * metrics["entropy"]
+
+    loss()
+    gradients = [g.copy() for g in update.views(update.d_parameters)]
+    for parameter, gradient in zip(bound(update), gradients, strict=True):
+        for index in np.ndindex(parameter.shape):
+            value, losses = parameter[index], []
+            for step in (1e-6, -1e-6):
+                parameter[index] = value + step
+                losses.append(loss())
+            parameter[index] = value
+            assert (losses[0] - losses[1]) / 2e-6 == pytest.approx(gradient[index], rel=1e-6, abs=1e-8)
+
+
+# -- steps
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("control", CONTROLS)
+def test_fifty_steps_equal_torchs(kind: str, control: str) -> None:
+    """The critic's own steps among them, and the step size of a schedule."""
+    config = PPOConfig(step_control=control, entropy_coef=0.01)  # type: ignore[arg-type]
+    policy = make_policy(kind)
+    fast, autograd = pair(policy, config)
+    clipped = 0
+    for i in range(50):
+        batch = make_batch(policy, 64 if i % 10 else 33, seed=i)
+        lr = 1e-3 * (1 - i / 50)
+        if i % 7 == 3:
+            fast.value_step(batch, lr)
+            autograd.value_step(batch, lr)
+        fast.step(batch, lr, 0.2, 1.0)
+        autograd.gradient(batch, 0.2, 1.0)
+        clipped += sum(p.grad.square().sum().item() for p in autograd.policy.parameters() if p.grad is not None) > 0.25
+        autograd.apply(lr)
+    assert clipped > 0
+    assert_parameters_close(fast, autograd, 1e-4)
+    assert np.abs(bound(fast)[0] - next(policy.parameters()).detach().numpy()).max() > 1e-3
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.1, 1e6])
+def test_one_step_equals_torchs_with_and_without_clipping(max_grad_norm: float) -> None:
+    policy = make_policy("box")
+    fast, autograd = pair(policy, PPOConfig(max_grad_norm=max_grad_norm))
+    batch = make_batch(policy, 64, 0)
+    fast.step(batch, 1e-3, 0.2, 1.0)
+    autograd.gradient(batch, 0.2, 1.0)
+    autograd.apply(1e-3)
+    assert_parameters_close(fast, autograd, 1e-5)
+
+
+def test_value_steps_equal_torchs_and_leave_the_actor_alone() -> None:
+    policy = make_policy("box")
+    fast, autograd = pair(policy, PPOConfig(value_coef=0.3))
+    fast.gradient(make_batch(policy, 64, 99), 0.2, 1.0)  # a gradient of the actor lies about
+    actor = fast.buffers[[0, 2, 3], 0].copy()
+    for i in range(20):
+        batch = make_batch(policy, 64, i)
+        fast.value_step(batch, 1e-3)
+        autograd.value_step(batch, 1e-3)
+    np.testing.assert_array_equal(fast.buffers[[0, 2, 3], 0], actor)
+    assert fast.steps == [0, 20]
+    assert_parameters_close(fast, autograd, 1e-5)
+
+
+def test_the_gradient_is_not_applied_until_asked() -> None:
+    """The caller tests the KL in between."""
+    policy = make_policy("box")
+    update = FastUpdate(policy, PPOConfig())
+    before, state = [p.clone() for p in policy.parameters()], update.state()
+    update.gradient(make_batch(policy, 64, 0), 0.2, 1.0)
+    assert all(torch.equal(p, q) for p, q in zip(policy.parameters(), before, strict=True))
+    assert_states_equal(update.state(), state)
+    update.apply(1e-3)
+    assert not any(torch.equal(p, q) for p, q in zip(policy.parameters(), before, strict=True))
+
+
+def test_padding_stays_zero() -> None:
+    """Of the critic's last layer to the actor's width, and of its log_std."""
+    policy = make_policy("box", (8,), n=3)
+    update = FastUpdate(policy, PPOConfig())
+    for i in range(20):
+        update.step(make_batch(policy, 16, i), 1e-2, 0.2, 1.0)
+        update.value_step(make_batch(policy, 17, i), 1e-2)
+    for buffer in update.buffers:
+        rest = buffer.copy()
+        for view in update.views(rest):
+            view[...] = 0
+        assert (rest == 0).all()
+    assert sum(p.numel() for p in policy.parameters()) == np.count_nonzero(update.parameters)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("rows", "size", "hidden"), [(256, 64, (64, 64)), (150, 64, (64, 64)), (50, 64, (7, 9)), (90, 33, ())]
+)
+def test_the_ratio_starts_at_one_exactly(kind: str, rows: int, size: int, hidden: tuple[int, ...]) -> None:
+    """Also where the rows do not divide into minibatches, and in every full minibatch of any order."""
+    policy = make_policy(kind, hidden)
+    update = FastUpdate(policy, PPOConfig(minibatch_size=size))
+    batch = make_batch(policy, rows, 0)
+    log_prob = update.log_prob(batch.features, batch.action)
+    with torch.no_grad():
+        torch.testing.assert_close(log_prob, policy.distribution(batch.features).log_prob(batch.action))
+    batch = Batch(**{**vars(batch), "old_log_prob": log_prob})
+    full = [b for b in batch.epochs(3, size, np.random.default_rng(0)) if len(b) == min(size, rows)]
+    assert len(full) >= 3
+    for minibatch in full:
+        metrics = update.gradient(minibatch, 0.2, 1.0)
+        assert metrics["approx_kl"] == 0 and metrics["clip_fraction"] == 0
+
+
+# -- bits, memory and checkpoints
+
+
+def assert_states_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for i in a:
+        for name, value in a[i].items():
+            np.testing.assert_array_equal(value, b[i][name], strict=True)
+
+
+def some_steps(update: FastUpdate, batches: list[Batch]) -> list[dict[str, float]]:
+    metrics = []
+    for batch in batches:
+        update.value_step(batch, 1e-3)
+        metrics.append(update.step(batch, 1e-3, 0.2, 1.0))
+    return metrics
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_bits_twice(kind: str) -> None:
+    policy = make_policy(kind)
+    batches = [make_batch(policy, rows, rows) for rows in (64, 65, 64, 2, 200)]
+    one, two = (FastUpdate(copy.deepcopy(policy), PPOConfig()) for _ in range(2))
+    assert some_steps(one, batches) == some_steps(two, batches)
+    np.testing.assert_array_equal(one.buffers, two.buffers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_round_trip_continues_bit_equal(kind: str) -> None:
+    policy = make_policy(kind)
+    batches = [make_batch(policy, 64, i) for i in range(6)]
+    update = FastUpdate(policy, PPOConfig())
+    some_steps(update, batches[:3])
+    update.value_step(batches[0], 1e-3)  # the critic is a step ahead
+    state, parameters = copy.deepcopy(update.state()), policy.state()
+    other = FastUpdate(Policy.from_state(parameters), PPOConfig())
+    some_steps(other, batches[3:])  # what it did before must not matter
+    for target, source in zip(bound(other), bound(update), strict=True):
+        target[...] = source
+    other.load_state(state)
+    assert_states_equal(other.state(), state)
+    assert some_steps(update, batches[3:]) == some_steps(other, batches[3:])
+    np.testing.assert_array_equal(update.buffers, other.buffers)
+
+
+def test_a_state_is_a_copy() -> None:
+    policy = make_policy("box")
+    update = FastUpdate(policy, PPOConfig())
+    some_steps(update, [make_batch(policy, 64, 0)])
+    state = update.state()
+    frozen = copy.deepcopy(state)
+    some_steps(update, [make_batch(policy, 64, 1)])
+    assert_states_equal(state, frozen)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", ["none", "critic", "both"])
+def test_checkpoints_pass_between_the_two_ways(kind: str, steps: str) -> None:
+    policy = make_policy(kind)
+    batches = [make_batch(policy, 64, i) for i in range(4)]
+    fast, autograd = pair(policy, PPOConfig())
+    for update in (fast, autograd):
+        for batch in batches[:2]:
+            if steps != "none":
+                update.value_step(batch, 1e-3)
+            if steps == "both":
+                update.gradient(batch, 0.2, 1.0)
+                update.apply(1e-3)
+    crossed = copy.deepcopy(policy)
+    for parameter, view in zip(crossed.parameters(), bound(fast), strict=True):
+        parameter.data = torch.from_numpy(view.copy())
+    fast_again, autograd_again = FastUpdate(autograd.policy, PPOConfig()), AutogradUpdate(crossed, PPOConfig())
+    fast_again.load_state(autograd.state())
+    autograd_again.load_state(fast.state())
+    for update in (fast_again, autograd_again):
+        for batch in batches[2:]:
+            update.value_step(batch, 1e-3)
+            update.gradient(batch, 0.2, 1.0)
+            update.apply(1e-3)
+    assert_parameters_close(fast_again, autograd_again, 1e-5)
+    assert fast_again.steps == {"none": [2, 2 + 2], "critic": [2, 2 + 4], "both": [4, 8]}[steps]
+
+
+def test_the_policy_takes_every_step() -> None:
+    policy = make_policy("box")
+    update = FastUpdate(policy, PPOConfig())
+    obs = np.random.default_rng(0).standard_normal((5, 17), np.float32)
+    before = policy.act(obs, None)
+    update.step(make_batch(policy, 64, 0), 1e-2, 0.2, 1.0)
+    assert (policy.act(obs, None) != before).all()
+    np.testing.assert_array_equal(policy.act(obs, None), Policy.from_state(policy.state()).act(obs, None))
+    for change in (lambda: policy.loosen(0.5, 0.0), lambda: policy.load_parameters(make_policy("box", seed=1).state())):
+        change()  # in place
+        assert all(np.shares_memory(p.detach().numpy(), update.parameters) for p in policy.parameters())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, Policy.frozen, lambda policy: Policy.from_state(policy.state())])
+def test_a_copy_of_the_policy_has_parameters_of_its_own(copied: Any) -> None:
+    policy = make_policy("box")
+    update = FastUpdate(policy, PPOConfig())
+    other = copied(policy)
+    before = copy.deepcopy(other.state()["parameters"])
+    update.step(make_batch(policy, 64, 0), 1e-2, 0.2, 1.0)
+    for parameter in other.parameters():
+        assert not np.shares_memory(parameter.detach().numpy(), update.buffers)
+    for name, value in other.state()["parameters"].items():
+        np.testing.assert_array_equal(value, before[name])
