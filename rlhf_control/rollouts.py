@@ -182,7 +182,7 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> No
         step, env = np.argwhere(terminated)[0]
         raise UserError(
             f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
-            "task to the learner; say how to treat it: --termination fixed-horizon, truncate or allow (see finetune --help)"
+            "task to the learner; say how to treat it with --termination fixed-horizon, truncate or allow"
         )
 
 

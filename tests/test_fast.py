@@ -301,6 +301,16 @@ def test_state_round_trip_continues_bit_equal(kind: str) -> None:
     np.testing.assert_array_equal(update.buffers, other.buffers)
 
 
+def test_a_state_without_entries_is_that_of_no_step() -> None:
+    """As torch's Adam has it before the first step."""
+    policy = make_policy("box")
+    update = FastUpdate(policy, PPOConfig())
+    fresh = update.state()
+    some_steps(update, [make_batch(policy, 64, 0)])
+    update.load_state({})
+    assert_states_equal(update.state(), fresh)
+
+
 def test_a_state_is_a_copy() -> None:
     policy = make_policy("box")
     update = FastUpdate(policy, PPOConfig())
