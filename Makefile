@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint bench clean
 
 demo: .venv/installed
-	$(BIN)/python experiments/quickstart.py
+	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -q
@@ -16,12 +16,13 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/python experiments/bench_ppo.py
+	$(BIN)/python experiments/bench_update.py
 
 clean:
 	rm -rf .venv build *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
-	touch $@
+	@echo "setting up .venv; once, a few minutes"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -36,14 +36,18 @@ def main() -> int:
         from rlhf_control.report import report_finetuning  # takes seconds to import: say something first
         from rlhf_control.train import finetune, resume
 
+        note = seeds_note()
         run = resume(OUT) if (OUT / "config.json").exists() else finetune(CONFIG)
-        print(report_finetuning(run, seeds_note()))
+        print(report_finetuning(run, note))
     except UserError as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f"quickstart: {stopped}, or `make demo`", file=sys.stderr)
         return stopped.exit_code
+    except KeyboardInterrupt:
+        print("quickstart: stopped; `make demo` goes on", file=sys.stderr)
+        return 130
     print(f"video {OUT / 'before_after.mp4'}\n{time.monotonic() - started:.0f} s in all; "
           f"remove {OUT} to run it afresh")  # fmt: skip
     return 0

@@ -33,7 +33,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "votes": {},
     "oracle's reward": {"learn_from": "oracle"},
     "coin-flip votes": {"oracle": "coin-flip", "score": "backward"},
-    "constant reward": {"learn_from": "nothing"},
+    "constant reward": {"learn_from": "constant"},
 }
 
 

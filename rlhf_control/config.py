@@ -3,6 +3,7 @@
 This file imports nothing heavy, so that `--help` is instant.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,12 +14,15 @@ from rlhf_control.errors import UserError
 
 
 def positive(config: object, *names: str) -> None:
+    """Raises UserError unless these are finite and above 0; None passes."""
     for name in names:
-        if not getattr(config, name) > 0:
-            raise UserError(f"{name} is {getattr(config, name)}; it must be positive")
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{name} is {value}; it must be positive and finite")
 
 
 def within(config: object, *names: str, low: float, high: float) -> None:
+    """Raises UserError unless low <= value <= high."""
     for name in names:
         if not low <= getattr(config, name) <= high:
             raise UserError(f"{name} is {getattr(config, name)}; it must lie in [{low}, {high}]")
@@ -58,8 +62,9 @@ class PPOConfig:
     """Per minibatch, to mean 0 and standard deviation 1."""
 
     def __post_init__(self) -> None:
-        positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm")
+        positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm", "target_kl")
         within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
+        within(self, "value_coef", "entropy_coef", low=0.0, high=1e6)
         batch = self.num_envs * self.num_steps
         if not 2 <= self.minibatch_size <= batch:
             raise UserError(
@@ -75,6 +80,11 @@ class NetConfig:
     """Width of each tanh layer, for actor and critic alike."""
     log_std_init: float = -0.5
     """Log of the Gaussian's initial standard deviation, for Box actions."""
+
+    def __post_init__(self) -> None:
+        within(self, "log_std_init", low=-20.0, high=5.0)
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"hidden is {self.hidden}; every width must be positive")
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,11 @@ class PretrainConfig:
     net: NetConfig = NetConfig()
     ppo: PPOConfig = PPOConfig()
 
+    def __post_init__(self) -> None:
+        positive(self, "total_steps")
+        within(self, "seed", low=0, high=2**31 - 1)
+        within(self, "checkpoint_seconds", low=0, high=1e9)
+
 
 @dataclass(frozen=True)
 class RewardConfig:
@@ -111,7 +126,7 @@ class RewardConfig:
     inputs: Literal["state-action", "state"] = "state-action"
     """state-action: (obs, executed action). state: next_obs alone, which is what a person sees."""
     steps: int = 200
-    """Gradient steps of one fit, at most; every fit starts from scratch."""
+    """Gradient steps of one fit, which starts from scratch and keeps the weights of the lowest held-out loss."""
     batch_size: int = 24
     """Queries a gradient step."""
     lr: float = 1e-3
@@ -122,12 +137,13 @@ class RewardConfig:
     """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
-    patience: int = 4
-    """A member keeps its best weights by held-out loss; fitting stops when none improved for this many checks."""
 
     def __post_init__(self) -> None:
-        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "patience")
+        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap")
         within(self, "bootstrap", "lapse", low=0.0, high=1.0)
+        within(self, "weight_decay", low=0.0, high=1e6)
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"hidden is {self.hidden}; every width must be positive")
 
 
 @dataclass(frozen=True)
@@ -142,10 +158,10 @@ class ReferenceConfig:
     """Adapt beta to hold the KL near this many nats (Ziegler et al., arXiv 1909.08593, section 2.2)."""
 
     def __post_init__(self) -> None:
-        if self.beta < 0:
-            raise UserError(f"reference.beta is {self.beta}; it must not be negative")
-        if self.target is not None and (self.target <= 0 or self.beta == 0):
-            raise UserError("reference.target must be positive, and reference.beta too, or there is nothing to adapt")
+        within(self, "beta", low=0.0, high=1e9)
+        positive(self, "target")
+        if self.target is not None and self.beta == 0:
+            raise UserError("with a target, beta must be positive, or there is nothing to adapt")
 
 
 @dataclass(frozen=True)
@@ -177,9 +193,9 @@ class FinetuneConfig:
     """The run's folder (default: runs/finetune-ORACLE-SEED)."""
     score: str = ""
     """The behaviour whose success score is reported (default: the oracle's)."""
-    learn_from: Literal["votes", "oracle", "nothing"] = "votes"
+    learn_from: Literal["votes", "oracle", "constant"] = "votes"
     """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound.
-    nothing: a constant reward, as a control."""
+    constant: +1 at every step, as a control: what it gains, the episodes' length has leaked."""
     shrink: float = 0.1
     """Scale of the policy's last layer at the start: small forgets the old skill, 1 keeps it."""
     min_log_std: float = -0.7
@@ -201,19 +217,22 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
-        within(self, "label_until", low=0.0, high=1.0)
-        if self.oracle_temperature < 0:
-            raise UserError(f"oracle_temperature is {self.oracle_temperature}; it must not be negative")
-        if self.labels < self.first_labels or (self.rounds == 1 and self.labels > self.first_labels):
-            raise UserError(
-                f"{self.labels} labels in {self.rounds} rounds with {self.first_labels} at first do not fit; "
-                "lower --first-labels or raise --rounds"
-            )
+        within(self, "label_until", "shrink", low=0.0, high=1.0)
+        within(self, "oracle_temperature", "checkpoint_seconds", "value_epochs", low=0, high=1e9)
+        within(self, "min_log_std", low=-20.0, high=5.0)
+        within(self, "seed", low=0, high=2**31 - 1)
+        if self.rounds == 1 and self.labels > self.first_labels:
+            raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")
+
+    def behaviour(self) -> str:
+        """The name of the behaviour whose success is reported; other oracles than behaviours have none."""
+        return self.score or self.oracle
 
     def labels_by_round(self) -> list[int]:
         """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
-        rest, later = self.labels - self.first_labels, self.rounds - 1
-        return [self.first_labels] + [(rest * (k + 1)) // later - (rest * k) // later for k in range(later)]
+        first = min(self.first_labels, self.labels)
+        rest, later = self.labels - first, self.rounds - 1
+        return [first] + [(rest * (k + 1)) // later - (rest * k) // later for k in range(later)]
 
 
 @dataclass(frozen=True)
@@ -234,6 +253,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         positive(self, "episodes")
+        within(self, "seed", low=0, high=2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -251,6 +271,7 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         positive(self, "seconds")
+        within(self, "seed", low=0, high=2**31 - 1)
         if not 1 <= len(self.paths) <= 2:
             raise UserError(f"{len(self.paths)} policies to record; give one, or two to see side by side")
         if self.captions and len(self.captions) != len(self.paths):

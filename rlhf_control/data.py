@@ -21,10 +21,8 @@ class Rollout:
     """T steps of N environments, as `collect` saw them."""
 
     obs: Array  # (T, N, O) float32
-    action: Array  # (T, N, A) float32, or (T, N) int64 for a discrete space: as sampled; PPO's log-prob is of this one
-    executed: (
-        Array  # (T, N, A) float32: as the environment got it (clipped), or one-hot; the reward model sees this one
-    )
+    action: Array  # (T, N, A) float32 or (T, N) int64: as sampled; PPO's log-prob is of this one
+    executed: Array  # (T, N, A) float32: as carried out (clipped, or one-hot); the reward model sees this one
     next_obs: Array  # (T, N, O) float32: the true successor, also where the episode ended
     env_reward: Array  # (T, N) float32: the environment's own reward; only oracles and plots may read it
     reward: Array  # (T, N) float32: what the learner maximises
@@ -39,13 +37,13 @@ class Rollout:
         """(T, N) bool: an episode ended at this step."""
         return self.terminated | self.truncated
 
-    def steps(self) -> "Segments":
+    def as_segments(self) -> "Segments":
         """The same steps (T, N, ...) as oracles and reward models read them."""
         return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state)
 
     def with_reward(self, reward: Array) -> "Rollout":
         """The same steps under another reward, (T, N); everything else stays as collected."""
-        check_finite("reward", reward)
+        check_finite("learned reward", reward)
         return replace(self, reward=reward.astype(np.float32))
 
 
@@ -112,6 +110,5 @@ def check_finite(field: str, value: Array, first_step: int = 0) -> None:
         return
     step, env = np.argwhere(~np.isfinite(value))[0][:2]
     raise NonFiniteError(
-        f"{field} is not finite: {value[step, env]} in environment {env} at step {first_step + step} of the rollout; "
-        "look at the environment's own rewards and actions there"
+        f"{field} is not finite: {value[step, env]} in environment {env} at step {first_step + step} of the rollout"
     )

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import Stopped
-from rlhf_control.nets import one_thread
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, deferred_signals
 
@@ -23,35 +23,25 @@ class Loop:
     """Yields (iteration, log) for the iterations still to do; what the body puts into `log` becomes a row of metrics.
 
     The parts are brought to where the newest checkpoint left them, if there is one, and saved every
-    `checkpoint_seconds`, at the end, and on SIGINT or SIGTERM, which then raise Stopped. Torch works on one thread
-    meanwhile.
+    `checkpoint_seconds`, at the end, and on SIGINT or SIGTERM, which then raise Stopped.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        parts: Mapping[str, Part],
-        total_steps: int,
-        steps: int,
-        checkpoint_seconds: float,
-        resumed: bool,
-    ) -> None:
+    def __init__(self, run: Run, parts: Mapping[str, Part], config: PretrainConfig | FinetuneConfig) -> None:
         self.run, self.parts = run, parts
-        self.steps = steps  # of all environments, an iteration
-        self.iterations = max(1, total_steps // steps)
-        self.checkpoint_seconds = checkpoint_seconds
-        self.first = 0
+        self.steps_per_iteration = config.ppo.num_envs * config.ppo.num_steps
+        self.iterations = max(1, config.total_steps // self.steps_per_iteration)
+        self.checkpoint_seconds = config.checkpoint_seconds
         self._stack = ExitStack()
-        if resumed:
-            self.first, state = run.load_checkpoint()
+        self.first, state = run.load_checkpoint()
+        if state:
             for name, part in parts.items():
                 part.load_state(state[name])
-            run.rewind_metrics(self.first)
+        run.rewind_metrics(self.first)
 
     def __enter__(self) -> "Loop":
         self._signals = self._stack.enter_context(deferred_signals())
-        self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, self.iterations * self.steps))
-        self._stack.enter_context(one_thread())
+        total_steps = self.iterations * self.steps_per_iteration
+        self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -59,13 +49,13 @@ class Loop:
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         saved = time.monotonic()
-        if self.first == 0:
+        if self.first == 0:  # from now on the run can be resumed, whatever happens
             self._save(0)
         for iteration in range(self.first, self.iterations):
             started = time.monotonic()
-            log: dict[str, Any] = {"iteration": iteration, "env_steps": (iteration + 1) * self.steps}
+            log: dict[str, Any] = {"iteration": iteration, "env_steps": (iteration + 1) * self.steps_per_iteration}
             yield iteration, log
-            log["steps_per_second"] = self.steps / (time.monotonic() - started)
+            log["steps_per_second"] = self.steps_per_iteration / (time.monotonic() - started)
             log["wall_seconds"] = self.run.wall_seconds()
             self.run.log(log)
             self._progress.show(log)
@@ -73,7 +63,7 @@ class Loop:
             if last or self._signals or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save(iteration + 1)
                 saved = time.monotonic()
-            if self._signals and not last:
+            if self._signals:
                 raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
 
     def _save(self, iteration: int) -> None:

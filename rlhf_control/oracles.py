@@ -57,6 +57,8 @@ def reward_named(name: str, env_id: str) -> Callable[[Segments], Array]:
     """The reward behind an oracle's name: a behaviour of this environment, or "env"."""
     if name == "env":
         return env_reward
+    if name == "coin-flip":
+        raise UserError("coin flips have no reward to learn from; choose another --oracle or --learn-from votes")
     if name not in BEHAVIOURS:
         raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip"])
     if BEHAVIOURS[name].env_id != env_id:
@@ -70,4 +72,6 @@ def make_oracle(name: str, env_id: str, temperature: float) -> Oracle:
     """The oracle of this name: a behaviour, "env" or "coin-flip"."""
     if name == "coin-flip":
         return coin_flip
+    if name == "custom":
+        raise UserError("this run was answered by an oracle of its own; pass it: resume(path, oracle=...)")
     return RewardOracle(reward_named(name, env_id), name, temperature)

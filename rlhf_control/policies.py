@@ -1,5 +1,6 @@
 """From what a user names to a policy."""
 
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +21,10 @@ def find_policy(name: str | Path) -> Policy:
     if path.is_dir():
         if (path / "policy.npz").is_file():
             return load_policy(path / "policy.npz")
-        return Policy.from_state(Run.open(path).load_checkpoint()[1]["learner"]["policy"])
+        state = Run.open(path).load_checkpoint()[1]
+        if "learner" not in state:
+            raise UserError(f"{path} has no policy yet")
+        return Policy.from_state(state["learner"]["policy"])
     if not path.exists() and str(name) in shipped():
         return load_policy(shipped()[str(name)])
     if not path.exists():
@@ -29,10 +33,12 @@ def find_policy(name: str | Path) -> Policy:
 
 
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
-    """A copy of the policy for this environment. Raises UserError if its spaces differ."""
+    """A copy of the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
     if policy.spaces != spaces:
         raise UserError(
             f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
             "choose a policy of this environment"
         )
+    if policy.env_id != env_id:
+        print(f"rlhf-control: a policy of {policy.env_id} is taken for {env_id}: the spaces are equal", file=sys.stderr)
     return Policy.from_state({**policy.state(), "env_id": env_id, "env": env})

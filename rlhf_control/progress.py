@@ -1,6 +1,9 @@
-"""One live line about a long run on a terminal; nothing when the output is piped."""
+"""One live line about a long run on a terminal. Piped, nothing; or with RLHF_CONTROL_PROGRESS=N a plain line every N
+seconds."""
 
+import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +27,11 @@ class ProgressLine:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f}%"),
                    TextColumn("ETA"), TimeRemainingColumn(), TextColumn("{task.fields[line]}"))  # fmt: skip
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=False)
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task = self._progress.add_task(title, total=total_steps, line="starting")
+        self._total_steps = total_steps
+        self._plain_seconds = 0.0 if console.is_terminal else float(os.environ.get("RLHF_CONTROL_PROGRESS") or 0)
+        self._next_plain = time.monotonic() + self._plain_seconds
         self._latest: dict[str, float] = {}
 
     def __enter__(self) -> "ProgressLine":
@@ -39,6 +45,11 @@ class ProgressLine:
         self._latest.update({k: v for k, v in row.items() if v is not None})
         line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
         self._progress.update(self._task, completed=row["env_steps"], line=line)
+        if self._plain_seconds and time.monotonic() > self._next_plain:
+            share = row["env_steps"] / self._total_steps
+            eta = seconds_text((1 - share) * self._total_steps / self._latest["steps_per_second"])
+            print(f"{share:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
+            self._next_plain = time.monotonic() + self._plain_seconds
 
 
 def say(text: str) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
-from rlhf_control.clips import caption, has_display, mujoco_model, render, side_by_side, write_gif, write_video
+from rlhf_control.clips import has_display, mujoco_model, render
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import make_envs
+from rlhf_control.video import caption, side_by_side, write_gif, write_video
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
 MAX_FPS = 30  # Hopper lives at 125 steps a second; nobody sees that many

@@ -9,7 +9,7 @@ import numpy as np
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
 from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.files import sha256
+from rlhf_control.files import sha256, write_atomic
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.plots import plot_finetune, plot_runs
 from rlhf_control.policies import find_policy
@@ -48,7 +48,7 @@ def run_score(path: Path) -> str:
     if not (path / "config.json").is_file():
         return ""
     saved = Run.open(path).read_json("config.json")["config"]
-    name = saved.get("score") or saved.get("oracle", "")
+    name = saved.get("score") or saved.get("oracle", "")  # as FinetuneConfig.behaviour
     return name if name in BEHAVIOURS else ""
 
 
@@ -80,7 +80,7 @@ def report_finetuning(run: Run, note: str = "") -> str:
     say("evaluating before and after")
     results = {when: measure(policy, score, EPISODES, SEED) for when, policy in policies.items()}
     last = run.metrics()[-1]
-    facts = {key: last[key] for key in ("labels", "queries", "informative_labels", "env_steps", "wall_seconds")}
+    facts = {key: last[key] for key in ("labels", "queries", "env_steps", "wall_seconds")}
     run.write_json("results.json", {**results, **facts})
     plot_finetune(run.path)
     video = ""
@@ -106,7 +106,7 @@ def report_finetuning(run: Run, note: str = "") -> str:
         f"Go on or check: `rlhf-control evaluate {run.path}`. The whole config is in config.json; git commit "
         f"{manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
     ])  # fmt: skip
-    (run.path / "report.md").write_text(text)
+    write_atomic(run.path / "report.md", text.encode())
     return terminal_table(rows) + f"\nreport {run.path / 'report.md'}"
 
 

@@ -3,6 +3,7 @@
 E ensemble, Q queries, B batch, L segment length, I inputs.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,9 @@ from rlhf_control.data import Array, Rollout, Segments
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
-INPUT_CLIP = 5.0
+INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
+MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
+NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std")
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 
 
@@ -70,12 +73,16 @@ class RewardModel:
         rows = self.rows(steps)
         with torch.no_grad():
             chunks = [self._raw(self._standardise(chunk)) for chunk in rows.flatten(0, -2).split(CHUNK)]
-            out = (torch.cat(chunks, 1) - self.output_mean) / self.output_std
+            out = ((torch.cat(chunks, 1) - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
         return out.reshape(-1, *rows.shape[:-1]).numpy()
 
-    def score(self, steps: Rollout | Segments) -> Array:
+    def predict(self, steps: Rollout | Segments) -> Array:
         """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first."""
         return self.members(steps).mean(0)
+
+    def uncertainty(self, steps: Rollout | Segments) -> Array:
+        """(...,) the members' standard deviation. It rises off the data, but not reliably (PPE 2025, figure 1b)."""
+        return self.members(steps).std(0)
 
     def probability(self, pair: Segments) -> Array:
         """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
@@ -113,52 +120,51 @@ class RewardModel:
     def fit(self, pairs: Segments, target: Array, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
         """Learns from scratch from answered pairs (Q, 2, L, ...) and targets (Q,), 1 where the first is preferred.
 
-        `reference` (S, L, ...) is recent data of the policy; inputs and outputs are standardised on it. Keeps the
-        weights with the lowest held-out loss, over all members' held-out answers together.
+        `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
+        Keeps the weights with the lowest held-out loss, over all members' held-out answers together.
         """
-        config = self.config
-        reference_rows = self.rows(reference).flatten(0, -2)
-        pair_rows = self.rows(pairs)
+        reference_rows, pair_rows = self.rows(reference).flatten(0, -2), self.rows(pairs)
         everything = torch.cat([reference_rows, pair_rows.flatten(0, -2)])
-        self.input_mean, self.input_std = everything.mean(0), everything.std(0).clamp(min=1e-6)
+        self.input_mean, self.input_std = everything.mean(0), everything.std(0).clamp(min=MIN_INPUT_STD)
         x, y = self._standardise(pair_rows), torch.from_numpy(target.astype(np.float32))
-        held_out = held_out_mask(config.members, len(y), config.bootstrap, rng)
+        held_out = held_out_mask(self.config.members, len(y), self.config.bootstrap, rng)
         held_out &= ~held_out.all(1, keepdims=True)  # with one answer, learn from it rather than hold it out
-        seen = [np.flatnonzero(~row) for row in held_out]
-        mask = torch.from_numpy(held_out)
+        steps = self._train(x, y, held_out, rng)
+        with torch.no_grad():
+            outputs = torch.cat([self._raw(c) for c in self._standardise(reference_rows).split(CHUNK)], 1)
+        self.output_mean = outputs.mean(1, keepdim=True)
+        self.output_std = outputs.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
+        self.fitted = True
+        return {**self._evaluate(x, y, torch.from_numpy(held_out)), "steps": steps}
 
+    def _train(self, x: Tensor, y: Tensor, held_out: Array, rng: np.random.Generator) -> int:
+        """Trains on inputs (Q, 2, L, I) and targets (Q,); returns the step whose weights were kept."""
+        config, mask = self.config, torch.from_numpy(held_out)
+        seen = [np.flatnonzero(~row) for row in held_out]
         self._initialise(torch.Generator().manual_seed(int(rng.integers(2**31))))
-        parameters = [p for layer in self.layers for p in layer]
+        parameters = [p.requires_grad_(True) for layer in self.layers for p in layer]
         optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        best = (float("inf"), 0, [p.detach().clone() for p in parameters])
+        best_loss, best_step, best = math.inf, 0, [p.detach().clone() for p in parameters]
         for step in range(1, config.steps + 1):
             index = torch.from_numpy(np.stack([rng.choice(rows, config.batch_size) for rows in seen]))  # (E, B)
             loss = preference_loss(self._difference(x[index]), y[index], config.logit_scale, config.lapse)
             optimizer.zero_grad(set_to_none=True)
             loss.mean(1).sum().backward()  # members do not share parameters
             optimizer.step()
-            if step >= min(MIN_STEPS, config.steps) and (step % CHECK_EVERY == 0 or step == config.steps):
-                held_out_loss = self._evaluate(x, y, mask)["heldout_loss"] if mask.any() else -step
-                if held_out_loss < best[0]:
-                    best = (held_out_loss, step, [p.detach().clone() for p in parameters])
-                elif step - best[1] >= config.patience * CHECK_EVERY:
-                    break
-        with torch.no_grad():
-            for parameter, value in zip(parameters, best[2], strict=True):
-                parameter.copy_(value)
-            for parameter in parameters:
-                parameter.requires_grad_(False)
-            outputs = torch.cat([self._raw(c) for c in self._standardise(reference_rows).split(CHUNK)], 1)
-        self.output_mean, self.output_std = outputs.mean(1, keepdim=True), outputs.std(1, keepdim=True).clamp(min=1e-6)
-        self.fitted = True
-        return {**self._evaluate(x, y, mask), "steps": best[1]}
+            if step == config.steps or (step >= MIN_STEPS and step % CHECK_EVERY == 0):
+                held_out_loss = self._evaluate(x, y, mask)["heldout_loss"] if held_out.any() else -step
+                if held_out_loss < best_loss:
+                    best_loss, best_step, best = held_out_loss, step, [p.detach().clone() for p in parameters]
+        for parameter, value in zip(parameters, best, strict=True):
+            parameter.requires_grad_(False).copy_(value)
+        return best_step
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Uniform in +-1/sqrt(fan in), weights and biases."""
         for layer in self.layers:
             bound = layer[0].shape[1] ** -0.5
             for parameter in layer:
-                parameter.requires_grad_(False).uniform_(-bound, bound, generator=generator).requires_grad_(True)
+                parameter.uniform_(-bound, bound, generator=generator)
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor, y: Tensor, held_out: Tensor) -> dict[str, float]:
@@ -203,14 +209,14 @@ class KnownReward:
     """A reward that need not be learned, in the learned one's place: the oracle's own as an upper bound, a constant
     as a control. Normalised in the same way and at the same moments."""
 
-    def __init__(self, reward: Callable[[Segments], Array]) -> None:
-        self.reward = reward
+    def __init__(self, reward: Callable[[Segments], Array], normalized: bool = True) -> None:
+        self.reward, self.normalized = reward, normalized
         self.mean, self.std = 0.0, 1.0
         self.fitted = False
 
-    def score(self, steps: Rollout | Segments) -> Array:
+    def predict(self, steps: Rollout | Segments) -> Array:
         """(...,) float32; zero before the first fit."""
-        steps = steps.steps() if isinstance(steps, Rollout) else steps
+        steps = steps.as_segments() if isinstance(steps, Rollout) else steps
         reward = (self.reward(steps) - self.mean) / self.std if self.fitted else np.zeros_like(steps.env_reward)
         return reward.astype(np.float32)
 
@@ -221,8 +227,13 @@ class KnownReward:
 
     def fit(self, pairs: Segments, target: Array, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
         rewards = self.reward(reference)
-        self.mean, self.std, self.fitted = float(rewards.mean()), float(rewards.std()) or 1.0, True
+        if self.normalized:
+            self.mean, self.std = float(rewards.mean()), max(float(rewards.std()), 1e-6)
+        self.fitted = True
         return {}
+
+    def uncertainty(self, steps: Rollout | Segments) -> Array:
+        return np.zeros(steps.env_reward.shape, np.float32)
 
     def state(self) -> dict[str, Any]:
         return {"mean": self.mean, "std": self.std, "fitted": self.fitted}
@@ -231,4 +242,4 @@ class KnownReward:
         self.mean, self.std, self.fitted = state["mean"], state["std"], state["fitted"]
 
 
-NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std")
+Reward = RewardModel | KnownReward  # what the loop needs of a reward: predict, probability, uncertainty, fit, state

@@ -1,6 +1,6 @@
 """Named random streams.
 
-Every use of randomness has a stream of its own, addressed by name and number: `stream(seed, "collect", 17)`.
+Every use of randomness has a stream of its own, addressed by name and number: `stream(seed, "act", 17)`.
 Nothing random is carried from one iteration to the next, so a resumed run needs no generator states and a
 change in one place cannot shift the numbers of another.
 """

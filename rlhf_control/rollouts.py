@@ -39,7 +39,7 @@ class Envs:
         try:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except project_envs.SimulationError as error:
-            raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate or the actions") from error
+            raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate") from error
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
@@ -128,6 +128,12 @@ class Replayable(gymnasium.Wrapper):
         return obs
 
 
+def check_env_id(env_id: str) -> None:
+    """Raises UserError for an id that is not registered; MODULE:ID is Gymnasium's business."""
+    if ":" not in env_id and env_id not in gymnasium.registry:
+        raise unknown_name("environment", env_id, gymnasium.registry)
+
+
 def make_envs(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
 ) -> Envs:
@@ -136,8 +142,7 @@ def make_envs(
     backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env` holds the
     environment's arguments. Raises UserError for an unknown id, wrong arguments and unsupported spaces.
     """
-    if env_id.split(":")[-1] not in gymnasium.registry and ":" not in env_id:
-        raise unknown_name("environment", env_id, gymnasium.registry)
+    check_env_id(env_id)
     if backend == "batched" and not project_envs.has_batched(env_id):
         raise UserError(f"{env_id} has no batched version; use --backend auto")
     kwargs = dict(env or {})
@@ -147,7 +152,7 @@ def make_envs(
         else:
             make = [lambda: Replayable(gymnasium.make(env_id, **kwargs))] * num_envs
             vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from error
     return Envs(vector, seed)
 
@@ -198,6 +203,7 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     episode_returns: list[float] = []
     episode_lengths: list[int] = []
     for t in range(T):
+        check_finite("observation", envs.obs[None], t)
         obs[t] = envs.obs
         states.append(envs.states())
         action = policy.act(envs.obs, rng)

@@ -72,7 +72,8 @@ class Run:
     # -- metrics
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Appends one row; a crash can cost at most the row being written."""
+        """Appends one row. A killed process loses at most this one; power loss, those since the last checkpoint, which
+        a resumed run makes again."""
         try:
             with open(self.metrics_path, "a") as file:
                 file.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
@@ -97,20 +98,29 @@ class Run:
 
     def rewind_metrics(self, iterations: int) -> None:
         """Forgets the rows of iterations that a resumed run will do again."""
+        if not self.metrics_path.exists():
+            return
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["iteration"] < iterations]
         write_atomic(self.metrics_path, "".join(kept).encode())
 
     # -- checkpoints
 
     def save_checkpoint(self, iteration: int, state: Mapping[str, Any]) -> None:
-        """The state before `iteration`. The last few checkpoints stay."""
+        """The state before `iteration`, once the rows before it are on the disk. The last few checkpoints stay."""
+        if self.metrics_path.exists():
+            with open(self.metrics_path, "a") as file:
+                os.fsync(file.fileno())
         save_state(self.checkpoint_path(iteration), {**state, "wall_seconds": self.wall_seconds()})
         for path in self._checkpoints()[KEEP_CHECKPOINTS:]:
             path.unlink(missing_ok=True)
 
     def load_checkpoint(self) -> tuple[int, dict[str, Any]]:
-        """(iteration, state) of the newest whole checkpoint; damaged ones are passed over with a word."""
-        for path in self._checkpoints():
+        """(iteration, state) of the newest whole checkpoint; damaged ones are passed over with a word. (0, {}) if the
+        run died before its first."""
+        paths = self._checkpoints()
+        if not paths:
+            return 0, {}
+        for path in paths:
             try:
                 state = load_state(path)
             except CorruptFileError as error:
@@ -146,7 +156,7 @@ def deferred_signals() -> Iterator[list[int]]:
         if caught:
             os._exit(128 + signum)
         caught.append(signum)
-        print("rlhf-control: saving, then stopping (once more to stop at once)", file=sys.stderr)
+        os.write(2, b"rlhf-control: saving, then stopping (once more to stop at once)\n")  # print is not reentrant
 
     old = {}
     try:
@@ -174,6 +184,7 @@ def environment_facts() -> dict[str, Any]:
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "threads": {"torch": 1, "blas": 1},  # see nets.one_thread; MuJoCo's threads, one a core, do not change a bit
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
     }

@@ -3,6 +3,7 @@
 T time, N environments, S segments, L segment length.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -17,6 +18,7 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Rollouts that follow each other in time, as one."""
     columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
     joined: dict[str, Any] = {k: np.concatenate(v) if isinstance(v[0], Array) else v[0] for k, v in columns.items()}
+    joined |= {k: sum(map(tuple, columns[k]), ()) for k in ("episode_returns", "episode_lengths")}
     return Rollout(**joined)
 
 
@@ -39,7 +41,7 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
             "shorten --clip-seconds"
         )
     index = t[:, None] + np.arange(length)
-    return Segments(**{name: array[index, n[:, None]] for name, array in rollout.steps().arrays().items()})
+    return Segments(**{name: array[index, n[:, None]] for name, array in rollout.as_segments().arrays().items()})
 
 
 class SegmentBank:
@@ -49,12 +51,20 @@ class SegmentBank:
     has been (in PPE, 2025, either half alone brought no significant gain).
     """
 
-    def __init__(self, length: int, num_steps: int, keep: int = 4, capacity: int = 1000) -> None:
-        self.length = length
-        self.keep = max(keep, -(-2 * length // num_steps))  # rollouts; enough to cut clips longer than one
+    def __init__(self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000) -> None:
+        self.length, self.num_steps = length, num_steps
+        # Rollouts enough for this many recent clips, whatever the offsets they are cut at
+        needed = next(k for k in itertools.count(1) if num_envs * (k * num_steps // length - 1) >= clips)
+        self.first_full = needed - 1  # iteration
+        self.keep = max(4, needed)
         self.capacity = capacity  # older clips
         self.rollouts: list[Rollout] = []
         self.older: Segments | None = None
+
+    @property
+    def steps(self) -> int:
+        """How far back the rollouts reach, in steps of each environment."""
+        return len(self.rollouts) * self.num_steps
 
     def add(self, rollout: Rollout) -> None:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]

@@ -4,8 +4,7 @@ collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,97 +13,78 @@ import numpy as np
 from rlhf_control.anchor import Anchor
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
-from rlhf_control.data import Query, Rollout, Segments
+from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.labels import Labels, accuracy
-from rlhf_control.loop import Loop, Part
-from rlhf_control.nets import Policy
+from rlhf_control.loop import Loop
+from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
-from rlhf_control.queries import STRATEGIES, choose
-from rlhf_control.reward import KnownReward, RewardModel
+from rlhf_control.queries import choose, find_strategy
+from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import collect, fixed_horizon, make_envs, refuse_early_ends, refuse_terminated
+from rlhf_control.rollouts import (
+    Envs,
+    check_env_id,
+    collect,
+    fixed_horizon,
+    make_envs,
+    refuse_early_ends,
+    refuse_terminated,
+)
 from rlhf_control.runs import Run
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
 
 
+@one_thread()
 def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run | None = None) -> Run:
     """Fine-tunes a policy on preferences. `oracle` answers instead of the config's; `run` is one to go on with."""
-    seed, steps = config.seed, config.ppo.num_envs * config.ppo.num_steps
-    rounds = label_rounds(config)
-    pretrained = find_policy(config.policy)
-    env_id = config.env_id or pretrained.env_id
-    oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature)
-    scored = behaviour_to_score(config, env_id)
-    env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = make_envs(env_id, config.ppo.num_envs, seed=seed, backend=config.backend, env=env)
-    policy = adopt(pretrained, envs.spaces, env_id, env)
-    anchor = Anchor(policy, config.reference)
-    policy.loosen(config.shrink, config.min_log_std)
-    learner = PPO(policy, config.ppo)
-    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
-    bank = SegmentBank(max(2, round(config.clip_seconds / envs.step_seconds)), config.ppo.num_steps)
-
-    resumed = run is not None
-    run = run or new_run(config, "finetune", config.oracle, env_id)
-    labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, seed)
-    if not resumed:
-        anchor.pretrained.save(run.path / "pretrained.npz")
-    parts: dict[str, Part] = {
-        "learner": learner, "envs": envs, "bank": bank, "reward": reward, "anchor": anchor, "labels": labels
-    }  # fmt: skip
-    with Loop(run, parts, config.total_steps, steps, config.checkpoint_seconds, resumed) as loop:
+    config = config if oracle is None else replace(config, oracle="custom")
+    run, p, rounds = prepare(config, oracle, run)
+    policy, seed = p.learner.policy, config.seed
+    with Loop(run, vars(p), config) as loop:
         for iteration, log in loop:
-            rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
-            rollout = treat_termination(rollout, config.termination, env_id)
-            bank.add(rollout)
             progress = iteration / loop.iterations
+            rollout = collect(p.envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
+            rollout = treat_termination(rollout, config.termination, policy.env_id)
+            p.bank.add(rollout)
 
-            if iteration in rounds:  # ask about recent and older clips, learn the reward anew, move the anchor
-                label_round, number = rounds[iteration]
-                pool = bank.pool(stream(seed, "pool", label_round))
-                queries = choose(
-                    config.queries, pool, number, label_round, reward, stream(seed, "queries", label_round)
-                )
-                log |= ask_and_fit(labels, queries, pool, reward, stream(seed, "fit", label_round))
-                bank.archive(stream(seed, "archive", label_round))
-                anchor.new_round(policy)
+            label_round = rounds.get(iteration)
+            if label_round:  # ask about recent and older clips, learn the reward anew, move the anchor
+                log |= ask_and_fit(config, label_round, p.bank, p.labels, p.reward)
+                p.anchor.new_round(policy)
 
-            score = reward.score(rollout)
-            penalty, kl = anchor.penalty(policy, rollout)
-            rollout = rollout.with_reward(score - penalty)  # here, and only here, the reward is replaced
+            learned = p.reward.predict(rollout)
+            penalty, kl = p.anchor.penalty(policy, rollout)
+            rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
 
-            if iteration in rounds:  # the old values belong to the old reward
-                learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
-            log |= learner.update(rollout, stream(seed, "update", iteration), progress)
+            if label_round:  # the old values belong to the old reward
+                p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
+            if p.reward.fitted:
+                log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
             policy.obs_norm.update(rollout.obs)
 
-            log |= {**kl, **labels.counts(), **episode_metrics(rollout), "reward_mean": float(score.mean())}
-            if scored:
-                clips = bank.recent(stream(seed, "score", iteration))
-                log["score"] = float(BEHAVIOURS[scored].score(clips).mean())
+            log |= kl | p.labels.counts() | episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
+            log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
     policy.save(run.path / "policy.npz", config=asdict(config))
     return run
 
 
+@one_thread()
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     """PPO on the environment's own reward."""
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
-    seed, steps = config.seed, config.ppo.num_envs * config.ppo.num_steps
-    envs = make_envs(config.env_id, config.ppo.num_envs, seed=seed, backend=config.backend, env=config.env)
+    seed = config.seed
+    envs = make_envs(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     learner = PPO(policy, config.ppo)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
-
-    resumed = run is not None
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
-    parts: dict[str, Part] = {"learner": learner, "envs": envs, "scaler": scaler}
-    with Loop(run, parts, config.total_steps, steps, config.checkpoint_seconds, resumed) as loop:
+    with Loop(run, {"learner": learner, "envs": envs, "scaler": scaler}, config) as loop:
         for iteration, log in loop:
             rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
             scaled = scaler(rollout) if config.normalize_reward else rollout
@@ -116,68 +96,94 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     return run
 
 
-def resume(path: str | Path) -> Run:
-    """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped."""
+def resume(path: str | Path, *, oracle: Oracle | None = None) -> Run:
+    """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
+    with an oracle of its own needs it again."""
     run = Run.open(path)
     saved = run.read_json("config.json")
     if saved["verb"] == "pretrain":
         return pretrain(from_dict(PretrainConfig, saved["config"]), run=run)
-    return finetune(from_dict(FinetuneConfig, saved["config"]), run=run)
+    return finetune(from_dict(FinetuneConfig, saved["config"]), oracle=oracle, run=run)
 
 
-# -- what the loop calls by name
+# -- before the loop
 
 
-def ask_and_fit(
-    labels: Labels,
-    queries: Sequence[Query],
-    pool: Segments,
-    reward: RewardModel | KnownReward,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Has the queries answered, measures the old reward on the new answers, and fits it anew on all of them."""
-    labels.ask(queries, pool)
-    metrics = {}
-    fresh = labels.pairs([q for q in queries if q.strategy == "uniform"])  # the chosen ones are the hardest by design
-    if reward.fitted and fresh is not None:
-        metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
-    everything = labels.pairs()
-    if everything is not None:
-        started = time.perf_counter()
-        metrics |= {f"reward/{name}": value for name, value in reward.fit(*everything, pool, rng).items()}
-        metrics["reward/fit_seconds"] = time.perf_counter() - started
-    return metrics
+@dataclass
+class Parts:
+    """What a fine-tuning run consists of: each has a state that belongs into the checkpoints."""
+
+    learner: PPO
+    envs: Envs
+    bank: SegmentBank
+    reward: Reward
+    anchor: Anchor
+    labels: Labels
 
 
-def label_rounds(config: FinetuneConfig) -> dict[int, tuple[int, int]]:
-    """Iteration -> (round, how many to ask), evenly over the first `label_until` of the run."""
+@dataclass(frozen=True)
+class LabelRound:
+    """When to ask how much."""
+
+    index: int
+    labels: int
+
+
+def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
+    """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
+    request is said here, before there is a folder."""
+    kept = run is not None and (run.path / "pretrained.npz").exists()
+    pretrained = find_policy(run.path / "pretrained.npz" if run is not None and kept else config.policy)
+    env_id = config.env_id or pretrained.env_id
+    check_env_id(env_id)
+    find_strategy(config.queries)
+    check_score(config, env_id)
+    oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature)
+    env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
+    envs = make_envs(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
+    policy = adopt(pretrained, envs.spaces, env_id, env)
+    anchor = Anchor(policy, config.reference)
+    policy.loosen(config.shrink, config.min_log_std)
+    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
+    length = max(2, round(config.clip_seconds / envs.step_seconds))
+    bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=2 * max(config.labels_by_round()))
+    rounds = label_rounds(config, bank.first_full)
+
+    run = run or new_run(config, "finetune", config.oracle, env_id)
+    if not kept:
+        anchor.pretrained.save(run.path / "pretrained.npz")
+    labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed)
+    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels), rounds
+
+
+def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
+    """Iteration -> what to ask: evenly from iteration `first` to `label_until` of the run."""
     iterations = max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
-    at = [int(k * config.label_until * iterations / config.rounds) for k in range(config.rounds)]
-    if len(set(at)) < config.rounds:
+    span = config.label_until * (iterations - first)
+    at = [first + int(k * span / config.rounds) for k in range(config.rounds)]
+    if len(set(at)) < config.rounds or at[-1] >= iterations:
         raise UserError(
             f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations} "
-            "iterations; lower --rounds or raise --total-steps"
+            f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
         )
-    return {i: (k, n) for k, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
+    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
 
 
-def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> RewardModel | KnownReward:
+def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
     """The learned reward, or one of the two that it is measured against."""
     if config.learn_from == "votes":
         return RewardModel(obs_size, action_size, config.reward)
     if config.learn_from == "oracle":
         return KnownReward(reward_named(config.oracle, env_id))
-    return KnownReward(lambda steps: np.zeros_like(steps.env_reward))
+    return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)
 
 
-def behaviour_to_score(config: FinetuneConfig, env_id: str) -> str:
-    """The name of the behaviour whose success is reported, or ""."""
-    if config.queries not in STRATEGIES:
-        raise unknown_name("query strategy", config.queries, STRATEGIES)
+def check_score(config: FinetuneConfig, env_id: str) -> None:
+    """Raises UserError if the behaviour to score is unknown or another environment's."""
+    if config.score and config.score not in BEHAVIOURS:
+        raise unknown_name("behaviour", config.score, BEHAVIOURS)
     if config.score:
-        reward_named(config.score, env_id)  # refuses another environment's
-        return config.score
-    return config.oracle if config.oracle in BEHAVIOURS else ""
+        reward_named(config.score, env_id)
 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +193,41 @@ def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, An
     if config.termination == "refuse":
         refuse_early_ends(env_id, env, config.seed)
     return env
+
+
+def env_seed(seed: int) -> int:
+    """Far from those of the next seed: environments are seeded with this, this + 1, ..."""
+    return int(stream(seed, "envs").integers(2**30))
+
+
+def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str) -> Run:
+    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id)
+
+
+# -- what the loop calls by name
+
+
+def ask_and_fit(
+    config: FinetuneConfig, label_round: LabelRound, bank: SegmentBank, labels: Labels, reward: Reward
+) -> dict[str, float]:
+    """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
+    k, seed = label_round.index, config.seed
+    pool = bank.pool(stream(seed, "pool", k))
+    queries = choose(config.queries, pool, label_round.labels, k, reward, stream(seed, "queries", k))
+    labels.ask(queries, pool)
+    bank.archive(stream(seed, "archive", k))
+    metrics = {}
+    fresh = labels.pairs([q for q in queries if q.strategy == "uniform"])  # the chosen ones are the hardest by design
+    if reward.fitted and fresh is not None:
+        metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
+    everything = labels.pairs()
+    if everything is not None:
+        started = time.perf_counter()
+        fitted = reward.fit(*everything, pool, stream(seed, "fit", k))
+        metrics |= {f"reward/{name}": value for name, value in fitted.items()}
+        metrics["reward/uncertainty"] = float(reward.uncertainty(pool).mean())
+        metrics["reward/fit_seconds"] = time.perf_counter() - started
+    return metrics
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str) -> Rollout:
@@ -208,8 +249,12 @@ def episode_metrics(rollout: Rollout) -> dict[str, float | None]:
     }
 
 
-def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str) -> Run:
-    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id)
+def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.Generator) -> dict[str, float]:
+    """The success score of the policy's own recent clips, if the run is about a behaviour."""
+    name = config.behaviour()
+    if name not in BEHAVIOURS or bank.steps < bank.length:
+        return {}
+    return {"score": float(BEHAVIOURS[name].score(bank.recent(rng)).mean())}
 
 
 def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:

@@ -19,6 +19,7 @@ def test_labels_by_round_add_up() -> None:
     for labels in range(20, 60):
         counts = FinetuneConfig("p", labels=labels, rounds=7).labels_by_round()
         assert sum(counts) == labels and len(counts) == 7 and max(counts[1:]) - min(counts[1:]) <= 1
+    assert sum(FinetuneConfig("p", labels=3).labels_by_round()) == 3
     assert FinetuneConfig("p", labels=20, rounds=1).labels_by_round() == [20]
 
 
@@ -32,7 +33,13 @@ def test_labels_by_round_add_up() -> None:
         (lambda: ReferenceConfig(beta=-1), "beta"),
         (lambda: ReferenceConfig(beta=0, target=0.1), "target"),
         (lambda: RewardConfig(bootstrap=1.5), "bootstrap"),
-        (lambda: FinetuneConfig("p", labels=10), "first-labels"),
+        (lambda: FinetuneConfig("p", rounds=1), "first_labels"),
+        (lambda: FinetuneConfig("p", seed=-1), "seed"),
+        (lambda: PretrainConfig("x", seed=-1), "seed"),
+        (lambda: PPOConfig(lr=float("inf")), "lr"),
+        (lambda: PPOConfig(gamma=float("nan")), "gamma"),
+        (lambda: PPOConfig(target_kl=0.0), "target_kl"),
+        (lambda: RewardConfig(hidden=(0,)), "hidden"),
         (lambda: FinetuneConfig("p", oracle_temperature=-1), "oracle_temperature"),
     ],
 )

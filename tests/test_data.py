@@ -46,4 +46,4 @@ def test_digest_depends_on_every_field_and_on_nothing_else() -> None:
 
 def test_steps_show_the_executed_action() -> None:
     rollout = random_rollout(np.random.default_rng(0))
-    assert rollout.steps().action is rollout.executed
+    assert rollout.as_segments().action is rollout.executed

@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import random_segments
 
 from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.errors import UserError
 from rlhf_control.labels import Labels, accuracy
 from rlhf_control.oracles import RewardOracle, env_reward
 from rlhf_control.reward import KnownReward
@@ -30,7 +32,7 @@ def test_issued_answered_and_informative_are_counted_apart(tmp_path: Path) -> No
     labels = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1), (1, 0), (0, 0), None]), 0)
     queries = make_queries(4)
     labels.ask(queries, queries[0].segments)
-    assert labels.counts() == {"queries": 4, "labels": 4, "informative_labels": 3}
+    assert labels.counts() == {"queries": 4, "labels": 3}  # "cannot tell" is no label
     pairs = labels.pairs()
     assert pairs is not None
     np.testing.assert_array_equal(pairs[1], [1, 0, 0.5])
@@ -71,3 +73,14 @@ def test_accuracy_leaves_ties_out() -> None:
     target[1] = 0.5
     assert accuracy(KnownReward(env_reward), pairs, target) == 2 / 3
     assert accuracy(KnownReward(env_reward), pairs, np.full(4, 0.5)) == 0.5
+
+
+def test_lost_votes_are_noticed(tmp_path: Path) -> None:
+    labels = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 3), 0)
+    queries = make_queries(3)
+    labels.ask(queries, queries[0].segments)
+    again = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([]), 0)
+    again.load_state(labels.state())
+    assert again.counts() == labels.counts()
+    with pytest.raises(UserError, match="lacks votes"):
+        Labels(FeedbackStore(tmp_path / "new.sqlite"), Scripted([]), 0).load_state(labels.state())

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "config", "data", "files", "rng", "runs", "progress"},
-    {"nets", "policies", "rollouts", "segments", "clips", "store", "loop", "behaviours"},
+    {"nets", "policies", "rollouts", "segments", "clips", "video", "store", "loop", "behaviours"},
     {"ppo", "fast", "reward", "queries", "oracles", "anchor", "labels"},
     {"sb3", "curves", "plots", "record", "train", "report", "doctor", "cli", "__main__"},
 ]

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from rlhf_control.config import PretrainConfig
+from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.errors import Stopped
 from rlhf_control.loop import Loop
 from rlhf_control.runs import Run
@@ -26,11 +25,13 @@ class Counter:
         self.n = int(state["n"])
 
 
-def go(run: Run, *, resumed: bool = False, stop_at: int | None = None, signum: int = signal.SIGTERM) -> int:
+CONFIG = PretrainConfig("X", total_steps=1000, checkpoint_seconds=1e9, ppo=PPOConfig(num_envs=10, num_steps=10))
+
+
+def go(run: Run, *, stop_at: int | None = None, signum: int = signal.SIGTERM) -> int:
     counter = Counter()
-    with Loop(run, {"counter": counter}, 1000, 100, checkpoint_seconds=1e9, resumed=resumed) as loop:
+    with Loop(run, {"counter": counter}, CONFIG) as loop:
         for iteration, log in loop:
-            assert torch.get_num_threads() == 1
             counter.n += 1
             log["n"] = counter.n
             if iteration == stop_at:
@@ -44,27 +45,26 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_rows_and_last_checkpoint(run: Run) -> None:
-    torch.set_num_threads(2)
     assert go(run) == 10
-    assert torch.get_num_threads() == 2
     rows = run.metrics()
     assert [(r["iteration"], r["env_steps"], r["n"]) for r in rows] == [(i, 100 * (i + 1), i + 1) for i in range(10)]
     assert all(r["wall_seconds"] > 0 and r["steps_per_second"] > 0 for r in rows)
     assert run.load_checkpoint()[0] == 10
 
 
+@pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_a_resume_goes_on(run: Run, signum: int, code: int) -> None:
+def test_a_signal_saves_and_a_resume_goes_on(run: Run, signum: int, code: int, last: bool) -> None:
     with pytest.raises(Stopped, match="resume") as stopped:
-        go(run, stop_at=3, signum=signum)
+        go(run, stop_at=9 if last else 3, signum=signum)
     assert stopped.value.exit_code == code
-    assert run.load_checkpoint()[0] == 4
-    assert go(Run.open(run.path), resumed=True) == 10
+    assert run.load_checkpoint()[0] == (10 if last else 4)
+    assert go(Run.open(run.path)) == 10
     assert [r["iteration"] for r in run.metrics()] == list(range(10))
 
 
 def test_an_error_leaves_the_last_checkpoint(run: Run) -> None:
-    with pytest.raises(ZeroDivisionError), Loop(run, {"c": Counter()}, 1000, 100, 1e9, False) as loop:
+    with pytest.raises(ZeroDivisionError), Loop(run, {"counter": Counter()}, CONFIG) as loop:
         for iteration, _ in loop:
             1 / (3 - iteration)
     assert run.load_checkpoint()[0] == 0
@@ -72,5 +72,11 @@ def test_an_error_leaves_the_last_checkpoint(run: Run) -> None:
 
 def test_resuming_a_finished_run_does_nothing(run: Run) -> None:
     go(run)
-    assert go(Run.open(run.path), resumed=True) == 10
+    assert go(Run.open(run.path)) == 10
+    assert len(run.metrics()) == 10
+
+
+def test_a_run_that_died_before_its_first_checkpoint_starts_again(run: Run) -> None:
+    run.log({"iteration": 0})
+    assert go(Run.open(run.path)) == 10
     assert len(run.metrics()) == 10

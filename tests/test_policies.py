@@ -28,6 +28,13 @@ def test_the_shipped_policy_runs_forward() -> None:
     assert min(returns) > 1500
 
 
+def test_equal_spaces_of_another_id_are_taken_with_a_word(
+    cheetah_policy: Policy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert adopt(cheetah_policy, cheetah_policy.spaces, "Walker2d-v5", {}).env_id == "Walker2d-v5"
+    assert "HalfCheetah-v5 is taken for Walker2d-v5" in capsys.readouterr().err
+
+
 def test_a_policy_for_another_environment_shows_both_spaces(cheetah_policy: Policy) -> None:
     hopper = make_envs("Hopper-v5", 1, seed=0).spaces
     with pytest.raises(UserError, match=r"HalfCheetah-v5 .*Box\(17,\).*Hopper-v5 .*Box\(11,\)"):

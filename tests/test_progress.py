@@ -21,6 +21,17 @@ def test_quiet_when_piped(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_plain_lines_where_they_are_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RLHF_CONTROL_PROGRESS", "1e-9")
+    with ProgressLine("run", 1000) as progress:
+        progress.show(ROW)
+        progress.show(ROW)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[0].startswith(" 50%  ETA 0 s  1,234 steps/s  20 labels")
+
+
 def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

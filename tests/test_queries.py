@@ -52,7 +52,7 @@ def test_the_first_round_is_uniform() -> None:
 def test_sides_are_random(model: RewardModel) -> None:
     pool = random_segments(np.random.default_rng(0), 40, 6)
     first = [choose("disagreement", pool, 2, 0, model, np.random.default_rng(i))[0] for i in range(200)]
-    score = [model.score(q.segments).mean(1) for q in first]
+    score = [model.predict(q.segments).mean(1) for q in first]
     assert 0.4 < np.mean([s[0] > s[1] for s in score]) < 0.6
 
 

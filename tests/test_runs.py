@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Run:
 def test_manifest_and_config(run: Run) -> None:
     manifest = run.read_json("manifest.json")
     assert manifest["seed"] == 3
-    assert {"git_commit", "versions", "python", "cores", "started"} <= manifest.keys()
+    assert {"threads", "git_commit", "versions", "python", "cores", "started"} <= manifest.keys()
     assert run.read_json("config.json")["config"]["env_id"] == "HalfCheetah-v5"
 
 
@@ -53,9 +53,14 @@ def test_the_newest_whole_checkpoint_counts(run: Run, capsys: pytest.CaptureFixt
     iteration, state = run.load_checkpoint()
     assert iteration == 3 and state["x"] == [3]
     assert "00000004.npz" in capsys.readouterr().err
-    run.checkpoint_path(3).unlink()
+    again = run.checkpoint_path(3)
+    again.write_bytes(again.read_bytes()[:-100])
     with pytest.raises(UserError, match="no whole checkpoint"):
         run.load_checkpoint()
+
+
+def test_before_the_first_checkpoint_there_is_nothing_to_load(run: Run) -> None:
+    assert run.load_checkpoint() == (0, {})
 
 
 def test_wall_seconds_go_on_after_a_resume(run: Run) -> None:

@@ -21,7 +21,7 @@ def test_segments_never_cross_an_end_and_keep_their_rows(seed: int, length: int,
     for i in range(len(segments)):
         t, n = np.argwhere((rollout.obs == segments[i].obs[0]).all(-1))[0]
         assert not rollout.done[t : t + length - 1, n].any()
-        for name, array in rollout.steps().arrays().items():
+        for name, array in rollout.as_segments().arrays().items():
             np.testing.assert_array_equal(segments[i].arrays()[name], array[t : t + length, n])
         starts.add((n, t))
     assert len(starts) == len(segments)
@@ -42,22 +42,25 @@ def test_too_short_stretches_are_refused() -> None:
 
 def test_the_bank_cuts_clips_longer_than_a_rollout() -> None:
     rng = np.random.default_rng(0)
-    bank = SegmentBank(length=30, num_steps=10)
-    for _ in range(9):
+    bank = SegmentBank(length=30, num_envs=3, num_steps=10, clips=6)
+    for _ in range(bank.first_full + 1):
         bank.add(random_rollout(rng, T=10, ends=0))
-    assert len(bank.rollouts) == 6
+    assert bank.first_full == 8  # nine rollouts of ten steps: three clips, less one for the offset, of each environment
+    for i in range(50):
+        assert len(bank.recent(np.random.default_rng(i))) >= 6
     assert bank.recent(rng).obs.shape[1:] == (30, 17)
 
 
 def test_the_pool_is_half_recent_half_older() -> None:
     rng = np.random.default_rng(0)
-    bank = SegmentBank(length=5, num_steps=20, keep=1, capacity=40)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
+    bank.keep = 1
     seen = []
     for i in range(6):
         rollout = random_rollout(rng, T=20, ends=0)
         bank.add(rollout)
         pool = bank.pool(rng)
-        recent = {float(x) for x in rollout.obs[..., 0].ravel()}
+        recent = {float(x) for x in join(bank.rollouts).obs[..., 0].ravel()}
         share = np.mean([float(o) in recent for o in pool.obs[:, 0, 0]])
         assert share == (1.0 if i == 0 else 0.5)
         bank.archive(rng)
@@ -67,11 +70,11 @@ def test_the_pool_is_half_recent_half_older() -> None:
 
 def test_bank_state_round_trip() -> None:
     rng = np.random.default_rng(0)
-    bank = SegmentBank(length=5, num_steps=20)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
     for _ in range(3):
         bank.add(random_rollout(rng))
         bank.archive(rng)
-    other = SegmentBank(length=5, num_steps=20)
+    other = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
     other.load_state(bank.state())
     pools = [b.pool(np.random.default_rng(1)) for b in (bank, other)]
     assert pools[0].digest() == pools[1].digest()

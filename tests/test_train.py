@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY_REWARD
 
 from rlhf_control import train
 from rlhf_control.behaviours import BEHAVIOURS
@@ -21,6 +22,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
+from rlhf_control.ppo import PPO
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
@@ -82,34 +84,113 @@ def test_the_environments_reward_cannot_leak(tiny_config: FinetuneConfig, monkey
     run = train.finetune(tiny_config)
     for row in run.metrics():
         assert not [k for k, v in row.items() if v is None and k not in ("env_return", "episode_length")]
+        assert "gradient_steps" in row
     monkeypatch.undo()
     seeing = train.finetune(replace(tiny_config, out=tiny_config.out + "-seeing"))
     assert parameters_sha256(find_policy(seeing.path)) == parameters_sha256(find_policy(run.path))
 
 
-def test_the_reward_is_replaced_between_collect_and_update(
+def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes where, and when: the learner gets the learned reward less the penalty, the critic is refitted and the
+    anchor moves in label rounds, the normaliser and the bank take in what was collected."""
+    seen: dict[str, list] = {"update": [], "value": [], "learned": [], "penalty": [], "parts": []}
+    update, fit_value, predict, penalty = PPO.update, PPO.fit_value, train.RewardModel.predict, train.Anchor.penalty
+
+    def spy_update(self: PPO, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
+        seen["update"].append(rollout)
+        return update(self, rollout, rng, progress)
+
+    def spy_value(self: PPO, rollout: Rollout, *args: object) -> None:
+        seen["value"].append(len(seen["update"]))
+        fit_value(self, rollout, *args)  # type: ignore[arg-type]
+
+    def spy_predict(self: train.RewardModel, steps: Rollout) -> np.ndarray:
+        seen["learned"].append(predict(self, steps))
+        return seen["learned"][-1]
+
+    def spy_penalty(self: train.Anchor, policy: Policy, rollout: Rollout) -> tuple:
+        seen["penalty"].append(penalty(self, policy, rollout))
+        return seen["penalty"][-1]
+
+    prepare = train.prepare
+
+    def spy_prepare(*args: object) -> tuple:
+        seen["parts"].append(prepare(*args))  # type: ignore[arg-type]
+        return seen["parts"][-1]
+
+    monkeypatch.setattr(PPO, "update", spy_update)
+    monkeypatch.setattr(PPO, "fit_value", spy_value)
+    monkeypatch.setattr(train.RewardModel, "predict", spy_predict)
+    monkeypatch.setattr(train.Anchor, "penalty", spy_penalty)
+    monkeypatch.setattr(train, "prepare", spy_prepare)
+    config = replace(tiny_config, reference=ReferenceConfig("round", beta=1.0), min_log_std=0.0)
+    run = train.finetune(config)
+    rows, (_, parts, rounds) = run.metrics(), seen["parts"][0]
+    assert sorted(rounds) == seen["value"] == [0, 1, 3]
+    for i, (rollout, learned, (taken, _)) in enumerate(
+        zip(seen["update"], seen["learned"], seen["penalty"], strict=True)
+    ):
+        np.testing.assert_allclose(rollout.reward, learned - taken, atol=1e-6)
+        assert not np.array_equal(rollout.reward, rollout.env_reward)
+        assert ((taken == 0).all()) == (i in rounds)  # the ratchet: at a round the policy is its own reference
+        assert (taken >= -1e-6).all()
+    np.testing.assert_allclose([r["lr"] for r in rows], config.ppo.lr * (1 - np.arange(8) / 8))
+    assert "reward/fresh_accuracy" not in rows[0]
+    start = find_policy(run.path / "pretrained.npz")
+    assert parts.learner.policy.obs_norm.count == start.obs_norm.count + 8 * 160
+    assert parts.bank.older is not None and len(parts.bank.older) > len(parts.bank.recent(np.random.default_rng(0)))
+    assert rows[0]["kl_start"] > 0.1  # it was loosened: a standard deviation of 1 instead of 0.6
+
+
+def test_fresh_accuracy_is_of_the_uniform_answers_alone(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[Rollout, np.ndarray]] = []
-    update, score = train.PPO.update, train.RewardModel.score
+    asked: list[int] = []
+    accuracy = train.accuracy
 
-    def spy(self: train.PPO, rollout: Rollout, *args: object) -> dict[str, float]:
-        seen.append((rollout, scores[-1]))
-        return update(self, rollout, *args)  # type: ignore[arg-type]
+    def spy(model: train.Reward, pairs: Segments, target: np.ndarray) -> float:
+        asked.append(len(target))
+        return accuracy(model, pairs, target)
 
-    scores: list[np.ndarray] = []
+    monkeypatch.setattr(train, "accuracy", spy)
+    run = train.finetune(replace(tiny_config, labels=26, first_labels=6))
+    store = FeedbackStore(run.path / "labels.sqlite")
+    queries = [store.query(digest) for digest in store.digests()]
+    assert asked == [sum(q.strategy == "uniform" and q.round == k for q in queries) for k in (1, 2)] == [4, 4]
 
-    def spy_score(self: train.RewardModel, steps: Rollout) -> np.ndarray:
-        scores.append(score(self, steps))
-        return scores[-1]
 
-    monkeypatch.setattr(train.PPO, "update", spy)
-    monkeypatch.setattr(train.RewardModel, "score", spy_score)
-    train.finetune(replace(tiny_config, reference=ReferenceConfig(beta=0.0)))
-    assert len(seen) == 8
-    for rollout, learned in seen:
-        np.testing.assert_array_equal(rollout.reward, learned)
-        assert not np.array_equal(rollout.reward, rollout.env_reward)
+def test_pretraining_scales_the_reward_and_moves_the_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Rollout] = []
+    update = PPO.update
+    monkeypatch.setattr(
+        PPO, "update", lambda self, rollout, *args: seen.append(rollout) or update(self, rollout, *args)
+    )
+    config = PretrainConfig("HalfCheetah-v5", total_steps=32 * 4, out=str(tmp_path / "a"), ppo=TINY)
+    rows = train.pretrain(config).metrics()
+    np.testing.assert_allclose([r["lr"] for r in rows], TINY.lr * (1 - np.arange(4) / 4))
+    for rollout in seen:
+        ratio = rollout.reward / rollout.env_reward
+        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
+        assert ratio[0, 0] != 1
+    train.pretrain(replace(config, normalize_reward=False, out=str(tmp_path / "b")))
+    assert (seen[-1].reward == seen[-1].env_reward).all()
+
+
+# -- longer clips than rollouts
+
+
+def test_hopper_with_clips_longer_than_a_rollout_waits_until_there_are_enough(tmp_path: Path) -> None:
+    """1.5 s are 188 steps of Hopper; a rollout has 64 here. Nothing is learned before the first votes."""
+    start = train.pretrain(PretrainConfig("Hopper-v5", total_steps=64, out=str(tmp_path / "h"), ppo=TINY))
+    ppo = PPOConfig(num_envs=8, num_steps=64, minibatch_size=64, epochs=1)
+    config = FinetuneConfig(
+        str(start.path), oracle="env", labels=8, first_labels=4, rounds=2, total_steps=512 * 12, ppo=ppo, video=False,
+        termination="fixed-horizon", reward=TINY_REWARD, out=str(tmp_path / "run"),
+    )  # fmt: skip
+    rows = train.finetune(config).metrics()
+    first = next(i for i, row in enumerate(rows) if row["labels"])
+    assert first == 5  # six rollouts: 384 steps, so at least one whole clip of each of eight environments
+    assert ["gradient_steps" in row for row in rows] == [i >= first for i in range(12)]
 
 
 # -- determinism and resuming
@@ -146,7 +227,7 @@ def test_kill_9_at_random_moments_then_resume_is_bit_equal(
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
         process.stderr and process.stderr.close()
         code = "import sys; from rlhf_control import resume; resume(sys.argv[1])"
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")], stderr=subprocess.PIPE)
@@ -179,6 +260,29 @@ def test_votes_after_the_last_checkpoint_are_not_asked_again(tiny_config: Finetu
     assert len(asked) == len(set(asked)) == 12
 
 
+def test_a_run_with_an_oracle_of_its_own_is_resumed_with_it_alone(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config, oracle=coin_flip)
+    assert run.read_json("config.json")["config"]["oracle"] == "custom"
+    with pytest.raises(UserError, match="oracle="):
+        train.resume(run.path)
+    Path(tiny_config.policy).unlink()  # a run has its own copy
+    train.resume(run.path, oracle=coin_flip)
+
+
+def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
+    """Whatever OMP_NUM_THREADS says; initial weights included."""
+    code = (
+        "import sys; from rlhf_control import *;"
+        "ppo = PPOConfig(num_envs=2, num_steps=16, minibatch_size=16, epochs=1);"
+        "pretrain(PretrainConfig('HalfCheetah-v5', total_steps=64, out=sys.argv[1], ppo=ppo))"
+    )
+    for threads in ("1", "2", "4"):
+        variables = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / threads)], check=True, env=variables)
+    digests = {parameters_sha256(find_policy(tmp_path / threads)) for threads in ("1", "2", "4")}
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "CartPole-v1"])
 def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
     config = PretrainConfig(env_id, total_steps=32 * 6, out=str(tmp_path / "whole"), ppo=TINY, checkpoint_seconds=0)
@@ -206,13 +310,18 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
         ({"env_id": "Swimmer-v5"}, "is for HalfCheetah-v5"),
         ({"policy": "nowhere.npz"}, "no policy at nowhere.npz"),
         ({"rounds": 7}, "lower --rounds"),
-        ({"clip_seconds": 100.0}, "clip-seconds"),
+        ({"clip_seconds": 100.0}, "lower --rounds"),
+        ({"oracle": "coin-flip", "learn_from": "oracle"}, "coin flips have no reward"),
+        ({"score": "env"}, "unknown behaviour"),
+        ({"env_id": "HalfCheeta-v5", "termination": "fixed-horizon"}, "did you mean HalfCheetah-v5"),
+        ({"env": {"max_episode_steps": 0}}, "cannot make"),
         ({"env": {"exclude_current_positions_from_observation": False}}, r"Box\(18,\)"),
     ],
 )
 def test_bad_requests(tiny_config: FinetuneConfig, change: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
         train.finetune(replace(tiny_config, **change))
+    assert not Path(tiny_config.out).exists()
 
 
 def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -> None:
@@ -270,7 +379,7 @@ def test_negated_votes_make_it_run_the_other_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", [{"oracle": "coin-flip"}, {"learn_from": "nothing"}])
+@pytest.mark.parametrize("control", [{"oracle": "coin-flip"}, {"learn_from": "constant"}])
 def test_coin_flips_and_a_constant_reward_gain_nothing(tmp_path: Path, control: dict) -> None:
     assert learned_score(replace(SHORT, **control), tmp_path) < 0.7
 
