@@ -6,7 +6,7 @@ K networks side by side (0 the actor, 1 the critic), B rows of the minibatch, A 
 
 Actor and critic have the same hidden widths, so each layer of both is one stacked product. The critic's last layer is
 padded with zeros to the actor's width; nothing reads those outputs, so their gradients and Adam's steps stay zero.
-Larger products use as many cores as NumPy's BLAS is allowed: one, as for torch, gives the same bits everywhere.
+Larger products use as many cores as NumPy's BLAS is allowed: see `nets.one_thread`.
 """
 
 import math

@@ -32,6 +32,7 @@ class ProgressLine:
         self._total_steps = total_steps
         self._plain_seconds = 0.0 if console.is_terminal else float(os.environ.get("RLHF_CONTROL_PROGRESS") or 0)
         self._next_plain = time.monotonic() + self._plain_seconds
+        self._first: tuple[float, int] | None = None  # when and where the first row came: a resumed run starts late
         self._latest: dict[str, float] = {}
 
     def __enter__(self) -> "ProgressLine":
@@ -45,11 +46,13 @@ class ProgressLine:
         self._latest.update({k: v for k, v in row.items() if v is not None})
         line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
         self._progress.update(self._task, completed=row["env_steps"], line=line)
-        if self._plain_seconds and time.monotonic() > self._next_plain:
-            share = row["env_steps"] / self._total_steps
-            eta = seconds_text((1 - share) * self._total_steps / self._latest["steps_per_second"])
-            print(f"{share:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
-            self._next_plain = time.monotonic() + self._plain_seconds
+        now, steps = time.monotonic(), row["env_steps"]
+        self._first = self._first or (now, steps)
+        if self._plain_seconds and now > self._next_plain:
+            speed = (steps - self._first[1]) / max(now - self._first[0], 1e-9)
+            eta = seconds_text((self._total_steps - steps) / speed) if speed else "?"
+            print(f"{steps / self._total_steps:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
+            self._next_plain = now + self._plain_seconds
 
 
 def say(text: str) -> None:

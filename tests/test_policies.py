@@ -4,9 +4,10 @@ import pytest
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
+from rlhf_control.files import sha256
 from rlhf_control.nets import Policy
 from rlhf_control.policies import adopt, find_policy, shipped
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import evaluate, make_envs
 from rlhf_control.runs import Run
 
 
@@ -20,12 +21,13 @@ def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Pol
         find_policy("halfchetah")
 
 
-def test_the_shipped_policy_runs_forward() -> None:
-    from rlhf_control.rollouts import evaluate
-
-    assert "halfcheetah" in shipped()
+def test_shipped_policies_are_what_their_readme_says() -> None:
+    assert set(shipped()) == {"halfcheetah"}
+    path = shipped()["halfcheetah"]
+    readme = (path.parent / "README.md").read_text()
+    assert sha256(path) in readme
     returns, _ = evaluate(find_policy("halfcheetah"), 2, seed=0)
-    assert min(returns) > 1500
+    assert 2000 < min(returns) and max(returns) < 2600 and "2281.8" in readme
 
 
 def test_equal_spaces_of_another_id_are_taken_with_a_word(

@@ -27,9 +27,9 @@ def test_plain_lines_where_they_are_asked_for(
     monkeypatch.setenv("RLHF_CONTROL_PROGRESS", "1e-9")
     with ProgressLine("run", 1000) as progress:
         progress.show(ROW)
-        progress.show(ROW)
+        progress.show({**ROW, "env_steps": 1000})
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and lines[0].startswith(" 50%  ETA 0 s  1,234 steps/s  20 labels")
+    assert lines[0].startswith(" 50%  ETA ?  1,234 steps/s  20 labels") and lines[1].startswith("100%  ETA 0 s")
 
 
 def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
