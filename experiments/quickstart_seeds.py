@@ -5,7 +5,7 @@ reward at every step (the upper bound), coin-flip answers, and a constant (contr
 
 Command: python experiments/quickstart_seeds.py        (--seeds 0 1 2 3 4 --jobs 2)
 Cost:    about ten minutes on two cores
-Result:  results/quickstart_seeds.json and its summary below the README's results table
+Result:  results/quickstart_seeds.json, .png, .pdf and .csv, and the README's results table
 """
 
 import argparse
@@ -23,6 +23,7 @@ from quickstart import CONFIG, SEEDS
 
 from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
 from rlhf_control.curves import bootstrap_interval, interquartile_mean
+from rlhf_control.plots import plot_runs
 from rlhf_control.policies import find_policy
 from rlhf_control.report import measure
 from rlhf_control.rng import stream
@@ -73,6 +74,8 @@ def main() -> None:
             configs = [replace(CONFIG, seed=s, out=f"{folder}/{arm}-{s}", **change) for s in arguments.seeds]
             arms[arm] = list(pool.map(train_in_a_process, configs))
             print(f"{arm:>16}: {[round(run['score_mean'], 2) for run in arms[arm]]} m/s backward", flush=True)
+        runs = [f"{folder}/{arm}-{seed}" for arm in ARMS for seed in arguments.seeds]
+        plot_runs(runs, arguments.out.with_name("quickstart_seeds"), metrics=["score"])
     before = measure(find_policy(CONFIG.policy), "backward", 10, EvaluateConfig("").seed)
     table = {arm: summary([run["score_mean"] for run in runs]) for arm, runs in arms.items()}
     result = {"command": "python experiments/quickstart_seeds.py", "jobs": arguments.jobs, **environment_facts(),

@@ -100,7 +100,7 @@ def report_finetuning(run: Run, note: str = "") -> str:
         f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
         "![Learning curves](curves.png)", "",
-        "Left to right: the behaviour score on the policy's own clips (it is never shown to the learner), the "
+        "From the top left: the behaviour score on the policy's own clips (it is never shown to the learner), the "
         "environment's return, the reward model's accuracy on answers it has not seen, and the KL divergence from the "
         "pretrained policy.", "", video,
         f"Go on or check: `rlhf-control evaluate {run.path}`. The whole config is in config.json; git commit "

@@ -191,10 +191,12 @@ def environment_facts() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """The commit of the checkout this package runs from, with + where it has uncommitted changes."""
+    """The commit of the checkout this package runs from, with + where it has uncommitted changes; "unknown" where it is
+    not in one, whatever repository it may be installed inside."""
     here = Path(__file__).parent
     try:
         git = ["git", "-C", str(here)]
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True, timeout=5)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5)
         status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.SubprocessError):
