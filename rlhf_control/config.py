@@ -6,11 +6,11 @@ This file imports nothing heavy, so that `--help` is instant.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from rlhf_control.errors import UserError
+from rlhf_control.errors import UserError, unknown_name
 
 
 def positive(config: object, *names: str) -> None:
@@ -18,14 +18,27 @@ def positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{name} is {value}; it must be positive and finite")
+            raise UserError(f"{flag(config, name)} is {value}; it must be positive and finite")
 
 
 def within(config: object, *names: str, low: float, high: float) -> None:
     """Raises UserError unless low <= value <= high."""
     for name in names:
         if not low <= getattr(config, name) <= high:
-            raise UserError(f"{name} is {getattr(config, name)}; it must lie in [{low}, {high}]")
+            raise UserError(f"{flag(config, name)} is {getattr(config, name)}; it must lie in [{low}, {high}]")
+
+
+def chosen(config: object) -> None:
+    """Raises UserError unless every Literal field holds one of its choices (the command line sees to it by itself)."""
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
+            raise unknown_name(flag(config, name), str(getattr(config, name)), get_args(hint))
+
+
+def flag(config: object, name: str) -> str:
+    """The option's name on the command line: ppo.lr, labels, ..."""
+    group = type(config).__name__.removesuffix("Config").lower()
+    return f"{group}.{name}" if group in ("ppo", "net", "reward", "reference") else name
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class PPOConfig:
     """Per minibatch, to mean 0 and standard deviation 1."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm", "target_kl")
         within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
         within(self, "value_coef", "entropy_coef", low=0.0, high=1e6)
@@ -82,9 +96,10 @@ class NetConfig:
     """Log of the Gaussian's initial standard deviation, for Box actions."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         within(self, "log_std_init", low=-20.0, high=5.0)
         if any(width < 1 for width in self.hidden):
-            raise UserError(f"hidden is {self.hidden}; every width must be positive")
+            raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,7 @@ class PretrainConfig:
     env_id: Annotated[str, tyro.conf.Positional]
     """A Gymnasium id, such as HalfCheetah-v5."""
     total_steps: int = 1_000_000
+    """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
     seed: int = 0
     out: str = ""
     """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
@@ -112,6 +128,7 @@ class PretrainConfig:
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "total_steps")
         within(self, "seed", low=0, high=2**31 - 1)
         within(self, "checkpoint_seconds", low=0, high=1e9)
@@ -139,11 +156,12 @@ class RewardConfig:
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap")
         within(self, "bootstrap", "lapse", low=0.0, high=1.0)
         within(self, "weight_decay", low=0.0, high=1e6)
         if any(width < 1 for width in self.hidden):
-            raise UserError(f"hidden is {self.hidden}; every width must be positive")
+            raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
 
 
 @dataclass(frozen=True)
@@ -158,6 +176,7 @@ class ReferenceConfig:
     """Adapt beta to hold the KL near this many nats (Ziegler et al., arXiv 1909.08593, section 2.2)."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         within(self, "beta", low=0.0, high=1e9)
         positive(self, "target")
         if self.target is not None and self.beta == 0:
@@ -188,6 +207,7 @@ class FinetuneConfig:
     """How clips are chosen: uniform or disagreement."""
     clip_seconds: float = 1.5
     total_steps: int = 250_000
+    """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
     seed: int = 0
     out: str = ""
     """The run's folder (default: runs/finetune-ORACLE-SEED)."""
@@ -216,6 +236,7 @@ class FinetuneConfig:
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "value_epochs", low=0, high=1e9)
@@ -242,6 +263,8 @@ class EvaluateConfig:
     path: Annotated[str, tyro.conf.Positional]
     """A policy file, a run's folder, or the name of a policy that ships with the project."""
     episodes: int = 10
+    env_id: str = ""
+    """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
     seed: int = 10_000
     """Of the episodes; the i-th environment gets seed + i."""
     score: str = ""
@@ -252,6 +275,7 @@ class EvaluateConfig:
     """Print one JSON object: returns, return_mean and, where a behaviour is named, scores and score_mean."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "episodes")
         within(self, "seed", low=0, high=2**31 - 1)
 
@@ -270,6 +294,7 @@ class RecordConfig:
     """One a policy (default: its path)."""
 
     def __post_init__(self) -> None:
+        chosen(self)
         positive(self, "seconds")
         within(self, "seed", low=0, high=2**31 - 1)
         if not 1 <= len(self.paths) <= 2:
@@ -291,6 +316,7 @@ class PlotConfig:
     x: Literal["env_steps", "labels", "wall_seconds"] = "env_steps"
 
     def __post_init__(self) -> None:
+        chosen(self)
         if not self.runs:
             raise UserError("no runs to plot; name at least one run's folder")
 

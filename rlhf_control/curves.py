@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +121,8 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
     if not paths:
         raise UserError("no run to plot; name at least one run's folder")
     runs = [Run.open(path) for path in paths]
-    described = [run.read_json("config.json") for run in runs]
-    settings = [{"verb": d["verb"], **_flatten(d["config"])} for d in described]
+    described = [run.config() for run in runs]
+    settings = [{"verb": verb, **_flatten(asdict(config))} for verb, config in described]
     left_out = {*NOT_A_GROUP, *ignore}
     names = _group_names([{k: v for k, v in setting.items() if k not in left_out} for setting in settings])
     seen: dict[tuple[str, int], Path] = {}
@@ -134,7 +134,7 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
                 f"{first} and {run.path} have the same config and the same seed ({setting['seed']}); leave one out"
             )
         metrics = _columns(run.metrics())
-        if not metrics:
+        if "env_steps" not in metrics:
             raise UserError(f"{run.path} has no metrics yet; wait for its first iteration, or leave it out")
         env = setting.get("env_id") or run.read_json("manifest.json").get("env_id") or ""
         behaviour = setting.get("score") or setting.get("oracle") or ""

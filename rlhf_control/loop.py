@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.errors import Stopped
+from rlhf_control.errors import CorruptFileError, Stopped
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, deferred_signals
 
@@ -33,12 +33,15 @@ class Loop:
         self.checkpoint_seconds = config.checkpoint_seconds
         self._stack = ExitStack()
         self.first, state = run.load_checkpoint()
-        if state:
-            for name, part in parts.items():
+        try:
+            for name, part in parts.items() if state else ():
                 part.load_state(state[name])
-        run.rewind_metrics(self.first)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CorruptFileError(f"the checkpoint of {run.path} is of another run or version ({error!r})") from error
 
     def __enter__(self) -> "Loop":
+        self._stack.enter_context(self.run.locked())
+        self.run.rewind_metrics(self.first)
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))

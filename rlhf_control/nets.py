@@ -273,11 +273,13 @@ class Policy(nn.Module):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Policy":
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
-        spaces = Spaces(**fields)
-        net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
-        policy = cls(spaces, net, 0, state["env_id"], state["env"])
-        policy.load_parameters(state)
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
+            net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
+            policy = cls(Spaces(**fields), net, 0, str(state["env_id"]), dict(state["env"]))
+            policy.load_parameters(state)
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise CorruptFileError(f"this is not a policy of this version ({error!r})") from error
         return policy
 
     def load_parameters(self, state: dict[str, Any]) -> None:
@@ -288,9 +290,19 @@ class Policy(nn.Module):
         save_state(path, {**self.state(), "facts": facts})
 
 
-def load_policy(path: str | Path) -> Policy:
-    """A policy from its file."""
+def load_policy(path: str | Path, env_id: str = "") -> Policy:
+    """A policy from its file.
+
+    An environment id MODULE:ID makes Gymnasium import MODULE. One that stands in a file is not obeyed unless the same
+    is given as `env_id`.
+    """
     state = load_state(path)
     if state.get("kind") != "policy":
         raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
-    return Policy.from_state(state)
+    policy = Policy.from_state(state)
+    module, _, _ = policy.env_id.rpartition(":")
+    if module and env_id != policy.env_id:
+        raise UserError(
+            f"{path} is for {policy.env_id} and would import {module}; if you trust it, give --env-id {policy.env_id}"
+        )
+    return policy

@@ -15,21 +15,22 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
 
 
-def find_policy(name: str | Path) -> Policy:
-    """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name."""
+def find_policy(name: str | Path, env_id: str = "") -> Policy:
+    """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
+    `env_id`: see `load_policy`."""
     path = Path(name)
     if path.is_dir():
         if (path / "policy.npz").is_file():
-            return load_policy(path / "policy.npz")
+            return load_policy(path / "policy.npz", env_id)
         state = Run.open(path).load_checkpoint()[1]
         if "learner" not in state:
             raise UserError(f"{path} has no policy yet")
         return Policy.from_state(state["learner"]["policy"])
     if not path.exists() and str(name) in shipped():
-        return load_policy(shipped()[str(name)])
+        return load_policy(shipped()[str(name)], env_id)
     if not path.exists():
         raise UserError(f"no policy at {name}; give a policy.npz, a run's folder, or one of: {', '.join(shipped())}")
-    return load_policy(path)
+    return load_policy(path, env_id)
 
 
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:

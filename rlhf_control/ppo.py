@@ -3,6 +3,7 @@
 T time, N environments, B batch = T * N.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array, Rollout
+from rlhf_control.errors import NonFiniteError
 from rlhf_control.fast import FastUpdate
 from rlhf_control.nets import Categorical, Gaussian, Policy
 
@@ -179,6 +181,8 @@ class PPO:
             self.optimizer.apply(lr)
             history.append(metrics)
         kl = self._measure_kl(batch)
+        if not math.isfinite(kl) or not all(p.isfinite().all() for p in self.policy.parameters()):
+            raise NonFiniteError("the update diverged: the policy's parameters are no longer finite; lower --ppo.lr")
         if self.config.step_control == "kl-penalty":
             self._adapt_kl_coef(kl)
         means = {name: float(np.mean([m[name] for m in history])) for name in (history[0] if history else ())}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
+from rlhf_control.config import EvaluateConfig
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import sha256, write_atomic
 from rlhf_control.nets import Policy, load_policy
@@ -26,7 +26,9 @@ VIDEO_SECONDS = 8.0
 def evaluation(config: EvaluateConfig) -> dict[str, Any]:
     """returns (one number an episode), return_mean and, where a behaviour is named, scores, score_mean, score_unit."""
     name = config.score or run_score(Path(config.path))
-    return measure(find_policy(config.path), name, config.episodes, config.seed, deterministic=not config.stochastic)
+    return measure(
+        find_policy(config.path, config.env_id), name, config.episodes, config.seed, deterministic=not config.stochastic
+    )
 
 
 def measure(policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True) -> dict[str, Any]:
@@ -47,14 +49,13 @@ def run_score(path: Path) -> str:
     """The behaviour that a fine-tuning run is scored by, or ""."""
     if not (path / "config.json").is_file():
         return ""
-    saved = Run.open(path).read_json("config.json")["config"]
-    name = saved.get("score") or saved.get("oracle", "")  # as FinetuneConfig.behaviour
-    return name if name in BEHAVIOURS else ""
+    verb, config = Run.open(path).config()
+    return config.behaviour() if verb == "finetune" and config.behaviour() in BEHAVIOURS else ""
 
 
 def report(run: Run) -> str:
     """The report of a run of either verb."""
-    return report_finetuning(run) if run.read_json("config.json")["verb"] == "finetune" else report_pretraining(run)
+    return report_finetuning(run) if run.config()[0] == "finetune" else report_pretraining(run)
 
 
 def report_pretraining(run: Run) -> str:
@@ -74,7 +75,7 @@ def report_pretraining(run: Run) -> str:
 def report_finetuning(run: Run, note: str = "") -> str:
     """Writes results.json, curves.png and .pdf, before_after.mp4 and report.md (with `note`, a paragraph of the
     caller's), and returns the table for the terminal."""
-    config: FinetuneConfig = from_dict(FinetuneConfig, run.read_json("config.json")["config"])
+    _, config = run.config()
     score = run_score(run.path)
     policies = {"before": load_policy(run.path / "pretrained.npz"), "after": load_policy(run.path / "policy.npz")}
     say("evaluating before and after")

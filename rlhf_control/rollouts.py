@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
@@ -40,6 +41,8 @@ class Envs:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except project_envs.SimulationError as error:
             raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate") from error
+        except mujoco.FatalError as error:
+            raise UserError(f"the simulator refuses to step: {error}; look at the arguments in --env") from error
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
@@ -152,9 +155,11 @@ def make_envs(
         else:
             make = [lambda: Replayable(gymnasium.make(env_id, **kwargs))] * num_envs
             vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        return Envs(vector, seed)
+    except (
+        gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, mujoco.FatalError
+    ) as error:  # fmt: skip
         raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from error
-    return Envs(vector, seed)
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ runs/NAME/
 """
 
 import dataclasses
+import fcntl
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state, write_atomic
 
@@ -69,6 +71,15 @@ class Run:
         except ValueError as error:
             raise CorruptFileError(f"{self.path / name} is not valid JSON ({error}); restore it from a copy") from None
 
+    def config(self) -> tuple[str, Any]:
+        """(verb, config) of this run."""
+        saved = self.read_json("config.json")
+        kinds = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
+        try:
+            return saved["verb"], from_dict(kinds[saved["verb"]], saved["config"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise CorruptFileError(f"{self.path / 'config.json'} is not a config ({error!r}); restore it") from None
+
     # -- metrics
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -87,13 +98,15 @@ class Run:
         if not self.metrics_path.exists():
             return []
         rows = []
-        lines = self.metrics_path.read_text().split("\n")
+        lines = self.metrics_path.read_text(errors="replace").split("\n")
         for number, line in enumerate(lines, 1):
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = json.loads(line)
+                rows.append({**row, "iteration": int(row["iteration"])})
+            except (ValueError, TypeError, KeyError):
                 if number < len(lines):
-                    raise CorruptFileError(f"{self.metrics_path}, line {number} is not JSON; remove it") from None
+                    message = f"{self.metrics_path}, line {number} is no row of metrics; remove it"
+                    raise CorruptFileError(message) from None
         return rows
 
     def rewind_metrics(self, iterations: int) -> None:
@@ -123,6 +136,8 @@ class Run:
         for path in paths:
             try:
                 state = load_state(path)
+                if "wall_seconds" not in state:
+                    raise CorruptFileError(f"{path} is not a checkpoint")
             except CorruptFileError as error:
                 print(f"rlhf-control: {error}; trying the one before", file=sys.stderr)
                 continue
@@ -134,7 +149,17 @@ class Run:
         return self.path / "checkpoints" / f"{iteration:08d}.npz"
 
     def _checkpoints(self) -> list[Path]:
-        return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), reverse=True)
+        return sorted((self.path / "checkpoints").glob("[0-9]" * 8 + ".npz"), reverse=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time works on a run; the lock goes with the process, however it ends."""
+        with open(self.path / "config.json") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"another process is working on {self.path}; wait for it or stop it") from None
+            yield
 
     def wall_seconds(self) -> float:
         """Seconds spent on this run, over all its resumptions."""

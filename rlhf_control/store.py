@@ -52,6 +52,8 @@ class FeedbackStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if not self.path.parent.is_dir():
+            raise UserError(f"cannot open {self.path}: its folder does not exist")
         with self._connection() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -83,10 +85,7 @@ class FeedbackStore:
             sides = db.execute("SELECT count(*) FROM items WHERE query = ?", (query,)).fetchone()[0]
             if sides == 0:
                 raise UserError(f"{self.path} has no query {query[:12]}; ask it first")
-            if feedback.ranks is not None and (len(feedback.ranks) != sides or min(feedback.ranks) != 0):
-                raise UserError(
-                    f"ranks {feedback.ranks} do not answer a query of {sides} clips: give each a rank, best 0"
-                )
+            check_feedback(feedback, sides)
             ranks = None if feedback.ranks is None else json.dumps([int(r) for r in feedback.ranks])
             row = (query, ranks, feedback.annotator, feedback.seconds, time.time())
             db.execute("INSERT INTO votes (query, ranks, annotator, seconds, voted) VALUES (?, ?, ?, ?, ?)", row)
@@ -133,7 +132,6 @@ class FeedbackStore:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for one piece of work, so that many processes can share the file."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as db:
                 for pragma in ("journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
                     db.execute(f"PRAGMA {pragma}")
@@ -143,6 +141,17 @@ class FeedbackStore:
             raise kind(f"{self.path}: {error}; check the disk and that this is a run's feedback store") from error
         except OSError as error:
             raise UserError(f"cannot open {self.path}: {error.strerror}") from error
+
+
+def check_feedback(feedback: Feedback, sides: int) -> None:
+    """Raises UserError for an answer that cannot belong to a query of this many clips."""
+    if not isinstance(feedback, Feedback) or not isinstance(feedback.annotator, str):
+        raise UserError(f"{feedback!r} is no answer; an oracle must return a Feedback with its annotator's name")
+    if feedback.seconds is not None and not 0 <= feedback.seconds < 1e9:
+        raise UserError(f"an answer cannot take {feedback.seconds} seconds")
+    ranks = feedback.ranks
+    if ranks is not None and (len(ranks) != sides or any(r != int(r) for r in ranks) or min(ranks) != 0):
+        raise UserError(f"ranks {ranks} do not answer a query of {sides} clips: give each a whole number, the best 0")
 
 
 def _pack(segment: Segments) -> bytes:

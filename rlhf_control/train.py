@@ -12,7 +12,7 @@ import numpy as np
 
 from rlhf_control.anchor import Anchor
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
+from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.labels import Labels, accuracy
@@ -100,10 +100,8 @@ def resume(path: str | Path, *, oracle: Oracle | None = None) -> Run:
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
     with an oracle of its own needs it again."""
     run = Run.open(path)
-    saved = run.read_json("config.json")
-    if saved["verb"] == "pretrain":
-        return pretrain(from_dict(PretrainConfig, saved["config"]), run=run)
-    return finetune(from_dict(FinetuneConfig, saved["config"]), oracle=oracle, run=run)
+    verb, config = run.config()
+    return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
 
 
 # -- before the loop
@@ -133,7 +131,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
     request is said here, before there is a folder."""
     kept = run is not None and (run.path / "pretrained.npz").exists()
-    pretrained = find_policy(run.path / "pretrained.npz" if run is not None and kept else config.policy)
+    pretrained = find_policy(run.path / "pretrained.npz" if run is not None and kept else config.policy, config.env_id)
     env_id = config.env_id or pretrained.env_id
     check_env_id(env_id)
     find_strategy(config.queries)
@@ -259,10 +257,11 @@ def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.
 
 def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
     """Stable-Baselines3 in our place."""
-    from rlhf_control.sb3 import pretrain_sb3  # 2.4 s to import
+    from rlhf_control.sb3 import make_sb3, pretrain_sb3  # 2.4 s to import
 
     if run is not None:
         raise UserError("a run of Stable-Baselines3 cannot be resumed exactly; start it again")
+    make_sb3(config)  # refuses what it cannot do, before there is a folder
     run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
     with ProgressLine(run.path.name, config.total_steps) as progress:
         pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))

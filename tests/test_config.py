@@ -35,6 +35,9 @@ def test_labels_by_round_add_up() -> None:
         (lambda: RewardConfig(bootstrap=1.5), "bootstrap"),
         (lambda: FinetuneConfig("p", rounds=1), "first_labels"),
         (lambda: FinetuneConfig("p", seed=-1), "seed"),
+        (lambda: FinetuneConfig("p", learn_from="vote"), "did you mean votes"),  # type: ignore[arg-type]
+        (lambda: RewardConfig(inputs="states"), r"reward\.inputs"),  # type: ignore[arg-type]
+        (lambda: RewardConfig(lr=-1), r"reward\.lr"),
         (lambda: PretrainConfig("x", seed=-1), "seed"),
         (lambda: PPOConfig(lr=float("inf")), "lr"),
         (lambda: PPOConfig(gamma=float("nan")), "gamma"),

@@ -116,6 +116,21 @@ def test_a_policy_file_is_whole(tmp_path: Path, cheetah_policy: Policy) -> None:
         load_policy(tmp_path / "other.npz")
 
 
+def test_a_file_cannot_have_a_module_imported(tmp_path: Path, cheetah_policy: Policy) -> None:
+    state = cheetah_policy.state()
+    save_state(tmp_path / "evil.npz", {**state, "env_id": "evil:Thing-v0"})
+    with pytest.raises(UserError, match="would import evil"):
+        load_policy(tmp_path / "evil.npz")
+    assert load_policy(tmp_path / "evil.npz", env_id="evil:Thing-v0").env_id == "evil:Thing-v0"
+
+
+@pytest.mark.parametrize("damage", [{"net": None}, {"spaces": {}}, {"parameters": {}}, {"env": 5}])
+def test_a_policy_of_the_wrong_shape_is_refused(tmp_path: Path, cheetah_policy: Policy, damage: dict) -> None:
+    save_state(tmp_path / "p.npz", {**cheetah_policy.state(), **damage})
+    with pytest.raises(CorruptFileError, match="not a policy of this version"):
+        load_policy(tmp_path / "p.npz")
+
+
 def test_a_frozen_copy_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
     obs = np.ones((3, 17), np.float32)
     frozen = cheetah_policy.frozen()

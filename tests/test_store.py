@@ -43,7 +43,7 @@ def test_the_last_vote_counts_and_the_first_stays(tmp_path: Path) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("ranks", [(0,), (0, 1, 2), (1, 2), (-1, 0)])
+@pytest.mark.parametrize("ranks", [(0,), (0, 1, 2), (1, 2), (-1, 0), (0, 0.5)])
 def test_impossible_votes_are_refused(tmp_path: Path, ranks: tuple[int, ...]) -> None:
     store = FeedbackStore(tmp_path / "labels.sqlite")
     query = make_queries(1)[0]
@@ -52,6 +52,23 @@ def test_impossible_votes_are_refused(tmp_path: Path, ranks: tuple[int, ...]) ->
         store.vote(query.segments.digest(), Feedback(ranks, "me"))
     with pytest.raises(UserError, match="no query"):
         store.vote("0" * 64, Feedback((0, 1), "me"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, (0, 1), Feedback((0, 1), None), Feedback((0, 1), "me", -1.0)],  # type: ignore[arg-type]
+)
+def test_what_is_no_answer_is_refused(tmp_path: Path, answer: object) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    query = make_queries(1)[0]
+    store.ask([query])
+    with pytest.raises(UserError, match="answer"):
+        store.vote(query.segments.digest(), answer)  # type: ignore[arg-type]
+
+
+def test_a_store_does_not_make_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="folder does not exist"):
+        FeedbackStore(tmp_path / "gone" / "labels.sqlite")
 
 
 def test_a_damaged_clip_is_named(tmp_path: Path) -> None:

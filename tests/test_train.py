@@ -18,7 +18,7 @@ from rlhf_control import train
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.data import Feedback, Query, Rollout, Segments
-from rlhf_control.errors import UserError
+from rlhf_control.errors import CorruptFileError, NonFiniteError, UserError
 from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
@@ -315,6 +315,8 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
         ({"score": "env"}, "unknown behaviour"),
         ({"env_id": "HalfCheeta-v5", "termination": "fixed-horizon"}, "did you mean HalfCheetah-v5"),
         ({"env": {"max_episode_steps": 0}}, "cannot make"),
+        ({"env": {"reset_noise_scale": -1.0}}, "cannot make"),
+        ({"env": {"frame_skip": 0}}, "refuses to step"),
         ({"env": {"exclude_current_positions_from_observation": False}}, r"Box\(18,\)"),
     ],
 )
@@ -341,6 +343,44 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
         assert find_policy(tuned.path).env == (
             {"terminate_when_unhealthy": False} if treatment == "fixed-horizon" else {}
         )
+
+
+def test_a_diverging_update_is_stopped_before_it_is_saved(tmp_path: Path) -> None:
+    config = PretrainConfig("CartPole-v1", total_steps=32 * 50, out=str(tmp_path / "nan"), ppo=replace(TINY, lr=1e20))
+    with pytest.raises(NonFiniteError, match=r"lower --ppo\.lr"), np.errstate(all="ignore"):
+        train.pretrain(config)
+    assert not (tmp_path / "nan" / "policy.npz").exists()
+    assert all(np.isfinite(p.detach().numpy()).all() for p in find_policy(tmp_path / "nan").parameters())
+
+
+def test_one_process_at_a_time_works_on_a_run(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config)
+    with run.locked(), pytest.raises(UserError, match="another process"):
+        train.resume(run.path)
+
+
+def test_a_refused_baseline_leaves_no_folder(tmp_path: Path) -> None:
+    ppo = replace(TINY, step_control="kl-penalty")
+    with pytest.raises(UserError):
+        train.pretrain(PretrainConfig("CartPole-v1", learner="sb3", out=str(tmp_path / "s"), ppo=ppo))
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("damage", ["{}", "[1]", '{"verb": "x", "config": {}}', '{"verb": "finetune", "config": null}'])
+def test_a_damaged_config_is_named(tiny_config: FinetuneConfig, damage: str) -> None:
+    run = train.finetune(tiny_config)
+    (run.path / "config.json").write_text(damage)
+    with pytest.raises(CorruptFileError, match=r"config\.json"):
+        train.resume(run.path)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config)
+    config = run.read_json("config.json")
+    config["config"]["reward"]["members"] = 3
+    run.write_json("config.json", config)
+    with pytest.raises(CorruptFileError, match="another run or version"):
+        train.resume(run.path)
 
 
 def test_truncate_bootstraps_what_ended_early() -> None:
