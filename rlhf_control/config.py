@@ -120,7 +120,7 @@ class PretrainConfig:
     normalize_obs: bool = True
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
     """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
-    checkpoint_seconds: float = 20.0
+    checkpoint_seconds: float = 5.0
     """Time between two checkpoints."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
@@ -226,7 +226,7 @@ class FinetuneConfig:
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
-    checkpoint_seconds: float = 20.0
+    checkpoint_seconds: float = 5.0
     video: bool = True
     """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)

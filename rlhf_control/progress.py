@@ -4,6 +4,7 @@ seconds."""
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,9 @@ class ProgressLine:
         self._total_steps = total_steps
         self._plain_seconds = 0.0 if console.is_terminal else float(os.environ.get("RLHF_CONTROL_PROGRESS") or 0)
         self._next_plain = time.monotonic() + self._plain_seconds
-        self._first: tuple[float, int] | None = None  # when and where the first row came: a resumed run starts late
+        self._recent: deque[tuple[float, int]] = deque(
+            maxlen=30
+        )  # (time, env_steps) of rows: rounds with a fit are slow
         self._latest: dict[str, float] = {}
 
     def __enter__(self) -> "ProgressLine":
@@ -44,13 +47,15 @@ class ProgressLine:
 
     def show(self, row: Mapping[str, Any]) -> None:
         self._latest.update({k: v for k, v in row.items() if v is not None})
-        line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
-        self._progress.update(self._task, completed=row["env_steps"], line=line)
         now, steps = time.monotonic(), row["env_steps"]
-        self._first = self._first or (now, steps)
+        self._recent.append((now, steps))
+        if len(self._recent) > 1:
+            then, before = self._recent[0]
+            self._latest["steps_per_second"] = (steps - before) / max(now - then, 1e-9)
+        line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
+        self._progress.update(self._task, completed=steps, line=line)
         if self._plain_seconds and now > self._next_plain:
-            speed = (steps - self._first[1]) / max(now - self._first[0], 1e-9)
-            eta = seconds_text((self._total_steps - steps) / speed) if speed else "?"
+            eta = seconds_text((self._total_steps - steps) / self._latest["steps_per_second"])
             print(f"{steps / self._total_steps:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
             self._next_plain = now + self._plain_seconds
 

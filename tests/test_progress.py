@@ -29,7 +29,7 @@ def test_plain_lines_where_they_are_asked_for(
         progress.show(ROW)
         progress.show({**ROW, "env_steps": 1000})
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith(" 50%  ETA ?  1,234 steps/s  20 labels") and lines[1].startswith("100%  ETA 0 s")
+    assert lines[0].startswith(" 50%  ETA 0 s  1,234 steps/s  20 labels") and lines[1].startswith("100%  ETA 0 s")
 
 
 def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
