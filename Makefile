@@ -16,7 +16,8 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/python experiments/bench_update.py
+	$(BIN)/python experiments/bench_update.py --out experiments/results/bench_update.json
+	$(BIN)/python experiments/bench_envs.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -5,8 +5,9 @@ The ways alternate within one process, one thread each; the ratio is taken round
 
 Command: python experiments/bench_update.py        (--compile --rounds 40 --sizes 64 256 1024 --out FILE.json)
 Cost:    half a minute; a minute more with --compile
-Result:  on two busy shared cores, times as fast as autograd (and the fastest round): 64 rows 7.4 (189 us), 256 rows 5.0
-         (404 us), 1024 rows 3.1 (1.6 ms); torch.compile 4.4, 3.0, 2.1, after 17 to 95 s of compiling for each size
+Result:  results/bench_update.json: times as fast as autograd, median (and quartiles): 64 rows 6.4 (6.2 to 6.5; 182 us),
+         256 rows 3.9 (396 us), 1024 rows 2.5 (1.3 ms); torch.compile, measured once on busier cores: 4.4, 3.0, 2.1,
+         after 17 to 95 s of compiling for each size
 """
 
 import argparse

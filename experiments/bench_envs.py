@@ -1,0 +1,63 @@
+"""How fast do the batched MuJoCo environments step, against Gymnasium's SyncVectorEnv?
+
+The same actions into both, 8 environments, in alternating rounds within one process; the ratio is taken round by round.
+
+Command: python experiments/bench_envs.py        (--rounds 7 --steps 300 --out results/bench_envs.json)
+Cost:    half a minute
+Result:  results/bench_envs.json: HalfCheetah 2.2, Hopper 2.2, Walker2d 1.8, Ant 2.0 times as fast (medians)
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_control.rollouts import Envs, make_envs
+from rlhf_control.runs import environment_facts
+
+NUM_ENVS = 8
+TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")
+
+
+def steps_per_second(envs: Envs, actions: np.ndarray) -> float:
+    """Of all environments together, for actions (T, N, A)."""
+    started = time.perf_counter()
+    for action in actions:
+        envs.vector.step(action)
+    return actions.shape[0] * actions.shape[1] / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bench_envs.json")
+    arguments = parser.parse_args()
+    tasks = {}
+    for task in TASKS:
+        both = {name: make_envs(task, NUM_ENVS, seed=0, backend=name) for name in ("batched", "gymnasium")}
+        shape = (arguments.steps, NUM_ENVS, both["batched"].spaces.action_size)
+        actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        rounds = []
+        for i in range(arguments.rounds + 1):
+            speeds = {name: steps_per_second(envs, actions) for name, envs in both.items()}
+            rounds += [speeds] if i else []  # the first round warms up
+        ratios = np.array([r["batched"] / r["gymnasium"] for r in rounds])
+        low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        tasks[task] = {"rounds": rounds, "ratio": median, "ratio_quartiles": [low, high]}
+        fastest = max(r["batched"] for r in rounds)
+        print(f"{task:<16} {median:.2f} times SyncVectorEnv ({low:.2f} to {high:.2f}), up to {fastest:,.0f} steps/s")
+    result = {
+        "command": "python experiments/bench_envs.py",
+        "num_envs": NUM_ENVS,
+        **environment_facts(),
+        "tasks": tasks,
+    }
+    arguments.out.parent.mkdir(exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
