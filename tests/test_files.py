@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_control.config import PPOConfig
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
+from rlhf_control.nets import Policy
+from rlhf_control.ppo import PPO
 
 STATE = {"a": np.arange(5), "b": {"c": np.ones((2, 3), np.float32), "empty": {}, "text": "x"}, "n": None, "l": [1, 2.5]}
 
@@ -50,9 +54,16 @@ def test_numpy_reads_it_without_pickle(tmp_path: Path) -> None:
         assert np.array_equal(archive["b/c"], np.ones((2, 3)))
 
 
-def test_every_bit_flip_is_rejected_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    save_state(path, STATE)
+def a_checkpoint(policy: Policy, folder: Path) -> Path:
+    """A learner's, as a run leaves it."""
+    path = folder / "checkpoint.npz"
+    save_state(path, {"learner": PPO(policy, PPOConfig()).state(), "wall_seconds": 1.5})
+    assert load_state(path)["wall_seconds"] == 1.5
+    return path
+
+
+def test_every_bit_flip_is_rejected_by_name(tmp_path: Path, cheetah_policy: Policy) -> None:
+    path = a_checkpoint(cheetah_policy, tmp_path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for bit in rng.choice(8 * len(whole), 100, replace=False):
@@ -63,9 +74,8 @@ def test_every_bit_flip_is_rejected_by_name(tmp_path: Path) -> None:
             load_state(path)
 
 
-def test_every_truncation_is_rejected_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    save_state(path, STATE)
+def test_every_truncation_is_rejected_by_name(tmp_path: Path, cheetah_policy: Policy) -> None:
+    path = a_checkpoint(cheetah_policy, tmp_path)
     whole = path.read_bytes()
     for length in np.linspace(0, len(whole) - 1, 20).astype(int):
         path.write_bytes(whole[:length])
@@ -88,6 +98,29 @@ def test_read_only_folder_keeps_the_old_file(tmp_path: Path) -> None:
         assert load_state(tmp_path / "s.npz") == {"n": 1}
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        save_state(tmp_path / "run" / "s.npz", {"n": 1})
+
+
+def test_a_write_that_fails_half_way_keeps_the_old_file(tmp_path: Path) -> None:
+    """The limit on a file's size, which fails a write as a full disk does; in a process of its own."""
+    save_state(tmp_path / "s.npz", {"n": 1})
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            save_state(tmp_path / "s.npz", {"n": 2, "big": np.zeros(100_000)})
+        except UserError as error:
+            os._exit(42 if "cannot write" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 42
+    assert load_state(tmp_path / "s.npz") == {"n": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
 
 
 def test_disk_full_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
