@@ -1,5 +1,7 @@
 """`rlhf-control VERB` and `python -m rlhf_control VERB`. Nothing heavy is imported before it is needed."""
 
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -120,5 +122,19 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS)
     config_type, function = VERBS[verb]
-    config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
-    return function(config) or 0
+    return function(parse(config_type, verb, arguments)) or 0
+
+
+def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
+    """The verb's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+    except SystemExit as stopped:
+        if not stopped.code:
+            raise
+        lines = [line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()]
+        words = [line for line in lines if line and not line.startswith("For full helptext")]
+        message = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
+        raise UserError(f"{message} (see rlhf-control {verb} --help)") from None
