@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.errors import Stopped, UserError
 
 OUT = Path("runs/quickstart")
 SEEDS = Path(__file__).parent / "results" / "quickstart_seeds.json"
@@ -29,29 +29,18 @@ def seeds_note() -> str:
     return f"Five seeds of this run, measured by `python experiments/quickstart_seeds.py`, gave {scores} m/s backward."
 
 
-def main() -> int:
+def demo() -> None:
     started = time.monotonic()
     print("Teaching a running cheetah to run backward, from 100 comparisons of its own clips.", flush=True)
-    try:
-        from rlhf_control.report import report_finetuning  # takes seconds to import: say something first
-        from rlhf_control.train import finetune, resume
+    from rlhf_control.report import report_finetuning  # takes seconds to import: say something first
+    from rlhf_control.train import finetune, resume
 
-        note = seeds_note()
-        run = resume(OUT) if (OUT / "config.json").exists() else finetune(CONFIG)
-        print(report_finetuning(run, note))
-    except UserError as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-        return 2
-    except Stopped as stopped:
-        print(f"quickstart: {stopped}, or `make demo`", file=sys.stderr)
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        print("quickstart: stopped; `make demo` goes on", file=sys.stderr)
-        return 130
-    print(f"video {OUT / 'before_after.mp4'}\n{time.monotonic() - started:.0f} s in all; "
-          f"remove {OUT} to run it afresh")  # fmt: skip
-    return 0
+    note = seeds_note()
+    run = resume(OUT) if (OUT / "config.json").exists() else finetune(CONFIG)
+    print(report_finetuning(run, note))
+    seconds = time.monotonic() - started
+    print(f"video {OUT / 'before_after.mp4'}\n{seconds:.0f} s in all; remove {OUT} to run it afresh")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(demo))

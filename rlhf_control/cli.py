@@ -104,8 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    return guarded(lambda: run_verb(arguments[0], arguments[1:]), debug)
+
+
+def guarded(work: Callable[[], int | None], debug: bool = False) -> int:
+    """The exit code of some work, its errors said in one line."""
     try:
-        return run_verb(arguments[0], arguments[1:])
+        return work() or 0
     except UserError as error:
         if debug:
             raise

@@ -291,15 +291,16 @@ class Policy(nn.Module):
 
 
 def load_policy(path: str | Path, env_id: str = "") -> Policy:
-    """A policy from its file.
-
-    An environment id MODULE:ID makes Gymnasium import MODULE. One that stands in a file is not obeyed unless the same
-    is given as `env_id`.
-    """
+    """A policy from its file; `env_id` as in `refuse_modules`."""
     state = load_state(path)
     if state.get("kind") != "policy":
         raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
-    policy = Policy.from_state(state)
+    return refuse_modules(Policy.from_state(state), path, env_id)
+
+
+def refuse_modules(policy: Policy, path: str | Path, env_id: str) -> Policy:
+    """The policy, unless its environment is a MODULE:ID: Gymnasium would import MODULE, and reading a file must not run
+    code. Giving the same id as `env_id` says that the module is trusted."""
     module, _, _ = policy.env_id.rpartition(":")
     if module and env_id != policy.env_id:
         raise UserError(

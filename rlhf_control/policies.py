@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from rlhf_control.errors import UserError
-from rlhf_control.nets import Policy, Spaces, load_policy
+from rlhf_control.nets import Policy, Spaces, load_policy, refuse_modules
 from rlhf_control.runs import Run
 
 
@@ -17,7 +17,7 @@ def shipped() -> dict[str, Path]:
 
 def find_policy(name: str | Path, env_id: str = "") -> Policy:
     """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
-    `env_id`: see `load_policy`."""
+    `env_id`: see `nets.refuse_modules`."""
     path = Path(name)
     if path.is_dir():
         if (path / "policy.npz").is_file():
@@ -25,7 +25,7 @@ def find_policy(name: str | Path, env_id: str = "") -> Policy:
         state = Run.open(path).load_checkpoint()[1]
         if "learner" not in state:
             raise UserError(f"{path} has no policy yet")
-        return Policy.from_state(state["learner"]["policy"])
+        return refuse_modules(Policy.from_state(state["learner"]["policy"]), path, env_id)
     if not path.exists() and str(name) in shipped():
         return load_policy(shipped()[str(name)], env_id)
     if not path.exists():

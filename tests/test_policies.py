@@ -19,6 +19,11 @@ def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Pol
     assert find_policy(run.path).spaces == find_policy(run.path / "policy.npz").spaces
     with pytest.raises(UserError, match="halfcheetah"):
         find_policy("halfchetah")
+    state = {**cheetah_policy.state(), "env_id": "evil:Thing-v0"}
+    (run.path / "policy.npz").unlink()
+    run.save_checkpoint(4, {"learner": {"policy": state}})
+    with pytest.raises(UserError, match="would import evil"):
+        find_policy(run.path)
 
 
 def test_shipped_policies_are_what_their_readme_says() -> None:
