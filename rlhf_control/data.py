@@ -1,7 +1,7 @@
 """The records that flow through the program.
 
 Arrays are NumPy, raw (never normalised) and time-major. Dimensions:
-T time, N environments, S segments, L segment length, K items of a query, O observation, A action,
+T time, N environments, S segments, L segment length, Q answers, K items of a query, O observation, A action,
 D simulator state.
 """
 
@@ -85,23 +85,50 @@ class Segments:
         return Segments(**{name: np.stack([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
 
 
+COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD = KINDS = (
+    "comparison", "ranking", "rating", "demonstration", "correction", "reward"
+)  # fmt: skip
+RANKED = (COMPARISON, RANKING, DEMONSTRATION, CORRECTION)  # answered by ranks; the others by a value
+
+
 @dataclass(frozen=True)
 class Query:
-    """K clips to be ranked; a comparison is K = 2."""
+    """K clips to be judged.
+
+    comparison: K = 2. ranking: K >= 2. rating and reward: K = 1. demonstration: somebody's clip first, then the
+    policy's own. correction: the policy's clip first, then the improved one.
+    """
 
     round: int  # label round, from 0
     index: int  # place within the round
     strategy: str  # how it was chosen: "uniform", "disagreement", ...
     segments: Segments  # (K, L, ...)
+    kind: str = COMPARISON
+    repeat: int = 0  # how often the same clips were asked before, to measure self-consistency
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """The answer to one query."""
+    """The answer to one query: ranks for the kinds in RANKED, else a value; neither is "cannot tell"."""
 
-    ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie; None is "cannot tell"
+    ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie
     annotator: str  # who answered
     seconds: float | None = None  # time to answer; None for an oracle
+    value: float | None = None  # a rating, a whole number from 1 (worst) up; or a reward
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a reward model learns from: Q answers of any kinds about S clips. "Cannot tell" is not among them."""
+
+    clips: Segments  # (S, L, ...): every clip once, however often it was judged
+    items: Array  # (Q, K) int64: the clips of each answer, as indices into `clips`; -1 where it has fewer than K
+    ranks: Array  # (Q, K) int64: 0 is best, equal numbers tie; -1 where there is no clip; 0 for a value
+    kind: Array  # (Q,) int64: index into KINDS
+    value: Array  # (Q,) float64: the rating or the reward; NaN for ranks
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 def check_finite(field: str, value: Array, first_step: int = 0) -> None:
