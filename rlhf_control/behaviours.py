@@ -1,26 +1,39 @@
 """Behaviours that the environment's reward does not state: what an oracle prefers, and how success is measured.
 
-Both read raw steps (..., L, ...). The reward labels clips and is all that may reach a learner, through votes; the
-score is computed another way and is for reports only. To add a behaviour, write two functions and one entry in
-BEHAVIOURS. dt is 0.05 s in HalfCheetah; the sources and thresholds are design choices of this project.
+Both read raw steps (..., L, ...). The reward labels clips and is all that may reach a learner, through votes. The
+score is computed another way, from positions and over time, and is for reports only. To add a behaviour, write two
+functions and one entry in BEHAVIOURS. The thresholds are design choices of this project: random actions score next to
+nothing, and so does the shipped runner but for backward (-2.5), keep-pace (0.16) and prowl (0.12).
+
+Hopper, Walker2d and Ant are meant with a fixed horizon (`terminate_when_unhealthy=False`): where falling ends the
+episode, a score says nothing of the time after the fall.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import gymnasium
 import mujoco
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
+from rlhf_control.clips import mujoco_model
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 
-# HalfCheetah-v5 observations: z, pitch, 6 joints, then 8 vx, 9 vz, 10 pitch rate, 6 joint velocities.
-# Simulator states: qpos (x, z, pitch, 6 joints), then 9 velocities.
-HALF_CHEETAH_DT = 0.05
+CHEETAH, HOPPER, WALKER, ANT = "HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"
+DT = {CHEETAH: 0.05, HOPPER: 0.008, WALKER: 0.008, ANT: 0.05}  # s
+# Observations start with what follows here; the Ant's go on with contact forces.
+#   HalfCheetah, Walker2d: z, pitch, 6 joints; 8 vx, 9 vz, 10 pitch rate, 6 joint velocities
+#   Hopper: z, pitch, 3 joints; 5 vx, 6 vz, 7 pitch rate, 3 joint velocities
+#   Ant: z, quaternion (w, x, y, z), 8 joints; 13 vx, vy, vz, 16 angular velocity of the torso, 8 joint velocities
+# Simulator states are the same with x (and y) before z and without the forces. A positive pitch rate is forward.
+OBS_SIZES = {CHEETAH: (17,), HOPPER: (11,), WALKER: (17,), ANT: (27, 105)}
+
 PACE = 2.0  # m/s
-FRONT_LEG = ("ffoot", "fshin", "fthigh")
+CHEETAH_STANDS = -0.1  # m, z of the cheetah's state when it stands
+BODY_AND_FRONT_LEG = ("torso", "head", "ffoot", "fshin", "fthigh")
+LEFT_LEG = ("foot_left_geom", "leg_left_geom", "thigh_left_geom")
+FAR_RIGHT_LEG = ("left_ankle_geom", "left_leg_geom")
 
 
 @dataclass(frozen=True)
@@ -34,35 +47,48 @@ class Behaviour:
     unit: str  # of the score
 
 
-def _vx(s: Segments) -> Array:
-    """(..., L) forward velocity after each step, m/s."""
-    return s.next_obs[..., 8]
+# -- what rewards read: the observation after each step
 
 
-def _torque(s: Segments) -> Array:
-    """(..., L) sum of squared actions."""
-    return np.square(s.action).sum(-1)
+def _seen(s: Segments, env_id: str) -> Array:
+    """(..., L, O)"""
+    if s.next_obs.shape[-1] not in OBS_SIZES[env_id]:
+        raise UserError(
+            f"behaviours read {env_id}'s observations of size {OBS_SIZES[env_id][0]}, these have "
+            f"{s.next_obs.shape[-1]}; leave its arguments about observations as they are"
+        )
+    return s.next_obs
 
 
-def _displacement(s: Segments) -> Array:
-    """(...,) forward m/s over the whole clip, from the positions that the observation leaves out."""
-    x = _states(s)[..., 0]
-    return (x[..., -1] - x[..., 0]) / (HALF_CHEETAH_DT * (x.shape[-1] - 1))
+def _cheetah_vx(s: Segments) -> Array:
+    return _seen(s, CHEETAH)[..., 8]
 
 
-def _front_leg_down(s: Segments) -> Array:
-    """(..., L) bool: some part of the front leg touches the floor."""
+def _walker(s: Segments) -> tuple[Array, Array, Array, Array]:
+    """(..., L) each: z, pitch, vx, and 1 where the walker is healthy as Gymnasium has it, else 0."""
+    obs = _seen(s, WALKER)
+    z, pitch, vx = obs[..., 0], obs[..., 1], obs[..., 8]
+    return z, pitch, vx, ((z > 0.8) & (z < 2) & (np.abs(pitch) < 1)).astype(np.float32)
+
+
+def _touching(s: Segments, env_id: str, geoms: Sequence[str]) -> Array:
+    """(..., L) bool: one of these touches the floor before the step. States hold no contacts, so bodies are put where
+    they were and collided again; 6 us a step."""
     states = _states(s)
-    model, data = _half_cheetah()
-    floor = model.geom("floor").id
-    leg = [model.geom(name).id for name in FRONT_LEG]
-    down = np.zeros(states.reshape(-1, states.shape[-1]).shape[0], bool)
-    for i, state in enumerate(states.reshape(-1, states.shape[-1])):
-        data.qpos[:], data.qvel[:] = state[: model.nq], state[model.nq :]
-        mujoco.mj_fwdPosition(model, data)
-        pairs = data.contact.geom[: data.ncon]
-        down[i] = bool((np.isin(pairs, leg).any(1) & (pairs == floor).any(1)).any())
-    return down.reshape(states.shape[:-1])
+    model = mujoco_model(env_id, {})
+    data = mujoco.MjData(model)
+    floor, ids = model.geom("floor").id, [model.geom(name).id for name in geoms]
+    touching = np.zeros(states.shape[:-1], bool)
+    for at in np.ndindex(touching.shape):
+        data.qpos[:] = states[at][: model.nq]
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_collision(model, data)
+        pairs = data.contact.geom[: data.ncon].tolist()
+        touching[at] = any(floor in pair and (pair[0] in ids or pair[1] in ids) for pair in pairs)
+    return touching
+
+
+# -- what scores read: positions, over time
 
 
 def _states(s: Segments) -> Array:
@@ -71,59 +97,275 @@ def _states(s: Segments) -> Array:
     return s.state
 
 
-@cache
-def _half_cheetah() -> tuple[mujoco.MjModel, mujoco.MjData]:
-    model = gymnasium.make("HalfCheetah-v5").unwrapped.model  # type: ignore[attr-defined]
-    return model, mujoco.MjData(model)
+def _velocity(s: Segments, env_id: str, axis: int = 0) -> Array:
+    """(..., L - 1) m/s along x or y between one step's position and the next one's."""
+    return np.diff(_states(s)[..., axis], axis=-1) / DT[env_id]
+
+
+def _second(env_id: str) -> int:
+    """Steps a second."""
+    return round(1 / DT[env_id])
+
+
+def _lasting(ok: Array, steps: int) -> Array:
+    """(..., L) bool: where `ok` (..., L) holds without a break for at least `steps` steps. Never in a shorter clip."""
+    if ok.shape[-1] < steps:
+        return np.zeros_like(ok)
+    whole = sliding_window_view(ok, steps, axis=-1).all(-1)
+    margin = [(0, 0)] * (ok.ndim - 1) + [(steps - 1, steps - 1)]
+    return np.asarray(sliding_window_view(np.pad(whole, margin), steps, axis=-1).any(-1))
+
+
+def _speed_while(ok: Array, velocity: Array) -> Array:
+    """(...,) m/s over the clip of which only the way made while `ok` (..., L) held counts."""
+    return (velocity * ok[..., :-1]).mean(-1)
+
+
+def _turns(pitch: Array, upright: Array) -> Array:
+    """(...,) whole turns forward from the first upright step to the last one, of the unwrapped pitch (..., L)."""
+    turns = np.round(pitch / (2 * np.pi))
+    last = pitch.shape[-1] - 1 - upright[..., ::-1].argmax(-1)
+    ends = [np.take_along_axis(turns, i[..., None], -1)[..., 0] for i in (last, upright.argmax(-1))]
+    return np.where(upright.any(-1), ends[0] - ends[1], 0.0)
+
+
+def _wrapped(angle: Array) -> Array:
+    """The same angle in [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def _per_10_seconds(count: Array, s: Segments, env_id: str) -> Array:
+    return 10 * count / (DT[env_id] * _states(s).shape[-2])
+
+
+def _walker_upright(s: Segments) -> Array:
+    """(..., L) bool"""
+    state = _states(s)
+    return (state[..., 1] > 0.8) & (np.abs(state[..., 2]) < 0.7)
+
+
+def _ant_upright(quaternion: Array) -> Array:
+    """(..., L) bool: the torso leans by less than 60 degrees, of quaternions (..., L, 4)."""
+    cosine: Array = 1 - 2 * np.square(quaternion[..., 1:3]).sum(-1)
+    return cosine > 0.5
+
+
+# -- HalfCheetah
 
 
 def _backward_reward(s: Segments) -> Array:
-    return -_vx(s) - 0.1 * _torque(s)
+    return -_cheetah_vx(s) - 0.1 * np.square(s.action).sum(-1)
+
+
+def _backward_score(s: Segments) -> Array:
+    return -_velocity(s, CHEETAH).mean(-1)
 
 
 def _keep_pace_reward(s: Segments) -> Array:
-    return -np.abs(_vx(s) - PACE)
+    return -np.abs(_cheetah_vx(s) - PACE)
 
 
 def _keep_pace_score(s: Segments) -> Array:
-    x = _states(s)[..., 0]
-    return (np.abs(np.diff(x, axis=-1) / HALF_CHEETAH_DT - PACE) < 0.25).mean(-1)
+    return (np.abs(_velocity(s, CHEETAH) - PACE) < 0.25).mean(-1)
 
 
 def _hind_legs_reward(s: Segments) -> Array:
-    return np.clip(_vx(s), 0, 4) - 2.0 * _front_leg_down(s)
+    lean = np.clip(_seen(s, CHEETAH)[..., 1], -1, 1)  # or it would run on, nose down, on the front leg
+    return np.clip(_cheetah_vx(s), 0, 2) - lean - 2.0 * _touching(s, CHEETAH, BODY_AND_FRONT_LEG)
 
 
 def _hind_legs_score(s: Segments) -> Array:
-    vx = np.diff(_states(s)[..., 0], axis=-1) / HALF_CHEETAH_DT
-    return ((vx > 1) & ~_front_leg_down(s)[..., :-1]).mean(-1)
+    lifted = _lasting(~_touching(s, CHEETAH, BODY_AND_FRONT_LEG), _second(CHEETAH))
+    return (lifted[..., :-1] & (_velocity(s, CHEETAH) > 1)).mean(-1)
 
 
 def _prowl_reward(s: Segments) -> Array:
-    return -5.0 * np.abs(s.next_obs[..., 0] + 0.15) + 0.5 * np.clip(_vx(s), 0, 2)
+    return -5.0 * np.abs(_seen(s, CHEETAH)[..., 0] + 0.15) + 0.5 * np.clip(_cheetah_vx(s), 0, 2)
 
 
 def _prowl_score(s: Segments) -> Array:
-    states = _states(s)
-    vx = np.diff(states[..., 0], axis=-1) / HALF_CHEETAH_DT
-    return ((vx > 1) & (np.abs(states[..., :-1, 1] + 0.15) < 0.05)).mean(-1)
+    low = np.abs(_states(s)[..., :-1, 1] + 0.15) < 0.05
+    return (low & (_velocity(s, CHEETAH) > 1)).mean(-1)
+
+
+def _jump_reward(s: Segments) -> Array:
+    obs = _seen(s, CHEETAH)
+    return np.maximum(obs[..., 9], 0) + 2 * obs[..., 0]
+
+
+def _jump_score(s: Segments) -> Array:
+    parts = ("bfoot", "bshin", "bthigh", *BODY_AND_FRONT_LEG)
+    high = (_states(s)[..., 1] > CHEETAH_STANDS + 0.4) & ~_touching(s, CHEETAH, parts)
+    steps = min(_second(CHEETAH), high.shape[-1])
+    return sliding_window_view(high, steps, axis=-1).any(-1).mean(-1)
+
+
+def _flip_reward(s: Segments) -> Array:
+    """rad/s, over a clip the net turn: rocking earns nothing. The pitch rate at the steps' ends would: between them it
+    swings back. Nor does running earn anything, which is easier than turning."""
+    return (_seen(s, CHEETAH)[..., 1] - s.obs[..., 1]) / DT[CHEETAH]
+
+
+def _flip_score(s: Segments) -> Array:
+    pitch = _states(s)[..., 2]
+    return _per_10_seconds(_turns(pitch, np.abs(_wrapped(pitch)) < 0.5), s, CHEETAH)
+
+
+# -- Hopper
+
+
+def _backflip_reward(s: Segments) -> Array:
+    """As in OpenAI's "Learning from human preferences" (2017): backward turning, more of it high up and pushing."""
+    obs = _seen(s, HOPPER)
+    pushing = (s.action * obs[..., 8:11]).sum(-1)
+    return -obs[..., 7] * (1 + 0.3 * obs[..., 0] + 0.1 * pushing - 0.05 * obs[..., 5])
+
+
+def _backflip_score(s: Segments) -> Array:
+    state = _states(s)
+    landed = (np.abs(_wrapped(state[..., 2])) < 0.5) & (state[..., 1] > 0.7)
+    return _per_10_seconds(_turns(-state[..., 2], landed), s, HOPPER)
+
+
+# -- Walker2d
+
+
+def _one_leg_reward(s: Segments) -> Array:
+    _, _, vx, healthy = _walker(s)
+    return np.clip(vx, 0, 2) + healthy - 2.0 * _touching(s, WALKER, LEFT_LEG)
+
+
+def _one_leg_score(s: Segments) -> Array:
+    ok = _walker_upright(s) & ~_touching(s, WALKER, LEFT_LEG)
+    return _speed_while(_lasting(ok, _second(WALKER)), _velocity(s, WALKER))
+
+
+def _crouch_reward(s: Segments) -> Array:
+    z, _, vx, _ = _walker(s)
+    return np.clip(vx, 0, 2) - 4 * np.abs(z - 0.95)
+
+
+def _crouch_score(s: Segments) -> Array:
+    low = np.abs(_states(s)[..., 1] - 0.95) < 0.05
+    return (low[..., :-1] & (_velocity(s, WALKER) > 0.5)).mean(-1)
+
+
+def _stand_reward(s: Segments) -> Array:
+    _, _, vx, healthy = _walker(s)
+    return healthy - np.abs(vx)
+
+
+def _stand_score(s: Segments) -> Array:
+    x, second = _states(s)[..., 0], _second(WALKER)
+    if x.shape[-1] <= second:
+        return np.zeros(x.shape[:-1])
+    upright = sliding_window_view(_walker_upright(s), second + 1, axis=-1).all(-1)
+    return (upright & (np.abs(x[..., second:] - x[..., :-second]) < 0.1)).mean(-1)
+
+
+def _moonwalk_reward(s: Segments) -> Array:
+    _, pitch, vx, healthy = _walker(s)
+    return -vx + healthy - np.abs(pitch)
+
+
+def _moonwalk_score(s: Segments) -> Array:
+    return _speed_while(_lasting(_walker_upright(s), _second(WALKER)), -_velocity(s, WALKER))
+
+
+# -- Ant
+
+
+def _spin_reward(s: Segments) -> Array:
+    obs = _seen(s, ANT)
+    return obs[..., 18] * _ant_upright(obs[..., 1:5]) - 0.2 * np.linalg.norm(obs[..., 13:15], axis=-1)
+
+
+def _spin_score(s: Segments) -> Array:
+    w, x, y, z = np.moveaxis(_states(s)[..., 3:7], -1, 0)
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    step = _wrapped(np.diff(yaw, axis=-1)) * _ant_upright(_states(s)[..., :-1, 3:7])
+    return _per_10_seconds(step.sum(-1) / (2 * np.pi), s, ANT)
+
+
+def _sidestep_reward(s: Segments) -> Array:
+    obs = _seen(s, ANT)
+    return obs[..., 14] - 0.3 * np.abs(obs[..., 13])
+
+
+def _sidestep_score(s: Segments) -> Array:
+    state, second = _states(s), _second(ANT)
+    if state.shape[-2] <= second:
+        return np.zeros(state.shape[:-2])
+    x, y = np.moveaxis(state[..., second:, :2] - state[..., :-second, :2], -1, 0)  # m in each second
+    return np.where(np.abs(x) < y / 2, y, 0.0).mean(-1)
+
+
+def _three_legs_reward(s: Segments) -> Array:
+    obs = _seen(s, ANT)
+    return obs[..., 13] + _ant_upright(obs[..., 1:5]) - 2.0 * _touching(s, ANT, FAR_RIGHT_LEG)
+
+
+def _three_legs_score(s: Segments) -> Array:
+    ok = _ant_upright(_states(s)[..., 3:7]) & ~_touching(s, ANT, FAR_RIGHT_LEG)
+    return _speed_while(_lasting(ok, _second(ANT)), _velocity(s, ANT))
 
 
 BEHAVIOURS = {
     "backward": Behaviour(
-        "HalfCheetah-v5", "Which cheetah runs backward better?",
-        _backward_reward, lambda s: -_displacement(s), "m/s backward",
+        CHEETAH, "Which cheetah runs backward better?",
+        _backward_reward, _backward_score, "m/s backward",
     ),
     "keep-pace": Behaviour(
-        "HalfCheetah-v5", "Which cheetah keeps closer to a pace of 2 m/s?",
+        CHEETAH, "Which cheetah keeps closer to a pace of 2 m/s?",
         _keep_pace_reward, _keep_pace_score, "share of steps within 0.25 m/s of the pace",
     ),
     "hind-legs": Behaviour(
-        "HalfCheetah-v5", "Which cheetah runs better on its hind leg?",
-        _hind_legs_reward, _hind_legs_score, "share of steps faster than 1 m/s with the front leg up",
+        CHEETAH, "Which cheetah runs better on its hind leg alone?",
+        _hind_legs_reward, _hind_legs_score,
+        "share of steps faster than 1 m/s, of a second or more on nothing but the hind leg",
     ),
     "prowl": Behaviour(
-        "HalfCheetah-v5", "Which cheetah prowls lower while it moves on?",
+        CHEETAH, "Which cheetah prowls lower while it moves on?",
         _prowl_reward, _prowl_score, "share of steps low and faster than 1 m/s",
+    ),
+    "jump": Behaviour(
+        CHEETAH, "Which cheetah jumps higher?",
+        _jump_reward, _jump_score, "share of seconds with a jump of 0.4 m",
+    ),
+    "flip": Behaviour(
+        CHEETAH, "Which cheetah turns more somersaults forward?",
+        _flip_reward, _flip_score, "whole turns forward in 10 s",
+    ),
+    "backflip": Behaviour(
+        HOPPER, "Which hopper does the better backflip?",
+        _backflip_reward, _backflip_score, "backflips landed on the foot in 10 s",
+    ),
+    "one-leg": Behaviour(
+        WALKER, "Which walker hops forward better on its right leg, the left one (purple) off the ground?",
+        _one_leg_reward, _one_leg_score, "m/s forward, of a second or more with the left leg up",
+    ),
+    "crouch": Behaviour(
+        WALKER, "Which walker marches on better with its knees bent?",
+        _crouch_reward, _crouch_score, "share of steps at half height and faster than 0.5 m/s",
+    ),
+    "stand": Behaviour(
+        WALKER, "Which walker stands better on the spot?",
+        _stand_reward, _stand_score, "share of seconds upright within 0.1 m",
+    ),
+    "moonwalk": Behaviour(
+        WALKER, "Which walker walks backward better, upright?",
+        _moonwalk_reward, _moonwalk_score, "m/s backward, of a second or more upright",
+    ),
+    "spin": Behaviour(
+        ANT, "Which ant spins faster on the spot, counter-clockwise from above?",
+        _spin_reward, _spin_score, "counter-clockwise turns in 10 s",
+    ),
+    "sidestep": Behaviour(
+        ANT, "Which ant moves faster to the left, away from the camera?",
+        _sidestep_reward, _sidestep_score, "m/s to the left, of the seconds that go nowhere else",
+    ),
+    "three-legs": Behaviour(
+        ANT, "Which ant walks to the right better with its far right leg lifted?",
+        _three_legs_reward, _three_legs_score, "m/s along x, of a second or more with that leg up",
     ),
 }  # fmt: skip

@@ -4,6 +4,7 @@ This file imports nothing heavy, so that `--help` is instant.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from rlhf_control.errors import UserError, unknown_name
+
+GROUPS = ("ppo", "net", "reward", "reference", "oracle", "query")  # configs within configs
 
 
 def positive(config: object, *names: str) -> None:
@@ -38,7 +41,7 @@ def chosen(config: object) -> None:
 def flag(config: object, name: str) -> str:
     """The option's name on the command line: ppo.lr, labels, ..."""
     group = type(config).__name__.removesuffix("Config").lower()
-    return f"{group}.{name}" if group in ("ppo", "net", "reward", "reference") else name
+    return f"{group}.{name}" if group in GROUPS else name
 
 
 @dataclass(frozen=True)
@@ -140,26 +143,43 @@ class RewardConfig:
 
     members: int = 5
     hidden: tuple[int, ...] = (64, 64)
-    inputs: Literal["state-action", "state"] = "state-action"
-    """state-action: (obs, executed action). state: next_obs alone, which is what a person sees."""
+    inputs: Literal["state-action", "state", "next-state"] = "state-action"
+    """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, which is what a person sees."""
+    obs_parts: tuple[str, ...] = ()
+    """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
+    max_frames: int = 50
+    """Of longer clips every n-th step is looked at, so that they have at most this many."""
+    crop: float = 1.0
+    """Below 1, each gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
+    start: Literal["scratch", "warm"] = "scratch"
+    """warm: a fit goes on from the weights of the one before."""
     steps: int = 200
-    """Gradient steps of one fit, which starts from scratch and keeps the weights of the lowest held-out loss."""
+    """Gradient steps of one fit, which keeps the weights of the lowest held-out loss."""
     batch_size: int = 24
-    """Queries a gradient step."""
+    """Answers a gradient step."""
     lr: float = 1e-3
     weight_decay: float = 0.01
+    adaptive_l2: bool = False
+    """Move weight_decay so that the held-out loss is 1.1 to 1.5 times the training loss (arXiv 1706.03741)."""
     bootstrap: float = 0.8
     """Share of the answers each member sees; the rest is its held-out set."""
     lapse: float = 0.1
     """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
+    calibrate: bool = False
+    """Divide the logits by the temperature under which the held-out answers are likeliest (arXiv 1706.04599)."""
+    conservative: float = 0.0
+    """Take off the reward this times its uncertainty."""
 
     def __post_init__(self) -> None:
         chosen(self)
-        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap")
-        within(self, "bootstrap", "lapse", low=0.0, high=1.0)
-        within(self, "weight_decay", low=0.0, high=1e6)
+        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap", "max_frames", "crop")
+        within(self, "bootstrap", "lapse", "crop", low=0.0, high=1.0)
+        within(self, "weight_decay", "conservative", low=0.0, high=1e6)
+        for part in self.obs_parts:
+            if not re.fullmatch(r"\d+|\d*:\d*", part):
+                raise UserError(f"{flag(self, 'obs_parts')} has '{part}'; a part is an index or a range, such as 0:27")
         if any(width < 1 for width in self.hidden):
             raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
 
@@ -181,6 +201,61 @@ class ReferenceConfig:
         positive(self, "target")
         if self.target is not None and self.beta == 0:
             raise UserError("with a target, beta must be positive, or there is nothing to adapt")
+
+
+@dataclass(frozen=True)
+class OracleConfig:
+    """How a synthetic annotator departs from always naming the better clip. What it compares are clips' returns, and
+    everything is relative to the returns of the pool, so that a number means the same in every environment.
+
+    B-Pref's annotators (arXiv 2111.03026, algorithm 2) are temperature 1, mistake 0.1, skip 0.1, equal 0.1 and discount
+    0.9, one at a time.
+    """
+
+    mistake: float = 0.0
+    """Chance that an answer is turned upside down."""
+    fatigue: float = 0.0
+    """What each answer within a round adds to that chance, up to 1/2."""
+    skip: float = 0.0
+    """"Cannot tell" where every clip is below this quantile of the pool's returns."""
+    equal: float = 0.0
+    """A tie where returns differ by less than this many standard deviations of the pool's."""
+    discount: float = 1.0
+    """Myopic below 1: the reward k steps before a clip's end counts discount**k."""
+    position_bias: float = 0.0
+    """Chance to answer by the place alone: the first clip is best."""
+    temperature_drift: float = 0.0
+    """Added to the temperature in every round after the first."""
+    drift: float = 0.0
+    """Preference drift: the share by which `drift_to` replaces the reward, more in every round after the first."""
+    drift_to: str = "env"
+    """Where the preference drifts: a behaviour's name or env."""
+    levels: int = 5
+    """Of a rating, from 1 (worst); equally many of the pool's clips deserve each."""
+
+    def __post_init__(self) -> None:
+        within(self, "mistake", "fatigue", "skip", "discount", "position_bias", "drift", low=0.0, high=1.0)
+        within(self, "equal", "temperature_drift", low=0.0, high=1e9)
+        within(self, "levels", low=2, high=100)
+
+
+@dataclass(frozen=True)
+class QueryConfig:
+    """Which clips a round asks about, besides the strategy."""
+
+    candidates: int = 10
+    """Random groups of clips that a strategy looks at, for each one it asks."""
+    random_share: float = 0.4
+    """Of every round, this share is random whatever the strategy: to measure accuracy on, and against blind spots."""
+    recent_share: float = 0.0
+    """At least this share of every round's queries are about recent clips only; the others mix them with older ones."""
+    min_difference: float = 0.1
+    """Clips of one query look different by at least this many standard deviations of the pool's steps."""
+
+    def __post_init__(self) -> None:
+        positive(self, "candidates")
+        within(self, "random_share", "recent_share", low=0.0, high=1.0)
+        within(self, "min_difference", low=0.0, high=1e9)
 
 
 @dataclass(frozen=True)
@@ -277,6 +352,43 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         chosen(self)
         positive(self, "episodes")
+        within(self, "seed", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class LabelsConfig:
+    """What is known about a run's labels: how many of which kind, by whom, how consistent."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run's folder, or a feedback store (labels.sqlite)."""
+    export: str = ""
+    """Also write the labels into this folder, as JSON Lines and .npz."""
+    load: str = ""
+    """First import into the store: the folder of an export, or an .npz of pairs."""
+    json: bool = False
+    """Print one JSON object instead of the table."""
+
+
+@dataclass(frozen=True)
+class EvaluateRewardConfig:
+    """How right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The folder of a fine-tuning run."""
+    truth: str = ""
+    """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
+    expert: str = ""
+    """A policy that is good at the true reward (default: the run's own, without exploration noise)."""
+    episodes: int = 8
+    """Fresh episodes of each policy."""
+    pairs: int = 500
+    """Pairs of clips that accuracy is measured on, from each source."""
+    seed: int = 20_000
+    json: bool = False
+    """Print one JSON object instead of the tables."""
+
+    def __post_init__(self) -> None:
+        positive(self, "episodes", "pairs")
         within(self, "seed", low=0, high=2**31 - 1)
 
 

@@ -1,70 +1,186 @@
-"""Asking and counting: from queries to training data, through the store."""
+"""Asking and counting: from queries to what a reward model learns from, through the store."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import Array, Feedback, Query, Segments
+from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.oracles import Oracle
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
-from rlhf_control.store import FeedbackStore
+from rlhf_control.store import Asked, FeedbackStore, Version, Vote, informative, new_vote, query_key
+
+POLL_SECONDS = 0.2  # between two looks for votes that people cast in other processes
+# A commit waits for the disk, some 20 ms. A synthetic oracle's answers of this long share one (after a crash it gives
+# them again); whoever takes longer over an answer, as people do, has it on the disk before the next question.
+COMMIT_SECONDS = 0.1
+
+
+def wait_a_little(pending: int) -> None:
+    time.sleep(POLL_SECONDS)
 
 
 class Labels:
-    """The queries of one run, in order, and their answers in the store.
+    """The queries of one run, in order, and the answers to them that have been read from the store's history.
 
-    A query is known by the SHA-256 of its clips, so a resumed run that asks the same again finds the vote of before:
-    no vote is lost, and none is asked for twice.
+    A query is known by its key (clips, kind, repeat), so a resumed run that asks the same again finds the votes of
+    before: none is lost, and none is asked for twice. `ask` reads the history vote by vote and no further than to the
+    one that completes the round; so a run on a copy of the store sees, round by round, what the first run saw, changed
+    minds and undone votes included.
+
+    Without an oracle, people answer through the store (`claim`, `vote`), each query `annotators` of them, and `ask`
+    calls `wait` with the number of open queries until there are none; it may raise to stop.
     """
 
-    def __init__(self, store: FeedbackStore, oracle: Oracle, seed: int) -> None:
-        self.store, self.oracle, self.seed = store, oracle, seed
-        self.answered: dict[str, tuple[Segments, Feedback]] = {}  # digest -> clips (K, L, ...), answer; in order
+    def __init__(self, store: FeedbackStore, oracle: Oracle | None, seed: int, *, annotators: int = 1) -> None:
+        self.store, self.oracle, self.seed, self.annotators = store, oracle, seed, annotators
+        self.wait: Callable[[int], None] = wait_a_little
+        self.asked: dict[str, Asked] = {}  # by key, in the order of asking
+        self.clips: dict[str, Segments] = {}  # by digest, (L, ...)
+        self.votes: dict[str, dict[str, Feedback]] = {}  # key -> annotator -> the answer in force
+        self.read = 0  # how much of the history
 
-    def ask(self, queries: Sequence[Query], pool: Segments) -> None:
-        """Has every query answered; each answer is on the disk before the next question."""
-        self.store.ask(queries)
-        for query in queries:
-            digest = query.segments.digest()
+    def ask(self, queries: Sequence[Query], pool: Segments, *, policy: Version = None, reward: Version = None) -> None:
+        """Has every query answered, and the answers on the disk. The oracle also sees `pool`, the clips (S, L, ...) to
+        choose from. `policy` and `reward` are the models' versions, for the record."""
+        self.issue(queries, policy=policy, reward=reward)
+        self._settle()
+        while pending := self.pending():
+            if self.oracle is None:
+                self.wait(len(pending))
+            else:
+                self._consult(self.oracle, pending, pool)
+            self._settle()
+
+    def issue(self, queries: Sequence[Query], *, policy: Version = None, reward: Version = None) -> None:
+        """Asks without waiting: `collect` takes in the answers that have come since."""
+        stored = self.store.ask(queries, annotators=self.annotators, policy=policy, reward=reward)
+        for query, asked in zip(queries, stored, strict=True):
             for array in query.segments.arrays().values():  # a clip is known by its digest: nobody may change it
                 array.setflags(write=False)
-            feedback = self.store.answer(digest)
-            if feedback is None:
-                rng = stream(self.seed, "answer", query.round, query.index)
-                feedback = self.oracle(query, pool, rng)
-                self.store.vote(digest, feedback)
-            self.answered[digest] = query.segments, feedback
+            self.asked[asked.key] = asked
+            self.clips |= {digest: query.segments[side] for side, digest in enumerate(asked.clips)}
+
+    def pending(self) -> list[str]:
+        """The keys of the queries that lack answers, in the order of asking."""
+        wanted = {key: min(asked.annotators, self.annotators) for key, asked in self.asked.items()}
+        return [key for key, annotators in wanted.items() if len(self.votes.get(key, ())) < annotators]
+
+    def collect(self) -> int:
+        """Takes in every vote cast since the last reading; how many there were."""
+        return self._take(self.store.votes(self.read))
+
+    def answers(self, queries: Sequence[Query] | None = None) -> Answers | None:
+        """The informative answers to these queries (default: all), one for each annotator; None if there are none."""
+        keys = self.asked if queries is None else [query_key(query) for query in queries]
+        rows = [(self.asked[key], f) for key in keys for f in self.votes.get(key, {}).values() if informative(f)]
+        return gather(rows, self.clips) if rows else None
 
     def pairs(self, queries: Sequence[Query] | None = None) -> tuple[Segments, Array] | None:
-        """The answers to these queries (default: all): clips (Q, 2, L, ...) and targets (Q,), 1 where the first is
-        preferred, 1/2 for a tie. "Cannot tell" is counted but not learned from; None if nothing is left."""
-        clips, targets = [], []
-        for digest in self.answered if queries is None else [q.segments.digest() for q in queries]:
-            segments, feedback = self.answered[digest]
-            if feedback.ranks is not None:
-                first, second = feedback.ranks
-                clips.append(segments)
-                targets.append(0.5 if first == second else float(first < second))
-        return (Segments.stack(clips), np.array(targets, np.float32)) if clips else None
+        """The comparisons among the answers: clips (Q, 2, L, ...) and targets (Q,), 1 where the first is preferred, 1/2
+        for a tie; None if there are none."""
+        answers = self.answers(queries)
+        chosen = np.flatnonzero(answers.kind == KINDS.index(COMPARISON)) if answers is not None else ()
+        if answers is None or not len(chosen):
+            return None
+        first, second = answers.ranks[chosen, :2].T
+        target = np.where(first == second, 0.5, first < second).astype(np.float32)
+        return answers.clips[answers.items[chosen, :2]], target
 
     def counts(self) -> dict[str, int]:
-        """Questions asked, and labels: the answers that say something ("cannot tell" is none)."""
-        labels = sum(feedback.ranks is not None for _, feedback in self.answered.values())
-        return {"queries": len(self.answered), "labels": labels}
+        """Queries asked, answers given, and labels: the answers that say something. A tie does ("these are alike" bears
+        on a tie model), "cannot tell" does not."""
+        given = [f for key in self.asked for f in self.votes.get(key, {}).values()]
+        return {"queries": len(self.asked), "answers": len(given), "labels": sum(map(informative, given))}
+
+    def adopt(self) -> None:
+        """Takes in all that the store holds, whoever asked: imported answers, an earlier run's."""
+        self.load_state({"asked": [asked.key for asked in self.store.asked()], "read": len(self.store.votes())})
 
     def state(self) -> dict[str, Any]:
-        return {"asked": list(self.answered)}
+        return {"asked": list(self.asked), "read": self.read}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.answered = {}
-        for digest in state["asked"]:
-            feedback = self.store.answer(digest)
-            if feedback is None:
-                raise UserError(f"{self.store.path} lacks votes that the checkpoint counts; restore it from a copy")
-            self.answered[digest] = self.store.query(digest).segments, feedback
+        stored, history = {asked.key: asked for asked in self.store.asked()}, self.store.votes()
+        if len(history) < state["read"] or not stored.keys() >= set(state["asked"]):
+            raise UserError(f"{self.store.path} lacks votes that the checkpoint counts; restore it from a copy")
+        self.asked = {key: stored[key] for key in state["asked"]}
+        self.clips = self.store.segments({digest: None for asked in self.asked.values() for digest in asked.clips})
+        self.votes, self.read = {}, 0
+        self._take(history[: state["read"]])
+
+    def _consult(self, oracle: Oracle, keys: Sequence[str], pool: Segments) -> None:
+        if self.annotators > 1:
+            raise UserError(
+                f"{len(keys)} queries lack answers by {self.annotators} annotators, and an oracle is one; ask people, "
+                "or one annotator a query"
+            )
+        votes, committed = [], time.monotonic()
+        for key in keys:
+            query = self.asked[key].query(self.clips)
+            votes.append(new_vote(key, oracle(query, pool, stream(self.seed, "answer", query.round, query.index))))
+            if time.monotonic() - committed > COMMIT_SECONDS:
+                self.store.add(votes=votes)
+                votes, committed = [], time.monotonic()
+        self.store.add(votes=votes)
+
+    def _settle(self) -> None:
+        """Reads the history until every query is answered, or to its end."""
+        for vote in self.store.votes(self.read):
+            if not self.pending():
+                break
+            self._take([vote])
+
+    def _take(self, votes: Sequence[Vote]) -> int:
+        for vote in votes:
+            of_query = self.votes.setdefault(vote.query, {})
+            of_query.pop(vote.annotator, None)
+            if vote.feedback is not None:
+                of_query[vote.annotator] = vote.feedback
+        self.read += len(votes)
+        return len(votes)
+
+
+def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]) -> Answers:
+    """Informative answers as arrays. Raises UserError if the clips (L, ...), given by digest, differ in shape."""
+    place = {digest: i for i, digest in enumerate(dict.fromkeys(d for asked, _ in rows for d in asked.clips))}
+    size = max(len(asked.clips) for asked, _ in rows)
+    items, ranks = np.full((2, len(rows), size), -1)
+    value = np.full(len(rows), np.nan)
+    for row, (asked, feedback) in enumerate(rows):
+        items[row, : len(asked.clips)] = [place[digest] for digest in asked.clips]
+        ranks[row, : len(asked.clips)] = 0 if feedback.ranks is None else feedback.ranks
+        value[row] = np.nan if feedback.value is None else feedback.value
+    kind = np.array([KINDS.index(asked.kind) for asked, _ in rows])
+    return Answers(_stack([clips[digest] for digest in place]), items, ranks, kind, value)
+
+
+def _stack(clips: Sequence[Segments]) -> Segments:
+    """(S, L, ...), without the simulator states if some lack them."""
+    shapes = {(clip.obs.shape, clip.action.shape) for clip in clips}
+    if len(shapes) > 1:
+        raise UserError(f"clips of several shapes cannot be learned from together: (obs, action) are {sorted(shapes)}")
+    if any(clip.state is None for clip in clips):
+        clips = [Segments(clip.obs, clip.action, clip.next_obs, clip.env_reward) for clip in clips]
+    return Segments.stack(clips)
+
+
+def replay(source: FeedbackStore, path: str | Path) -> Oracle:
+    """Sets a finished run up to be run again: copies its store to `path`, where the new run's Labels finds every vote
+    of before in its order, and returns that run's oracle, which refuses what was never asked."""
+    source.copy_to(path)
+
+    def nobody(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        raise UserError(
+            f"{source.path} has no answer to query {query.index} of round {query.round}; replay a finished run, with "
+            "its own settings, seed and versions"
+        )
+
+    return nobody
 
 
 def accuracy(model: Reward, pairs: Segments, target: Array) -> float:

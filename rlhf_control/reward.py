@@ -1,207 +1,218 @@
-"""The reward model: an ensemble that learns from preferences between clips.
+"""The reward model: an ensemble that learns from people's answers about clips.
 
-E ensemble, Q queries, B batch, L segment length, I inputs.
+E ensemble, S clips, Q pairs, B batch, L segment length, O observation, I inputs, M support.
 """
 
-import math
 from collections.abc import Callable
-from itertools import pairwise
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from rlhf_control.config import RewardConfig
-from rlhf_control.data import Array, Rollout, Segments
+from rlhf_control.config import RewardConfig, from_dict
+from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import load_state, save_state
+from rlhf_control.reward_fit import Targets, clip_logits, fit_ensemble, initial_layers, scores, stride_of, zero_layers
 
-CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
-MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
 INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
-NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std")
-CHUNK = 256  # rows; larger stacked products are slower on a CPU
+SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
+USUAL = 0.95  # of new steps like the data, the share that is no novelty
+KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard deviation: as good as certain
+NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support")
 
 
-# -- mathematics
+def nearest_distance(rows: Tensor, support: Tensor) -> Tensor:
+    """(B,) Euclidean distance of each row (B, I) to the nearest of the support (M, I)."""
+    return torch.cat([torch.cdist(chunk, support).amin(1) for chunk in rows.split(1024)])
 
 
-def preference_probability(difference: Tensor, logit_scale: float, lapse: float) -> Tensor:
-    """P(first is preferred) from the difference of the clips' mean rewards: Bradley-Terry, with the chance `lapse`
-    that the annotator flips a coin instead (Christiano et al., arXiv 1706.03741, section 2.2.3, with 10 %).
-
-    The lapse bounds what one wrong answer can cost, log(2 / lapse), without capping the margin of the others.
-    """
-    return lapse / 2 + (1 - lapse) * torch.sigmoid(logit_scale * difference)
-
-
-def preference_loss(difference: Tensor, target: Tensor, logit_scale: float, lapse: float) -> Tensor:
-    """(...,) cross-entropy of the answers. target: 1 the first is preferred, 0 the second, 1/2 a tie."""
-    p = preference_probability(difference, logit_scale, lapse).clamp(1e-7, 1 - 1e-7)
-    return -(target * p.log() + (1 - target) * (1 - p).log())
-
-
-def held_out_mask(members: int, answers: int, bootstrap: float, rng: np.random.Generator) -> Array:
-    """(E, Q) bool: which answers each member does not train on: a share 1 - bootstrap, rotated from member to member,
-    so that with E (1 - bootstrap) >= 1 every answer is held out by somebody."""
-    place = rng.permutation(answers) / answers
-    shift = np.arange(members) / members
-    return (place + shift[:, None]) % 1 >= bootstrap - 1e-9
-
-
-# -- the ensemble
+def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
+    """The chosen parts of observations of this size. Raises UserError if one reaches beyond."""
+    slices = []
+    for part in obs_parts:
+        first, colon, last = part.partition(":")
+        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
+        if not start < stop <= size:
+            raise UserError(f"reward.obs_parts has '{part}', but an observation has the numbers 0:{size}")
+        slices.append(slice(start, stop))
+    return slices or [slice(0, size)]
 
 
 class RewardModel:
-    """Scores steps. `members` gives every member's opinion in standard deviations of the reference data; `score`
+    """Scores steps. `members` gives every member's opinion in standard deviations of the reference data; `predict`
     their mean. The normalisers, of the inputs and of each member's output, are set by `fit` and frozen between fits.
     """
 
     def __init__(self, obs_size: int, action_size: int, config: RewardConfig) -> None:
-        self.config = config
-        self.inputs = obs_size if config.inputs == "state" else obs_size + action_size
+        self.obs_size, self.action_size, self.config = obs_size, action_size, config
+        self.parts = parts_of(config.obs_parts, obs_size)
+        self.inputs = sum(part.stop - part.start for part in self.parts)
+        self.inputs += action_size if config.inputs == "state-action" else 0
         self.sizes = (self.inputs, *config.hidden, 1)
-        shapes = pairwise(self.sizes)
-        self.layers = [(torch.zeros(config.members, i, o), torch.zeros(config.members, 1, o)) for i, o in shapes]
+        self.layers = zero_layers(self.sizes, config.members)
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
+        self.support, self.usual_distance = torch.zeros(1, self.inputs), float("inf")
+        self.usual_uncertainty = 0.0  # mean over the reference
+        self.weight_decay, self.temperature = config.weight_decay, 1.0
         self.fitted = False
+
+    # -- scoring
 
     def members(self, steps: Rollout | Segments) -> Array:
         """(E, ...) for steps with leading dimensions (...)."""
-        rows = self.rows(steps)
-        with torch.no_grad():
-            chunks = [self._raw(self._standardise(chunk)) for chunk in rows.flatten(0, -2).split(CHUNK)]
-            out = ((torch.cat(chunks, 1) - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
-        return out.reshape(-1, *rows.shape[:-1]).numpy()
+        return self._members(self._standardise(self.rows(steps)))
 
     def predict(self, steps: Rollout | Segments) -> Array:
-        """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first."""
-        return self.members(steps).mean(0)
+        """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first. A
+        conservative model takes off its uncertainty, as far as it is more than on the reference."""
+        x = self._standardise(self.rows(steps))
+        members = self._members(x)
+        if self.config.conservative == 0:
+            return members.mean(0)
+        excess = self._uncertainty(x, members) - self.usual_uncertainty
+        return members.mean(0) - np.float32(self.config.conservative) * excess
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:
-        """(...,) the members' standard deviation. It rises off the data, but not reliably (PPE 2025, figure 1b)."""
-        return self.members(steps).std(0)
+        """(...,) in the units of `predict`: the root of the members' variance plus the squared `novelty`. The members
+        alone do not know where they have never been (PPE 2025, figure 1b): beyond the input clip they do not change."""
+        x = self._standardise(self.rows(steps))
+        return self._uncertainty(x, self._members(x))
 
-    def probability(self, pair: Segments) -> Array:
+    def novelty(self, steps: Rollout | Segments) -> Array:
+        """(...,) how far steps are from the last fit's data: the logarithm of the distance to the nearest of SUPPORT
+        of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to there."""
+        return self._novelty(self._standardise(self.rows(steps)))
+
+    def clip_logits(self, clips: Segments) -> Array:
+        """(E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i - logit j)."""
+        stride = stride_of(clips.obs.shape[-2], self.config.max_frames)
+        x = self._standardise(self.rows(clips)[..., stride // 2 :: stride, :]).clamp(-INPUT_CLIP, INPUT_CLIP)
+        return (clip_logits(self.layers, x, self.config) / self.temperature).numpy()
+
+    def probability(self, pairs: Segments) -> Array:
         """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
-        with torch.no_grad():
-            difference = self._difference(
-                self._standardise(self.rows(pair)).expand(self.config.members, -1, -1, -1, -1)
-            )
-            return preference_probability(difference, self.config.logit_scale, 0.0).numpy()
+        logits = self.clip_logits(pairs)
+        return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
 
     def rows(self, steps: Rollout | Segments) -> Tensor:
-        """(..., I) raw inputs."""
-        if self.config.inputs == "state":
-            return torch.from_numpy(steps.next_obs)
+        """(..., I) raw inputs. Raises UserError for steps of another environment."""
         action = steps.executed if isinstance(steps, Rollout) else steps.action
-        return torch.from_numpy(np.concatenate([steps.obs, action], -1))
+        if (steps.obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size):
+            raise UserError(
+                f"the reward model is for observations of {self.obs_size} and actions of {self.action_size} numbers; "
+                f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
+            )
+        obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
+        columns = [obs[..., part] for part in self.parts]
+        columns += [action] if self.config.inputs == "state-action" else []
+        return torch.from_numpy(np.concatenate(columns, -1, dtype=np.float32))
 
     def _standardise(self, rows: Tensor) -> Tensor:
-        return ((rows - self.input_mean) / self.input_std).clamp(-INPUT_CLIP, INPUT_CLIP)
+        return (rows - self.input_mean) / self.input_std
 
-    def _raw(self, x: Tensor) -> Tensor:
-        """(E, B) tanh outputs of standardised inputs (B, I), or (E, B, I) with a batch of each member's own."""
-        x = x.expand(self.config.members, -1, -1) if x.ndim == 2 else x
-        for weight, bias in self.layers[:-1]:
-            x = functional.leaky_relu(torch.baddbmm(bias, x, weight), 0.01)
-        weight, bias = self.layers[-1]
-        return torch.tanh(torch.baddbmm(bias, x, weight))[..., 0]
+    def _members(self, x: Tensor) -> Array:
+        """(E, ...) for standardised inputs (..., I)."""
+        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP)).flatten(1)
+        out = ((out - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
+        return out.reshape(-1, *x.shape[:-1]).numpy()
 
-    def _difference(self, x: Tensor) -> Tensor:
-        """(E, Q): mean output of the first clip less that of the second, for inputs (E, Q, 2, L, I)."""
-        means = self._raw(x.flatten(1, 3)).reshape(x.shape[:-1]).mean(-1)
-        return means[..., 0] - means[..., 1]
+    def _uncertainty(self, x: Tensor, members: Array) -> Array:
+        return np.sqrt(members.var(0) + np.square(self._novelty(x)))
+
+    def _novelty(self, x: Tensor) -> Array:
+        distance = nearest_distance(x.flatten(0, -2), self.support) / self.usual_distance
+        return distance.clamp(min=1).log().reshape(x.shape[:-1]).numpy()
 
     # -- learning
 
-    def fit(self, pairs: Segments, target: Array, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
-        """Learns from scratch from answered pairs (Q, 2, L, ...) and targets (Q,), 1 where the first is preferred.
+    def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
+        """Learns from answers of any kinds, and returns losses, accuracies and calibration, seen and held out.
 
         `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
-        Keeps the weights with the lowest held-out loss, over all members' held-out answers together.
         """
-        reference_rows, pair_rows = self.rows(reference).flatten(0, -2), self.rows(pairs)
-        everything = torch.cat([reference_rows, pair_rows.flatten(0, -2)])
-        self.input_mean, self.input_std = everything.mean(0), everything.std(0).clamp(min=MIN_INPUT_STD)
-        x, y = self._standardise(pair_rows), torch.from_numpy(target.astype(np.float32))
-        held_out = held_out_mask(self.config.members, len(y), self.config.bootstrap, rng)
-        held_out &= ~held_out.all(1, keepdims=True)  # with one answer, learn from it rather than hold it out
-        steps = self._train(x, y, held_out, rng)
-        with torch.no_grad():
-            outputs = torch.cat([self._raw(c) for c in self._standardise(reference_rows).split(CHUNK)], 1)
-        self.output_mean = outputs.mean(1, keepdim=True)
-        self.output_std = outputs.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
+        reference_rows, clip_rows = self.rows(reference).flatten(0, -2), self.rows(answers.clips)
+        everything = torch.cat([reference_rows, clip_rows.flatten(0, -2)])
+        warm = self.config.start == "warm" and self.fitted
+        self._standardise_on(everything, keep_function=warm)
+        if not warm:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            self.layers = initial_layers(self.sizes, self.config.members, generator)
+        x = self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP)
+        fit = fit_ensemble(self.layers, x, Targets.of(answers), self.weight_decay, self.config, rng)
+        self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
+
+        x = self._standardise(reference_rows)
+        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP))
+        self.output_mean = out.mean(1, keepdim=True)
+        self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
+        some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
+        self.support, fresh = self._standardise(everything[some]).tensor_split(2)
+        self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
+        self.usual_uncertainty = float(self._uncertainty(x, self._members(x)).mean())
         self.fitted = True
-        return {**self._evaluate(x, y, torch.from_numpy(held_out)), "steps": steps}
+        return fit.metrics
 
-    def _train(self, x: Tensor, y: Tensor, held_out: Array, rng: np.random.Generator) -> int:
-        """Trains on inputs (Q, 2, L, I) and targets (Q,); returns the step whose weights were kept."""
-        config, mask = self.config, torch.from_numpy(held_out)
-        seen = [np.flatnonzero(~row) for row in held_out]
-        self._initialise(torch.Generator().manual_seed(int(rng.integers(2**31))))
-        parameters = [p.requires_grad_(True) for layer in self.layers for p in layer]
-        optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        best_loss, best_step, best = math.inf, 0, [p.detach().clone() for p in parameters]
-        for step in range(1, config.steps + 1):
-            index = torch.from_numpy(np.stack([rng.choice(rows, config.batch_size) for rows in seen]))  # (E, B)
-            loss = preference_loss(self._difference(x[index]), y[index], config.logit_scale, config.lapse)
-            optimizer.zero_grad(set_to_none=True)
-            loss.mean(1).sum().backward()  # members do not share parameters
-            optimizer.step()
-            if step == config.steps or (step >= MIN_STEPS and step % CHECK_EVERY == 0):
-                held_out_loss = self._evaluate(x, y, mask)["heldout_loss"] if held_out.any() else -step
-                if held_out_loss < best_loss:
-                    best_loss, best_step, best = held_out_loss, step, [p.detach().clone() for p in parameters]
-        for parameter, value in zip(parameters, best, strict=True):
-            parameter.requires_grad_(False).copy_(value)
-        return best_step
-
-    def _initialise(self, generator: torch.Generator) -> None:
-        """Uniform in +-1/sqrt(fan in), weights and biases."""
-        for layer in self.layers:
-            bound = layer[0].shape[1] ** -0.5
-            for parameter in layer:
-                parameter.uniform_(-bound, bound, generator=generator)
-
-    @torch.no_grad()
-    def _evaluate(self, x: Tensor, y: Tensor, held_out: Tensor) -> dict[str, float]:
-        """Loss and accuracy on the answers seen and held out. An answer's held-out prediction is the mean of the
-        members that did not see it; ties are left out of the accuracies."""
-        config = self.config
-        difference = self._difference(x.expand(config.members, -1, -1, -1, -1))
-        loss = preference_loss(difference, y, config.logit_scale, config.lapse)
-        p = preference_probability(difference, config.logit_scale, 0.0)
-        counts = held_out.sum(0)
-        clear = y != 0.5
-        seen_p, fresh_p = ((p * m).sum(0) / m.sum(0).clamp(min=1) for m in (~held_out, held_out))
-        fresh = clear & (counts > 0)
-        return {
-            "train_loss": loss[~held_out].mean().item(),
-            "train_accuracy": ((seen_p > 0.5) == (y > 0.5))[clear].float().mean().item() if clear.any() else 0.5,
-            "heldout_loss": loss[held_out].mean().item() if held_out.any() else float("nan"),
-            "heldout_accuracy": ((fresh_p > 0.5) == (y > 0.5))[fresh].float().mean().item() if fresh.any() else 0.5,
-        }
+    def _standardise_on(self, rows: Tensor, *, keep_function: bool) -> None:
+        """New input normalisers, from rows (B, I); on request the first layer takes up the change."""
+        mean, std = rows.mean(0), rows.std(0).clamp(min=MIN_INPUT_STD)
+        if keep_function:
+            weight, bias = self.layers[0]
+            bias += (((mean - self.input_mean) / self.input_std) @ weight)[:, None]
+            weight *= (std / self.input_std)[:, None]
+        self.input_mean, self.input_std = mean, std
 
     # -- files
+
+    def save(self, path: str | Path) -> None:
+        """Writes one sealed .npz with all that `load` needs; no pickle."""
+        facts = {"kind": "reward model", "obs_size": self.obs_size, "action_size": self.action_size}
+        save_state(path, {**facts, "config": asdict(self.config), **self.state()})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RewardModel":
+        """What `save` wrote. Raises CorruptFileError for a file that is damaged or something else."""
+        state = load_state(path)
+        if state.get("kind") != "reward model":
+            raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
+        try:
+            model = cls(state["obs_size"], state["action_size"], from_dict(RewardConfig, state["config"]))
+            model.load_state(state)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
+        return model
 
     def state(self) -> dict[str, Any]:
         tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}
         tensors |= {f"{i}.bias": b for i, (_, b) in enumerate(self.layers)}
         return {
-            "layers": {name: tensor.detach().numpy().copy() for name, tensor in tensors.items()},
+            "layers": {name: tensor.numpy().copy() for name, tensor in tensors.items()},
             "normaliser": {name: getattr(self, name).numpy().copy() for name in NORMALISERS},
+            "usual": [self.usual_distance, self.usual_uncertainty],
+            "weight_decay": self.weight_decay,
+            "temperature": self.temperature,
             "fitted": self.fitted,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        for i, layer in enumerate(self.layers):
-            for name, tensor in zip(("weight", "bias"), layer, strict=True):
-                tensor.requires_grad_(False).copy_(torch.from_numpy(state["layers"][f"{i}.{name}"]))
+        """Raises KeyError or ValueError for the state of another model."""
+        expected = self.state()
+        for group in ("layers", "normaliser"):
+            shapes = [{name: array.shape[-1:] if name == "support" else array.shape for name, array in s[group].items()}
+                      for s in (expected, state)]  # fmt: skip
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"the {group} have shapes {shapes[1]} where the model has {shapes[0]}")
+        arrays = {name: torch.from_numpy(a.copy()) for name, a in {**state["layers"], **state["normaliser"]}.items()}
+        self.layers = [(arrays[f"{i}.weight"], arrays[f"{i}.bias"]) for i in range(len(self.layers))]
         for name in NORMALISERS:
-            setattr(self, name, torch.from_numpy(state["normaliser"][name].copy()))
+            setattr(self, name, arrays[name])
+        self.usual_distance, self.usual_uncertainty = state["usual"]
+        self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
 
 
@@ -220,12 +231,16 @@ class KnownReward:
         reward = (self.reward(steps) - self.mean) / self.std if self.fitted else np.zeros_like(steps.env_reward)
         return reward.astype(np.float32)
 
-    def probability(self, pair: Segments) -> Array:
-        """(1, Q)"""
-        means = self.reward(pair).mean(-1)
-        return np.sign(means[..., 0] - means[..., 1])[None] / 2 + 0.5
+    def clip_logits(self, clips: Segments) -> Array:
+        """(1, ...)"""
+        return KNOWN_SCALE * (self.reward(clips).mean(-1)[None] - self.mean) / self.std
 
-    def fit(self, pairs: Segments, target: Array, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
+    def probability(self, pairs: Segments) -> Array:
+        """(1, Q)"""
+        logits = self.clip_logits(pairs)
+        return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
+
+    def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
         rewards = self.reward(reference)
         if self.normalized:
             self.mean, self.std = float(rewards.mean()), max(float(rewards.std()), 1e-6)
@@ -233,6 +248,7 @@ class KnownReward:
         return {}
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:
+        steps = steps.as_segments() if isinstance(steps, Rollout) else steps
         return np.zeros(steps.env_reward.shape, np.float32)
 
     def state(self) -> dict[str, Any]:
@@ -242,4 +258,12 @@ class KnownReward:
         self.mean, self.std, self.fitted = state["mean"], state["std"], state["fitted"]
 
 
-Reward = RewardModel | KnownReward  # what the loop needs of a reward: predict, probability, uncertainty, fit, state
+Reward = RewardModel | KnownReward  # what the loop needs: predict, clip_logits, probability, uncertainty, fit, state
+
+
+def comparisons(pairs: Segments, target: Array) -> Answers:
+    """Answered pairs (Q, 2, L, ...) with targets (Q,), 1 where the first is preferred, 0 the second, 1/2 for a tie."""
+    clips = Segments(**{name: a.reshape(-1, *a.shape[2:]) for name, a in pairs.arrays().items()})
+    ranks = np.stack([target < 0.5, target > 0.5], 1).astype(np.int64)
+    kind = np.full(len(target), KINDS.index(COMPARISON))
+    return Answers(clips, np.arange(len(clips)).reshape(-1, 2), ranks, kind, np.full(len(target), np.nan))

@@ -1,126 +1,213 @@
-"""The feedback store: queries with their clips by value, and the votes. One SQLite file in the run's folder.
+"""The feedback store: queries with their clips by value, leases, and every vote ever cast. One SQLite file in the
+run's folder, which several processes and annotators may use at once.
 
-A vote is on the disk before `add` returns. Journal mode DELETE: SQLite's WAL had a corruption bug before 3.51.3
-and fails on network file systems.
+A vote is on the disk before `vote` returns. Votes are history: a changed mind and an undo are new rows, and no row is
+ever altered. Each row carries a SHA-256 (its seal), as each clip does, so that damage is noticed and not learned from.
+Journal mode DELETE: SQLite's WAL had a corruption bug before 3.51.3 and fails on network file systems.
 """
 
+import hashlib
 import io
 import json
+import math
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.schema import NEXT_QUERY, SCHEMA, SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE segments (
-    digest TEXT PRIMARY KEY,                      -- SHA-256 of the arrays
-    arrays BLOB NOT NULL                          -- .npz
-) WITHOUT ROWID;
-CREATE TABLE queries (
-    digest TEXT PRIMARY KEY,                      -- SHA-256 of the clips, in the order shown
-    round INTEGER NOT NULL CHECK (round >= 0),
-    place INTEGER NOT NULL CHECK (place >= 0),    -- within the round
-    strategy TEXT NOT NULL,
-    asked REAL NOT NULL                           -- Unix time
-) WITHOUT ROWID;
-CREATE TABLE items (
-    query TEXT NOT NULL REFERENCES queries,
-    side INTEGER NOT NULL CHECK (side >= 0),      -- 0 is shown on the left
-    segment TEXT NOT NULL REFERENCES segments,
-    PRIMARY KEY (query, side)
-) WITHOUT ROWID;
-CREATE TABLE votes (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,         -- history: the last vote on a query counts
-    query TEXT NOT NULL REFERENCES queries,
-    ranks TEXT CHECK (ranks IS NULL OR json_valid(ranks)),  -- one number a side, 0 best; NULL is "cannot tell"
-    annotator TEXT NOT NULL,
-    seconds REAL CHECK (seconds >= 0),
-    voted REAL NOT NULL                           -- Unix time
-);
-"""
+Version = int | str | None  # of a policy or a reward model: a number or a digest
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query as it was asked, without its clips."""
+
+    key: str  # see `query_key`
+    kind: str
+    repeat: int
+    round: int
+    index: int
+    strategy: str
+    annotators: int  # who have to answer it
+    policy: Version
+    reward: Version
+    time: float  # Unix
+    clips: tuple[str, ...]  # SHA-256 of each
+
+    def query(self, clips: Mapping[str, Segments]) -> Query:
+        """The query itself, given its clips (L, ...) by digest."""
+        segments = Segments.stack([clips[digest] for digest in self.clips])
+        return Query(self.round, self.index, self.strategy, segments, self.kind, self.repeat)
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One line of history."""
+
+    query: str  # its key
+    annotator: str
+    feedback: Feedback | None  # None takes the annotator's answer back
+    shown: tuple[int, ...] | None  # the clips' places in the query, in the order shown (left first); None for an undo
+    time: float  # Unix
+
+
+def query_key(query: Query) -> str:
+    """What a query is known by: its clips in their order, its kind, and how often it was asked before."""
+    return f"{query.segments.digest()}/{query.kind}/{query.repeat}"
 
 
 class FeedbackStore:
-    """Open with a path; the file is made when it is missing."""
+    """Open with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
+    to version 2. `timeout` (s): how long to wait for another process that writes."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
+        self.path, self.timeout = Path(path), timeout
         if not self.path.parent.is_dir():
             raise UserError(f"cannot open {self.path}: its folder does not exist")
+        if not create and not self.path.is_file():
+            raise UserError(f"{self.path} does not exist; name a run's folder that has a labels.sqlite")
         with self._connection() as db:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
+            problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise CorruptFileError(f"{self.path} is damaged ({problem}); restore it from a copy")
+            if _version(db) == SCHEMA_VERSION:
+                return
+        with self._writing() as db:
+            version, foreign = _version(db), bool(db.execute("SELECT 1 FROM sqlite_master").fetchone())
+            if version == 1:
+                _migrate(db)
+            elif version == 0 and not foreign:
+                _create(db)
+            elif version != SCHEMA_VERSION:  # another process may have been first
                 raise UserError(
-                    f"{self.path} has schema version {version}, this program reads {SCHEMA_VERSION}; "
-                    "use the version of rlhf_control that wrote it"
+                    f"{self.path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}; use the "
+                    "version of rlhf_control that wrote it, if it is a feedback store at all"
                 )
 
-    def ask(self, queries: Sequence[Query]) -> None:
-        """Stores the queries. One that is there already (a resumed run asks again) is left as it is."""
-        with self._connection() as db:
-            db.execute("BEGIN IMMEDIATE")
-            for query in queries:
-                key = query.segments.digest()
-                row = (key, query.round, query.index, query.strategy, time.time())
-                db.execute("INSERT OR IGNORE INTO queries VALUES (?, ?, ?, ?, ?)", row)
-                for side in range(len(query.segments)):
-                    segment = query.segments[side]
-                    digest = segment.digest()
-                    db.execute("INSERT OR IGNORE INTO segments VALUES (?, ?)", (digest, _pack(segment)))
-                    db.execute("INSERT OR IGNORE INTO items VALUES (?, ?, ?)", (key, side, digest))
-            db.execute("COMMIT")
+    def ask(
+        self, queries: Sequence[Query], *, annotators: int = 1, policy: Version = None, reward: Version = None
+    ) -> list[Asked]:
+        """Stores queries, each to be answered by so many annotators. One that is there already (a resumed run asks
+        again) is left as it is. `policy` and `reward` are the versions of the models behind them."""
+        asked, clips = [], dict[str, Segments]()
+        for q in queries:
+            parts = [q.segments[side] for side in range(len(q.segments))]
+            digests = tuple(part.digest() for part in parts)
+            clips |= dict(zip(digests, parts, strict=True))
+            place = (q.kind, int(q.repeat), int(q.round), int(q.index), q.strategy, annotators, policy, reward)
+            asked.append(Asked(query_key(q), *place, time.time(), digests))
+        self.add(asked, clips)
+        return asked
 
-    def vote(self, query: str, feedback: Feedback) -> None:
-        """Commits one answer to the query of this digest."""
-        with self._connection() as db:
-            sides = db.execute("SELECT count(*) FROM items WHERE query = ?", (query,)).fetchone()[0]
-            if sides == 0:
-                raise UserError(f"{self.path} has no query {query[:12]}; ask it first")
-            check_feedback(feedback, sides)
-            ranks = None if feedback.ranks is None else json.dumps([int(r) for r in feedback.ranks])
-            row = (query, ranks, feedback.annotator, feedback.seconds, time.time())
-            db.execute("INSERT INTO votes (query, ranks, annotator, seconds, voted) VALUES (?, ?, ?, ?, ?)", row)
+    def vote(self, query: str, feedback: Feedback, shown: Sequence[int] | None = None) -> None:
+        """Commits one answer to the query of this key; the last one of an annotator counts. Ranks follow the query's
+        order; `shown` is the order in which the clips stood before the annotator (default: the query's)."""
+        self.add(votes=[new_vote(query, feedback, shown)])
 
-    def answer(self, query: str) -> Feedback | None:
-        """The last vote on the query of this digest, or None if there is none yet."""
-        with self._connection() as db:
-            row = db.execute(
-                "SELECT ranks, annotator, seconds FROM votes WHERE query = ? ORDER BY id DESC LIMIT 1", (query,)
-            ).fetchone()
-        if row is None:
-            return None
-        return Feedback(None if row[0] is None else tuple(json.loads(row[0])), row[1], row[2])
+    def undo(self, query: str, annotator: str) -> None:
+        """Takes the annotator's answer to this query back: another line of history, and the query is open again."""
+        self.add(votes=[Vote(query, annotator, None, None, time.time())])
 
-    def query(self, digest: str) -> Query:
-        """A query with its clips, checked against their SHA-256."""
-        with self._connection() as db:
-            row = db.execute("SELECT round, place, strategy FROM queries WHERE digest = ?", (digest,)).fetchone()
+    def add(
+        self, asked: Iterable[Asked] = (), clips: Mapping[str, Segments] | None = None, votes: Iterable[Vote] = ()
+    ) -> None:
+        """Writes queries, their clips (L, ...) by digest, and votes in their order: all or, on an error, nothing."""
+        packed = [(digest, _pack(clip)) for digest, clip in (clips or {}).items()]
+        with self._writing() as db:
+            db.executemany("INSERT INTO segments VALUES (?, ?) ON CONFLICT DO NOTHING", packed)
+            for query in asked:
+                check_query(query)
+                _insert_query(db, query)
+            for vote in votes:
+                row = db.execute("SELECT kind, size FROM queries WHERE key = ?", (vote.query,)).fetchone()
+                if row is None:
+                    raise UserError(f"{self.path} has no query {vote.query[:12]}; ask it first")
+                check_vote(vote, *row)
+                _insert_vote(db, vote)
+                db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (vote.query, vote.annotator))
+
+    def claim(self, annotator: str, seconds: float) -> tuple[str, Query] | None:
+        """The key and the query that this annotator is to answer next, or None. It is the annotator's alone for so
+        many seconds, or until voted on or released; a claim before that gives the same query again (a restarted
+        program goes on where it was), so an annotator is one person at one place."""
+        with self._writing() as db:
+            now = time.time()
+            row = db.execute(NEXT_QUERY, {"annotator": annotator, "now": now}).fetchone()
             if row is None:
-                raise UserError(f"{self.path} has no query {digest[:12]}")
-            items = db.execute(
-                "SELECT s.digest, s.arrays FROM items i JOIN segments s ON s.digest = i.segment "
-                "WHERE i.query = ? ORDER BY i.side", (digest,)
-            ).fetchall()  # fmt: skip
-        label_round, place, strategy = row
-        return Query(label_round, place, strategy, Segments.stack([self._unpack(name, blob) for name, blob in items]))
+                return None
+            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (row[0], annotator, now + seconds))
+        return row[0], self.query(row[0])
 
-    def digests(self) -> list[str]:
-        """Every query's digest, in the order of round and place."""
+    def release(self, query: str, annotator: str) -> None:
+        """Gives a claimed query back unanswered."""
+        with self._writing() as db:
+            db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (query, annotator))
+
+    def asked(self, key: str | None = None) -> list[Asked]:
+        """All queries in the order of asking, or the one of this key."""
+        where, values = ("", ()) if key is None else ("WHERE key = ?", (key,))
         with self._connection() as db:
-            return [row[0] for row in db.execute("SELECT digest FROM queries ORDER BY round, place")]
+            rows = db.execute(
+                "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, seal, "
+                "(SELECT json_group_array(segment) FROM (SELECT segment FROM items WHERE query = key ORDER BY side)) "
+                f"FROM queries {where} ORDER BY number", values
+            ).fetchall()  # fmt: skip
+        found = []
+        for *columns, seal, items in rows:
+            clips = tuple(json.loads(items))
+            if seal != _seal(*columns, *clips):
+                raise CorruptFileError(f"{self.path}: query {str(columns[0])[:12]} is damaged; restore it from a copy")
+            found.append(Asked(*(*columns, clips)))
+        return found
 
-    def _unpack(self, digest: str, blob: bytes) -> Segments:
+    def query(self, key: str) -> Query:
+        """A query with its clips, checked against their SHA-256."""
+        found = self.asked(key)
+        if not found:
+            raise UserError(f"{self.path} has no query {key[:12]}")
+        return found[0].query(self.segments(found[0].clips))
+
+    def segments(self, digests: Iterable[str]) -> dict[str, Segments]:
+        """The clips (L, ...) of these digests, checked against them."""
+        with self._connection() as db:
+            rows = {d: db.execute("SELECT arrays FROM segments WHERE digest = ?", (d,)).fetchone() for d in digests}
+        return {digest: self._unpack(digest, row) for digest, row in rows.items()}
+
+    def votes(self, after: int = 0) -> list[Vote]:
+        """The history, from the vote with this number (from 0) on."""
+        with self._connection() as db:
+            rows = db.execute(
+                "SELECT id, query, annotator, undo, ranks, value, shown, seconds, voted, seal FROM votes "
+                "WHERE id > ? ORDER BY id", (after,)
+            ).fetchall()  # fmt: skip
+        history = []
+        for number, (row, *columns, seal) in enumerate(rows, after + 1):
+            if row != number or seal != _seal(*columns):  # no row is ever deleted, so the numbers have no gaps
+                raise CorruptFileError(f"{self.path}: vote {number} is damaged or missing; restore it from a copy")
+            query, annotator, undo, ranks, value, shown, seconds, voted = columns
+            feedback = None if undo else Feedback(_order(ranks and json.loads(ranks)), annotator, seconds, value)
+            history.append(Vote(query, annotator, feedback, _order(shown and json.loads(shown)), voted))
+        return history
+
+    def copy_to(self, path: str | Path) -> None:
+        """Makes another file with the same content."""
+        if Path(path).exists():
+            raise UserError(f"{path} exists already; choose another place for the copy")
+        with self._connection() as db:
+            db.execute("VACUUM INTO ?", (str(path),))
+
+    def _unpack(self, digest: str, row: tuple[bytes] | None) -> Segments:
         try:
-            with np.load(io.BytesIO(blob), allow_pickle=False) as archive:
+            with np.load(io.BytesIO(row[0]), allow_pickle=False) as archive:  # type: ignore[index]
                 segment = Segments(**{name: archive[name] for name in archive.files})
             if segment.digest() == digest:
                 return segment
@@ -132,29 +219,162 @@ class FeedbackStore:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection for one piece of work, so that many processes can share the file."""
         try:
-            with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as db:
+            with closing(sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)) as db:
                 for pragma in ("journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
                     db.execute(f"PRAGMA {pragma}")
                 yield db
-        except sqlite3.DatabaseError as error:
+        except sqlite3.IntegrityError as error:
+            raise UserError(f"{self.path} refuses this: {error}") from error
+        except (sqlite3.DatabaseError, UnicodeError) as error:  # the latter from a message about a damaged text
             kind = UserError if isinstance(error, sqlite3.OperationalError) else CorruptFileError
             raise kind(f"{self.path}: {error}; check the disk and that this is a run's feedback store") from error
         except OSError as error:
             raise UserError(f"cannot open {self.path}: {error.strerror}") from error
 
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that nobody else writes beside; an exception undoes all of it."""
+        with self._connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
 
-def check_feedback(feedback: Feedback, sides: int) -> None:
-    """Raises UserError for an answer that cannot belong to a query of this many clips."""
-    if not isinstance(feedback, Feedback) or not isinstance(feedback.annotator, str):
+
+def check_query(query: Asked) -> None:
+    """Raises UserError for a query that nobody could answer."""
+    if query.kind not in KINDS:
+        raise UserError(f"'{query.kind}' is no kind of query; known: {', '.join(KINDS)}")
+    size, one = len(query.clips), query.kind in (RATING, REWARD)
+    if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
+        raise UserError(f"a {query.kind} cannot be about {size} clip{'s' * (size != 1)}")
+    if min(query.repeat, query.round, query.index) < 0 or query.annotators < 1:
+        raise UserError(
+            f"a query of round {query.round}, place {query.index}, repeat {query.repeat} for {query.annotators} "
+            "annotators cannot be asked; count from 0, and ask at least one"
+        )
+
+
+def check_vote(vote: Vote, kind: str, size: int) -> None:
+    """Raises UserError for a vote that cannot belong to a query of this kind and number of clips."""
+    feedback = vote.feedback
+    if not (feedback is None or isinstance(feedback, Feedback)) or not (
+        isinstance(vote.annotator, str) and vote.annotator
+    ):
         raise UserError(f"{feedback!r} is no answer; an oracle must return a Feedback with its annotator's name")
+    if feedback is None:
+        if vote.shown is not None:
+            raise UserError("an undo shows nothing")
+        return
+    if feedback.annotator != vote.annotator:
+        raise UserError(f"{vote.annotator} cannot give the answer of {feedback.annotator}")
     if feedback.seconds is not None and not 0 <= feedback.seconds < 1e9:
         raise UserError(f"an answer cannot take {feedback.seconds} seconds")
-    ranks = feedback.ranks
-    if ranks is not None and (len(ranks) != sides or any(r != int(r) for r in ranks) or min(ranks) != 0):
-        raise UserError(f"ranks {ranks} do not answer a query of {sides} clips: give each a whole number, the best 0")
+    ranks, value = feedback.ranks, feedback.value
+    if value is not None and (kind in RANKED or not _possible_value(kind, value)):
+        raise UserError(
+            f"the value {value} does not answer a {kind}; a rating is a whole number from 1, a reward finite"
+        )
+    if ranks is not None and (kind not in RANKED or not _possible_ranks(ranks, size)):
+        raise UserError(
+            f"ranks {ranks} do not answer a {kind} of {size} clips: give each a whole number below {size}, the best 0"
+        )
+    if vote.shown is not None and sorted(vote.shown) != list(range(size)):
+        raise UserError(f"{vote.shown} is no order of {size} clips")
+
+
+def new_vote(query: str, feedback: Feedback, shown: Sequence[int] | None = None) -> Vote:
+    """An answer, given now, to the query of this key; see `FeedbackStore.vote`."""
+    return Vote(query, getattr(feedback, "annotator", ""), feedback, _order(shown), time.time())
+
+
+def informative(feedback: Feedback) -> bool:
+    """Whether there is anything to learn from: not "cannot tell"."""
+    return feedback.ranks is not None or feedback.value is not None
+
+
+def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
+    """(query, annotator) -> the vote that counts, given the whole history."""
+    last: dict[tuple[str, str], Vote] = {}
+    for vote in votes:
+        last.pop((vote.query, vote.annotator), None)
+        if vote.feedback is not None:
+            last[vote.query, vote.annotator] = vote
+    return last
+
+
+def _possible_ranks(ranks: Sequence[int], size: int) -> bool:
+    return len(ranks) == size and all(r == int(r) and 0 <= r < size for r in ranks) and min(ranks) == 0
+
+
+def _possible_value(kind: str, value: float) -> bool:
+    return abs(value) <= 1e300 and (kind == REWARD or (value == math.floor(value) and value >= 1))
+
+
+def _order(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if numbers is None else tuple(int(n) for n in numbers)
+
+
+def _seal(*values: Any) -> str:
+    return hashlib.sha256(repr(values).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _create(db: sqlite3.Connection) -> None:
+    for statement in SCHEMA:
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Version 1 knew comparisons only, one annotator a query, and neither undo nor the order shown."""
+    queries = db.execute("SELECT digest, round, place, strategy, asked FROM queries ORDER BY round, place").fetchall()
+    items = db.execute("SELECT query, segment FROM items ORDER BY query, side").fetchall()
+    votes = db.execute("SELECT query, ranks, annotator, seconds, voted FROM votes ORDER BY id").fetchall()
+    for table in ("votes", "items", "queries"):
+        db.execute(f"DROP TABLE {table}")
+    _create(db)
+    for digest, label_round, place, strategy, asked in queries:
+        clips = tuple(segment for query, segment in items if query == digest)
+        _insert_query(
+            db,
+            Asked(f"{digest}/{COMPARISON}/0", COMPARISON, 0, label_round, place, strategy, 1, None, None, asked, clips),
+        )
+    for digest, ranks, annotator, seconds, voted in votes:
+        feedback = Feedback(_order(ranks and json.loads(ranks)), annotator, seconds)
+        _insert_vote(db, Vote(f"{digest}/{COMPARISON}/0", annotator, feedback, (0, 1), voted))
+
+
+def _insert_query(db: sqlite3.Connection, q: Asked) -> None:
+    if db.execute("SELECT 1 FROM queries WHERE key = ?", (q.key,)).fetchone():
+        return
+    row = (q.key, q.kind, q.repeat, q.round, q.index, q.strategy, q.annotators, q.policy, q.reward, float(q.time))
+    db.execute(
+        "INSERT INTO queries "
+        "(key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, size, seal) VALUES "
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, len(q.clips), _seal(*row, *q.clips))
+    )  # fmt: skip
+    db.executemany("INSERT INTO items VALUES (?, ?, ?)", [(q.key, side, clip) for side, clip in enumerate(q.clips)])
+
+
+def _insert_vote(db: sqlite3.Connection, vote: Vote) -> None:
+    f = vote.feedback
+    answer: tuple[Any, ...] = (1, None, None, None, None)
+    if f is not None:
+        size = db.execute("SELECT size FROM queries WHERE key = ?", (vote.query,)).fetchone()[0]
+        ranks = None if f.ranks is None else json.dumps([int(r) for r in f.ranks])
+        value, seconds = (None if x is None else float(x) for x in (f.value, f.seconds))
+        answer = (0, ranks, value, json.dumps(vote.shown or list(range(size))), seconds)
+    row = (vote.query, vote.annotator, *answer, float(vote.time))
+    db.execute(
+        "INSERT INTO votes (query, annotator, undo, ranks, value, shown, seconds, voted, seal) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row))
+    )  # fmt: skip
 
 
 def _pack(segment: Segments) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **segment.arrays())
+    np.savez_compressed(buffer, allow_pickle=False, **segment.arrays())
     return buffer.getvalue()

@@ -10,10 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "config", "data", "files", "rng", "runs", "progress"},
-    {"nets", "policies", "rollouts", "segments", "clips", "video", "store", "loop", "behaviours"},
-    {"ppo", "fast", "reward", "queries", "oracles", "anchor", "labels"},
-    {"sb3", "curves", "plots", "record", "train", "report", "doctor", "cli", "__main__"},
+    {"errors", "config", "data", "files", "rng", "runs", "progress", "schedules"},
+    {"nets", "policies", "rollouts", "segments", "clips", "video", "schema", "store", "loop", "behaviours"},
+    {"ppo", "fast", "queries", "oracles", "anchor", "labels", "exchange"}
+    | {"likelihoods", "reward_metrics", "reward_fit", "reward"},
+    {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "cli", "__main__"}
+    | {"reward_env", "evaluate_reward"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SOLE_IMPORTERS = {

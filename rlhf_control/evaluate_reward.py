@@ -1,0 +1,340 @@
+"""`rlhf-control evaluate-reward RUN`: how right a run's learned reward is, on clips that it has not learned from.
+
+S clips, L segment length, P pairs, n transitions, m samples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlhf_control.config import EvaluateRewardConfig, FinetuneConfig
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import write_atomic
+from rlhf_control.nets import Policy, load_policy, one_thread
+from rlhf_control.oracles import reward_named
+from rlhf_control.policies import adopt, find_policy
+from rlhf_control.reward import Reward, RewardModel, comparisons
+from rlhf_control.reward_metrics import (
+    BASELINES,
+    RewardFunction,
+    both_ways,
+    dard_canonical,
+    epic_canonical,
+    expected_calibration_error,
+    lost_since_peak,
+    overoptimisation,
+    pair_accuracy,
+    pearson,
+    pearson_distance,
+    reliability_table,
+    spearman,
+)
+from rlhf_control.rng import stream
+from rlhf_control.rollouts import evaluate, make_envs
+from rlhf_control.runs import Run
+from rlhf_control.store import FeedbackStore
+from rlhf_control.train import make_reward
+
+EPIC_SAMPLES = 256, 128  # transitions n, samples m
+DARD_SAMPLES = 128, 8
+NO_TRUTH = ("coin-flip", "custom", "people")  # annotators without a reward to compare with
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A finished run, as far as its reward goes."""
+
+    run: Run
+    config: FinetuneConfig
+    reward: Reward
+    policy: Policy
+    truth: RewardFunction | None
+    truth_name: str
+    length: int  # steps of a clip
+
+
+@one_thread()
+def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
+    """Everything below, as plain values (None where there is no number). Also written into the run's folder, as
+    reward_evaluation.json and, for reading, reward_evaluation.md.
+
+    sources: fresh clips of the run's policy with its noise, of the expert, and of the policy before; then the clips
+    that were asked about in each round, in new pairs. distances: EPIC and DARD to the true reward. baselines: what
+    trivial rewards get right on the same clips and episodes. curves: learned and true reward and KL over steps.
+    """
+    opened = open_run(config)
+    final = opened.policy
+    policies = {
+        "on-policy": final,
+        "expert": find_policy(config.expert) if config.expert else final,
+        "before": load_policy(opened.run.path / "pretrained.npz", final.env_id),
+    }
+    episodes = {}
+    for name, policy in policies.items():
+        policy = adopt(policy, final.spaces, final.env_id, final.env)
+        _, episodes[name] = evaluate(policy, config.episodes, seed=config.seed, deterministic=name == "expert")
+    clips = {name: cut(whole, opened.length) for name, whole in episodes.items()} | asked_by_round(opened.run)
+    rows = opened.run.metrics()
+    curves = overoptimisation(rows, next((m for m in ("true_reward", "score") if m in rows[-1]), "env_return"))
+    result: dict[str, Any] = {
+        "run": str(opened.run.path),
+        "truth": opened.truth_name,
+        "sources": {
+            name: measure(opened, some, config.pairs, stream(config.seed, f"pairs {name}"))
+            for name, some in clips.items()
+        },
+        "rounds": by_round(rows),
+        "curves": curves,
+        "over-optimisation": lost_since_peak(curves["env_steps"], curves["true"]),
+    }
+    if opened.truth is not None:
+        everything = [episode for whole in episodes.values() for episode in whole]
+        result["distances"] = distances(opened, everything, stream(config.seed, "distances"))
+        result["baselines"] = baselines(opened, everything, config.pairs, stream(config.seed, "baselines"))
+    result = finite(result)
+    opened.run.write_json("reward_evaluation.json", result)
+    write_atomic(opened.run.path / "reward_evaluation.md", report_text(result).encode())
+    return result
+
+
+def open_run(config: EvaluateRewardConfig) -> Opened:
+    """Raises UserError for a run without a fitted reward."""
+    run = Run.open(config.run)
+    verb, of_run = run.config()
+    if verb != "finetune":
+        raise UserError(f"{run.path} is a {verb} run and has no learned reward; name the folder of a fine-tuning run")
+    state = run.load_checkpoint()[1]
+    if "reward" not in state:
+        raise UserError(f"{run.path} has no checkpoint yet; let the run go on")
+    policy = find_policy(run.path)
+    reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.action_size, policy.env_id)
+    try:
+        reward.load_state(state["reward"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise CorruptFileError(f"the checkpoint of {run.path} is of another version ({error!r})") from error
+    if not reward.fitted:
+        raise UserError(f"the reward of {run.path} has not been fitted yet; let the run go on")
+    envs = make_envs(policy.env_id, 1, seed=0, env=policy.env)
+    length = max(2, round(of_run.clip_seconds / envs.step_seconds))
+    envs.close()
+    name = config.truth or (of_run.score if of_run.oracle in NO_TRUTH else of_run.oracle)
+    truth = reward_named(name, policy.env_id) if name else None
+    return Opened(run, of_run, reward, policy, truth, name, length)
+
+
+# -- clips
+
+
+def cut(episodes: Sequence[Segments], length: int) -> Segments:
+    """(S, L, ...) episodes (T, ...) end to end, without what is left over."""
+    clips = [e[i : i + length] for e in episodes for i in range(0, len(e) - length + 1, length)]
+    if len(clips) < 2:
+        raise UserError(f"the episodes are too short for two clips of {length} steps; raise --episodes")
+    return Segments.stack(clips)
+
+
+def asked_by_round(run: Run) -> dict[str, Segments]:
+    """The clips (S, L, ...) of each label round's queries, each once."""
+    if not (run.path / "labels.sqlite").is_file():
+        return {}
+    store = FeedbackStore(run.path / "labels.sqlite", create=False)
+    rounds: dict[int, dict[str, None]] = {}
+    for asked in store.asked():
+        rounds.setdefault(asked.round, {}).update(dict.fromkeys(asked.clips))
+    found = {k: list(store.segments(digests).values()) for k, digests in sorted(rounds.items())}
+    return {f"round {k}": Segments.stack(clips) for k, clips in found.items() if len(clips) >= 2}
+
+
+def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
+    """(P, 2) indices of two different clips."""
+    first = rng.integers(clips, size=pairs)
+    return np.stack([first, (first + rng.integers(1, clips, size=pairs)) % clips], 1)
+
+
+# -- measuring
+
+
+def measure(opened: Opened, clips: Segments, pairs: int, rng: np.random.Generator) -> dict[str, Any]:
+    """What the reward says of clips (S, L, ...), and how right that is by the true reward: as the probability of which
+    of two has the higher return, and as correlations of steps and of clips."""
+    reward = opened.reward
+    learned = reward.predict(clips)
+    result: dict[str, Any] = {
+        "clips": len(clips),
+        "learned_mean": float(learned.mean()),
+        "uncertainty_mean": float(reward.uncertainty(clips).mean()),
+    }
+    if opened.truth is None:
+        return result
+    true = opened.truth(clips)
+    index = random_pairs(len(clips), pairs, rng)
+    logits = reward.clip_logits(clips)[:, index]  # (E, P, 2)
+    p = np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0])).mean(0)
+    better = true.mean(-1)[index[:, 0]] - true.mean(-1)[index[:, 1]]
+    clear = better != 0
+    probability, outcome = both_ways(np.where(better > 0, p, 1 - p)[clear])
+    table = reliability_table(probability, outcome)
+    return result | {
+        "accuracy": pair_accuracy(p - 0.5, better),
+        "ece": expected_calibration_error(probability, outcome),
+        "step_pearson": pearson(learned, true),
+        "step_spearman": spearman(learned, true),
+        "segment_pearson": pearson(learned.mean(-1), true.mean(-1)),
+        "segment_spearman": spearman(learned.mean(-1), true.mean(-1)),
+        "true_mean": float(true.mean()),
+        "reliability": {f.name: getattr(table, f.name).tolist() for f in fields(table)},
+    }
+
+
+def by_round(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each fit said of itself: fresh_accuracy is that of the model before, on answers it had not seen."""
+    names = ("fresh_accuracy", "heldout_accuracy", "heldout_ece", "train_accuracy", "uncertainty")
+    return [
+        {"env_steps": row["env_steps"], "labels": row.get("labels"), **{n: row.get(f"reward/{n}") for n in names}}
+        for row in rows
+        if "reward/heldout_accuracy" in row
+    ]
+
+
+# -- distances
+
+
+def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Generator) -> dict[str, float]:
+    """EPIC and DARD between the learned and the true reward, over transitions of these episodes; NaN where the true
+    reward is the environment's own, which is nobody's function of (s, a, s'), and DARD also where there is no MuJoCo
+    simulator to ask for successors."""
+    assert opened.truth is not None
+    gamma, rewards = opened.config.ppo.gamma, (opened.reward.predict, opened.truth)
+    transitions = Segments.concatenate([e[:-1] for e in episodes])
+    successors = Segments.concatenate([e[1:] for e in episodes])
+    (n, m), (k, samples) = EPIC_SAMPLES, DARD_SAMPLES
+    order = rng.permutation(len(transitions))
+    chosen, coverage = order[:n], transitions[order[n : n + m]]
+    epic = pearson_distance(
+        *(epic_canonical(r, transitions[chosen], successors[chosen], coverage, gamma) for r in rewards)
+    )
+    chosen = order[:k]
+    actions = transitions.action[rng.integers(len(transitions), size=(len(chosen), samples))]
+    from_here = simulated(opened.policy, transitions[chosen], actions)
+    from_there = simulated(opened.policy, successors[chosen], actions)
+    if from_here is None or from_there is None:
+        return {"epic": epic, "dard": float("nan")}
+    (here, after), (there, _) = from_here, from_there
+    between = Segments(here.next_obs, actions, there.next_obs, here.env_reward, after)
+    dard = pearson_distance(*(dard_canonical(r, transitions[chosen], here, there, between, gamma) for r in rewards))
+    return {"epic": epic, "dard": dard}
+
+
+def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segments, Array] | None:
+    """The transitions (n, m) that actions (n, m, A) make of the states of `points` (n,), by stepping the simulator from
+    each, and the states (n, m, D) they end in; None where the environment has no `set_state`."""
+    env = gymnasium.make(policy.env_id, **policy.env)
+    bare: Any = env.unwrapped
+    if points.state is None or not hasattr(bare, "set_state"):
+        env.close()
+        return None
+    bare.reset(seed=0)
+    n, m = actions.shape[:2]
+    states = np.repeat(points.state[:, None], m, 1)
+    next_obs, after = np.empty((n, m, points.obs.shape[-1]), np.float32), np.empty_like(states)
+    for i, j in np.ndindex(n, m):
+        bare.set_state(*np.split(states[i, j], [bare.model.nq]))
+        next_obs[i, j] = bare.step(actions[i, j].reshape(policy.spaces.action_shape))[0].ravel()
+        after[i, j] = np.concatenate([bare.data.qpos, bare.data.qvel])
+    env.close()
+    obs = np.repeat(points.obs[:, None], m, 1)
+    return Segments(obs, actions, next_obs, np.full((n, m), np.nan, np.float32), states), after
+
+
+# -- trivial rewards
+
+
+def baselines(
+    opened: Opened, episodes: Sequence[Segments], pairs: int, rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
+    """Accuracy on pairs of clips, and on all pairs of whole episodes by their sums: of the learned reward, and of those
+    that know nothing. What `alive` gets right of episodes, their length has leaked; what `coin flips` gets right, a
+    model of this kind gets right with answers that say nothing."""
+    assert opened.truth is not None
+    clips = cut(episodes, opened.length)
+    index = random_pairs(len(clips), pairs, rng)
+    coins = RewardModel(episodes[0].obs.shape[-1], episodes[0].action.shape[-1], opened.config.reward)
+    asked = random_pairs(len(clips), opened.config.labels, rng)
+    coins.fit(comparisons(clips[asked], rng.integers(2, size=len(asked)).astype(np.float32)), clips, rng)
+    rewards: dict[str, RewardFunction] = {"learned": opened.reward.predict, **BASELINES, "coin flips": coins.predict}
+    true = opened.truth(clips).mean(-1)
+    true_sums = np.array([opened.truth(e).sum() for e in episodes])
+    first, second = np.triu_indices(len(episodes), 1)
+    result = {}
+    for name, reward in rewards.items():
+        means, sums = reward(clips).mean(-1), np.array([reward(e).sum() for e in episodes])
+        result[name] = {
+            "clips": pair_accuracy(means[index[:, 0]] - means[index[:, 1]], true[index[:, 0]] - true[index[:, 1]]),
+            "episodes": pair_accuracy(sums[first] - sums[second], true_sums[first] - true_sums[second]),
+        }
+    return result
+
+
+# -- the report
+
+
+def finite(value: Any) -> Any:
+    """The same with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+SOURCE_COLUMNS = (
+    "accuracy", "ece", "step_pearson", "step_spearman", "segment_pearson", "segment_spearman", "learned_mean",
+    "true_mean", "uncertainty_mean",
+)  # fmt: skip
+ROUND_COLUMNS = ("labels", "fresh_accuracy", "heldout_accuracy", "heldout_ece", "uncertainty")
+
+
+def report_text(result: dict[str, Any]) -> str:
+    """Markdown tables of what `evaluate_reward` found."""
+    truth = f"the reward of `{result['truth']}`" if result["truth"] else "unknown: people answered"
+    sources = {name: [row.get(c) for c in SOURCE_COLUMNS] for name, row in result["sources"].items()}
+    rounds = {f"{row['env_steps']:,}": [row[c] for c in ROUND_COLUMNS] for row in result["rounds"]}
+    lines = [
+        f"# The reward of {result['run']}",
+        "",
+        f"True reward: {truth}.",
+        "",
+        "## Clips it has not learned from",
+        "",
+    ]
+    lines += table("clips of", SOURCE_COLUMNS, sources)
+    lines += ["", "Rounds: clips that were asked about, in new pairs. ECE: expected calibration error.", ""]
+    lines += ["## Fit by fit", "", *table("env steps", ROUND_COLUMNS, rounds), ""]
+    if "distances" in result:
+        rows = {name.upper(): [value] for name, value in result["distances"].items()}
+        lines += [
+            "## Distance to the true reward",
+            "",
+            *table("0 same, 0.71 unrelated, 1 opposite", ("distance",), rows),
+        ]
+        rows = {name: [row["clips"], row["episodes"]] for name, row in result["baselines"].items()}
+        lines += ["", "## Accuracy beside trivial rewards", "", *table("reward", ("clips", "episodes"), rows), ""]
+    lost = result["over-optimisation"]["lost"]
+    peak = result["over-optimisation"]["peak_step"]
+    if lost is not None:
+        lines += [f"The true reward was highest at step {peak:,.0f}; of its gain {lost:.0%} was gone at the end.", ""]
+    return "\n".join(lines)
+
+
+def table(corner: str, columns: Sequence[str], rows: dict[str, list[Any]]) -> list[str]:
+    """Lines of a Markdown table."""
+    cells = {name: ["" if v is None else f"{v:.3g}" for v in row] for name, row in rows.items()}
+    header = [
+        f"| {corner} | " + " | ".join(c.replace("_", " ") for c in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    return header + [f"| {name} | " + " | ".join(row) + " |" for name, row in cells.items()]

@@ -1,0 +1,100 @@
+"""A learned reward inside a Gymnasium environment, for learners that know nothing of preferences.
+
+The project's own loop replaces the reward on finished rollouts and needs none of this.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.nets import Spaces
+from rlhf_control.reward import RewardModel
+
+
+class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
+    """Puts the model's reward in place of the environment's, which stays in `info["env_reward"]`.
+
+    The model sees what it was trained on: raw flat observations and the action as carried out (clipped to a Box's
+    bounds, one-hot for Discrete); so this goes under wrappers that change observations or actions, and above those
+    that the policy was fine-tuned with. Raises UserError for spaces that are not the model's.
+    """
+
+    def __init__(self, env: gymnasium.Env, model: RewardModel) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self, model=model)  # so that `gymnasium.make` can make it again
+        gymnasium.Wrapper.__init__(self, env)
+        self.model, self.spaces = model, matching_spaces(env.observation_space, env.action_space, model)
+        self._obs = np.zeros((1, self.spaces.obs_size), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = flat(obs[None])
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        obs, env_reward, terminated, truncated, info = self.env.step(action)
+        before, self._obs = self._obs, flat(obs[None])
+        reward = learned_reward(self.model, self.spaces, before, np.asarray(action)[None], self._obs)
+        return obs, float(reward[0]), terminated, truncated, {**info, "env_reward": env_reward}
+
+
+class LearnedRewardVectorWrapper(VectorWrapper):
+    """The same for a vector environment, in every autoreset mode: an episode's last reward is of the true successor,
+    and a step that only resets (NEXT_STEP) is worth 0. Raises UserError if the environment does not say its mode."""
+
+    def __init__(self, env: VectorEnv, model: RewardModel) -> None:
+        super().__init__(env)
+        self.model, self.spaces = model, matching_spaces(env.single_observation_space, env.single_action_space, model)
+        try:
+            self.mode = AutoresetMode(env.metadata.get("autoreset_mode"))
+        except ValueError:
+            raise UserError(f"{env} does not say how it resets (metadata has no autoreset_mode)") from None
+        self._obs = np.zeros((env.num_envs, self.spaces.obs_size), np.float32)
+        self._resetting = np.zeros(env.num_envs, bool)  # whose next step ignores the action
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = flat(obs)
+        self._resetting = np.zeros(self.num_envs, bool)
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        obs, env_reward, terminated, truncated, info = self.env.step(actions)
+        done = np.asarray(terminated) | np.asarray(truncated)
+        before, self._obs = self._obs, flat(obs)
+        successor = self._obs
+        if self.mode == AutoresetMode.SAME_STEP and done.any():
+            successor = successor.copy()
+            successor[done] = np.concatenate([flat(np.asarray(o)[None]) for o in info["final_obs"][done]])
+        reward = learned_reward(self.model, self.spaces, before, np.asarray(actions), successor)
+        reward = np.where(self._resetting, 0.0, reward)
+        self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
+        everybody = np.ones(self.num_envs, bool)
+        return obs, reward, terminated, truncated, {**info, "env_reward": env_reward, "_env_reward": everybody}
+
+
+def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model: RewardModel) -> Spaces:
+    """Raises UserError if a reward model is for other spaces."""
+    spaces = Spaces.of(observation, action)
+    if (spaces.obs_size, spaces.action_size) != (model.obs_size, model.action_size):
+        raise UserError(
+            f"the reward model is for observations of {model.obs_size} and actions of {model.action_size} numbers; the "
+            f"environment has {spaces}"
+        )
+    return spaces
+
+
+def flat(obs: Array) -> Array:
+    """(N, O) float32. A copy: environments may write the next observation over the last one."""
+    return np.array(obs, np.float32).reshape(len(obs), -1)
+
+
+def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
+    """(N,) float64 for actions (N, ...) as the learner gave them."""
+    if spaces.action_kind == "box":
+        actions = actions.reshape(len(obs), -1).astype(np.float32)
+    steps = Segments(obs, spaces.execute(actions), next_obs, np.zeros(len(obs), np.float32))
+    return model.predict(steps).astype(np.float64)

@@ -1,0 +1,313 @@
+"""Fitting the reward ensemble: minibatches of answers of any kinds, held-out answers, and what they say of the fit.
+
+E ensemble, Q answers, B batch, K items of an answer, S clips, C clips of a minibatch, L steps of a clip, I inputs,
+P stated preferences.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlhf_control.config import RewardConfig
+from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
+from rlhf_control.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
+from rlhf_control.reward_metrics import best_temperature, both_ways, expected_calibration_error
+
+CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
+MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
+CHUNK = 256  # rows; larger stacked products are slower on a CPU
+L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
+PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
+MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
+
+Layers = list[tuple[Tensor, Tensor]]  # weights (E, in, out) and biases (E, 1, out)
+
+
+# -- the networks
+
+
+def zero_layers(sizes: Sequence[int], members: int) -> Layers:
+    """Networks with layers of these sizes, inputs and outputs included, that say 0."""
+    return [(torch.zeros(members, i, o), torch.zeros(members, 1, o)) for i, o in pairwise(sizes)]
+
+
+def initial_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> Layers:
+    """Uniform in +-1/sqrt(fan in), weights and biases."""
+    layers = zero_layers(sizes, members)
+    for layer in layers:
+        for parameter in layer:
+            parameter.uniform_(-(layer[0].shape[1] ** -0.5), layer[0].shape[1] ** -0.5, generator=generator)
+    return layers
+
+
+def outputs(layers: Layers, x: Tensor) -> Tensor:
+    """(E, B) tanh outputs for inputs (B, I), or (E, B, I) with a batch of each member's own."""
+    x = x.expand(len(layers[0][0]), -1, -1) if x.ndim == 2 else x
+    for weight, bias in layers[:-1]:
+        x = functional.leaky_relu(torch.baddbmm(bias, x, weight), 0.01)
+    weight, bias = layers[-1]
+    return torch.tanh(torch.baddbmm(bias, x, weight))[..., 0]
+
+
+def scores(layers: Layers, x: Tensor) -> Tensor:
+    """(E, ...) outputs of standardised inputs (..., I), without gradients."""
+    with torch.no_grad():
+        rows = torch.cat([outputs(layers, chunk) for chunk in x.flatten(0, -2).split(CHUNK)], 1)
+    return rows.reshape(-1, *x.shape[:-1])
+
+
+# -- answers
+
+
+def stride_of(length: int, max_frames: int) -> int:
+    """Every how many steps of a clip are looked at: the least for which there are at most `max_frames`."""
+    return -(-length // max_frames)
+
+
+def held_out_mask(members: int, answers: int, bootstrap: float, rng: np.random.Generator) -> Array:
+    """(E, Q) bool: which answers each member does not train on: a share 1 - bootstrap, rotated from member to member,
+    so that with E (1 - bootstrap) >= 1 every answer is held out by somebody."""
+    place = rng.permutation(answers) / answers
+    shift = np.arange(members) / members
+    return (place + shift[:, None]) % 1 >= bootstrap - 1e-9
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Answers as the likelihoods read them; each field has a row an answer."""
+
+    items: Tensor  # (Q, K) clips; where there are fewer than K, the first once more
+    ranks: Tensor  # (Q, K)
+    forced: Tensor  # (Q,) bool: a demonstration or a correction, where nobody could have said "equal"
+    rating: Tensor  # (Q,) from 0; 0 for the other kinds
+    reward: Tensor  # (Q,) standardised; 0 for the other kinds
+    is_rating: Tensor  # (Q,) bool
+    is_reward: Tensor  # (Q,) bool
+
+    @staticmethod
+    def of(answers: Answers) -> "Targets":
+        kind = np.array(KINDS)[answers.kind]
+        is_rating, is_reward = kind == RATING, kind == REWARD
+        given = answers.value[is_reward]
+        mean, std = (given.mean(), max(given.std(), 1e-6)) if len(given) else (0.0, 1.0)
+        columns = (
+            np.where(answers.items < 0, answers.items[:, :1], answers.items),
+            answers.ranks,
+            np.isin(kind, (DEMONSTRATION, CORRECTION)),
+            np.where(is_rating, answers.value, 1).astype(np.int64) - 1,
+            np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
+            is_rating,
+            is_reward,
+        )
+        return Targets(*map(torch.tensor, columns))
+
+    def __getitem__(self, index: Tensor) -> "Targets":
+        return Targets(*(column[index] for column in vars(self).values()))
+
+    def largest_tie(self) -> int:
+        """How many clips tie for a place that is not the last, at most; 1 without ties."""
+        largest = 1
+        for place in range(self.ranks.shape[1] - 1):
+            tied, rest = (self.ranks == place).sum(1), (self.ranks > place).sum(1)
+            said = ~self.forced & ~self.is_rating & ~self.is_reward & ((rest > 0) | (place == 0))
+            largest = max(largest, int((tied * said).max()))
+        return largest
+
+
+class Answering:
+    """How the annotators turn logits into answers: what is learned beside the reward, by each member for itself. The
+    parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
+
+    def __init__(self, targets: Targets, config: RewardConfig) -> None:
+        self.config, self.order = config, targets.largest_tie()
+        self.mixed = bool(targets.forced.any()) and self.order > 1
+        start: dict[str, Tensor] = {}
+        if self.order > 1:
+            asked = ~targets.forced & ~targets.is_rating & ~targets.is_reward
+            share = float(((targets.ranks == 0).sum(1) > 1)[asked].float().mean())
+            share = min(max(share, 1 / (len(asked) + 1)), MAX_TIE_SHARE)
+            start["tie"] = torch.tensor([math.log(2 * share / (1 - share))])  # P(tie) of equals, Davidson
+        if targets.is_rating.any():
+            counts = targets.rating[targets.is_rating].bincount().double()
+            counts = torch.cat([counts, counts.new_zeros(max(0, 2 - len(counts)))]) + 0.5  # two levels at least
+            start["cuts"] = raw_cuts(torch.logit(counts.cumsum(0)[:-1] / counts.sum())).float()
+        if targets.is_reward.any():
+            start |= {"slope": torch.tensor([-1.0]), "intercept": torch.zeros(1), "std": torch.zeros(1)}
+        self.parameters = {
+            name: (value / config.logit_scale).expand(config.members, -1).clone() for name, value in start.items()
+        }
+
+    def log_prob(self, logits: Tensor, targets: Targets) -> Tensor:
+        """(E, B) for the logits (E, B, K) of the items of targets (E, B) or (B,)."""
+        lapse = self.config.lapse
+        p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
+        result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
+        if self.mixed:
+            result = torch.where(targets.forced, ranking_log_prob(logits, targets.ranks, None, lapse), result)
+        if "cuts" in p:
+            rated = rating_log_prob(logits[..., 0], targets.rating, ordered_cuts(p["cuts"])[:, None], lapse)
+            result = torch.where(targets.is_rating, rated, result)
+        if "slope" in p:
+            std = torch.log(MIN_STD + torch.exp(p["std"]))
+            rewarded = reward_log_prob(logits[..., 0], targets.reward, p["slope"], p["intercept"], std, lapse)
+            result = torch.where(targets.is_reward, rewarded, result)
+        return result
+
+
+def stated_preferences(targets: Targets) -> tuple[Array, Array]:
+    """((P, 2) clips: what was preferred and to what; (P, 2) the answers that say so). From ranks, each strict pair of
+    an answer; from ratings and rewards, unequal answers of the same kind, each with at most PARTNERS others."""
+    clips, answers = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
+    items, ranks = targets.items.numpy(), targets.ranks.numpy()
+    for i in range(ranks.shape[1]):
+        for j in range(ranks.shape[1]):
+            q = np.flatnonzero((ranks[:, i] >= 0) & (ranks[:, i] < ranks[:, j]))
+            clips.append(items[q][:, [i, j]])
+            answers.append(np.stack([q, q], 1))
+    for of_kind, value in ((targets.is_rating, targets.rating), (targets.is_reward, targets.reward)):
+        rows = np.flatnonzero(of_kind.numpy())
+        for shift in range(1, min(PARTNERS + 1, len(rows))):
+            pairs = np.stack([rows, np.roll(rows, shift)], 1)
+            pairs = pairs[value.numpy()[pairs[:, 0]] > value.numpy()[pairs[:, 1]]]
+            clips.append(items[pairs, 0])
+            answers.append(pairs)
+    return np.concatenate(clips), np.concatenate(answers)
+
+
+# -- learning
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit leaves behind."""
+
+    weight_decay: float  # where the adaptive L2 left it
+    temperature: float
+    metrics: dict[str, float]
+
+
+def fit_ensemble(
+    layers: Layers, x: Tensor, targets: Targets, weight_decay: float, config: RewardConfig, rng: np.random.Generator
+) -> Fit:
+    """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), and keeps the weights
+    with the lowest held-out loss, over all members' held-out answers together."""
+    held_out = held_out_mask(config.members, len(targets.items), config.bootstrap, rng)
+    held_out &= ~held_out.all(1, keepdims=True)  # with one answer, learn from it rather than hold it out
+    mask = torch.from_numpy(held_out)
+    stride = stride_of(x.shape[1], config.max_frames)
+    frames = x[:, stride // 2 :: stride]
+    answering = Answering(targets, config)
+    parameters = [
+        p.requires_grad_(True) for p in (*(p for layer in layers for p in layer), *answering.parameters.values())
+    ]
+    networks = {"params": parameters[: 2 * len(layers)], "weight_decay": weight_decay}
+    others = {"params": parameters[2 * len(layers) :], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW([g for g in (networks, others) if g["params"]], lr=config.lr, fused=True)
+    batches = Minibatches(x, targets, held_out, config, rng)
+    best_loss, best_step, best = math.inf, 0, [p.detach().clone() for p in parameters]
+    for step in range(1, config.steps + 1):
+        clips, items, batch = batches.draw()
+        logits = config.logit_scale * outputs(layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
+        logits = logits.gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
+        loss = -answering.log_prob(logits, batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.mean(1).sum().backward()  # members do not share parameters
+        optimizer.step()
+        if step == config.steps or (step % CHECK_EVERY == 0 and (step >= MIN_STEPS or config.adaptive_l2)):
+            train_loss, held_out_loss = losses(answering, clip_logits(layers, frames, config), targets, mask)
+            if config.adaptive_l2:
+                weight_decay = optimizer.param_groups[0]["weight_decay"] = adapted_l2(
+                    weight_decay, train_loss, held_out_loss
+                )
+            loss_now = held_out_loss if held_out.any() else -step
+            if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
+                best_loss, best_step, best = loss_now, step, [p.detach().clone() for p in parameters]
+    for parameter, value in zip(parameters, best, strict=True):
+        parameter.requires_grad_(False).copy_(value)
+    logits = clip_logits(layers, frames, config)
+    train_loss, held_out_loss = losses(answering, logits, targets, mask)
+    temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate)
+    metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
+    return Fit(weight_decay, temperature, metrics)
+
+
+def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig) -> Tensor:
+    """(E, S) for clips of standardised inputs (S, L, I)."""
+    return config.logit_scale * scores(layers, frames).mean(-1)
+
+
+class Minibatches:
+    """Draws answers for each member from those it may see. Each clip of a minibatch is scored once, however many of the
+    answers are about it."""
+
+    def __init__(
+        self, x: Tensor, targets: Targets, held_out: Array, config: RewardConfig, rng: np.random.Generator
+    ) -> None:
+        self.x, self.targets, self.config, self.rng = x, targets, config, rng
+        self.seen = [np.flatnonzero(~row) for row in held_out]
+        self.items = targets.items.numpy()
+        self.stride = stride_of(x.shape[1], config.max_frames)
+
+    def draw(self) -> tuple[Tensor, Tensor, Targets]:
+        """Inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, and the answers (E, B)."""
+        index = np.stack([self.rng.choice(rows, self.config.batch_size) for rows in self.seen])  # (E, B)
+        found = [np.unique(items, return_inverse=True) for items in self.items[index]]
+        clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
+        for row, (used, _) in zip(clips, found, strict=True):
+            row[: len(used)] = used
+        places = np.stack([inverse.reshape(index.shape[1], -1) for _, inverse in found])
+        return self._frames(torch.from_numpy(clips)), torch.from_numpy(places), self.targets[torch.from_numpy(index)]
+
+    def _frames(self, clips: Tensor) -> Tensor:
+        """(E, C, L', I): every n-th step from a random one on, of all of the clip or of a stretch of it."""
+        length, config = self.x.shape[1], self.config
+        if config.crop == 1:
+            if self.stride == 1:
+                return self.x[clips]
+            return self.x[:, self.rng.integers(self.stride) :: self.stride][clips]
+        cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
+        start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))
+        phase = self.rng.integers(min(self.stride, cropped))
+        return self.x[clips[..., None], torch.from_numpy(start + np.arange(phase, cropped, self.stride))]
+
+
+def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> float:
+    """Up where the held-out loss is more than 1.5 times the training loss, down where less than 1.1 (Christiano et al.,
+    arXiv 1706.03741, section 2.2.3)."""
+    low, high = (ratio * train_loss for ratio in L2_RATIO)
+    factor = L2_STEP if held_out_loss > high else 1 / L2_STEP if held_out_loss < low else 1.0
+    return float(np.clip(weight_decay * factor, *L2_LIMITS))
+
+
+# -- judging
+
+
+@torch.no_grad()
+def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor) -> tuple[float, float]:
+    """Mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are none."""
+    loss = -answering.log_prob(logits[:, targets.items], targets)
+    return loss[~held_out].mean().item(), loss[held_out].mean().item() if held_out.any() else float("nan")
+
+
+def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
+    """(temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the held-out,
+    their calibration. A preference is predicted by the mean probability of the members that may speak about it: for
+    held-out ones those that did not see it. 0.5 where there is none."""
+    clips, answers = stated_preferences(targets)
+    margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
+    fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))
+    temperature = best_temperature(margin, fresh) if calibrate else 1.0
+    p = np.exp(-np.logaddexp(0, -margin / temperature))
+    fresh_p, seen_p = ((p * m).sum(0)[m.any(0)] / m.sum(0)[m.any(0)] for m in (fresh, seen))
+    metrics = {
+        "train_accuracy": float((seen_p > 0.5).mean()) if len(seen_p) else 0.5,
+        "heldout_accuracy": float((fresh_p > 0.5).mean()) if len(fresh_p) else 0.5,
+        "heldout_ece": expected_calibration_error(*both_ways(fresh_p)),
+    }
+    return temperature, metrics | ({"temperature": temperature} if calibrate else {})

@@ -1,0 +1,228 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import random_segments
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlhf_control.data import COMPARISON, RANKING, RATING, REWARD, Answers, Feedback, Query, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.exchange import export_labels, import_labels, import_pairs
+from rlhf_control.labels import Labels
+from rlhf_control.store import FeedbackStore, in_force
+
+
+def read(store: FeedbackStore) -> Answers:
+    labels = Labels(store, None, 0)
+    labels.adopt()
+    answers = labels.answers()
+    assert answers is not None
+    return answers
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeedbackStore:
+    """Several kinds of queries with a history of changes."""
+    store, rng = FeedbackStore(tmp_path_factory.mktemp("store") / "labels.sqlite"), np.random.default_rng(0)
+    clips = random_segments(rng, 5, 4)
+    bare = Segments(clips.obs, clips.action, clips.next_obs, clips.env_reward)
+    keys = [a.key for a in store.ask([Query(0, 0, "uniform", clips[:2]), Query(0, 1, "äh", clips[1:4], RANKING)])]
+    keys += [a.key for a in store.ask([Query(1, 0, "uniform", bare[3:5]), Query(1, 1, "uniform", bare[:2], repeat=1)],
+                                      annotators=2, policy=3, reward="abc")]  # fmt: skip
+    keys += [a.key for a in store.ask([Query(2, i, "k", clips[:1], kind) for i, kind in enumerate((RATING, REWARD))])]
+    store.vote(keys[0], Feedback((0, 1), "ann", 1 / 3), shown=[1, 0])
+    store.vote(keys[1], Feedback((2, 0, 0), "bob", 2.5), shown=[2, 0, 1])
+    store.vote(keys[0], Feedback((1, 0), "ann", 0.1))
+    store.undo(keys[1], "bob")
+    store.vote(keys[2], Feedback(None, "bob"))
+    store.vote(keys[2], Feedback((0, 0), "ann", 1.0))
+    store.vote(keys[4], Feedback(None, "ann", 3.0, value=4.0))
+    store.vote(keys[5], Feedback(None, "oracle:é", value=-1 / 3))
+    return store
+
+
+def test_a_round_trip_is_exact(store: FeedbackStore, tmp_path: Path) -> None:
+    export_labels(store, tmp_path / "export")
+    again = FeedbackStore(tmp_path / "again.sqlite")
+    import_labels(again, tmp_path / "export")
+    assert again.asked() == store.asked() and again.votes() == store.votes()
+    for asked in store.asked():
+        assert again.query(asked.key).segments.digest() == store.query(asked.key).segments.digest()
+    a, b = read(store), read(again)
+    assert a.clips.digest() == b.clips.digest() and len(a) == 4
+    for name in ("items", "ranks", "kind", "value"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_an_export_needs_no_program_of_ours(store: FeedbackStore, tmp_path: Path) -> None:
+    export_labels(store, tmp_path / "export")
+    queries = [json.loads(line) for line in (tmp_path / "export" / "queries.jsonl").read_text().splitlines()]
+    answers = [json.loads(line) for line in (tmp_path / "export" / "answers.jsonl").read_text().splitlines()]
+    clips = np.load(tmp_path / "export" / "segments.npz", allow_pickle=False)
+    assert answers[0]["ranks"] == [0, 1] and answers[0]["shown"] == [1, 0] and answers[3]["undo"]
+    first = store.query(answers[0]["query"]).segments
+    assert queries[0]["key"] == answers[0]["query"]
+    for side, digest in enumerate(queries[0]["clips"]):
+        np.testing.assert_array_equal(clips[f"{digest}/obs"], first.obs[side])
+
+
+Line = dict[str, Any]
+DAMAGE: list[tuple[str, int, Callable[[Line], Any], str]] = [
+    ("answers.jsonl", 1, lambda a: a | {"ranks": [0, 1, 2]}, "ranks"),
+    ("answers.jsonl", 1, lambda a: a | {"ranks": [0, "1"]}, "ranks"),
+    ("answers.jsonl", 1, lambda a: a | {"ranks": 3}, "ranks"),
+    ("answers.jsonl", 2, lambda a: a | {"value": 3}, "value"),
+    ("answers.jsonl", 1, lambda a: a | {"shown": [0, 0]}, "order"),
+    ("answers.jsonl", 1, lambda a: a | {"shown": None}, "order"),
+    ("answers.jsonl", 1, lambda a: a | {"seconds": -1}, "seconds"),
+    ("answers.jsonl", 1, lambda a: a | {"seconds": float("nan")}, "seconds"),
+    ("answers.jsonl", 1, lambda a: a | {"time": "noon"}, "time"),
+    ("answers.jsonl", 1, lambda a: a | {"annotator": ""}, "answer"),
+    ("answers.jsonl", 1, lambda a: a | {"query": "0" * 64}, "query"),
+    ("answers.jsonl", 1, lambda a: a | {"undo": 1}, "undo"),
+    ("answers.jsonl", 1, lambda a: a | {"undo": True}, "undo"),
+    ("answers.jsonl", 4, lambda a: a | {"annotator": "nobody"}, "undo"),
+    ("answers.jsonl", 7, lambda a: a | {"value": 4.5}, "rating"),
+    ("answers.jsonl", 7, lambda a: a | {"ranks": [0]}, "ranks"),
+    ("answers.jsonl", 1, lambda a: {"query": a["query"]}, "fields"),
+    ("answers.jsonl", 1, lambda a: a | {"mood": "good"}, "fields"),
+    ("answers.jsonl", 3, lambda a: [], "fields"),
+    ("queries.jsonl", 1, lambda q: q | {"clips": q["clips"][::-1]}, "key"),
+    ("queries.jsonl", 1, lambda q: q | {"clips": ["0" * 64] * 2}, "clip"),
+    ("queries.jsonl", 1, lambda q: q | {"clips": [0, 1]}, "clips"),
+    ("queries.jsonl", 1, lambda q: q | {"kind": "wish"}, "wish"),
+    ("queries.jsonl", 1, lambda q: q | {"kind": RATING}, "rating"),
+    ("queries.jsonl", 4, lambda q: q | {"repeat": 0}, "key"),
+    ("queries.jsonl", 1, lambda q: q | {"round": 2**70}, "round"),
+    ("queries.jsonl", 1, lambda q: q | {"round": -1}, "round"),
+    ("queries.jsonl", 1, lambda q: q | {"annotators": 0}, "annotators"),
+    ("queries.jsonl", 1, lambda q: q | {"policy": 0.5}, "policy"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "change", "words"), DAMAGE)
+def test_an_impossible_line_is_named(
+    store: FeedbackStore, tmp_path: Path, name: str, line: int, change: Callable[[Line], Any], words: str
+) -> None:
+    export_labels(store, tmp_path / "export")
+    path = tmp_path / "export" / name
+    lines = path.read_text().splitlines()
+    lines[line - 1] = json.dumps(change(json.loads(lines[line - 1])))
+    path.write_text("\n".join(lines))
+    again = FeedbackStore(tmp_path / "again.sqlite")
+    with pytest.raises(CorruptFileError, match=rf"{name}, line {line}: .*{words}"):
+        import_labels(again, tmp_path / "export")
+    assert again.asked() == [] and again.votes() == []
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "queries.jsonl", "segments.npz"])
+def test_damaged_files_are_refused_or_read_the_same(store: FeedbackStore, tmp_path: Path, name: str) -> None:
+    """A byte that is something else, anywhere: our own error, or content that is possible."""
+    export_labels(store, tmp_path / "export")
+    path, rng = tmp_path / "export" / name, np.random.default_rng(0)
+    data = path.read_bytes()
+    refused = 0
+    for _ in range(25):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        (tmp_path / "again.sqlite").unlink(missing_ok=True)
+        again = FeedbackStore(tmp_path / "again.sqlite")
+        try:
+            import_labels(again, tmp_path / "export")
+            assert len(again.votes()) == len(store.votes())
+        except UserError as error:
+            assert name in str(error) or "again.sqlite" in str(error)
+            refused += 1
+    assert refused > 3
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        import_labels(again, tmp_path / "export")
+
+
+# -- pairs as arrays
+
+
+def make_pairs(n: int = 4, steps: int = 6, successors: bool = True, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    arrays = {f"obs_{i}": rng.normal(size=(n, steps + successors, 3)) for i in (1, 2)}
+    arrays |= {f"action_{i}": rng.uniform(-1, 1, size=(n, steps, 2)) for i in (1, 2)}
+    return arrays | {"label": np.array([1, 0, 0.5, np.nan])[np.arange(n) % 4]}
+
+
+def test_pairs_with_successors(tmp_path: Path) -> None:
+    store, pairs = FeedbackStore(tmp_path / "labels.sqlite"), make_pairs()
+    keys = import_pairs(store, pairs | {"reward_1": np.ones((4, 6)), "reward_2": np.zeros((4, 6))}, "them")
+    assert [in_force(store.votes())[key, "them"].feedback.ranks for key in keys] == [(0, 1), (1, 0), (0, 0), None]  # type: ignore[union-attr]
+    query = store.query(keys[1])
+    assert query.kind == COMPARISON and query.segments.state is None
+    np.testing.assert_array_equal(query.segments.obs[0], pairs["obs_1"][1, :-1].astype(np.float32))
+    np.testing.assert_array_equal(query.segments.next_obs[1], pairs["obs_2"][1, 1:].astype(np.float32))
+    np.testing.assert_array_equal(query.segments.action[1], pairs["action_2"][1].astype(np.float32))
+    np.testing.assert_array_equal(query.segments.env_reward, [[1] * 6, [0] * 6])
+    assert len(read(store)) == 3
+
+
+def test_pairs_without_successors_from_a_file(tmp_path: Path) -> None:
+    store, pairs = FeedbackStore(tmp_path / "labels.sqlite"), make_pairs(successors=False)
+    np.savez(tmp_path / "pairs.npz", **pairs)
+    keys = import_pairs(store, tmp_path / "pairs.npz")
+    segments = store.query(keys[2]).segments
+    np.testing.assert_array_equal(segments.next_obs[0], pairs["obs_1"][2, 1:].astype(np.float32))
+    assert (
+        segments.obs.shape == (2, 5, 3) and segments.action.shape == (2, 5, 2) and np.isnan(segments.env_reward).all()
+    )
+
+
+def test_the_same_pair_twice_is_a_repeat(tmp_path: Path) -> None:
+    store, pairs = FeedbackStore(tmp_path / "labels.sqlite"), make_pairs(2)
+    import_pairs(store, {name: np.concatenate([a, a]) for name, a in pairs.items()})
+    assert [asked.repeat for asked in store.asked()] == [0, 0, 1, 1] and len(read(store)) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"label": np.array([1, 0, 0.7, 0])}, "label is 0.7"),
+        ({"label": np.ones(3)}, "do not match"),
+        ({"obs_2": np.zeros((4, 6, 4))}, "do not match"),
+        ({"obs_1": np.zeros((4, 9, 3))}, "one more"),
+        ({"action_1": np.zeros((4, 6), int)}, "one-hot"),
+        ({"obs_1": np.full((4, 7, 3), np.nan)}, "NaN"),
+        ({"obs_1": np.full((4, 7, 3), None)}, "NaN"),
+        ({"action_2": np.full((4, 6, 2), "left")}, "numbers"),
+        ({"reward_1": np.zeros((4, 5))}, "rewards"),
+    ],
+)
+def test_impossible_pairs_are_refused(tmp_path: Path, change: dict[str, np.ndarray], words: str) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    with pytest.raises(UserError, match=words):
+        import_pairs(store, make_pairs() | change)
+    assert store.asked() == []
+
+
+def test_files_that_hold_no_pairs(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    np.savez(tmp_path / "pairs.npz", obs_1=np.zeros(3))
+    with pytest.raises(UserError, match="lack obs_2"):
+        import_pairs(store, tmp_path / "pairs.npz")
+    (tmp_path / "pairs.npz").write_bytes(b"no zip at all")
+    with pytest.raises(CorruptFileError, match=r"pairs\.npz"):
+        import_pairs(store, tmp_path / "pairs.npz")
+    with pytest.raises(UserError, match=r"gone\.npz"):
+        import_pairs(store, tmp_path / "gone.npz")
+
+
+@settings(max_examples=8)
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, float("nan")]), min_size=1, max_size=5), st.booleans())
+def test_every_import_can_be_exported_and_imported(tmp_path_factory: Any, label: list[float], successors: bool) -> None:
+    folder = tmp_path_factory.mktemp("pairs")
+    store, again = FeedbackStore(folder / "a.sqlite"), FeedbackStore(folder / "b.sqlite")
+    import_pairs(store, make_pairs(len(label), 2, successors) | {"label": np.array(label)})
+    export_labels(store, folder / "export")
+    import_labels(again, folder / "export")
+    assert again.votes() == store.votes() and again.asked() == store.asked()
