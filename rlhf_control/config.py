@@ -53,8 +53,9 @@ class PPOConfig:
     epochs: int = 10
     """Passes over the rollout in one update."""
     lr: float = 3e-4
-    lr_schedule: Literal["linear", "constant"] = "linear"
-    """linear: to zero over the run."""
+    lr_schedule: Literal["linear", "constant", "adaptive"] = "linear"
+    """linear: to zero over the run. adaptive: from lr, up or down by half after each update to hold its KL near
+    target_kl."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
@@ -65,12 +66,13 @@ class PPOConfig:
     adapts to keep the KL near target_kl (the paper's section 4)."""
     target_kl: float | None = None
     """clip: an update stops before a minibatch whose approximate KL exceeds 1.5 times this (none: never).
-    kl-penalty: the KL a whole update aims at (none: 0.01)."""
+    kl-penalty, or an adaptive lr: the KL a whole update aims at (none: 0.01)."""
     value_coef: float = 0.5
     entropy_coef: float = 0.0
     max_grad_norm: float = 0.5
-    gradients: Literal["analytic", "autograd"] = "analytic"
-    """analytic: written out by hand, several times as fast. autograd: the reference it is held to."""
+    gradients: Literal["compiled", "autograd"] = "compiled"
+    """compiled: in C, written out by hand, many times as fast; needs a C compiler, else autograd does the work.
+    autograd: the reference it is held to."""
     normalize_advantage: bool = True
     """Per minibatch, to mean 0 and standard deviation 1."""
 

@@ -10,7 +10,9 @@ from typing import Any
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import FlattenObservation
 
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
@@ -35,8 +37,10 @@ class Envs:
     def step(self, action: Array, executed: Array) -> tuple[Array, Array, Array, Array]:
         """(next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an episode's end.
         `self.obs` is then the first observation of the next episode there."""
-        if self.spaces.action_kind == "box":
-            action = executed.reshape(-1, *self.spaces.action_shape)
+        space = self.vector.single_action_space
+        action = (action if self.spaces.choices else executed).reshape(-1, *(space.shape or ()))
+        if isinstance(space, Discrete | MultiDiscrete):
+            action = action + space.start
         try:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except project_envs.SimulationError as error:
@@ -137,6 +141,13 @@ def check_env_id(env_id: str) -> None:
         raise unknown_name("environment", env_id, gymnasium.registry)
 
 
+def make_flat(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
+    """One environment. Observations other than a Box (Dict, Discrete, ...) become one vector, as
+    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
+    env = gymnasium.make(env_id, **kwargs)
+    return env if isinstance(env.observation_space, Box) else FlattenObservation(env)
+
+
 def make_envs(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
 ) -> Envs:
@@ -153,8 +164,9 @@ def make_envs(
         if backend != "gymnasium" and project_envs.has_batched(env_id):
             vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **kwargs)
         else:
-            make = [lambda: Replayable(gymnasium.make(env_id, **kwargs))] * num_envs
-            vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
+            vector = SyncVectorEnv(
+                [lambda: Replayable(make_flat(env_id, kwargs))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
+            )
         return Envs(vector, seed)
     except (
         gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, mujoco.FatalError
@@ -178,8 +190,8 @@ def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     rng = np.random.default_rng(seed)
     for t in range(PROBE_STEPS):
         action: Array
-        if envs.spaces.action_kind == "discrete":
-            action = rng.integers(envs.spaces.action_size, size=PROBES)
+        if envs.spaces.choices:
+            action = rng.integers(envs.spaces.choices, size=(PROBES, len(envs.spaces.choices)))
         else:
             action = rng.standard_normal((PROBES, envs.spaces.action_size), np.float32)
         refuse_terminated(envs.step(action, envs.spaces.execute(action))[2][None], env_id, t)
@@ -207,11 +219,12 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
     episode_returns: list[float] = []
     episode_lengths: list[int] = []
+    act = policy.acting()
     for t in range(T):
         check_finite("observation", envs.obs[None], t)
         obs[t] = envs.obs
         states.append(envs.states())
-        action = policy.act(envs.obs, rng)
+        action = act(envs.obs, rng)
         check_finite("action", action[None], t)
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
