@@ -171,7 +171,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rewards, terminated, terms = self._task.outcome(self._sim, velocities, actions)
         truncated = self._elapsed_steps >= self.max_episode_steps
         ended = terminated | truncated
-        info = self._autoreset(ended, terms) if ended.any() else _masked(terms, ~ended)
+        info = self._autoreset(ended, terms) if ended.any() else _of_all(terms, ~ended)
         return self._observations.copy(), rewards, terminated, truncated, info
 
     def snapshot(self) -> Arrays:
@@ -296,17 +296,18 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _masked(terms: Terms, mask: np.ndarray) -> dict[str, Any]:
     """Gymnasium's vector info: each term, zero where `mask` (n,) is False, and `mask` itself under "_" + its name."""
+    if mask.all():
+        return _of_all(terms, mask)
     if not mask.any():
         return {}
-    info: dict[str, Any] = {}
-    everywhere = mask.all()
-    for name, values in terms.items():
-        if not everywhere:
-            values = values.copy()
-            values[~mask] = 0
-        info[name] = values
-        info[f"_{name}"] = mask
-    return info
+    terms = {name: values.copy() for name, values in terms.items()}
+    for values in terms.values():
+        values[~mask] = 0
+    return _of_all(terms, mask)
+
+
+def _of_all(terms: Terms, mask: np.ndarray) -> dict[str, Any]:
+    return {**terms, **{f"_{name}": mask for name in terms}}
 
 
 def _generator_words(generator: np.random.Generator) -> np.ndarray:

@@ -260,13 +260,15 @@ class Policy(nn.Module):
         linears = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
         mean, scale = (x.numpy() for x in self.obs_norm.mean_and_scale())
-        clip, choices = self.obs_norm.clip if self.obs_norm.count else np.inf, self.spaces.choices
+        clip, choices = np.float32(self.obs_norm.clip if self.obs_norm.count else np.inf), self.spaces.choices
         std = None if choices else np.exp(self.log_std.detach().numpy())
 
         def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-            h = ((obs - mean) * scale).clip(-clip, clip)
+            h = (obs - mean) * scale
+            h = np.minimum(np.maximum(h, -clip, out=h), clip, out=h)  # np.clip costs twice as much on few rows
             for i, (weight, bias) in enumerate(layers):
-                h = h @ weight + bias
+                h = h @ weight
+                h += bias
                 if i < len(layers) - 1:
                     np.tanh(h, out=h)
             if choices:  # by the Gumbel-max trick

@@ -220,8 +220,8 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     episode_returns: list[float] = []
     episode_lengths: list[int] = []
     act = policy.acting()
+    check_finite("observation", envs.obs[None])
     for t in range(T):
-        check_finite("observation", envs.obs[None], t)
         obs[t] = envs.obs
         states.append(envs.states())
         action = act(envs.obs, rng)
