@@ -75,6 +75,8 @@ class PPOConfig:
     autograd: the reference it is held to."""
     normalize_advantage: bool = True
     """Per minibatch, to mean 0 and standard deviation 1."""
+    recompute_advantages: bool = False
+    """Before every epoch, by the critic as it then is, rather than once (arXiv 2006.05990, section 3.5)."""
 
     def __post_init__(self) -> None:
         chosen(self)
@@ -112,7 +114,12 @@ class PretrainConfig:
     """A Gymnasium id, such as HalfCheetah-v5."""
     total_steps: int = 1_000_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
+    preset: str = ""
+    """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
+    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults)."""
     seed: int = 0
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
     """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
     learner: Literal["ppo", "sb3"] = "ppo"
@@ -211,6 +218,8 @@ class FinetuneConfig:
     total_steps: int = 250_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
     seed: int = 0
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
     """The run's folder (default: runs/finetune-ORACLE-SEED)."""
     score: str = ""

@@ -5,7 +5,7 @@ T time, N environments, B batch = T * N.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,13 @@ class Batch:
         return Batch(*(x[index] for x in vars(self).values()))
 
 
-def minibatches(rows: int, size: int, epochs: int, rng: np.random.Generator) -> list[Array]:
-    """The order of the steps, each as indices of its rows: in each epoch every row once, in random order. A single row
-    left over joins the last minibatch: the standard deviation of one advantage is NaN."""
+def minibatches(rows: int, size: int, rng: np.random.Generator) -> list[Array]:
+    """The order of an epoch's steps, each as indices of its rows: every row once, in random order. A single row left
+    over joins the last minibatch: the standard deviation of one advantage is NaN."""
     starts = list(range(size, rows, size))
     if starts and rows - starts[-1] == 1:
         starts.pop()
-    return [part for _ in range(epochs) for part in np.split(rng.permutation(rows), starts)]
+    return np.split(rng.permutation(rows), starts)
 
 
 def ppo_loss(
@@ -176,18 +176,25 @@ class PPO:
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
         """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
-        features = self.policy.features(rollout.obs)
-        value = self.optimizer.values(features).numpy()
-        next_value = self.optimizer.values(self.policy.features(rollout.next_obs)).numpy()
-        advantage, returns = gae(
+        features = self.policy.features(rollout.obs).flatten(0, 1)
+        action = torch.from_numpy(rollout.action).flatten(0, 1)
+        out = self.optimizer.outputs(features)
+        old_log_prob = self.optimizer.log_prob(out, action)
+        advantage, returns = self.advantages(rollout)
+        return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
+
+    @torch.no_grad()
+    def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """(advantage, return), (T * N,) each, by the critic as it now is."""
+        value, next_value = (
+            self.optimizer.values(self.policy.features(obs)).numpy() for obs in (rollout.obs, rollout.next_obs)
+        )
+        both = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,
         )  # fmt: skip
-        features, action = features.flatten(0, 1), torch.from_numpy(rollout.action).flatten(0, 1)
-        out = self.optimizer.outputs(features)
-        old_log_prob = self.optimizer.log_prob(out, action)
-        advantages, targets = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
-        return Batch(features, action, advantages, targets, self.policy.head(out).detached(), old_log_prob)
+        advantage, returns = (torch.from_numpy(x.astype(np.float32).ravel()) for x in both)
+        return advantage, returns
 
     def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
         """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
@@ -196,8 +203,16 @@ class PPO:
         """
         config, batch = self.config, self.prepare(rollout)
         lr, clip = self._scheduled(progress)
-        order = minibatches(len(batch), config.minibatch_size, config.epochs, rng)
-        history = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
+        history: list[dict[str, float]] = []
+        for epoch in range(config.epochs):
+            if config.recompute_advantages and epoch > 0:
+                advantage, returns = self.advantages(rollout)
+                batch = replace(batch, advantage=advantage, returns=returns)
+            order = minibatches(len(batch), config.minibatch_size, rng)
+            taken = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
+            history += taken
+            if len(taken) < len(order):
+                break
         kl = self._measure_kl(batch)
         if not math.isfinite(kl) or not all(p.isfinite().all() for p in self.policy.parameters()):
             raise NonFiniteError("the update diverged: the policy's parameters are no longer finite; lower --ppo.lr")
@@ -211,7 +226,7 @@ class PPO:
         lr, _ = self._scheduled(progress)
         for _ in range(epochs):
             batch = self.prepare(rollout)
-            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, 1, rng), lr)
+            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
 
     def _scheduled(self, progress: float) -> tuple[float, float]:
         """Learning rate and clip range."""

@@ -216,7 +216,8 @@ def test_a_step_that_goes_too_far_is_not_taken() -> None:
     policy = make_policy("box")
     fast, autograd = pair(policy, PPOConfig())
     batch = make_batch(policy, 256, 0)
-    order = minibatches(256, 64, 3, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    order = [rows for _ in range(3) for rows in minibatches(256, 64, rng)]
     batch = replace(batch, old_log_prob=fast.log_prob(fast.outputs(batch.features), batch.action))
     for limit in (0.0, 0.003, math.inf):
         fast, autograd = pair(policy, PPOConfig())
@@ -240,7 +241,7 @@ def test_whole_epochs_equal_torchs_and_one_core_equals_two(
 ) -> None:
     policy = make_policy(kind, hidden)
     batch = make_batch(policy, rows, rows)
-    order = minibatches(rows, min(size, rows), 2, np.random.default_rng(0))
+    order = minibatches(rows, min(size, rows), np.random.default_rng(0))
     fast, autograd = pair(policy, PPOConfig())
     alone = FastUpdate(copy.deepcopy(policy), PPOConfig())
     fast.job.cores, alone.job.cores = cores, 3 - cores
@@ -279,7 +280,7 @@ def test_the_ratio_starts_at_one_exactly(kind: str, rows: int, size: int, hidden
     with torch.no_grad():
         torch.testing.assert_close(log_prob, policy.distribution(batch.features).log_prob(batch.action))
     batch = replace(batch, old_log_prob=log_prob)
-    for order in minibatches(rows, size, 3, np.random.default_rng(0)):
+    for order in minibatches(rows, size, np.random.default_rng(0)):
         metrics = update.gradient(batch[torch.from_numpy(order)], 0.2, 1.0)
         assert metrics["approx_kl"] == 0 and metrics["clip_fraction"] == 0
 

@@ -227,7 +227,7 @@ def test_target_kl_stops_before_the_same_minibatch(task, target_kl, monkeypatch)
 def test_the_first_minibatch_has_ratio_one(task):
     _, learner, rollout = collected(task, CONFIG)
     batch = learner.prepare(rollout)
-    rows = minibatches(len(batch), 32, 1, SameOrder())[0]
+    rows = minibatches(len(batch), 32, SameOrder())[0]
     metrics = learner.optimizer.gradient(batch[torch.from_numpy(rows)], CONFIG.clip, 0.0)
     assert metrics["approx_kl"] == 0
     assert metrics["clip_fraction"] == 0
