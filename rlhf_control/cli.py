@@ -96,6 +96,12 @@ def plot(config: c.PlotConfig) -> None:
     print(summary_table(config.runs))
 
 
+def bench(config: c.BenchConfig) -> None:
+    from rlhf_control.bench import bench_ppo
+
+    print(bench_ppo(config))
+
+
 def doctor(config: c.DoctorConfig) -> int:
     from rlhf_control.doctor import doctor
 
@@ -109,6 +115,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "record": (c.RecordConfig, record),
     "plot": (c.PlotConfig, plot),
     "resume": (c.ResumeConfig, resume),
+    "bench": (c.BenchConfig, bench),
     "doctor": (c.DoctorConfig, doctor),
 }
 

@@ -345,6 +345,31 @@ class DoctorConfig:
     """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""
 
 
+@dataclass(frozen=True)
+class BenchConfig:
+    """How fast, beside the peers that are installed. Leave the machine alone meanwhile."""
+
+    what: Annotated[Literal["ppo"], tyro.conf.Positional]
+    """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
+    rlhf_control[bench]`) and RLlib (--rllib-python)."""
+    tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
+    runs: int = 5
+    """Of each learner, by turns."""
+    seconds: float = 3.0
+    """Of a run, rounded up to whole iterations."""
+    million: int = 0
+    """So many turns of a million steps of HalfCheetah-v5 as well, from process start to saved policy."""
+    out: str = "bench_ppo.json"
+    """For all raw figures."""
+    rllib_python: str = ""
+    """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
+
+    def __post_init__(self) -> None:
+        chosen(self)
+        positive(self, "runs", "seconds")
+        within(self, "million", low=0, high=1000)
+
+
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
     """A config from its `dataclasses.asdict`, possibly by way of JSON."""
     hints = get_type_hints(cls)

@@ -17,7 +17,7 @@ from torch import Tensor
 from rlhf_control import compiler
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array
-from rlhf_control.nets import Policy
+from rlhf_control.nets import Act, Policy
 
 if TYPE_CHECKING:
     from rlhf_control.ppo import Batch
@@ -49,7 +49,7 @@ def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
     """`update.c`, compiled; None where there is no compiler. float64 is for the tests."""
     code = compiler.load(SOURCE, *(["DOUBLE"] if dtype == np.float64 else []))
     if code is not None:
-        code.train.restype = code.gradients.restype = code.outputs.restype = INT
+        code.train.restype = code.gradients.restype = code.outputs.restype = code.outputs_for.restype = INT
     return code
 
 
@@ -128,6 +128,25 @@ class FastUpdate:
         self._check(self.code.outputs(job, INT(network), rows, POINTER(x.ctypes.data), POINTER(out.ctypes.data)))
         used = out[:, : 1 if network else self.action_size]
         return torch.from_numpy(np.ascontiguousarray(used)).reshape(*features.shape[:-1], -1)
+
+    def acting(self) -> Act:
+        """As `Policy.acting`, a third faster for a few rows."""
+        norm, sample, widths = self.policy.obs_norm, self.policy.sampling(), self.widths
+        mean, scale = (x.numpy() for x in norm.mean_and_scale())
+        memory: dict[int, tuple[Array, Array, list[Any]]] = {}  # by number of rows: pointers take long to make
+
+        def act(obs: Array, rng: np.random.Generator | None) -> Array:
+            if len(obs) not in memory:
+                x, out = np.empty((len(obs), widths[0]), self.dtype), np.empty((len(obs), widths[-1]), self.dtype)
+                pointers = [POINTER(array.ctypes.data) for array in (x, mean, scale)]
+                arguments = [ctypes.byref(self.job), INT(0), INT(len(obs)), *pointers, DOUBLE(norm.limit)]
+                memory[len(obs)] = x, out[:, : self.action_size], [*arguments, POINTER(out.ctypes.data)]
+            x, out, arguments = memory[len(obs)]
+            x[...] = obs
+            self._check(self.code.outputs_for(*arguments))
+            return sample(out, rng)
+
+        return act
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """(B,), bit for bit as the first minibatch will see it: so the ratio starts at exactly 1."""

@@ -23,6 +23,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
 
 LOG_2PI = math.log(2 * math.pi)
+Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # (B, ...), rng (None: the mode) -> actions
 
 
 @contextmanager
@@ -192,6 +193,11 @@ class RunningNorm(nn.Module):
         self.mean += delta * n / total
         self.count += n
 
+    @property
+    def limit(self) -> float:
+        """Beyond which the normalised observations are clipped."""
+        return self.clip if self.count else math.inf
+
     def mean_and_scale(self) -> tuple[Tensor, Tensor]:
         """(O,) float32 each: what is taken off, and what the rest is multiplied by."""
         if self.count == 0:
@@ -255,13 +261,12 @@ class Policy(nn.Module):
         rng."""
         return self.acting()(obs, rng)
 
-    def acting(self) -> Callable[[np.ndarray, np.random.Generator | None], np.ndarray]:
+    def acting(self) -> Act:
         """`act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
         linears = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
         mean, scale = (x.numpy() for x in self.obs_norm.mean_and_scale())
-        clip, choices = np.float32(self.obs_norm.clip if self.obs_norm.count else np.inf), self.spaces.choices
-        std = None if choices else np.exp(self.log_std.detach().numpy())
+        clip, sample = np.float32(self.obs_norm.limit), self.sampling()
 
         def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
             h = (obs - mean) * scale
@@ -271,13 +276,23 @@ class Policy(nn.Module):
                 h += bias
                 if i < len(layers) - 1:
                     np.tanh(h, out=h)
-            if choices:  # by the Gumbel-max trick
-                logits = h if rng is None else h + rng.gumbel(size=h.shape)
-                groups = np.split(logits, np.cumsum(choices)[:-1], -1)
-                return np.stack([group.argmax(-1) for group in groups], -1)
-            return h if rng is None else h + std * rng.standard_normal(h.shape, np.float32)
+            return sample(h, rng)
 
         return act
+
+    def sampling(self) -> Act:
+        """From the actor's outputs (B, A), and an rng or None, to actions."""
+        choices = self.spaces.choices
+        std = np.empty(0, np.float32) if choices else np.exp(self.log_std.detach().numpy())
+
+        def sample(out: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+            if choices:  # by the Gumbel-max trick
+                logits = out if rng is None else out + rng.gumbel(size=out.shape)
+                groups = np.split(logits, np.cumsum(choices)[:-1], -1)
+                return np.stack([group.argmax(-1) for group in groups], -1)
+            return out if rng is None else out + std * rng.standard_normal(out.shape, np.float32)
+
+        return sample
 
     def frozen(self) -> "Policy":
         """A copy that no longer changes, its normaliser included."""

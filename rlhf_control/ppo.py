@@ -16,7 +16,7 @@ from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import NonFiniteError
 from rlhf_control.fast import FastUpdate, supports
-from rlhf_control.nets import Categorical, Gaussian, Policy
+from rlhf_control.nets import Act, Categorical, Gaussian, Policy
 
 DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
 MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
@@ -105,6 +105,9 @@ class AutogradUpdate:
         self.policy, self.config = policy, config
         self.optimizer = torch.optim.Adam(policy.parameters(), eps=1e-5, fused=True)
 
+    def acting(self) -> Act:
+        return self.policy.acting()
+
     def outputs(self, features: Tensor) -> Tensor:
         """(B, A): the actor's."""
         return self.policy.actor(features)
@@ -172,6 +175,10 @@ class PPO:
         self.optimizer = (FastUpdate if fast else AutogradUpdate)(policy, config)
         self.kl_coef = 1.0  # of the KL-penalty variant; adapts
         self.lr = config.lr  # of the adaptive schedule
+
+    def acting(self) -> Act:
+        """From raw observations to actions, by the policy as it now is: for `collect`."""
+        return self.optimizer.acting()
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:

@@ -5,7 +5,7 @@ T time, N environments, O observation, A action, D simulator state.
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import mujoco
@@ -17,7 +17,7 @@ from gymnasium.wrappers import FlattenObservation
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
-from rlhf_control.nets import Policy, Spaces, one_thread
+from rlhf_control.nets import Act, Policy, Spaces, one_thread
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
@@ -208,8 +208,14 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> No
         )
 
 
-def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator) -> Rollout:
-    """Runs the policy for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
+class Actor(Protocol):
+    """A policy, or the learner that has one."""
+
+    def acting(self) -> Act: ...
+
+
+def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
+    """Runs the actor for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
     T, N = num_steps, envs.num_envs
     obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
     executed = np.empty((T, N, envs.spaces.action_size), np.float32)
@@ -219,7 +225,7 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
     episode_returns: list[float] = []
     episode_lengths: list[int] = []
-    act = policy.acting()
+    act = actor.acting()
     check_finite("observation", envs.obs[None])
     for t in range(T):
         obs[t] = envs.obs

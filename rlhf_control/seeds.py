@@ -47,7 +47,7 @@ def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> in
     """
     context = get_context("spawn")
     waiting, failed = list(configs), []
-    running: dict[int, tuple[BaseProcess, int]] = {}
+    running: dict[int, tuple[Any, int]] = {}
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     passed_on = False
     with ExitStack() as stack:

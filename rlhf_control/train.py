@@ -48,7 +48,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     with Loop(run, vars(p), config) as loop:
         for iteration, log in loop:
             progress = iteration / loop.iterations
-            rollout = collect(p.envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
+            rollout = collect(p.envs, p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, policy.env_id)
             p.bank.add(rollout)
 
@@ -86,7 +86,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
     with Loop(run, {"learner": learner, "envs": envs, "scaler": scaler}, config) as loop:
         for iteration, log in loop:
-            rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
+            rollout = collect(envs, learner, config.ppo.num_steps, stream(seed, "act", iteration))
             scaled = scaler(rollout) if config.normalize_reward else rollout
             log |= learner.update(scaled, stream(seed, "update", iteration), iteration / loop.iterations)
             if config.normalize_obs:

@@ -469,7 +469,7 @@ int64_t gradients(Job *job)
 /* Outputs (rows, padded outputs) of one network for x (rows, inputs). */
 int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *out)
 {
-    int64_t chunk = 64, width = job->widths[job->layers];
+    int64_t chunk = rows < 64 ? rows : 64, width = job->widths[job->layers];
     Work work = {0};
     if (!allocate(job, chunk, &work)) return -1;
     for (int64_t i = 0; i < rows; i += chunk) {
@@ -479,6 +479,23 @@ int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *
     }
     release(job, &work);
     return 0;
+}
+
+/* The same for raw observations: x = clip((observation - mean) * scale). */
+int64_t outputs_for(const Job *job, int64_t net, int64_t rows, const real *observation, const real *mean,
+                    const real *scale, double clip, real *out)
+{
+    int64_t in = job->widths[0];
+    real *x = aligned(rows * in), limit = clip;
+    if (!x) return -1;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < in; j++) {
+            real y = (observation[i * in + j] - mean[j]) * scale[j];
+            x[i * in + j] = y < -limit ? -limit : y > limit ? limit : y;
+        }
+    int64_t result = outputs(job, net, rows, x, out);
+    free(x);
+    return result;
 }
 
 /* Log-probabilities (rows,) of the job's actions given the actor's outputs (rows, padded outputs). */

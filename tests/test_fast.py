@@ -410,3 +410,18 @@ def test_a_copy_of_the_policy_has_parameters_of_its_own(copied: Any) -> None:
         assert not np.shares_memory(parameter.detach().numpy(), update.buffers)
     for name, value in other.state()["parameters"].items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_acting_is_the_policys_own(kind: str) -> None:
+    policy = make_policy(kind)
+    update = FastUpdate(policy, PPOConfig())
+    obs = np.random.default_rng(0).normal(5, 30, (40, 17)).astype(np.float32)
+    for _ in range(2):  # before and after there are statistics; some are clipped
+        for rows in (40, 1, 40):
+            ours, theirs = update.acting(), policy.acting()
+            for make_rng in (lambda: None, lambda: np.random.default_rng(1)):
+                a, b = ours(obs[:rows], make_rng()), theirs(obs[:rows], make_rng())
+                assert a.dtype == b.dtype and a.shape == b.shape
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        policy.obs_norm.update(obs[:30] / 3)
