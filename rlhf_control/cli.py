@@ -48,7 +48,11 @@ def several(verb: str, config: Any, what: str) -> int:
 
 
 def one_seed(config: Any) -> int:
-    """One of several seeds: from the start, or from where its folder stands."""
+    """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
+    from rlhf_control.runs import Run
+
+    if (Path(config.out) / "policy.npz").is_file() and Run(Path(config.out)).finished():
+        return 0
     if (Path(config.out) / "config.json").is_file():
         return guarded(lambda: resume(c.ResumeConfig(config.out)))
     verb = pretrain if isinstance(config, c.PretrainConfig) else finetune

@@ -80,6 +80,12 @@ class Run:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CorruptFileError(f"{self.path / 'config.json'} is not a config ({error!r}); restore it") from None
 
+    def finished(self) -> bool:
+        """Whether all its steps were done."""
+        rows, (_, config) = self.metrics(), self.config()
+        iteration = config.ppo.num_envs * config.ppo.num_steps
+        return bool(rows) and rows[-1]["env_steps"] >= max(iteration, config.total_steps // iteration * iteration)
+
     # -- metrics
 
     def log(self, row: Mapping[str, Any]) -> None:
