@@ -7,9 +7,11 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from match_env import Match
 
 from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
@@ -21,6 +23,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 settings.load_profile("suite")
+
+gymnasium.register("Match-v0", Match, max_episode_steps=8)
 
 TINY_PPO = PPOConfig(num_envs=4, num_steps=40, minibatch_size=32, epochs=2)
 TINY_REWARD = RewardConfig(steps=50, hidden=(16,), members=2, bootstrap=0.5)

@@ -3,11 +3,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box
+from match_env import ACTIONS
 
-from rlhf_control.config import NetConfig
+from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets import Policy
+from rlhf_control.ppo import PPO
 from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends
 from rlhf_control.segments import join
 
@@ -85,6 +88,56 @@ def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
     cart = collect(make_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 30, np.random.default_rng(0))
     assert cart.action.dtype == np.int64 and cart.executed.shape == (30, 2, 2)
     np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action[..., 0])
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_kind_of_action_reaches_the_environment_as_its_space_has_it(kind: str) -> None:
+    """Match asserts it. A policy that knows what is wanted gets the whole reward; a bound other than 1 clips."""
+    envs = make_envs("Match-v0", 3, seed=0, env={"kind": kind})
+    rollout = collect(envs, policy_for("Match-v0", {"kind": kind}), 30, np.random.default_rng(0))
+    assert rollout.truncated.any() and np.isfinite(rollout.reward).all()
+    if kind == "box":
+        low, high = ACTIONS["box"].low, ACTIONS["box"].high  # type: ignore[attr-defined]
+        assert (rollout.executed >= low).all() and (rollout.executed <= high).all()
+        assert ((rollout.executed == low).any((0, 1)) & (rollout.executed == high).any((0, 1))).all()
+        assert (rollout.action < low).any() and (rollout.action > high).any()
+    else:
+        sizes = envs.spaces.choices
+        parts = np.split(rollout.executed, np.cumsum(sizes)[:-1], -1)
+        np.testing.assert_array_equal(np.stack([p.argmax(-1) for p in parts], -1), rollout.action)
+        assert (rollout.executed.sum(-1) == len(sizes)).all()
+        assert (rollout.action.max((0, 1)) == np.array(sizes) - 1).all() and (rollout.action.min((0, 1)) == 0).all()
+
+
+def test_a_dict_is_flattened_in_the_order_of_its_keys() -> None:
+    envs = make_envs("Match-v0", 2, seed=0)
+    assert envs.spaces.obs_shape == (3 + 4 + 2,)  # "a" one-hot, "m", "z"
+    np.testing.assert_array_equal(envs.obs[:, :3].sum(1), 1)
+    np.testing.assert_array_equal(envs.obs[:, 3:7], 0.5)
+    assert all(ACTIONS["box"].contains(row) for row in envs.obs[:, 7:])
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_ppo_learns_with_every_kind_of_action(kind: str, gradients: str) -> None:
+    config = PPOConfig(num_envs=16, num_steps=32, minibatch_size=128, lr=3e-3, gamma=0.0, gradients=gradients)  # type: ignore[arg-type]
+    envs = make_envs("Match-v0", 16, seed=0, env={"kind": kind})
+    learner = PPO(Policy(envs.spaces, NetConfig((32,)), 0, "Match-v0", {"kind": kind}), config)
+    rewards = []
+    for i in range(30):
+        rollout = collect(envs, learner, 32, np.random.default_rng(i))
+        learner.update(rollout, np.random.default_rng(i), 0.0)
+        rewards.append(rollout.reward.mean())
+    assert rewards[0] < 0.7 < 0.85 < rewards[-1], rewards
+
+
+@pytest.mark.parametrize(("env_id", "bound"), [("InvertedPendulum-v5", 3), ("Pusher-v5", 2), ("Humanoid-v5", 0.4)])
+def test_bounds_of_mujoco_tasks_are_kept(env_id: str, bound: float) -> None:
+    policy = policy_for(env_id)
+    with torch.no_grad():
+        policy.log_std.fill_(1.5)
+    rollout = collect(make_envs(env_id, 2, seed=0), policy, 20, np.random.default_rng(0))
+    assert np.abs(rollout.action).max() > bound and np.abs(rollout.executed).max() == np.float32(bound)
 
 
 def test_batched_and_gymnasium_rollouts_are_bit_equal() -> None:
