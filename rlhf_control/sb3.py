@@ -173,7 +173,8 @@ def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
         raise UserError(f"SB3's PPO has no {config.ppo.step_control} step control; use clip or --learner ppo")
     if config.backend == "batched":
         raise UserError("SB3 does not step batched environments; use --backend auto or --learner ppo")
-    with closing(gymnasium.make(config.env_id, **config.env)) as made:
+    env: Mapping[str, Any] = config.env
+    with closing(gymnasium.make(config.env_id, **env)) as made:
         space = made.action_space
     if np.any(getattr(space, "start", 0)) or (len(space.shape or ()) > 1 and spaces.choices):
         raise UserError(f"SB3 does not know the action space {space}; use --learner ppo")

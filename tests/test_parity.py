@@ -15,6 +15,7 @@ from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.data import Rollout
 from rlhf_control.nets import Policy
 from rlhf_control.ppo import PPO, gae, minibatches, ppo_loss
+from rlhf_control.presets import preset
 from rlhf_control.sb3 import _names, import_sb3, make_sb3
 
 TASKS = [  # both end early and are cut off within a rollout of 32 steps
@@ -236,10 +237,10 @@ def test_the_first_minibatch_has_ratio_one(task):
 # -- constants and initial weights
 
 
-def test_default_hyperparameters_are_sb3s():
-    """Where ours differ on purpose: num_envs * num_steps, and a linear learning rate."""
+@pytest.mark.parametrize("ours", [PPOConfig(), preset("HalfCheetah-v5", "sb3").ppo], ids=["default", "sb3"])
+def test_default_hyperparameters_are_sb3s(ours):
+    """Where ours differ on purpose: num_envs * num_steps, and, but for the preset, a linear learning rate."""
     theirs = {name: p.default for name, p in inspect.signature(SB3.__init__).parameters.items()}
-    ours = PPOConfig()
     assert ours.lr == theirs["learning_rate"]
     assert ours.num_envs * ours.num_steps == theirs["n_steps"]
     assert ours.minibatch_size == theirs["batch_size"]
