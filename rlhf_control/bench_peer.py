@@ -32,7 +32,7 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[s
     one_thread().__enter__()
     config = preset(env_id, "sb3")
     config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
-    envs = rollouts.make_envs(env_id, num_envs, seed=0)
+    envs = rollouts.start_envs(env_id, num_envs, seed=0)
     policy = Policy(envs.spaces, config.net, 0, env_id, {})
     learner = PPO(policy, config.ppo)
     parts = {"environment": 0.0, "inference": 0.0, "update": 0.0}

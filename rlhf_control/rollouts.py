@@ -21,6 +21,7 @@ from rlhf_control.nets import Act, Policy, Spaces, one_thread
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
+BACKENDS = ("auto", "batched", "gymnasium")
 
 
 class Envs:
@@ -148,30 +149,38 @@ def make_flat(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
     return env if isinstance(env.observation_space, Box) else FlattenObservation(env)
 
 
-def make_envs(
-    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
-) -> Envs:
-    """`num_envs` copies of a Gymnasium environment, the i-th seeded with seed + i.
+def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
+    """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
+    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`.
 
-    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env` holds the
-    environment's arguments. Raises UserError for an unknown id, wrong arguments and unsupported spaces.
+    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env_kwargs` are the
+    environment's arguments. Raises UserError for an unknown id or backend and for wrong arguments.
     """
     check_env_id(env_id)
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
     if backend == "batched" and not project_envs.has_batched(env_id):
         raise UserError(f"{env_id} has no batched version; use --backend auto")
-    kwargs = dict(env or {})
     try:
         if backend != "gymnasium" and project_envs.has_batched(env_id):
-            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **kwargs)
+            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env_kwargs)
         else:
             vector = SyncVectorEnv(
-                [lambda: Replayable(make_flat(env_id, kwargs))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
+                [lambda: Replayable(make_flat(env_id, env_kwargs))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
             )
-        return Envs(vector, seed)
+        vector.reset(seed=seed)
+        return vector
     except (
         gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, mujoco.FatalError
     ) as error:  # fmt: skip
-        raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from error
+        raise UserError(f"cannot make {env_id} with {env_kwargs}: {error}") from error
+
+
+def start_envs(
+    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
+) -> Envs:
+    """The same as `collect` steps them. Raises UserError for unsupported spaces too."""
+    return Envs(make_envs(env_id, num_envs, seed=seed, backend=backend, **(env or {})), seed)
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,7 +195,7 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
     learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""
-    envs = make_envs(env_id, PROBES, seed=seed, env=env)
+    envs = start_envs(env_id, PROBES, seed=seed, env=env)
     rng = np.random.default_rng(seed)
     for t in range(PROBE_STEPS):
         action: Array
@@ -261,7 +270,7 @@ def evaluate(
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
-    envs = make_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
+    envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
     rng = None if deterministic else np.random.default_rng(seed)
     returns = np.zeros(episodes)
     running = np.ones(episodes, bool)

@@ -35,7 +35,7 @@ from rlhf_control.data import check_finite
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
 from rlhf_control.nets import Policy, RunningNorm, Spaces, one_thread
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 from rlhf_control.runs import Run, deferred_signals
 
 Row = dict[str, Any]
@@ -184,7 +184,7 @@ def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
 
 def _spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
     """Raises UserError for an environment that cannot be made."""
-    with closing(make_envs(env_id, 1, seed=0, backend="gymnasium", env=env)) as envs:
+    with closing(start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)) as envs:
         return envs.spaces
 
 

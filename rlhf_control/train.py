@@ -30,9 +30,9 @@ from rlhf_control.rollouts import (
     check_env_id,
     collect,
     fixed_horizon,
-    make_envs,
     refuse_early_ends,
     refuse_terminated,
+    start_envs,
 )
 from rlhf_control.runs import Run
 from rlhf_control.segments import SegmentBank
@@ -79,7 +79,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
     seed = config.seed
-    envs = make_envs(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
+    envs = start_envs(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     learner = PPO(policy, config.ppo)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
@@ -138,7 +138,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     check_score(config, env_id)
     oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = make_envs(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
+    envs = start_envs(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
     policy = adopt(pretrained, envs.spaces, env_id, env)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)

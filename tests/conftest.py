@@ -16,7 +16,7 @@ from match_env import Match
 from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
 from rlhf_control.nets import Policy, one_thread
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=40,
@@ -39,7 +39,7 @@ def single_thread() -> Iterator[None]:
 @pytest.fixture
 def cheetah_policy() -> Policy:
     """An untrained HalfCheetah policy with small networks."""
-    envs = make_envs("HalfCheetah-v5", 1, seed=0)
+    envs = start_envs("HalfCheetah-v5", 1, seed=0)
     policy = Policy(envs.spaces, NetConfig(hidden=(16,)), 0, "HalfCheetah-v5", {})
     policy.obs_norm.update(np.random.default_rng(0).normal(size=(100, 17)))
     return policy

@@ -22,7 +22,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import NonFiniteError, Stopped, UserError
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.ppo import PPO
-from rlhf_control.rollouts import collect, make_envs
+from rlhf_control.rollouts import collect, start_envs
 from rlhf_control.runs import Run
 from rlhf_control.sb3 import export_sb3, import_sb3, make_sb3, pretrain_sb3, train_sb3
 
@@ -40,7 +40,7 @@ def new_run(path, config) -> Run:
 
 def observations(env_id: str, env: dict | None = None) -> Array:
     """(200, O), from likely to absurd: beyond the clip at ten standard deviations."""
-    envs = make_envs(env_id, 1, seed=0, backend="gymnasium", env=env)
+    envs = start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)
     envs.close()
     rng = np.random.default_rng(0)
     return (rng.normal(size=(200, envs.spaces.obs_size)) * np.geomspace(0.1, 100, 200)[:, None]).astype(np.float32)
@@ -272,7 +272,7 @@ def test_an_imported_policy_can_be_trained_on(trained):
     settings, _, _, model, _ = trained
     policy = import_sb3(model, settings.env_id)
     assert all(parameter.requires_grad for parameter in policy.parameters())
-    envs = make_envs(settings.env_id, 4, seed=0)
+    envs = start_envs(settings.env_id, 4, seed=0)
     rollout = collect(envs, policy, 64, np.random.default_rng(0))
     before = policy.frozen()
     PPO(policy, settings.ppo).update(rollout, np.random.default_rng(0), 0.0)
