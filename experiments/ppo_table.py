@@ -16,17 +16,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from common import RESULTS, curve, keep, over_seeds, train
 
 from rlhf_control.plots import plot_runs
-from rlhf_control.policies import find_policy
 from rlhf_control.presets import TUNED
-from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import environment_facts
 from rlhf_control.seeds import parse_seeds
 
-EPISODES = 20
 SOURCES = {
     "SB3 zoo, v3, 1 run": "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md",
     "CleanRL, v4, 3 seeds": "https://docs.cleanrl.dev/rl-algorithms/ppo/",
@@ -56,10 +52,8 @@ def main() -> None:
         out = arguments.runs / env_id
         train(env_id, ["--preset", "tuned"], arguments.seeds, out)
         runs = {str(seed): Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
-        curves = {seed: {**curve(run), "mode": mode_return(run)} for seed, run in runs.items()}
-        training = over_seeds(c["final"] for c in curves.values())
-        scores = over_seeds(c["mode"] for c in curves.values())
-        tasks[env_id] = {**scores, "training": training["iqm"], "seeds": curves}
+        curves = {seed: curve(run) for seed, run in runs.items()}
+        tasks[env_id] = {**over_seeds(curves.values()), "seeds": curves}
         folders += list(runs.values())
         print(row(env_id, tasks[env_id]), flush=True)
     if arguments.seeds == "0-4":
@@ -72,19 +66,15 @@ def main() -> None:
         plot_runs(folders, RESULTS / "ppo_table", metrics=["env_return"])
 
 
-def mode_return(run: Path) -> float:
-    """Of the final policy, without noise."""
-    return float(np.mean(evaluate(find_policy(run), EPISODES, seed=10_000)[0]))
-
-
 def row(env_id: str, task: dict[str, Any]) -> str:
     """Of the table; bold where the interquartile mean is above every published figure."""
-    digits = 0 if abs(task["iqm"]) >= 100 else 2
+    mode, training = task["mode"], task["training"]
+    digits = 0 if abs(mode["iqm"]) >= 100 else 2
     published = PUBLISHED.get(env_id, (None, None, None))
-    iqm, low, high, training = (f"{task[name]:.{digits}f}" for name in ("iqm", "low", "high", "training"))
-    iqm = f"**{iqm}**" if all(task["iqm"] > p for p in published if p is not None) else iqm
+    iqm, low, high, sampled = (f"{x:.{digits}f}" for x in (*mode.values(), training["iqm"]))
+    iqm = f"**{iqm}**" if all(mode["iqm"] > p for p in published if p is not None) else iqm
     columns = " | ".join("" if p is None else f"{p:g}" for p in published)
-    return f"| {env_id} | {iqm} | {low} to {high} | {training} | {TUNED[env_id].total_steps / 1e6:g}M | {columns} |"
+    return f"| {env_id} | {iqm} | {low} to {high} | {sampled} | {TUNED[env_id].total_steps / 1e6:g}M | {columns} |"
 
 
 def table(tasks: dict[str, Any]) -> str:
