@@ -30,6 +30,8 @@ class Envs:
     def __init__(self, vector: VectorEnv, seed: int) -> None:
         self.vector = vector
         self.num_envs = vector.num_envs
+        if isinstance(vector, project_envs.MujocoVectorEnv):
+            vector.infos = False
         self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
         self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
@@ -55,6 +57,23 @@ class Envs:
             next_obs = self.obs.copy()
             next_obs[done] = np.stack([self._flat(o[None])[0] for o in info["final_obs"][done]])
         return next_obs, reward, terminated, truncated
+
+    def count(self, reward: Array, done: Array) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Returns and lengths of the episodes that ended in a rollout (T, N), in the order of their ends."""
+        returns: list[float] = []
+        lengths: list[int] = []
+        start = 0
+        for t in [*np.flatnonzero(done.any(1)).tolist(), len(done) - 1]:
+            self.returns += reward[start : t + 1].sum(0, dtype=np.float64)
+            self.lengths += t + 1 - start
+            start, ended = t + 1, done[t]
+            returns += self.returns[ended].tolist()
+            lengths += self.lengths[ended].tolist()
+            self.returns[ended] = 0
+            self.lengths[ended] = 0
+            if start == len(done):
+                break
+        return tuple(returns), tuple(lengths)
 
     def states(self) -> Array | None:
         """(N, D) float64 [qpos, qvel] of MuJoCo environments, else None."""
@@ -232,8 +251,6 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     states: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    episode_returns: list[float] = []
-    episode_lengths: list[int] = []
     act = actor.acting()
     check_finite("observation", envs.obs[None])
     for t in range(T):
@@ -247,19 +264,11 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         check_finite("observation", next_obs[t][None], t)
         check_finite("reward", step_reward[None], t)
         reward[t] = step_reward
-        envs.returns += step_reward
-        envs.lengths += 1
-        done = terminated[t] | truncated[t]
-        if done.any():
-            episode_returns += envs.returns[done].tolist()
-            episode_lengths += envs.lengths[done].tolist()
-            envs.returns[done] = 0
-            envs.lengths[done] = 0
+    episodes = envs.count(reward, terminated | truncated)
     state = None if states[0] is None else np.stack(states)
     return Rollout(
-        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state,
-        tuple(episode_returns), tuple(episode_lengths),
-    )  # fmt: skip
+        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes
+    )
 
 
 @one_thread()
