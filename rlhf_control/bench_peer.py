@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
-Train = Callable[[int], Any]  # so many steps more
+Parts = dict[str, list[float]]  # seconds of every call
+Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so many steps more, save, parts
 
 
-def ours(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[str], None], dict[str, float]]:
-    """And what a part of the time is spent on, in seconds."""
+def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
+    """The seconds of calls in lanes side by side are divided by the number of lanes."""
     from dataclasses import replace
 
-    from rlhf_control import rollouts
+    from rlhf_control.lanes import start_lanes
     from rlhf_control.nets import Policy, one_thread
     from rlhf_control.ppo import PPO
     from rlhf_control.presets import preset
@@ -32,37 +33,38 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[s
     one_thread().__enter__()
     config = preset(env_id, "sb3")
     config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
-    envs = rollouts.start_envs(env_id, num_envs, seed=0)
+    envs = start_lanes(env_id, num_envs, seed=0)
     policy = Policy(envs.spaces, config.net, 0, env_id, {})
     learner = PPO(policy, config.ppo)
-    parts = {"environment": 0.0, "inference": 0.0, "update": 0.0}
+    parts: Parts = {"environment": [], "inference": [], "update": []}
     acting = learner.acting
-    envs.step = timed(envs.step, parts, "environment")  # type: ignore[method-assign]
-    learner.acting = lambda: timed(acting(), parts, "inference")  # type: ignore[method-assign]
-    learner.update = timed(learner.update, parts, "update")  # type: ignore[method-assign]
+    for lane in envs.lanes:
+        lane.step = timed(lane.step, parts["environment"], len(envs.lanes))  # type: ignore[method-assign]
+    learner.acting = lambda: timed(acting(), parts["inference"], len(envs.lanes))  # type: ignore[method-assign]
+    learner.update = timed(learner.update, parts["update"])  # type: ignore[method-assign]
 
     def train(steps: int) -> None:
         for i in range(max(1, steps // (num_envs * num_steps))):
-            rollout = rollouts.collect(envs, learner, num_steps, stream(0, "act", i))
+            rollout = envs.collect(learner, num_steps, stream(0, "act", i))
             learner.update(rollout, stream(0, "update", i), 0.0)
             policy.obs_norm.update(rollout.obs)
 
     return train, lambda path: policy.save(path), parts
 
 
-def timed(function: Callable[..., Any], parts: dict[str, float], name: str) -> Callable[..., Any]:
-    """The same function, its time added to a part. It costs a third of a microsecond."""
+def timed(function: Callable[..., Any], seconds: list[float], lanes: int = 1) -> Callable[..., Any]:
+    """The same function, which also notes how long it took. That costs a third of a microsecond."""
 
     def call(*args: Any) -> Any:
         started = time.perf_counter()
         result = function(*args)
-        parts[name] += time.perf_counter() - started
+        seconds.append((time.perf_counter() - started) / lanes)
         return result
 
     return call
 
 
-def sb3(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[str], None], dict[str, float]]:
+def sb3(env_id: str, num_envs: int, num_steps: int) -> Learner:
     import torch
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
@@ -71,14 +73,14 @@ def sb3(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[st
     return stable_baselines(PPO, make_vec_env(env_id, num_envs, seed=0), num_steps)
 
 
-def sbx(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[str], None], dict[str, float]]:
+def sbx(env_id: str, num_envs: int, num_steps: int) -> Learner:
     from sbx import PPO
     from stable_baselines3.common.env_util import make_vec_env
 
     return stable_baselines(PPO, make_vec_env(env_id, num_envs, seed=0), num_steps)
 
 
-def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> tuple[Train, Callable[[str], None], dict[str, float]]:
+def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> Learner:
     kwargs = {} if PPO.__module__.startswith("sbx") else {"device": "cpu"}
     model = PPO(
         "MlpPolicy", envs, n_steps=num_steps, batch_size=MINIBATCH, n_epochs=EPOCHS, seed=0,
@@ -87,7 +89,7 @@ def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> tuple[Train, Callab
     return lambda steps: model.learn(steps), model.save, {}
 
 
-def rllib(env_id: str, num_envs: int, num_steps: int) -> tuple[Train, Callable[[str], None], dict[str, float]]:
+def rllib(env_id: str, num_envs: int, num_steps: int) -> Learner:
     """RLlib's new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]' torch mujoco` into a
     fresh environment, and OMP_NUM_THREADS=1, without which its threads fight."""
     from ray.rllib.algorithms.ppo import PPOConfig
@@ -124,13 +126,15 @@ def main() -> None:
     facts = {"warm_up_seconds": time.perf_counter() - started, "version": version(PACKAGES[learner])}
     print(json.dumps(facts), file=out, flush=True)
     for line in sys.stdin:
-        parts.update(dict.fromkeys(parts, 0.0))
+        for calls in parts.values():
+            calls.clear()
         steps, started = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - started < float(line):
             train(batch)
             steps += batch
         seconds = time.perf_counter() - started
-        print(json.dumps({"seconds": seconds, "steps": steps, "parts": parts}), file=out, flush=True)
+        sums = {name: sum(calls) for name, calls in parts.items()}
+        print(json.dumps({"seconds": seconds, "steps": steps, "parts": sums}), file=out, flush=True)
 
 
 if __name__ == "__main__":

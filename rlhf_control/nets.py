@@ -3,7 +3,6 @@
 B batch, O observation, A action.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -295,8 +294,9 @@ class Policy(nn.Module):
         return sample
 
     def frozen(self) -> "Policy":
-        """A copy that no longer changes, its normaliser included."""
-        return copy.deepcopy(self).requires_grad_(False)
+        """A copy that no longer changes, its normaliser included, and bit for bit what is read back from its state: the
+        layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
+        return Policy.from_state(self.state()).requires_grad_(False)
 
     @torch.no_grad()
     def loosen(self, shrink: float, min_log_std: float) -> None:

@@ -27,8 +27,9 @@ BACKENDS = ("auto", "batched", "gymnasium")
 class Envs:
     """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
 
-    def __init__(self, vector: VectorEnv, seed: int) -> None:
+    def __init__(self, vector: VectorEnv, seed: int, first: int = 0) -> None:
         self.vector = vector
+        self.first = first  # the number of the first one, where these are some of many
         self.num_envs = vector.num_envs
         if isinstance(vector, project_envs.MujocoVectorEnv):
             vector.infos = False
@@ -47,7 +48,8 @@ class Envs:
         try:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except project_envs.SimulationError as error:
-            raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate") from error
+            place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
+            raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
         except mujoco.FatalError as error:
             raise UserError(f"the simulator refuses to step: {error}; look at the arguments in --env") from error
         self.obs = self._flat(obs)
@@ -196,10 +198,18 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
 
 
 def start_envs(
-    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
+    env_id: str,
+    num_envs: int,
+    *,
+    seed: int,
+    backend: str = "auto",
+    env: Mapping[str, Any] | None = None,
+    first: int = 0,
 ) -> Envs:
-    """The same as `collect` steps them. Raises UserError for unsupported spaces too."""
-    return Envs(make_envs(env_id, num_envs, seed=seed, backend=backend, **(env or {})), seed)
+    """The same as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises UserError for
+    unsupported spaces too."""
+    vector = make_envs(env_id, num_envs, seed=seed + first, backend=backend, **(env or {}))
+    return Envs(vector, seed + first, first)
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,24 +261,22 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     states: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    act = actor.acting()
-    check_finite("observation", envs.obs[None])
+    act, first = actor.acting(), envs.first
+    check_finite("observation", envs.obs[None], 0, first)
     for t in range(T):
         obs[t] = envs.obs
         states.append(envs.states())
         action = act(envs.obs, rng)
-        check_finite("action", action[None], t)
+        check_finite("action", action[None], t, first)
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
         next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
-        check_finite("observation", next_obs[t][None], t)
-        check_finite("reward", step_reward[None], t)
+        check_finite("observation", next_obs[t][None], t, first)
+        check_finite("reward", step_reward[None], t, first)
         reward[t] = step_reward
     episodes = envs.count(reward, terminated | truncated)
     state = None if states[0] is None else np.stack(states)
-    return Rollout(
-        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes
-    )
+    return Rollout(obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes)
 
 
 @one_thread()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "config", "presets", "data", "files", "rng", "runs", "progress", "compiler"},
-    {"nets", "policies", "rollouts", "segments", "clips", "video", "store", "loop", "behaviours"},
+    {"nets", "policies", "rollouts", "lanes", "segments", "clips", "video", "store", "loop", "behaviours"},
     {"ppo", "fast", "reward", "queries", "oracles", "anchor", "labels"},
     {
         "sb3",
