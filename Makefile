@@ -16,7 +16,7 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 bench: .venv/installed
-	$(BIN)/python experiments/bench_update.py --out experiments/results/bench_update.json
+	$(BIN)/rlhf-control bench ppo --million 5 --out experiments/results/bench_ppo.json
 	$(BIN)/python experiments/bench_envs.py
 
 clean:

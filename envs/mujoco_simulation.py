@@ -34,6 +34,7 @@ class SimulationError(RuntimeError):
         super().__init__(f"environment {env_index}: {field}: {problem}")
         self.env_index = env_index
         self.field = field
+        self.problem = problem
 
 
 class Simulation:

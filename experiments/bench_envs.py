@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhf_control.rollouts import Envs, make_envs
+from rlhf_control.rollouts import Envs, start_envs
 from rlhf_control.runs import environment_facts
 
 NUM_ENVS = 8
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tasks = {}
     for task in TASKS:
-        both = {name: make_envs(task, NUM_ENVS, seed=0, backend=name) for name in ("batched", "gymnasium")}
+        both = {name: start_envs(task, NUM_ENVS, seed=0, backend=name) for name in ("batched", "gymnasium")}
         shape = (arguments.steps, NUM_ENVS, both["batched"].spaces.action_size)
         actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         rounds = []

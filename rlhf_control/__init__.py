@@ -38,6 +38,7 @@ _EXPORTS = {
     "collect": "rollouts",
     "evaluate": "rollouts",
     "make_envs": "rollouts",
+    "start_envs": "rollouts",
     "Run": "runs",
     "finetune": "train",
     "pretrain": "train",

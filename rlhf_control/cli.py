@@ -5,26 +5,58 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
 
 from rlhf_control import config as c
 from rlhf_control.errors import Stopped, UserError, unknown_name
+from rlhf_control.presets import preset
 
 
-def pretrain(config: c.PretrainConfig) -> None:
+def pretrain(config: c.PretrainConfig) -> int | None:
     from rlhf_control.report import report_pretraining
     from rlhf_control.train import pretrain
 
+    if config.seeds:
+        return several("pretrain", config, config.env_id)
     print(report_pretraining(pretrain(config)))
+    return None
 
 
-def finetune(config: c.FinetuneConfig) -> None:
+def finetune(config: c.FinetuneConfig) -> int | None:
     from rlhf_control.report import report_finetuning
     from rlhf_control.train import finetune
 
+    if config.seeds:
+        return several("finetune", config, config.oracle)
     print(report_finetuning(finetune(config)))
+    return None
+
+
+def several(verb: str, config: Any, what: str) -> int:
+    """All seeds side by side, then a table over them."""
+    from rlhf_control.curves import summary_table
+    from rlhf_control.seeds import for_each_seed, side_by_side
+
+    configs = for_each_seed(config, config.out or f"runs/{verb}-{what}")
+    code = side_by_side(one_seed, configs)
+    if not code:
+        print(summary_table([seed.out for seed in configs]))
+    return code
+
+
+def one_seed(config: Any) -> int:
+    """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
+    from rlhf_control.runs import Run
+
+    if (Path(config.out) / "policy.npz").is_file() and Run(Path(config.out)).finished():
+        return 0
+    if (Path(config.out) / "config.json").is_file():
+        return guarded(lambda: resume(c.ResumeConfig(config.out)))
+    verb = pretrain if isinstance(config, c.PretrainConfig) else finetune
+    return guarded(lambda: verb(config))
 
 
 def resume(config: c.ResumeConfig) -> None:
@@ -68,6 +100,12 @@ def plot(config: c.PlotConfig) -> None:
     print(summary_table(config.runs))
 
 
+def bench(config: c.BenchConfig) -> None:
+    from rlhf_control.bench import bench_ppo
+
+    print(bench_ppo(config))
+
+
 def doctor(config: c.DoctorConfig) -> int:
     from rlhf_control.doctor import doctor
 
@@ -81,6 +119,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "record": (c.RecordConfig, record),
     "plot": (c.PlotConfig, plot),
     "resume": (c.ResumeConfig, resume),
+    "bench": (c.BenchConfig, bench),
     "doctor": (c.DoctorConfig, doctor),
 }
 
@@ -135,7 +174,10 @@ def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+            config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+            if getattr(config, "preset", ""):  # once more, on top of it
+                config = tyro.cli(config_type, args=arguments, default=preset(config.env_id, config.preset))
+            return config
     except SystemExit as stopped:
         if not stopped.code:
             raise

@@ -56,8 +56,9 @@ class PPOConfig:
     epochs: int = 10
     """Passes over the rollout in one update."""
     lr: float = 3e-4
-    lr_schedule: Literal["linear", "constant"] = "linear"
-    """linear: to zero over the run."""
+    lr_schedule: Literal["linear", "constant", "adaptive"] = "linear"
+    """linear: to zero over the run. adaptive: from lr, up or down by half after each update to hold its KL near
+    target_kl."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
@@ -68,14 +69,17 @@ class PPOConfig:
     adapts to keep the KL near target_kl (the paper's section 4)."""
     target_kl: float | None = None
     """clip: an update stops before a minibatch whose approximate KL exceeds 1.5 times this (none: never).
-    kl-penalty: the KL a whole update aims at (none: 0.01)."""
+    kl-penalty, or an adaptive lr: the KL a whole update aims at (none: 0.01)."""
     value_coef: float = 0.5
     entropy_coef: float = 0.0
     max_grad_norm: float = 0.5
-    gradients: Literal["analytic", "autograd"] = "analytic"
-    """analytic: written out by hand, several times as fast. autograd: the reference it is held to."""
+    gradients: Literal["compiled", "autograd"] = "compiled"
+    """compiled: in C, written out by hand, many times as fast; needs a C compiler, else autograd does the work.
+    autograd: the reference it is held to."""
     normalize_advantage: bool = True
     """Per minibatch, to mean 0 and standard deviation 1."""
+    recompute_advantages: bool = False
+    """Before every epoch, by the critic as it then is, rather than once (arXiv 2006.05990, section 3.5)."""
 
     def __post_init__(self) -> None:
         chosen(self)
@@ -113,7 +117,12 @@ class PretrainConfig:
     """A Gymnasium id, such as HalfCheetah-v5."""
     total_steps: int = 1_000_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
+    preset: str = ""
+    """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
+    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults)."""
     seed: int = 0
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
     """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
     learner: Literal["ppo", "sb3"] = "ppo"
@@ -284,6 +293,8 @@ class FinetuneConfig:
     total_steps: int = 250_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
     seed: int = 0
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
     """The run's folder (default: runs/finetune-ORACLE-SEED)."""
     score: str = ""
@@ -444,6 +455,31 @@ class ResumeConfig:
 @dataclass(frozen=True)
 class DoctorConfig:
     """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """How fast, beside the peers that are installed. Leave the machine alone meanwhile."""
+
+    what: Annotated[Literal["ppo"], tyro.conf.Positional]
+    """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
+    rlhf_control[bench]`) and RLlib (--rllib-python)."""
+    tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
+    runs: int = 5
+    """Of each learner, by turns."""
+    seconds: float = 3.0
+    """Of a run, rounded up to whole iterations."""
+    million: int = 0
+    """So many turns of a million steps of HalfCheetah-v5 as well, from process start to saved policy."""
+    out: str = "bench_ppo.json"
+    """For all raw figures."""
+    rllib_python: str = ""
+    """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
+
+    def __post_init__(self) -> None:
+        chosen(self)
+        positive(self, "runs", "seconds")
+        within(self, "million", low=0, high=1000)
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:

@@ -131,11 +131,10 @@ class Answers:
         return len(self.items)
 
 
-def check_finite(field: str, value: Array, first_step: int = 0) -> None:
+def check_finite(field: str, value: Array, first_step: int = 0, first_env: int = 0) -> None:
     """Stops on NaN or infinity in `value` (T, N, ...), naming the field, the environment and the step."""
     if np.isfinite(value).all():
         return
     step, env = np.argwhere(~np.isfinite(value))[0][:2]
-    raise NonFiniteError(
-        f"{field} is not finite: {value[step, env]} in environment {env} at step {first_step + step} of the rollout"
-    )
+    place = f"in environment {first_env + env} at step {first_step + step} of the rollout"
+    raise NonFiniteError(f"{field} is not finite: {value[step, env]} {place}")

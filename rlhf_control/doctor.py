@@ -198,11 +198,14 @@ def processor() -> Iterator[Check]:
 
 
 def tools() -> Iterator[Check]:
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler:
-        yield Check("ok", "C++ compiler", compiler)
+    from rlhf_control import compiler, fast
+
+    found = compiler.find_compiler()
+    if found and fast.library() is not None:
+        yield Check("ok", "C compiler", f"{found}, updates are compiled")
     else:
-        yield Check("warning", "C++ compiler", "none", "apt install g++")
+        found = f"{found}, which does not compile the update" if found else "none: updates are several times slower"
+        yield Check("warning", "C compiler", found, "apt install gcc libc6-dev")
     if shutil.which("git"):
         version = subprocess.run(["git", "--version"], capture_output=True, text=True, timeout=10).stdout
         yield Check("ok", "git", version.removeprefix("git version ").strip())

@@ -34,7 +34,7 @@ from rlhf_control.reward_metrics import (
     spearman,
 )
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import evaluate, make_envs
+from rlhf_control.rollouts import evaluate, start_envs
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
 from rlhf_control.train import make_reward
@@ -118,7 +118,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
         raise CorruptFileError(f"the checkpoint of {run.path} is of another version ({error!r})") from error
     if not reward.fitted:
         raise UserError(f"the reward of {run.path} has not been fitted yet; let the run go on")
-    envs = make_envs(policy.env_id, 1, seed=0, env=policy.env)
+    envs = start_envs(policy.env_id, 1, seed=0, env=policy.env)
     length = max(2, round(of_run.clip_seconds / envs.step_seconds))
     envs.close()
     name = config.truth or (of_run.score if of_run.oracle in NO_TRUTH else of_run.oracle)

@@ -4,8 +4,8 @@ T time, N environments, B batch = T * N.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import NonFiniteError
-from rlhf_control.fast import FastUpdate
-from rlhf_control.nets import Categorical, Gaussian, Policy
+from rlhf_control.fast import FastUpdate, supports
+from rlhf_control.nets import Act, Categorical, Gaussian, Policy
 
-DEFAULT_TARGET_KL = 0.01  # of the KL-penalty variant
+DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
+MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
 
 
 def gae(
@@ -58,16 +59,14 @@ class Batch:
     def __getitem__(self, index: Any) -> "Batch":
         return Batch(*(x[index] for x in vars(self).values()))
 
-    def epochs(self, epochs: int, size: int, rng: np.random.Generator) -> Iterator["Batch"]:
-        """Minibatches: in each epoch all rows once, in random order. A single row left over joins the last minibatch:
-        the standard deviation of one advantage is NaN."""
-        starts = list(range(0, len(self), size))
-        if len(self) - starts[-1] == 1 and len(starts) > 1:
-            starts.pop()
-        for _ in range(epochs):
-            shuffled = self[torch.from_numpy(rng.permutation(len(self)))]
-            for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
-                yield shuffled[start:end]
+
+def minibatches(rows: int, size: int, rng: np.random.Generator) -> list[Array]:
+    """The order of an epoch's steps, each as indices of its rows: every row once, in random order. A single row left
+    over joins the last minibatch: the standard deviation of one advantage is NaN."""
+    starts = list(range(size, rows, size))
+    if starts and rows - starts[-1] == 1:
+        starts.pop()
+    return np.split(rng.permutation(rows), starts)
 
 
 def ppo_loss(
@@ -100,16 +99,49 @@ def ppo_loss(
 
 
 class AutogradUpdate:
-    """The gradient of `ppo_loss` by autograd, and Adam: the reference that `FastUpdate` is held to."""
+    """Steps down `ppo_loss` by autograd and Adam: the reference that `FastUpdate` is held to."""
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.policy, self.config = policy, config
         self.optimizer = torch.optim.Adam(policy.parameters(), eps=1e-5, fused=True)
 
-    @torch.no_grad()
-    def log_prob(self, features: Tensor, action: Tensor) -> Tensor:
+    def acting(self) -> Act:
+        return self.policy.acting()
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(B, A): the actor's."""
+        return self.policy.actor(features)
+
+    def values(self, features: Tensor) -> Tensor:
+        """(...,)"""
+        return self.policy.value(features)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """(B,)"""
-        return self.policy.distribution(features).log_prob(action)
+        return self.policy.head(out).log_prob(action)
+
+    def steps(
+        self, batch: Batch, order: Sequence[Array], lr: float, clip: float, kl_coef: float, max_kl: float
+    ) -> list[dict[str, float]]:
+        """A step for each minibatch, given as rows of the batch; stops before one whose approximate KL exceeds
+        `max_kl`. Returns the metrics of the steps taken."""
+        history: list[dict[str, float]] = []
+        for rows in order:
+            metrics = self.gradient(batch[torch.from_numpy(rows)], clip, kl_coef)
+            if metrics["approx_kl"] > max_kl:
+                break
+            self.apply(lr)
+            history.append(metrics)
+        return history
+
+    def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
+        """Steps of the critic alone, on its part of the loss."""
+        for rows in order:
+            minibatch = batch[torch.from_numpy(rows)]
+            self.optimizer.zero_grad(set_to_none=True)
+            error = self.policy.value(minibatch.features) - minibatch.returns
+            (self.config.value_coef * error.square().mean()).backward()
+            self.apply(lr)
 
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
         """Of one minibatch's loss; returns its metrics."""
@@ -123,13 +155,6 @@ class AutogradUpdate:
         nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
-
-    def value_step(self, batch: Batch, lr: float) -> None:
-        """A step of the critic alone, on its part of the loss."""
-        self.optimizer.zero_grad(set_to_none=True)
-        error = self.policy.value(batch.features) - batch.returns
-        (self.config.value_coef * error.square().mean()).backward()
-        self.apply(lr)
 
     def state(self) -> dict[str, Any]:
         moments = self.optimizer.state_dict()["state"]
@@ -146,45 +171,59 @@ class PPO:
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.policy, self.config = policy, config
-        self.optimizer = (FastUpdate if config.gradients == "analytic" else AutogradUpdate)(policy, config)
+        fast = config.gradients == "compiled" and supports(policy)
+        self.optimizer = (FastUpdate if fast else AutogradUpdate)(policy, config)
         self.kl_coef = 1.0  # of the KL-penalty variant; adapts
+        self.lr = config.lr  # of the adaptive schedule
 
+    def acting(self) -> Act:
+        """From raw observations to actions, by the policy as it now is: for `collect`."""
+        return self.optimizer.acting()
+
+    @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
         """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
-        with torch.no_grad():
-            features = self.policy.features(rollout.obs)
-            value = self.policy.value(features).numpy()
-            next_value = self.policy.value(self.policy.features(rollout.next_obs)).numpy()
-            features = features.flatten(0, 1)
-            action = torch.from_numpy(rollout.action).flatten(0, 1)
-            old = self.policy.distribution(features).detached()
-            old_log_prob = self.optimizer.log_prob(features, action)
-        advantage, returns = gae(
+        features = self.policy.features(rollout.obs).flatten(0, 1)
+        action = torch.from_numpy(rollout.action).flatten(0, 1)
+        out = self.optimizer.outputs(features)
+        old_log_prob = self.optimizer.log_prob(out, action)
+        advantage, returns = self.advantages(rollout)
+        return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
+
+    @torch.no_grad()
+    def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """(advantage, return), (T * N,) each, by the critic as it now is."""
+        value, next_value = (
+            self.optimizer.values(self.policy.features(obs)).numpy() for obs in (rollout.obs, rollout.next_obs)
+        )
+        both = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,
         )  # fmt: skip
-        advantages, targets = (torch.from_numpy(x.astype(np.float32).ravel()) for x in (advantage, returns))
-        return Batch(features, action, advantages, targets, old, old_log_prob)
+        advantage, returns = (torch.from_numpy(x.astype(np.float32).ravel()) for x in both)
+        return advantage, returns
 
     def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
         """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
 
         Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
         """
-        batch = self.prepare(rollout)
+        config, batch = self.config, self.prepare(rollout)
         lr, clip = self._scheduled(progress)
         history: list[dict[str, float]] = []
-        for minibatch in batch.epochs(self.config.epochs, self.config.minibatch_size, rng):
-            metrics = self.optimizer.gradient(minibatch, clip, self.kl_coef)
-            if self._too_far(metrics["approx_kl"]):
+        for epoch in range(config.epochs):
+            if config.recompute_advantages and epoch > 0:
+                advantage, returns = self.advantages(rollout)
+                batch = replace(batch, advantage=advantage, returns=returns)
+            order = minibatches(len(batch), config.minibatch_size, rng)
+            taken = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
+            history += taken
+            if len(taken) < len(order):
                 break
-            self.optimizer.apply(lr)
-            history.append(metrics)
         kl = self._measure_kl(batch)
         if not math.isfinite(kl) or not all(p.isfinite().all() for p in self.policy.parameters()):
             raise NonFiniteError("the update diverged: the policy's parameters are no longer finite; lower --ppo.lr")
-        if self.config.step_control == "kl-penalty":
-            self._adapt_kl_coef(kl)
+        self._adapt(kl)
         means = {name: float(np.mean([m[name] for m in history])) for name in (history[0] if history else ())}
         explained = 1 - (batch.advantage.var() / (batch.returns.var() + 1e-8)).item()  # advantage = return - value
         return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
@@ -193,41 +232,46 @@ class PPO:
         """Value-only epochs, for when the reward has changed under the critic. The targets move with it."""
         lr, _ = self._scheduled(progress)
         for _ in range(epochs):
-            for minibatch in self.prepare(rollout).epochs(1, self.config.minibatch_size, rng):
-                self.optimizer.value_step(minibatch, lr)
+            batch = self.prepare(rollout)
+            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
 
     def _scheduled(self, progress: float) -> tuple[float, float]:
         """Learning rate and clip range."""
         config = self.config
-        lr = config.lr * (1 - progress if config.lr_schedule == "linear" else 1)
+        lr = self.lr * (1 - progress if config.lr_schedule == "linear" else 1)
         return lr, config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
 
-    def _too_far(self, approx_kl: float) -> bool:
-        target = self.config.target_kl
-        return self.config.step_control == "clip" and target is not None and approx_kl > 1.5 * target
+    def _max_kl(self) -> float:
+        """The approximate KL beyond which an update stops."""
+        config = self.config
+        stops = config.step_control == "clip" and config.lr_schedule != "adaptive" and config.target_kl is not None
+        return 1.5 * config.target_kl if stops and config.target_kl else math.inf
 
     @torch.no_grad()
     def _measure_kl(self, batch: Batch) -> float:
         """KL(new || old) over the whole batch, in nats."""
-        return self.policy.distribution(batch.features).kl(batch.old).mean().item()
+        new = self.policy.head(self.optimizer.outputs(batch.features))
+        return new.kl(batch.old).mean().item()
 
-    def _adapt_kl_coef(self, kl: float) -> None:
-        """Halve or double, as in section 4 of the paper."""
+    def _adapt(self, kl: float) -> None:
+        """Brings the KL of the next update nearer to the target: by the coefficient of the KL penalty (section 4 of
+        the paper), or by an adaptive learning rate (as in rl_games and RSL-RL, there a minibatch at a time)."""
         target = self.config.target_kl or DEFAULT_TARGET_KL
-        if kl > 1.5 * target:
-            self.kl_coef *= 2
-        elif kl < target / 1.5:
-            self.kl_coef /= 2
+        if self.config.step_control == "kl-penalty":
+            self.kl_coef *= 2 if kl > 1.5 * target else 0.5 if kl < target / 1.5 else 1
+        elif self.config.lr_schedule == "adaptive":
+            factor = 1 / 1.5 if kl > 2 * target else 1.5 if kl < target / 2 else 1
+            self.lr = min(max(self.lr * factor, MIN_LR), MAX_LR)
 
     # -- checkpoints
 
     def state(self) -> dict[str, Any]:
-        return {"policy": self.policy.state(), "adam": self.optimizer.state(), "kl_coef": self.kl_coef}
+        return {"policy": self.policy.state(), "adam": self.optimizer.state(), "kl_coef": self.kl_coef, "lr": self.lr}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.policy.load_parameters(state["policy"])
         self.optimizer.load_state(state["adam"])
-        self.kl_coef = state["kl_coef"]
+        self.kl_coef, self.lr = state["kl_coef"], state["lr"]
 
 
 class RewardScaler:

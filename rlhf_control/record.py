@@ -16,7 +16,7 @@ from rlhf_control.clips import has_display, mujoco_model, render
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy, one_thread
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 from rlhf_control.video import caption, side_by_side, write_gif, write_video
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -43,7 +43,7 @@ def policy_frames(
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
     options = {**policy.env, "render_mode": "rgb_array"}
-    envs = make_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
+    envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
     assert isinstance(envs.vector, SyncVectorEnv)
     if envs.spaces != policy.spaces:
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")

@@ -5,28 +5,34 @@ T time, N environments, O observation, A action, D simulator state.
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import FlattenObservation
 
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
-from rlhf_control.nets import Policy, Spaces, one_thread
+from rlhf_control.nets import Act, Policy, Spaces, one_thread
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
+BACKENDS = ("auto", "batched", "gymnasium")
 
 
 class Envs:
     """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
 
-    def __init__(self, vector: VectorEnv, seed: int) -> None:
+    def __init__(self, vector: VectorEnv, seed: int, first: int = 0) -> None:
         self.vector = vector
+        self.first = first  # the number of the first one, where these are some of many
         self.num_envs = vector.num_envs
+        if isinstance(vector, project_envs.MujocoVectorEnv):
+            vector.infos = False
         self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
         self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
@@ -35,12 +41,15 @@ class Envs:
     def step(self, action: Array, executed: Array) -> tuple[Array, Array, Array, Array]:
         """(next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an episode's end.
         `self.obs` is then the first observation of the next episode there."""
-        if self.spaces.action_kind == "box":
-            action = executed.reshape(-1, *self.spaces.action_shape)
+        space = self.vector.single_action_space
+        action = (action if self.spaces.choices else executed).reshape(-1, *(space.shape or ()))
+        if isinstance(space, Discrete | MultiDiscrete):
+            action = action + space.start
         try:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except project_envs.SimulationError as error:
-            raise NonFiniteError(f"the simulation diverged: {error}; lower the learning rate") from error
+            place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
+            raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
         except mujoco.FatalError as error:
             raise UserError(f"the simulator refuses to step: {error}; look at the arguments in --env") from error
         self.obs = self._flat(obs)
@@ -50,6 +59,23 @@ class Envs:
             next_obs = self.obs.copy()
             next_obs[done] = np.stack([self._flat(o[None])[0] for o in info["final_obs"][done]])
         return next_obs, reward, terminated, truncated
+
+    def count(self, reward: Array, done: Array) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Returns and lengths of the episodes that ended in a rollout (T, N), in the order of their ends."""
+        returns: list[float] = []
+        lengths: list[int] = []
+        start = 0
+        for t in [*np.flatnonzero(done.any(1)).tolist(), len(done) - 1]:
+            self.returns += reward[start : t + 1].sum(0, dtype=np.float64)
+            self.lengths += t + 1 - start
+            start, ended = t + 1, done[t]
+            returns += self.returns[ended].tolist()
+            lengths += self.lengths[ended].tolist()
+            self.returns[ended] = 0
+            self.lengths[ended] = 0
+            if start == len(done):
+                break
+        return tuple(returns), tuple(lengths)
 
     def states(self) -> Array | None:
         """(N, D) float64 [qpos, qvel] of MuJoCo environments, else None."""
@@ -137,29 +163,53 @@ def check_env_id(env_id: str) -> None:
         raise unknown_name("environment", env_id, gymnasium.registry)
 
 
-def make_envs(
-    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
-) -> Envs:
-    """`num_envs` copies of a Gymnasium environment, the i-th seeded with seed + i.
+def make_flat(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
+    """One environment. Observations other than a Box (Dict, Discrete, ...) become one vector, as
+    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
+    env = gymnasium.make(env_id, **kwargs)
+    return env if isinstance(env.observation_space, Box) else FlattenObservation(env)
 
-    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env` holds the
-    environment's arguments. Raises UserError for an unknown id, wrong arguments and unsupported spaces.
+
+def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
+    """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
+    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`.
+
+    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env_kwargs` are the
+    environment's arguments. Raises UserError for an unknown id or backend and for wrong arguments.
     """
     check_env_id(env_id)
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
     if backend == "batched" and not project_envs.has_batched(env_id):
         raise UserError(f"{env_id} has no batched version; use --backend auto")
-    kwargs = dict(env or {})
     try:
         if backend != "gymnasium" and project_envs.has_batched(env_id):
-            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **kwargs)
+            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env_kwargs)
         else:
-            make = [lambda: Replayable(gymnasium.make(env_id, **kwargs))] * num_envs
-            vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.SAME_STEP)
-        return Envs(vector, seed)
+            vector = SyncVectorEnv(
+                [lambda: Replayable(make_flat(env_id, env_kwargs))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
+            )
+        vector.reset(seed=seed)
+        return vector
     except (
         gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, mujoco.FatalError
     ) as error:  # fmt: skip
-        raise UserError(f"cannot make {env_id} with {kwargs}: {error}") from error
+        raise UserError(f"cannot make {env_id} with {env_kwargs}: {error}") from error
+
+
+def start_envs(
+    env_id: str,
+    num_envs: int,
+    *,
+    seed: int,
+    backend: str = "auto",
+    env: Mapping[str, Any] | None = None,
+    first: int = 0,
+) -> Envs:
+    """The same as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises UserError for
+    unsupported spaces too."""
+    vector = make_envs(env_id, num_envs, seed=seed + first, backend=backend, **(env or {}))
+    return Envs(vector, seed + first, first)
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,12 +224,12 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
     learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""
-    envs = make_envs(env_id, PROBES, seed=seed, env=env)
+    envs = start_envs(env_id, PROBES, seed=seed, env=env)
     rng = np.random.default_rng(seed)
     for t in range(PROBE_STEPS):
         action: Array
-        if envs.spaces.action_kind == "discrete":
-            action = rng.integers(envs.spaces.action_size, size=PROBES)
+        if envs.spaces.choices:
+            action = rng.integers(envs.spaces.choices, size=(PROBES, len(envs.spaces.choices)))
         else:
             action = rng.standard_normal((PROBES, envs.spaces.action_size), np.float32)
         refuse_terminated(envs.step(action, envs.spaces.execute(action))[2][None], env_id, t)
@@ -196,8 +246,14 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> No
         )
 
 
-def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator) -> Rollout:
-    """Runs the policy for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
+class Actor(Protocol):
+    """A policy, or the learner that has one."""
+
+    def acting(self) -> Act: ...
+
+
+def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
+    """Runs the actor for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
     T, N = num_steps, envs.num_envs
     obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
     executed = np.empty((T, N, envs.spaces.action_size), np.float32)
@@ -205,33 +261,22 @@ def collect(envs: Envs, policy: Policy, num_steps: int, rng: np.random.Generator
     states: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    episode_returns: list[float] = []
-    episode_lengths: list[int] = []
+    act, first = actor.acting(), envs.first
+    check_finite("observation", envs.obs[None], 0, first)
     for t in range(T):
-        check_finite("observation", envs.obs[None], t)
         obs[t] = envs.obs
         states.append(envs.states())
-        action = policy.act(envs.obs, rng)
-        check_finite("action", action[None], t)
+        action = act(envs.obs, rng)
+        check_finite("action", action[None], t, first)
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
         next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
-        check_finite("observation", next_obs[t][None], t)
-        check_finite("reward", step_reward[None], t)
+        check_finite("observation", next_obs[t][None], t, first)
+        check_finite("reward", step_reward[None], t, first)
         reward[t] = step_reward
-        envs.returns += step_reward
-        envs.lengths += 1
-        done = terminated[t] | truncated[t]
-        if done.any():
-            episode_returns += envs.returns[done].tolist()
-            episode_lengths += envs.lengths[done].tolist()
-            envs.returns[done] = 0
-            envs.lengths[done] = 0
+    episodes = envs.count(reward, terminated | truncated)
     state = None if states[0] is None else np.stack(states)
-    return Rollout(
-        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state,
-        tuple(episode_returns), tuple(episode_lengths),
-    )  # fmt: skip
+    return Rollout(obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes)
 
 
 @one_thread()
@@ -242,7 +287,7 @@ def evaluate(
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
-    envs = make_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
+    envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
     rng = None if deterministic else np.random.default_rng(seed)
     returns = np.zeros(episodes)
     running = np.ones(episodes, bool)

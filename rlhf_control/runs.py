@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,12 @@ class Run:
             return saved["verb"], from_dict(kinds[saved["verb"]], saved["config"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CorruptFileError(f"{self.path / 'config.json'} is not a config ({error!r}); restore it") from None
+
+    def finished(self) -> bool:
+        """Whether all its steps were done."""
+        rows, (_, config) = self.metrics(), self.config()
+        iteration = config.ppo.num_envs * config.ppo.num_steps
+        return bool(rows) and rows[-1]["env_steps"] >= max(iteration, config.total_steps // iteration * iteration)
 
     # -- metrics
 
@@ -209,10 +215,20 @@ def environment_facts() -> dict[str, Any]:
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": processor_name(),
         "threads": {"torch": 1, "blas": 1},  # see nets.one_thread; MuJoCo's threads, one a core, do not change a bit
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
     }
+
+
+def processor_name() -> str:
+    """As Linux has it, or what Python knows."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def git_commit() -> str:

@@ -35,7 +35,7 @@ from rlhf_control.data import check_finite
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
 from rlhf_control.nets import Policy, RunningNorm, Spaces, one_thread
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 from rlhf_control.runs import Run, deferred_signals
 
 Row = dict[str, Any]
@@ -173,13 +173,18 @@ def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
         raise UserError(f"SB3's PPO has no {config.ppo.step_control} step control; use clip or --learner ppo")
     if config.backend == "batched":
         raise UserError("SB3 does not step batched environments; use --backend auto or --learner ppo")
+    env: Mapping[str, Any] = config.env
+    with closing(gymnasium.make(config.env_id, **env)) as made:
+        space = made.action_space
+    if np.any(getattr(space, "start", 0)) or (len(space.shape or ()) > 1 and spaces.choices):
+        raise UserError(f"SB3 does not know the action space {space}; use --learner ppo")
     if not np.isfinite([*spaces.low, *spaces.high]).all():
         raise UserError(f"SB3 needs finite action bounds and {config.env_id} has none; use --learner ppo")
 
 
 def _spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
     """Raises UserError for an environment that cannot be made."""
-    with closing(make_envs(env_id, 1, seed=0, backend="gymnasium", env=env)) as envs:
+    with closing(start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)) as envs:
         return envs.spaces
 
 
@@ -231,6 +236,9 @@ def import_sb3(
     parameters = dict(policy.named_parameters())
     names = _names(len(hidden))
     found = {names.get(theirs, theirs): w for theirs, w in weights.items()}
+    if _is_multi_binary(env_id, env or {}):
+        last = f"actor.{2 * len(hidden)}"
+        found |= {name: _two_logits(found[name]) for name in found if name.startswith(last)}
     if {n: w.shape for n, w in found.items()} != {n: p.shape for n, p in parameters.items()}:
         raise UserError(
             f"{source} does not fit {env_id} ({spaces}); it must be an MlpPolicy of PPO or A2C for these spaces "
@@ -258,12 +266,31 @@ def export_sb3(policy: Policy, path: str | Path) -> None:
         model = PPO("MlpPolicy", env, policy_kwargs=_policy_kwargs(policy.config), device="cpu")
     names = _names(len(policy.config.hidden))
     weights = policy.state_dict()
+    if _is_multi_binary(policy.env_id, policy.env):
+        for name in names.values():
+            if name.startswith(f"actor.{2 * len(policy.config.hidden)}"):
+                weights[name] = _one_logit(weights[name])
     model.policy.load_state_dict({name: weights[names[name]] for name in model.policy.state_dict()})
     buffer = io.BytesIO()
     model.save(buffer)
     write_atomic(path, buffer.getvalue())
     norm = {name: tensor.numpy() for name, tensor in policy.obs_norm.state_dict().items()}
     save_state(path.with_suffix(".obs_norm.npz"), norm)
+
+
+def _is_multi_binary(env_id: str, env: Mapping[str, Any]) -> bool:
+    with closing(gymnasium.make(env_id, **env)) as made:
+        return isinstance(made.action_space, gymnasium.spaces.MultiBinary)
+
+
+def _two_logits(rows: Tensor) -> Tensor:
+    """SB3 has one logit a bit, that of 1; ours has a choice of two. (n, ...) -> (2 n, ...), that of 0 being 0."""
+    return torch.stack([torch.zeros_like(rows), rows], 1).flatten(0, 1)
+
+
+def _one_logit(rows: Tensor) -> Tensor:
+    """(2 n, ...) -> (n, ...): only the difference of a bit's two logits matters."""
+    return rows[1::2] - rows[::2]
 
 
 def _names(depth: int) -> dict[str, str]:

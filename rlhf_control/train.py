@@ -16,6 +16,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.labels import Labels, accuracy
+from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import Oracle, make_oracle, reward_named
@@ -26,11 +27,8 @@ from rlhf_control.queries import choose, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import (
-    Envs,
     check_env_id,
-    collect,
     fixed_horizon,
-    make_envs,
     refuse_early_ends,
     refuse_terminated,
 )
@@ -48,7 +46,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     with Loop(run, vars(p), config) as loop:
         for iteration, log in loop:
             progress = iteration / loop.iterations
-            rollout = collect(p.envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
+            rollout = p.envs.collect(p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, policy.env_id)
             p.bank.add(rollout)
 
@@ -79,14 +77,14 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
     seed = config.seed
-    envs = make_envs(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
+    envs = start_lanes(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     learner = PPO(policy, config.ppo)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
     with Loop(run, {"learner": learner, "envs": envs, "scaler": scaler}, config) as loop:
         for iteration, log in loop:
-            rollout = collect(envs, policy, config.ppo.num_steps, stream(seed, "act", iteration))
+            rollout = envs.collect(learner, config.ppo.num_steps, stream(seed, "act", iteration))
             scaled = scaler(rollout) if config.normalize_reward else rollout
             log |= learner.update(scaled, stream(seed, "update", iteration), iteration / loop.iterations)
             if config.normalize_obs:
@@ -112,7 +110,7 @@ class Parts:
     """What a fine-tuning run consists of: each has a state that belongs into the checkpoints."""
 
     learner: PPO
-    envs: Envs
+    envs: Lanes
     bank: SegmentBank
     reward: Reward
     anchor: Anchor
@@ -138,7 +136,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     check_score(config, env_id)
     oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = make_envs(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
+    envs = start_lanes(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
     policy = adopt(pretrained, envs.spaces, env_id, env)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)

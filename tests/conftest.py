@@ -7,20 +7,24 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 from collections.abc import Iterator
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from match_env import Match
 
 from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
 from rlhf_control.nets import Policy, one_thread
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 settings.load_profile("suite")
+
+gymnasium.register("Match-v0", Match, max_episode_steps=8)
 
 TINY_PPO = PPOConfig(num_envs=4, num_steps=40, minibatch_size=32, epochs=2)
 TINY_REWARD = RewardConfig(steps=50, hidden=(16,), members=2, bootstrap=0.5)
@@ -35,7 +39,7 @@ def single_thread() -> Iterator[None]:
 @pytest.fixture
 def cheetah_policy() -> Policy:
     """An untrained HalfCheetah policy with small networks."""
-    envs = make_envs("HalfCheetah-v5", 1, seed=0)
+    envs = start_envs("HalfCheetah-v5", 1, seed=0)
     policy = Policy(envs.spaces, NetConfig(hidden=(16,)), 0, "HalfCheetah-v5", {})
     policy.obs_norm.update(np.random.default_rng(0).normal(size=(100, 17)))
     return policy

@@ -22,7 +22,7 @@ from rlhf_control.behaviours import (
 from rlhf_control.clips import mujoco_model
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.rollouts import make_envs
+from rlhf_control.rollouts import start_envs
 
 TWO_SECONDS = {env_id: round(2 / dt) + 1 for env_id, dt in DT.items()}
 
@@ -282,7 +282,7 @@ def test_contacts_are_those_the_simulator_finds(env_id: str) -> None:
 def steps_of(env_id: str, steps: int) -> Segments:
     """(L, ...) of one environment under random actions."""
     env = {} if env_id == CHEETAH else {"terminate_when_unhealthy": False}
-    envs, rng = make_envs(env_id, 1, seed=0, env=env), np.random.default_rng(0)
+    envs, rng = start_envs(env_id, 1, seed=0, env=env), np.random.default_rng(0)
     taken: list[Segments] = []
     for _ in range(steps):
         obs, state = envs.obs.copy(), envs.states()

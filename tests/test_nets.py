@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
@@ -37,20 +37,62 @@ def test_closed_forms_equal_torch_distributions() -> None:
     kl = torch.distributions.kl_divergence(theirs, against).sum(-1)
     torch.testing.assert_close(ours.kl(Gaussian(other, other_std.log())), kl)
 
-    categorical, theirs_c = Categorical(mean), torch.distributions.Categorical(logits=mean)
+    categorical, theirs_c = Categorical(mean, (3,)), torch.distributions.Categorical(logits=mean)
     pick = torch.randint(3, (9,), generator=rng)
-    torch.testing.assert_close(categorical.log_prob(pick), theirs_c.log_prob(pick))
+    torch.testing.assert_close(categorical.log_prob(pick[:, None]), theirs_c.log_prob(pick))
     torch.testing.assert_close(categorical.entropy(), theirs_c.entropy())
     kl = torch.distributions.kl_divergence(theirs_c, torch.distributions.Categorical(logits=other))
-    torch.testing.assert_close(categorical.kl(Categorical(other)), kl)
+    torch.testing.assert_close(categorical.kl(Categorical(other, (3,))), kl)
+
+
+def test_several_choices_are_independent() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits, other = torch.randn(2, 4, 9, generator=rng)
+    sizes = (4, 2, 3)
+    parts = [torch.distributions.Categorical(logits=x) for x in logits.split(sizes, -1)]
+    others = [torch.distributions.Categorical(logits=x) for x in other.split(sizes, -1)]
+    action = torch.stack([torch.randint(n, (4,), generator=rng) for n in sizes], -1)
+    ours = Categorical(logits, sizes)
+    torch.testing.assert_close(ours.log_prob(action), sum(p.log_prob(a) for p, a in zip(parts, action.T, strict=True)))
+    torch.testing.assert_close(ours.entropy(), sum(p.entropy() for p in parts))
+    kl = sum(torch.distributions.kl_divergence(p, q) for p, q in zip(parts, others, strict=True))
+    torch.testing.assert_close(ours.kl(Categorical(other, sizes)), kl)
+
+
+def constant_policy(spaces: Spaces, out: list[float], log_std: float = 0.0) -> Policy:
+    """Whose actor answers `out` whatever it sees."""
+    policy = Policy(spaces, NetConfig((4,), log_std), 0, "none", {})
+    last = policy.actor[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(out))
+    return policy
 
 
 def test_samples_follow_the_distribution() -> None:
-    rng = np.random.default_rng(0)
-    sample = Gaussian(torch.full((20_000, 1), 3.0), torch.tensor([math.log(0.5)])).sample(rng)
-    assert sample.mean().item() == pytest.approx(3, abs=0.02) and sample.std().item() == pytest.approx(0.5, abs=0.02)
-    picks = Categorical(torch.tensor([[0.0, math.log(3.0)]]).expand(20_000, 2)).sample(rng)
-    assert picks.float().mean().item() == pytest.approx(0.75, abs=0.02)
+    rng, obs = np.random.default_rng(0), np.zeros((20_000, 2), np.float32)
+    gaussian = constant_policy(Spaces((2,), "box", (1,), (-1.0,), (1.0,)), [3.0], math.log(0.5))
+    sample = gaussian.act(obs, rng)
+    assert sample.dtype == np.float32 and sample.shape == (20_000, 1)
+    assert sample.mean() == pytest.approx(3, abs=0.02) and sample.std() == pytest.approx(0.5, abs=0.02)
+    assert (gaussian.act(obs, None) == 3).all()
+    choices = constant_policy(Spaces((2,), "discrete", (2, 3)), [0.0, math.log(3.0), 0.0, math.log(2.0), 0.0])
+    picks = choices.act(obs, rng)
+    assert picks.dtype == np.int64 and picks.shape == (20_000, 2)
+    assert picks[:, 0].mean() == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(np.bincount(picks[:, 1]) / 20_000, [0.25, 0.5, 0.25], atol=0.02)
+    assert abs(np.corrcoef(picks.T)[0, 1]) < 0.02
+    assert (choices.act(obs, None) == [1, 1]).all()
+
+
+def test_acting_in_numpy_is_the_torch_network() -> None:
+    policy = Policy(Spaces((3,), "box", (2,), (-1.0,) * 2, (1.0,) * 2), NetConfig(), 0, "none", {})
+    obs = np.random.default_rng(0).normal(5, 3, (50, 3)).astype(np.float32)
+    for _ in range(2):  # before and after there are statistics
+        with torch.no_grad():
+            mean = policy.distribution(policy.features(obs)).mean
+        np.testing.assert_allclose(policy.act(obs, None), mean.numpy(), atol=1e-6)
+        policy.obs_norm.update(obs[:20])
 
 
 def test_running_norm_equals_the_statistics_of_all_data() -> None:
@@ -95,11 +137,15 @@ def test_spaces() -> None:
     assert box.obs_size == 6 and box.action_size == 2
     np.testing.assert_array_equal(box.execute(np.array([[-9, -9], [9, 0.5]], np.float32)), [[-2, 0], [2, 0.5]])
     discrete = Spaces.of(Box(-1, 1, (2,)), Discrete(3))
-    np.testing.assert_array_equal(discrete.execute(np.array([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(discrete.execute(np.array([[2], [0]])), [[0, 0, 1], [1, 0, 0]])
+    several = Spaces.of(Box(-1, 1, (2,)), MultiDiscrete([3, 2]))
+    assert several.action_size == 5
+    np.testing.assert_array_equal(several.execute(np.array([[2, 0], [0, 1]])), [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]])
+    assert Spaces.of(Box(-1, 1, (2,)), MultiBinary((2, 2))).choices == (2, 2, 2, 2)
     for observation, action in [
         (Dict({"a": Box(0, 1)}), Discrete(2)),
-        (Box(0, 1, (2,)), gymnasium.spaces.MultiBinary(2)),
-        (Box(0, 1, (2,)), Discrete(2, start=1)),
+        (Box(0, 1, (2,)), gymnasium.spaces.Text(3)),
+        (Box(0, 1, (2,)), Dict({"a": Box(0, 1)})),
     ]:
         with pytest.raises(UserError, match="not supported"):
             Spaces.of(observation, action)

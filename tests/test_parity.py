@@ -14,7 +14,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.data import Rollout
 from rlhf_control.nets import Policy
-from rlhf_control.ppo import PPO, Batch, gae, ppo_loss
+from rlhf_control.ppo import PPO, gae, minibatches, ppo_loss
+from rlhf_control.presets import preset
 from rlhf_control.sb3 import _names, import_sb3, make_sb3
 
 TASKS = [  # both end early and are cut off within a rollout of 32 steps
@@ -58,7 +59,7 @@ def collected(task, config):
     model.env.close()
     next_obs, reward, terminated, truncated = (np.stack(x) for x in zip(*recorder.steps, strict=True))
     buffer = model.rollout_buffer
-    action = buffer.actions if isinstance(model.action_space, Box) else buffer.actions[..., 0].astype(np.int64)
+    action = buffer.actions if isinstance(model.action_space, Box) else buffer.actions.astype(np.int64)
     obs, next_obs = buffer.observations.astype(np.float32), next_obs.astype(np.float32)
     rollout = Rollout(obs, action, action, next_obs, reward, reward, terminated, truncated)
     return model, PPO(import_sb3(model, env_id, env), config), rollout
@@ -179,7 +180,7 @@ def test_gradient_of_one_minibatch(task, normalize_advantage, monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("minibatch_size", [32, 60])  # 60 leaves 8 rows for the last minibatch
-@pytest.mark.parametrize("gradients", ["analytic", "autograd"])
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
 def test_parameters_after_a_whole_update(task, minibatch_size, gradients, monkeypatch):
     config = replace(CONFIG, max_grad_norm=0.1, gradients=gradients)
     model, learner, rollout = collected(task, config)
@@ -226,9 +227,9 @@ def test_target_kl_stops_before_the_same_minibatch(task, target_kl, monkeypatch)
 @pytest.mark.parametrize("task", TASKS)
 def test_the_first_minibatch_has_ratio_one(task):
     _, learner, rollout = collected(task, CONFIG)
-    minibatch = next(learner.prepare(rollout).epochs(1, 32, SameOrder()))
-    assert isinstance(minibatch, Batch)
-    metrics = learner.optimizer.gradient(minibatch, CONFIG.clip, 0.0)
+    batch = learner.prepare(rollout)
+    rows = minibatches(len(batch), 32, SameOrder())[0]
+    metrics = learner.optimizer.gradient(batch[torch.from_numpy(rows)], CONFIG.clip, 0.0)
     assert metrics["approx_kl"] == 0
     assert metrics["clip_fraction"] == 0
 
@@ -236,10 +237,10 @@ def test_the_first_minibatch_has_ratio_one(task):
 # -- constants and initial weights
 
 
-def test_default_hyperparameters_are_sb3s():
-    """Where ours differ on purpose: num_envs * num_steps, and a linear learning rate."""
+@pytest.mark.parametrize("ours", [PPOConfig(), preset("HalfCheetah-v5", "sb3").ppo], ids=["default", "sb3"])
+def test_default_hyperparameters_are_sb3s(ours):
+    """Where ours differ on purpose: num_envs * num_steps, and, but for the preset, a linear learning rate."""
     theirs = {name: p.default for name, p in inspect.signature(SB3.__init__).parameters.items()}
-    ours = PPOConfig()
     assert ours.lr == theirs["learning_rate"]
     assert ours.num_envs * ours.num_steps == theirs["n_steps"]
     assert ours.minibatch_size == theirs["batch_size"]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_control.config import PPOConfig
-from rlhf_control.nets import Gaussian, Policy
-from rlhf_control.ppo import PPO, Batch, RewardScaler, gae, ppo_loss
+from rlhf_control.nets import Policy
+from rlhf_control.ppo import PPO, Batch, RewardScaler, gae, minibatches, ppo_loss
 
 
 def column(*values: float) -> np.ndarray:
@@ -68,12 +68,10 @@ def test_shapes_must_agree() -> None:
 
 @given(st.integers(2, 70), st.integers(2, 70))
 def test_minibatches_are_a_permutation_and_never_a_single_row(rows: int, size: int) -> None:
-    column_ = torch.arange(rows, dtype=torch.float32)
-    batch = Batch(column_, column_, column_, column_, Gaussian(column_[:, None], torch.zeros(1)), column_)
-    parts = list(batch.epochs(1, min(size, rows), np.random.default_rng(0)))
-    assert sorted(torch.cat([p.returns for p in parts]).tolist()) == list(range(rows))
-    assert min(len(p) for p in parts) >= 2
-    assert all(torch.equal(p.features, p.old.mean[:, 0]) for p in parts)  # type: ignore[union-attr]
+    order = minibatches(rows, min(size, rows), np.random.default_rng(0))
+    assert sorted(np.concatenate(order).tolist()) == list(range(rows))
+    assert min(map(len, order)) >= 2
+    assert all(len(part) == min(size, rows) for part in order[:-1])
 
 
 def test_the_loss_by_hand(cheetah_policy: Policy) -> None:
@@ -82,8 +80,8 @@ def test_the_loss_by_hand(cheetah_policy: Policy) -> None:
     with torch.no_grad():
         new = cheetah_policy.distribution(features)
         value = cheetah_policy.value(features)
-    old_log_prob = new.log_prob(new.mode()) - torch.log(torch.tensor([1.5, 0.5]))
-    batch = Batch(features, new.mode(), torch.tensor([1.0, -1.0]), value + torch.tensor([2.0, 0.0]), new, old_log_prob)
+    old_log_prob = new.log_prob(new.mean) - torch.log(torch.tensor([1.5, 0.5]))
+    batch = Batch(features, new.mean, torch.tensor([1.0, -1.0]), value + torch.tensor([2.0, 0.0]), new, old_log_prob)
     config = PPOConfig(normalize_advantage=False, entropy_coef=0.1)
     loss, metrics = ppo_loss(cheetah_policy, batch, config, clip=0.2, kl_coef=1.0)
     assert metrics["policy_loss"].item() == pytest.approx(-(1.2 - 0.8) / 2, abs=1e-5)
@@ -95,14 +93,36 @@ def test_the_loss_by_hand(cheetah_policy: Policy) -> None:
     assert metrics["approx_kl"].item() == pytest.approx((0.5 - math.log(1.5) - 0.5 - math.log(0.5)) / 2, abs=1e-5)
 
 
-@pytest.mark.parametrize("gradients", ["analytic", "autograd"])
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
 @pytest.mark.parametrize("control", ["clip", "kl-penalty"])
 def test_on_the_first_minibatch_the_ratio_is_one_exactly(cheetah_policy: Policy, control: str, gradients: str) -> None:
     learner = PPO(cheetah_policy, PPOConfig(step_control=control, gradients=gradients))  # type: ignore[arg-type]
     batch = learner.prepare(random_rollout(np.random.default_rng(0), T=64, N=4))
-    minibatch = next(batch.epochs(1, 64, np.random.default_rng(0)))
-    metrics = learner.optimizer.gradient(minibatch, 0.2, 1.0)
+    rows = minibatches(len(batch), 64, np.random.default_rng(0))[0]
+    metrics = learner.optimizer.gradient(batch[torch.from_numpy(rows)], 0.2, 1.0)
     assert metrics["approx_kl"] == 0 and metrics["clip_fraction"] == 0
+
+
+def test_advantages_are_recomputed_by_the_critic_as_it_then_is(cheetah_policy: Policy) -> None:
+    """One epoch knows no difference; with two, the second sees other advantages, but the same old policy."""
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    losses = []
+    for epochs in (1, 2):
+        for recompute in (False, True):
+            config = PPOConfig(minibatch_size=160, epochs=epochs, lr=1e-2, recompute_advantages=recompute)
+            learner = PPO(copy.deepcopy(cheetah_policy), config)
+            seen = []
+            steps = learner.optimizer.steps
+            learner.optimizer.steps = lambda batch, *a, s=steps, b=seen: b.append(batch) or s(batch, *a)  # type: ignore
+            losses.append(learner.update(rollout, np.random.default_rng(0), 0.0)["value_loss"])
+            if epochs == 2:
+                first, second = seen
+                assert torch.equal(first.old_log_prob, second.old_log_prob)
+                assert torch.equal(first.advantage, second.advantage) is not recompute
+                if recompute:
+                    old_critic = PPO(copy.deepcopy(cheetah_policy), config).advantages(rollout)
+                    assert torch.equal(first.advantage, old_critic[0])
+    assert losses[0] == losses[1] and losses[2] != losses[3]
 
 
 def test_the_old_policy_stays_while_the_new_one_moves(cheetah_policy: Policy) -> None:
@@ -134,6 +154,21 @@ def test_the_kl_penalty_adapts_its_coefficient_and_holds_the_kl(cheetah_policy: 
     assert np.mean(kls[-4:]) < 0.3 * kls[0]
 
 
+def test_the_learning_rate_adapts_to_hold_the_kl(cheetah_policy: Policy) -> None:
+    config = PPOConfig(minibatch_size=32, epochs=10, lr=5e-3, lr_schedule="adaptive", target_kl=0.01)
+    learner = PPO(cheetah_policy, config)
+    kls, rates = [], [5e-3]
+    for i in range(12):
+        rollout = random_rollout(np.random.default_rng(i), T=40, N=4)
+        metrics = learner.update(rollout, np.random.default_rng(i), 0.5)
+        assert metrics["lr"] == rates[-1] and metrics["gradient_steps"] == 50
+        kls.append(metrics["kl"])
+        rates.append(learner.lr)
+    for before, after, kl in zip(rates, rates[1:], kls, strict=False):
+        assert after == pytest.approx(before / 1.5 if kl > 0.02 else before * 1.5 if kl < 0.005 else before)
+    assert kls[0] > 0.02 and 0.003 < np.mean(kls[-4:]) < 0.03
+
+
 def test_schedules(cheetah_policy: Policy) -> None:
     rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
     learner = PPO(cheetah_policy, PPOConfig(minibatch_size=32, epochs=1, lr=1e-3))
@@ -161,6 +196,7 @@ def test_state_round_trip_continues_bit_equal(cheetah_policy: Policy, control: s
         learner.fit_value(rollout, 1, np.random.default_rng(i))
         learner.update(rollout, np.random.default_rng(i), 0.1)
     other.load_state(learner.state())
+    assert other.lr == learner.lr
     assert learner.update(rollout, np.random.default_rng(9), 0.2) == other.update(
         rollout, np.random.default_rng(9), 0.2
     )

@@ -9,12 +9,12 @@ from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
 from rlhf_control.record import _speeds, policy_frames, record_video
-from rlhf_control.rollouts import evaluate, make_envs
+from rlhf_control.rollouts import evaluate, start_envs
 
 
 def lively(env_id: str, seed: int = 0) -> Policy:
     """An untrained policy that moves."""
-    envs = make_envs(env_id, 1, seed=0)
+    envs = start_envs(env_id, 1, seed=0)
     envs.close()
     policy = Policy(envs.spaces, NetConfig(), seed, env_id, {})
     with torch.no_grad():

@@ -3,12 +3,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box
+from match_env import ACTIONS
 
-from rlhf_control.config import NetConfig
+from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets import Policy
-from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends
+from rlhf_control.ppo import PPO
+from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends, start_envs
 from rlhf_control.segments import join
 
 
@@ -41,7 +44,7 @@ def registered() -> Any:
 
 
 def policy_for(env_id: str, env: dict | None = None, hidden: tuple[int, ...] = (8,)) -> Policy:
-    return Policy(make_envs(env_id, 1, seed=0, env=env).spaces, NetConfig(hidden, 1.0), 0, env_id, env or {})
+    return Policy(start_envs(env_id, 1, seed=0, env=env).spaces, NetConfig(hidden, 1.0), 0, env_id, env or {})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def policy_for(env_id: str, env: dict | None = None, hidden: tuple[int, ...] = (
     ],
 )
 def test_next_obs_is_the_next_obs_except_where_an_episode_ended(env_id: str, backend: str, env: dict) -> None:
-    envs = make_envs(env_id, 3, seed=0, backend=backend, env=env)
+    envs = start_envs(env_id, 3, seed=0, backend=backend, env=env)
     policy = policy_for(env_id, env)
     whole = join([collect(envs, policy, 60, np.random.default_rng(i)) for i in range(2)])
     ended = whole.done[:-1]
@@ -66,7 +69,7 @@ def test_next_obs_is_the_next_obs_except_where_an_episode_ended(env_id: str, bac
 
 def test_time_limit_truncates_and_termination_terminates() -> None:
     for env, field in (({}, "truncated"), ({"end": 5}, "terminated")):
-        envs = make_envs("Countdown-v0", 2, seed=0, env=env)
+        envs = start_envs("Countdown-v0", 2, seed=0, env=env)
         rollout = collect(envs, policy_for("Countdown-v0", env), 20, np.random.default_rng(0))
         length = 5 if env else 7
         assert (getattr(rollout, field)[length - 1 :: length]).all()
@@ -78,19 +81,69 @@ def test_time_limit_truncates_and_termination_terminates() -> None:
 
 def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
     rollout = collect(
-        make_envs("HalfCheetah-v5", 2, seed=0), policy_for("HalfCheetah-v5"), 30, np.random.default_rng(0)
+        start_envs("HalfCheetah-v5", 2, seed=0), policy_for("HalfCheetah-v5"), 30, np.random.default_rng(0)
     )
     assert np.abs(rollout.action).max() > 1
     np.testing.assert_array_equal(rollout.executed, np.clip(rollout.action, -1, 1))
-    cart = collect(make_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 30, np.random.default_rng(0))
+    cart = collect(start_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 30, np.random.default_rng(0))
     assert cart.action.dtype == np.int64 and cart.executed.shape == (30, 2, 2)
-    np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action)
+    np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action[..., 0])
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_kind_of_action_reaches_the_environment_as_its_space_has_it(kind: str) -> None:
+    """Match asserts it. A policy that knows what is wanted gets the whole reward; a bound other than 1 clips."""
+    envs = start_envs("Match-v0", 3, seed=0, env={"kind": kind})
+    rollout = collect(envs, policy_for("Match-v0", {"kind": kind}), 30, np.random.default_rng(0))
+    assert rollout.truncated.any() and np.isfinite(rollout.reward).all()
+    if kind == "box":
+        low, high = ACTIONS["box"].low, ACTIONS["box"].high  # type: ignore[attr-defined]
+        assert (rollout.executed >= low).all() and (rollout.executed <= high).all()
+        assert ((rollout.executed == low).any((0, 1)) & (rollout.executed == high).any((0, 1))).all()
+        assert (rollout.action < low).any() and (rollout.action > high).any()
+    else:
+        sizes = envs.spaces.choices
+        parts = np.split(rollout.executed, np.cumsum(sizes)[:-1], -1)
+        np.testing.assert_array_equal(np.stack([p.argmax(-1) for p in parts], -1), rollout.action)
+        assert (rollout.executed.sum(-1) == len(sizes)).all()
+        assert (rollout.action.max((0, 1)) == np.array(sizes) - 1).all() and (rollout.action.min((0, 1)) == 0).all()
+
+
+def test_a_dict_is_flattened_in_the_order_of_its_keys() -> None:
+    envs = start_envs("Match-v0", 2, seed=0)
+    assert envs.spaces.obs_shape == (3 + 4 + 2,)  # "a" one-hot, "m", "z"
+    np.testing.assert_array_equal(envs.obs[:, :3].sum(1), 1)
+    np.testing.assert_array_equal(envs.obs[:, 3:7], 0.5)
+    assert all(ACTIONS["box"].contains(row) for row in envs.obs[:, 7:])
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_ppo_learns_with_every_kind_of_action(kind: str, gradients: str) -> None:
+    config = PPOConfig(num_envs=16, num_steps=32, minibatch_size=128, lr=3e-3, gamma=0.0, gradients=gradients)  # type: ignore[arg-type]
+    envs = start_envs("Match-v0", 16, seed=0, env={"kind": kind})
+    learner = PPO(Policy(envs.spaces, NetConfig((32,)), 0, "Match-v0", {"kind": kind}), config)
+    rewards = []
+    for i in range(30):
+        rollout = collect(envs, learner, 32, np.random.default_rng(i))
+        learner.update(rollout, np.random.default_rng(i), 0.0)
+        rewards.append(rollout.reward.mean())
+    assert rewards[0] < 0.7 < 0.85 < rewards[-1], rewards
+
+
+@pytest.mark.parametrize(("env_id", "bound"), [("InvertedPendulum-v5", 3), ("Pusher-v5", 2), ("Humanoid-v5", 0.4)])
+def test_bounds_of_mujoco_tasks_are_kept(env_id: str, bound: float) -> None:
+    policy = policy_for(env_id)
+    with torch.no_grad():
+        policy.log_std.fill_(1.5)
+    rollout = collect(start_envs(env_id, 2, seed=0), policy, 20, np.random.default_rng(0))
+    assert np.abs(rollout.action).max() > bound and np.abs(rollout.executed).max() == np.float32(bound)
 
 
 def test_batched_and_gymnasium_rollouts_are_bit_equal() -> None:
     policy = policy_for("HalfCheetah-v5")
     rollouts = [
-        collect(make_envs("HalfCheetah-v5", 2, seed=5, backend=backend), policy, 50, np.random.default_rng(0))
+        collect(start_envs("HalfCheetah-v5", 2, seed=5, backend=backend), policy, 50, np.random.default_rng(0))
         for backend in ("batched", "gymnasium")
     ]
     for name, value in vars(rollouts[0]).items():
@@ -99,7 +152,9 @@ def test_batched_and_gymnasium_rollouts_are_bit_equal() -> None:
 
 
 def test_the_recorded_state_belongs_to_the_observation() -> None:
-    rollout = collect(make_envs("HalfCheetah-v5", 2, seed=5), policy_for("HalfCheetah-v5"), 9, np.random.default_rng(0))
+    rollout = collect(
+        start_envs("HalfCheetah-v5", 2, seed=5), policy_for("HalfCheetah-v5"), 9, np.random.default_rng(0)
+    )
     assert rollout.state is not None
     np.testing.assert_array_equal(rollout.obs, rollout.state[..., 1:].astype(np.float32))
 
@@ -115,11 +170,11 @@ def test_the_recorded_state_belongs_to_the_observation() -> None:
 )
 def test_state_continues_bit_equal(env_id: str, backend: str) -> None:
     policy = policy_for(env_id)
-    envs = make_envs(env_id, 3, seed=1, backend=backend)
+    envs = start_envs(env_id, 3, seed=1, backend=backend)
     collect(envs, policy, 37, np.random.default_rng(0))
     state = envs.state()
     expected = collect(envs, policy, 80, np.random.default_rng(1))
-    other = make_envs(env_id, 3, seed=99, backend=backend)
+    other = start_envs(env_id, 3, seed=99, backend=backend)
     other.load_state(state)
     again = collect(other, policy, 80, np.random.default_rng(1))
     for name, value in vars(expected).items():
@@ -127,16 +182,16 @@ def test_state_continues_bit_equal(env_id: str, backend: str) -> None:
 
 
 def test_an_environment_that_cannot_be_replayed_says_so() -> None:
-    envs = make_envs("Countdown-v0", 2, seed=0)
+    envs = start_envs("Countdown-v0", 2, seed=0)
     collect(envs, policy_for("Countdown-v0"), 20, np.random.default_rng(0))
-    other = make_envs("Countdown-v0", 2, seed=0)  # its first observation counts episodes, outside of any generator
+    other = start_envs("Countdown-v0", 2, seed=0)  # its first observation counts episodes, outside of any generator
     with pytest.raises(UserError, match="cannot be resumed exactly"):
         other.load_state(envs.state())
 
 
 def test_nan_from_an_environment_names_environment_step_and_field() -> None:
     env = {"nan_at": 4}
-    envs = make_envs("Countdown-v0", 2, seed=0, env=env)
+    envs = start_envs("Countdown-v0", 2, seed=0, env=env)
     with pytest.raises(NonFiniteError, match=r"reward .* environment 0 at step 3"):
         collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
 
@@ -145,7 +200,7 @@ def test_a_nan_action_is_stopped_before_the_simulator() -> None:
     policy = policy_for("HalfCheetah-v5")
     policy.actor[-1].bias.data[0] = np.nan
     with pytest.raises(NonFiniteError, match=r"action .* step 0"):
-        collect(make_envs("HalfCheetah-v5", 2, seed=0), policy, 3, np.random.default_rng(0))
+        collect(start_envs("HalfCheetah-v5", 2, seed=0), policy, 3, np.random.default_rng(0))
 
 
 def test_evaluate_gives_raw_returns_and_leaves_the_statistics_alone() -> None:
@@ -175,12 +230,32 @@ def test_evaluate_counts_only_the_first_episode_of_each_environment() -> None:
 )
 def test_an_environment_that_cannot_be_made(env_id: str, env: dict, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        make_envs(env_id, 1, seed=0, env=env)
+        start_envs(env_id, 1, seed=0, env=env)
+
+
+@pytest.mark.parametrize("backend", ["batched", "gymnasium"])
+def test_make_envs_gives_gymnasiums_vector_environments(backend: str) -> None:
+    envs = make_envs("Hopper-v5", 3, seed=5, backend=backend, terminate_when_unhealthy=False)
+    assert isinstance(envs, gymnasium.vector.VectorEnv)
+    action = np.zeros((3, 3), np.float32)
+    first, *_ = envs.step(action)  # reset already
+    envs.reset(seed=5)
+    obs, reward, terminated, truncated, _ = envs.step(action)
+    np.testing.assert_array_equal(obs, first)
+    assert obs.shape == (3, 11) and reward.shape == terminated.shape == truncated.shape == (3,)
+    for _ in range(200):
+        assert not envs.step(np.ones((3, 3), np.float32))[2].any()  # it has long fallen
+    envs.close()
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(UserError, match="did you mean batched"):
+        make_envs("Hopper-v5", 1, seed=0, backend="batch")
 
 
 def test_backend_batched_needs_a_batched_environment() -> None:
     with pytest.raises(UserError, match="no batched version"):
-        make_envs("CartPole-v1", 1, seed=0, backend="batched")
+        start_envs("CartPole-v1", 1, seed=0, backend="batched")
 
 
 def test_early_ends_are_found_and_switched_off() -> None:

@@ -22,7 +22,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import NonFiniteError, Stopped, UserError
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.ppo import PPO
-from rlhf_control.rollouts import collect, make_envs
+from rlhf_control.rollouts import collect, start_envs
 from rlhf_control.runs import Run
 from rlhf_control.sb3 import export_sb3, import_sb3, make_sb3, pretrain_sb3, train_sb3
 
@@ -38,9 +38,9 @@ def new_run(path, config) -> Run:
     return Run.create(path / "run", "pretrain", config)
 
 
-def observations(env_id: str) -> Array:
+def observations(env_id: str, env: dict | None = None) -> Array:
     """(200, O), from likely to absurd: beyond the clip at ten standard deviations."""
-    envs = make_envs(env_id, 1, seed=0, backend="gymnasium")
+    envs = start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)
     envs.close()
     rng = np.random.default_rng(0)
     return (rng.normal(size=(200, envs.spaces.obs_size)) * np.geomspace(0.1, 100, 200)[:, None]).astype(np.float32)
@@ -49,7 +49,7 @@ def observations(env_id: str) -> Array:
 def executed(policy: Policy, obs: Array) -> Array:
     """As SB3's predict gives it: clipped to the bounds."""
     action = policy.act(obs, None)
-    return policy.spaces.execute(action) if policy.spaces.action_kind == "box" else action
+    return action[:, 0] if policy.spaces.choices else policy.spaces.execute(action)
 
 
 def assert_same_actions(policy: Policy, model, obs: Array, vec_normalize: VecNormalize | None) -> None:
@@ -272,7 +272,7 @@ def test_an_imported_policy_can_be_trained_on(trained):
     settings, _, _, model, _ = trained
     policy = import_sb3(model, settings.env_id)
     assert all(parameter.requires_grad for parameter in policy.parameters())
-    envs = make_envs(settings.env_id, 4, seed=0)
+    envs = start_envs(settings.env_id, 4, seed=0)
     rollout = collect(envs, policy, 64, np.random.default_rng(0))
     before = policy.frozen()
     PPO(policy, settings.ppo).update(rollout, np.random.default_rng(0), 0.0)
@@ -440,3 +440,34 @@ def test_an_export_onto_a_folder_says_so(trained, tmp_path):
     (tmp_path / "taken" / "full").mkdir(parents=True)
     with pytest.raises(UserError, match="cannot write"):
         export_sb3(import_sb3(model, settings.env_id), tmp_path / "taken")
+
+
+@pytest.mark.parametrize("kind", ["flat-multi-discrete", "flat-multi-binary"])
+def test_policies_with_several_choices_go_in_and_out(kind, tmp_path):
+    model = make_sb3(config("Match-v0", env={"kind": kind}))
+    model.learn(256)
+    vec_normalize = model.get_vec_normalize_env()
+    policy = import_sb3(model, "Match-v0", {"kind": kind})
+    obs = observations("Match-v0", {"kind": kind})
+    theirs, _ = model.predict(vec_normalize.normalize_obs(obs), deterministic=True)
+    np.testing.assert_array_equal(policy.act(obs, None), theirs)
+    assert len(np.unique(theirs)) > 1
+    taken = torch.from_numpy(policy.act(obs, np.random.default_rng(0)))
+    seen = torch.as_tensor(vec_normalize.normalize_obs(obs)).float()
+    with torch.no_grad():
+        _, log_prob, entropy = model.policy.evaluate_actions(seen, taken.float())
+        ours = policy.distribution(policy.features(obs))
+    torch.testing.assert_close(ours.log_prob(taken), log_prob, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.entropy(), entropy, rtol=1e-4, atol=1e-4)
+
+    export_sb3(policy, tmp_path / "out.zip")
+    again = import_sb3(tmp_path / "out.zip", "Match-v0", {"kind": kind}, tmp_path / "out.obs_norm.npz")
+    with torch.no_grad():
+        kl = again.distribution(again.features(obs)).kl(ours)
+    torch.testing.assert_close(kl, torch.zeros(len(obs)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "multi-discrete", "multi-binary"])
+def test_choices_that_sb3_does_not_know_are_refused(kind):
+    with pytest.raises(UserError, match="--learner ppo"):
+        make_sb3(config("Match-v0", env={"kind": kind}))

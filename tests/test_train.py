@@ -19,6 +19,7 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.data import Feedback, Query, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, NonFiniteError, UserError
+from rlhf_control.lanes import Lanes
 from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
@@ -73,14 +74,14 @@ def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
 
 def test_the_environments_reward_cannot_leak(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With NaN for an environment reward and an oracle that does not read it, everything else stays finite."""
-    collect = train.collect
+    collect = Lanes.collect
 
     def blind(*args: object) -> Rollout:
         rollout = collect(*args)  # type: ignore[arg-type]
         nan = np.full_like(rollout.env_reward, np.nan)
         return replace(rollout, env_reward=nan, reward=nan)
 
-    monkeypatch.setattr(train, "collect", blind)
+    monkeypatch.setattr(Lanes, "collect", blind)
     run = train.finetune(tiny_config)
     for row in run.metrics():
         assert not [k for k, v in row.items() if v is None and k not in ("env_return", "episode_length")]

@@ -1,0 +1,74 @@
+"""What the multi-seed experiments share: training through the command line, and curves small enough for git."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.curves import bootstrap_interval, interquartile_mean
+from rlhf_control.policies import find_policy
+from rlhf_control.rng import stream
+from rlhf_control.rollouts import evaluate
+from rlhf_control.runs import Run
+
+RESULTS = Path(__file__).parent / "results"
+POINTS = 40  # of a kept curve
+LAST = 0.1  # of a run: its episodes are what a final return in training is the mean of
+EPISODES = 20  # of the final policy
+
+
+def train(env_id: str, arguments: Sequence[str], seeds: str, out: Path) -> None:
+    """Several seeds side by side into OUT-SEED; those that are finished stay as they are."""
+    command = [sys.executable, "-m", "rlhf_control", "pretrain", env_id, *arguments, "--seeds", seeds]
+    print(" ".join(command[1:]), flush=True)
+    subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+
+
+def mode_return(run: Path) -> float:
+    """Mean return of the final policy, without exploration noise, over fresh episodes."""
+    return float(np.mean(evaluate(find_policy(run), EPISODES, seed=10_000)[0]))
+
+
+def training_return(run: Path) -> float:
+    """Mean of the raw returns of the episodes (of the sampling policy) that ended in the last tenth of a run."""
+    steps, returns = episodes(run)
+    return float(returns[steps > (1 - LAST) * Run.open(run).metrics()[-1]["env_steps"]].mean())
+
+
+def episodes(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(steps, mean return) of the iterations in which episodes ended."""
+    rows = [row for row in Run.open(run).metrics() if row["env_return"] is not None]
+    return np.array([row["env_steps"] for row in rows]), np.array([row["env_return"] for row in rows])
+
+
+def curve(run: Path) -> dict[str, Any]:
+    """The run's two final returns, and its curve in POINTS means."""
+    steps, returns = episodes(run)
+    parts = [part for part in np.array_split(np.arange(len(steps)), POINTS) if len(part)]
+    return {
+        "mode": mode_return(run),
+        "training": training_return(run),
+        "seconds": Run.open(run).metrics()[-1]["wall_seconds"],
+        "steps": [int(steps[part].mean()) for part in parts],
+        "returns": [round(float(returns[part].mean()), 2) for part in parts],
+    }
+
+
+def over_seeds(curves: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of both final returns: interquartile mean and its 95 % bootstrap interval."""
+    runs, result = list(curves), {}
+    for name in ("mode", "training"):
+        scores = np.array([run[name] for run in runs])
+        low, high = bootstrap_interval(scores, stream(0, "bootstrap"))
+        result[name] = {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
+    return result
+
+
+def keep(name: str, result: dict[str, Any]) -> None:
+    """Writes results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result) + "\n")

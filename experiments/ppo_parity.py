@@ -1,0 +1,55 @@
+"""Does our PPO learn what Stable-Baselines3's learns, at its defaults?
+
+A million steps of three tasks, five seeds, both learners under SB3's default hyperparameters (its batch of 2,048 steps
+collected from 8 environments) and the same normalisation of observations and rewards. Compared are the mean return of
+the final policy without exploration noise, 20 fresh episodes, and that of the sampling policy's episodes in the last
+tenth of a run; interquartile mean over seeds and its 95 % bootstrap interval.
+
+Command: python experiments/ppo_parity.py                 (--learners ppo --seeds 5-9 --tasks Ant-v5)
+Cost:    two hours on two cores, nearly all of them SB3's; a stopped one goes on where it was
+Result:  results/ppo_parity.json and .png: see README
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, curve, keep, over_seeds, train
+
+from rlhf_control.plots import plot_runs
+from rlhf_control.runs import environment_facts
+from rlhf_control.seeds import parse_seeds
+
+TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
+LEARNERS = {"ppo": "ours", "sb3": "SB3"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
+    parser.add_argument("--seeds", default="0-4")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=Path, default=Path("runs/ppo_parity"))
+    arguments = parser.parse_args()
+    tasks: dict[str, Any] = {}
+    folders = []
+    for env_id in arguments.tasks:
+        for learner in arguments.learners:
+            out = arguments.runs / f"{learner}-{env_id}"
+            options = ["--preset", "sb3", "--learner", learner, "--total-steps", str(arguments.steps)]
+            train(env_id, options, arguments.seeds, out)
+            runs = {seed: Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
+            curves = {str(seed): curve(run) for seed, run in runs.items()}
+            summary = over_seeds(curves.values())
+            tasks.setdefault(env_id, {})[learner] = {**summary, "seeds": curves}
+            folders += list(runs.values())
+            cells = [f"{s['iqm']:.0f} ({s['low']:.0f} to {s['high']:.0f})" for s in summary.values()]
+            print(f"| {env_id} | {LEARNERS[learner]} | {' | '.join(cells)} |", flush=True)
+    if list(tasks) == list(TASKS) and set(arguments.learners) == set(LEARNERS):
+        keep("ppo_parity", {"command": "python experiments/ppo_parity.py", **environment_facts(), "tasks": tasks})
+        plot_runs(folders, RESULTS / "ppo_parity", metrics=["env_return"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""C code of ours, compiled for this machine when it is first needed, and kept for the next time."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+# Neither flag changes a result: errno and the floating-point exception flags are never read. Sums keep their order.
+FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+LIBRARIES = ("-lm", "-lpthread")
+
+
+@cache
+def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
+    """The library made of a C file, or None, said once, where that is impossible. One second, the first time."""
+    compiler = find_compiler()
+    if compiler is None:
+        print("rlhf-control: no C compiler, so updates are several times slower; install gcc", file=sys.stderr)
+        return None
+    command = [compiler, *FLAGS, *(f"-D{d}" for d in definitions)]
+    try:
+        return ctypes.CDLL(str(_built(command, source)))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        line = said.strip().splitlines()[0] if said.strip() else repr(error)
+        print(f"rlhf-control: updates are several times slower: {source.name} did not compile: {line}", file=sys.stderr)
+        return None
+
+
+def find_compiler() -> str | None:
+    """$CC, or the first of the usual ones."""
+    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _built(command: list[str], source: Path) -> Path:
+    """The library's file, which is named after all that decides its content."""
+    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=30).stdout
+    key = "\n".join([*command, version, processor(), source.read_text()])
+    library = cache_folder() / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # in the same file system, to be renamed
+            made = Path(folder) / library.name
+            whole = [*command, "-o", str(made), str(source), *LIBRARIES]
+            subprocess.run(whole, capture_output=True, text=True, check=True, timeout=120)
+            made.replace(library)
+    return library
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be written."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlhf_control"
+    try:
+        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="rlhf_control-"))
+
+
+def processor() -> str:
+    """What -march=native looks at."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"

@@ -1,0 +1,37 @@
+from dataclasses import replace
+
+import gymnasium
+import pytest
+
+from rlhf_control.cli import parse
+from rlhf_control.config import PretrainConfig
+from rlhf_control.errors import UserError
+from rlhf_control.presets import FAST, PRESETS, TUNED, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_of_tasks_that_exist(name: str) -> None:
+    for env_id in PRESETS[name]:
+        config = preset(env_id, name)
+        assert env_id in gymnasium.registry and config.env_id == env_id and config.preset == name
+        assert config.total_steps % (config.ppo.num_envs * config.ppo.num_steps) < 2048
+
+
+def test_every_mujoco_task_is_tuned_and_the_three_of_the_issue_are_fast() -> None:
+    assert len(TUNED) == 11 and {"HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"} <= FAST.keys()
+
+
+def test_unknown_presets() -> None:
+    with pytest.raises(UserError, match="did you mean tuned"):
+        preset("Hopper-v5", "tune")
+    with pytest.raises(UserError, match="no tuned preset for CartPole-v1"):
+        preset("CartPole-v1", "tuned")
+
+
+def test_options_change_a_preset_wherever_they_stand() -> None:
+    for arguments in (["Hopper-v5", "--preset", "tuned", "--ppo.lr", "1e-5"],
+                      ["--ppo.lr", "1e-5", "--preset", "tuned", "Hopper-v5"]):  # fmt: skip
+        config = parse(PretrainConfig, "pretrain", arguments)
+        expected = preset("Hopper-v5", "tuned")
+        assert config == replace(expected, ppo=replace(expected.ppo, lr=1e-5))
+    assert parse(PretrainConfig, "pretrain", ["Hopper-v5"]) == PretrainConfig("Hopper-v5")
