@@ -81,6 +81,21 @@ def evaluate(config: c.EvaluateConfig) -> None:
         print(f"score {result['score_mean']:.3f} {result['score_unit']}")
 
 
+def evaluate_reward(config: c.EvaluateRewardConfig) -> None:
+    from rlhf_control.evaluate_reward import evaluate_reward, report_text
+    from rlhf_control.plots import plot_reward_evaluation
+
+    result = evaluate_reward(config)
+    plot_reward_evaluation(result, Path(config.run) / "reward_evaluation")
+    print(json.dumps(result) if config.json else report_text(result))
+
+
+def labels(config: c.LabelsConfig) -> None:
+    from rlhf_control.datacard import labels
+
+    print(labels(config))
+
+
 def record(config: c.RecordConfig) -> None:
     from rlhf_control.policies import find_policy
     from rlhf_control.record import record_video
@@ -116,6 +131,8 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "pretrain": (c.PretrainConfig, pretrain),
     "finetune": (c.FinetuneConfig, finetune),
     "evaluate": (c.EvaluateConfig, evaluate),
+    "labels": (c.LabelsConfig, labels),
+    "evaluate-reward": (c.EvaluateRewardConfig, evaluate_reward),
     "record": (c.RecordConfig, record),
     "plot": (c.PlotConfig, plot),
     "resume": (c.ResumeConfig, resume),
@@ -125,7 +142,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 
 
 def usage() -> str:
-    verbs = [f"  {verb:<10} {(config.__doc__ or '').splitlines()[0]}" for verb, (config, _) in VERBS.items()]
+    verbs = [f"  {verb:<16} {(config.__doc__ or '').splitlines()[0]}" for verb, (config, _) in VERBS.items()]
     hint = "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."
     return "\n".join(["usage: rlhf-control VERB ...", "", *verbs, "", hint])
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import tyro
 
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.schedules import schedule
 
-GROUPS = ("ppo", "net", "reward", "reference", "oracle", "query")  # configs within configs
+GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query")  # configs within configs
 
 
 def positive(config: object, *names: str) -> None:
@@ -153,13 +154,13 @@ class RewardConfig:
     members: int = 5
     hidden: tuple[int, ...] = (64, 64)
     inputs: Literal["state-action", "state", "next-state"] = "state-action"
-    """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, which is what a person sees."""
+    """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 50
     """Of longer clips every n-th step is looked at, so that they have at most this many."""
     crop: float = 1.0
-    """Below 1, each gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
+    """Below 1, a gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
     start: Literal["scratch", "warm"] = "scratch"
     """warm: a fit goes on from the weights of the one before."""
     steps: int = 200
@@ -213,7 +214,7 @@ class ReferenceConfig:
 
 
 @dataclass(frozen=True)
-class OracleConfig:
+class AnnotatorConfig:
     """How a synthetic annotator departs from always naming the better clip. What it compares are clips' returns, and
     everything is relative to the returns of the pool, so that a number means the same in every environment.
 
@@ -285,10 +286,20 @@ class FinetuneConfig:
     """Of these, how many before the first update."""
     rounds: int = 9
     """Label rounds, the first included, evenly over the first label_until of the run."""
+    schedule: Literal["constant", "hyperbolic", "front-loaded"] = "constant"
+    """How the answers after the first round are spread over the other rounds: evenly, as 1 / (1 + t), or as 0.01^t."""
     label_until: float = 0.7
     """The share of the run after which nothing more is asked."""
+    feedback: tuple[Literal["comparison", "ranking", "rating", "reward"], ...] = ("comparison",)
+    """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number."""
+    clips_per_query: int = 4
+    """Of a ranking."""
+    demonstrations: str = ""
+    """A policy whose clips stand above the policy's own, asked for in the first round."""
+    demonstration_clips: int = 10
+    """How many of them."""
     queries: str = "disagreement"
-    """How clips are chosen: uniform or disagreement."""
+    """How clips are chosen: uniform, disagreement, entropy, bald, k-center, disagreement-k-center or bald-k-center."""
     clip_seconds: float = 1.5
     total_steps: int = 250_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
@@ -317,12 +328,18 @@ class FinetuneConfig:
     """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
+    annotator: AnnotatorConfig = AnnotatorConfig()
+    query: QueryConfig = QueryConfig()
     reference: ReferenceConfig = ReferenceConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
         chosen(self)
+        positive(self, "demonstration_clips")
+        within(self, "clips_per_query", low=2, high=100)
+        if not self.feedback or len(set(self.feedback)) < len(self.feedback):
+            raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
         positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "value_epochs", low=0, high=1e9)
@@ -338,8 +355,11 @@ class FinetuneConfig:
     def labels_by_round(self) -> list[int]:
         """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
         first = min(self.first_labels, self.labels)
-        rest, later = self.labels - first, self.rounds - 1
-        return [first] + [(rest * (k + 1)) // later - (rest * k) // later for k in range(later)]
+        return [first, *schedule(self.schedule, self.labels - first, self.rounds - 1)]
+
+    def clips_by_kind(self) -> dict[str, int]:
+        """Kind of feedback -> clips of a query."""
+        return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
 from rlhf_control.nets import Policy, load_policy, one_thread
-from rlhf_control.oracles import reward_named
+from rlhf_control.oracles import NO_REWARD, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.reward import Reward, RewardModel, comparisons
 from rlhf_control.reward_metrics import (
@@ -41,7 +41,6 @@ from rlhf_control.train import make_reward
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m
 DARD_SAMPLES = 128, 8
-NO_TRUTH = ("coin-flip", "custom", "people")  # annotators without a reward to compare with
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     envs = start_envs(policy.env_id, 1, seed=0, env=policy.env)
     length = max(2, round(of_run.clip_seconds / envs.step_seconds))
     envs.close()
-    name = config.truth or (of_run.score if of_run.oracle in NO_TRUTH else of_run.oracle)
+    name = config.truth or (of_run.score if of_run.oracle in NO_REWARD else of_run.oracle)
     truth = reward_named(name, policy.env_id) if name else None
     return Opened(run, of_run, reward, policy, truth, name, length)
 

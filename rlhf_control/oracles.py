@@ -13,12 +13,13 @@ from typing import Protocol
 import numpy as np
 
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import OracleConfig
+from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError, unknown_name
 
 StepReward = Callable[[Segments], Array]  # (..., L, ...) -> (..., L)
-PERFECT = OracleConfig()
+PERFECT = AnnotatorConfig()
+NO_REWARD = ("coin-flip", "custom")  # oracles without a reward to compare with
 
 
 class Oracle(Protocol):
@@ -47,7 +48,7 @@ class RewardOracle:
     reward: StepReward
     name: str
     temperature: float = 0.0
-    config: OracleConfig = PERFECT
+    config: AnnotatorConfig = PERFECT
     later: StepReward | None = None  # where the preference drifts; none: nowhere
     memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
 
@@ -99,7 +100,7 @@ class RewardOracle:
         return sums
 
 
-def mistake_rate(config: OracleConfig, index: int) -> float:
+def mistake_rate(config: AnnotatorConfig, index: int) -> float:
     """The chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
     return max(config.mistake, min(0.5, config.mistake + config.fatigue * index))
 
@@ -145,7 +146,7 @@ def reward_named(name: str, env_id: str) -> StepReward:
     return BEHAVIOURS[name].reward
 
 
-def make_oracle(name: str, env_id: str, temperature: float, config: OracleConfig = PERFECT) -> Oracle:
+def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle:
     """The oracle of this name: a behaviour, "env" or "coin-flip"."""
     if name == "coin-flip":
         return partial(coin_flip, levels=config.levels)

@@ -340,3 +340,47 @@ def _draw_beta(ax: Axes, curve: Curve) -> None:
         else:
             right.set_ylim(bottom=0)
             right.yaxis.set_major_locator(MaxNLocator("auto", steps=ROUND))
+
+
+def plot_reward_evaluation(result: dict[str, Any], out: str | Path) -> list[Path]:
+    """What `evaluate_reward` found, into OUT.png and OUT.pdf: learned and true reward over steps and over sqrt(KL),
+    reliability of the probabilities, and accuracy by source of clips."""
+    with style():
+        fig = Figure((WIDTH, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
+        (over_steps, over_kl), (reliability, accuracy) = fig.subplots(2, 2)
+        curves = result["curves"]
+        axes = (
+            (over_steps, "env_steps", "environment steps"),
+            (over_kl, "sqrt_kl", "square root of KL from the start"),
+        )
+        for ax, x, label in axes:
+            _two_rewards(ax, curves, x)
+            ax.set_xlabel(label)
+        reliability.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+        for (name, row), dash in zip(result["sources"].items(), DASHES, strict=False):
+            if "reliability" in row and not name.startswith("round"):
+                table = row["reliability"]
+                reliability.plot(
+                    table["probability"], table["frequency"], marker="o", markersize=3, linestyle=dash, label=name
+                )
+        reliability.set(xlabel="probability given", ylabel="share that came true", xlim=(0, 1), ylim=(0, 1))
+        known = {name: row["accuracy"] for name, row in result["sources"].items() if row.get("accuracy") is not None}
+        accuracy.bar(list(known), list(known.values()), color=BLUE)
+        accuracy.axhline(0.5, color=GREY, linewidth=0.8)
+        accuracy.set(ylabel="accuracy on pairs", ylim=(0, 1))
+        accuracy.tick_params(axis="x", labelrotation=60)
+        if known:
+            reliability.legend(loc="upper left")
+        fig.align_ylabels()
+        return save_figure(fig, out)
+
+
+def _two_rewards(ax: Axes, curves: dict[str, list[Any]], x: str) -> None:
+    """The learned reward (left) and the true one (right) over `x`."""
+    right = ax.twinx()
+    right.spines["top"].set_visible(False)
+    for axis, name, colour in ((ax, "learned", BLUE), (right, "true", VERMILLION)):
+        kept = [(a, b) for a, b in zip(curves[x], curves[name], strict=True) if a is not None and b is not None]
+        if kept:
+            axis.plot(*zip(*kept, strict=True), color=colour, marker="." if x == "sqrt_kl" else "", linewidth=1)
+        axis.set_ylabel(f"{name} reward", color=colour)

@@ -73,13 +73,13 @@ class SegmentBank:
         """Clips of the last rollouts."""
         return cut_segments(join(self.rollouts), self.length, rng)
 
-    def pool(self, rng: np.random.Generator) -> Segments:
-        """Recent clips and as many older ones, as far as there are any."""
+    def pool(self, rng: np.random.Generator) -> tuple[Segments, int]:
+        """Recent clips and as many older ones, as far as there are any; and how many of them, the first, are recent."""
         recent = self.recent(rng)
         if self.older is None:
-            return recent
+            return recent, len(recent)
         some = rng.permutation(len(self.older))[: len(recent)]
-        return Segments.concatenate([recent, self.older[some]])
+        return Segments.concatenate([recent, self.older[some]]), len(recent)
 
     def archive(self, rng: np.random.Generator) -> None:
         """Puts recent clips among the older ones, which random ones leave when there are too many."""

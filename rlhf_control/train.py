@@ -13,28 +13,33 @@ import numpy as np
 from rlhf_control.anchor import Anchor
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import Rollout
+from rlhf_control.data import KINDS, Query, Rollout, Segments
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.labels import Labels, accuracy
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
 from rlhf_control.nets import Policy, one_thread
-from rlhf_control.oracles import Oracle, make_oracle, reward_named
+from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
-from rlhf_control.queries import choose, find_strategy
+from rlhf_control.queries import choose, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import (
     check_env_id,
+    evaluate,
     fixed_horizon,
     refuse_early_ends,
     refuse_terminated,
+    start_envs,
 )
 from rlhf_control.runs import Run
+from rlhf_control.schedules import apportion
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
+
+DEMONSTRATED_EPISODES = 4
 
 
 @one_thread()
@@ -52,7 +57,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
             label_round = rounds.get(iteration)
             if label_round:  # ask about recent and older clips, learn the reward anew, move the anchor
-                log |= ask_and_fit(config, label_round, p.bank, p.labels, p.reward)
+                log |= ask_and_fit(config, label_round, p)
                 p.anchor.new_round(policy)
 
             learned = p.reward.predict(rollout)
@@ -66,6 +71,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             policy.obs_norm.update(rollout.obs)
 
             log |= kl | p.labels.counts() | episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
+            log |= true_reward(config, rollout, policy.env_id)
             log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
     policy.save(run.path / "policy.npz", config=asdict(config))
     return run
@@ -134,7 +140,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     check_env_id(env_id)
     find_strategy(config.queries)
     check_score(config, env_id)
-    oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature)
+    oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
     envs = start_lanes(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
     policy = adopt(pretrained, envs.spaces, env_id, env)
@@ -142,7 +148,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     policy.loosen(config.shrink, config.min_log_std)
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
     length = max(2, round(config.clip_seconds / envs.step_seconds))
-    bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=2 * max(config.labels_by_round()))
+    bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config))
     rounds = label_rounds(config, bank.first_full)
 
     run = run or new_run(config, "finetune", config.oracle, env_id)
@@ -150,6 +156,12 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         anchor.pretrained.save(run.path / "pretrained.npz")
     labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed)
     return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels), rounds
+
+
+def clips_needed(config: FinetuneConfig) -> int:
+    """For the largest round, so that no clip is asked about twice in it."""
+    share = -(-max(config.labels_by_round()) // len(config.feedback))
+    return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
 
 
 def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
@@ -203,27 +215,57 @@ def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_i
 # -- what the loop calls by name
 
 
-def ask_and_fit(
-    config: FinetuneConfig, label_round: LabelRound, bank: SegmentBank, labels: Labels, reward: Reward
-) -> dict[str, float]:
+def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> dict[str, float]:
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
-    k, seed = label_round.index, config.seed
-    pool = bank.pool(stream(seed, "pool", k))
-    queries = choose(config.queries, pool, label_round.labels, k, reward, stream(seed, "queries", k))
-    labels.ask(queries, pool)
+    k, seed, policy = label_round.index, config.seed, p.learner.policy
+    bank, labels, reward = p.bank, p.labels, p.reward
+    pool, recent = bank.pool(stream(seed, "pool", k))
+    queries = make_queries(config, label_round, pool, recent, reward)
+    if config.demonstrations and k == 0:
+        shown = demonstrated(config.demonstrations, policy.env_id, policy.env, bank.length, seed)
+        rng = stream(seed, "demonstrations")
+        queries += demonstrations(shown, pool, config.demonstration_clips, k, len(queries), rng)
+    labels.ask(queries, pool, reward=k)
     bank.archive(stream(seed, "archive", k))
     metrics = {}
     fresh = labels.pairs([q for q in queries if q.strategy == "uniform"])  # the chosen ones are the hardest by design
     if reward.fitted and fresh is not None:
         metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
-    everything = labels.pairs()
-    if everything is not None:
+    answers = labels.answers()
+    if answers is not None:
         started = time.perf_counter()
-        fitted = reward.fit(*everything, pool, stream(seed, "fit", k))
+        fitted = reward.fit(answers, pool, stream(seed, "fit", k))
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/uncertainty"] = float(reward.uncertainty(pool).mean())
         metrics["reward/fit_seconds"] = time.perf_counter() - started
     return metrics
+
+
+def make_queries(
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward
+) -> list[Query]:
+    """A round's queries about the policy's own clips: of every kind of feedback the same number, as far as possible."""
+    queries: list[Query] = []
+    counts = apportion(label_round.labels, [1.0] * len(config.feedback))
+    for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
+        rng = stream(config.seed, "queries", label_round.index, KINDS.index(kind))
+        some = choose(
+            config.queries, pool, n, label_round.index, reward, rng,
+            config=config.query, kind=kind, clips_per_query=size, recent=recent,
+        )  # fmt: skip
+        queries += [replace(query, index=len(queries) + query.index) for query in some]
+    return queries
+
+
+def demonstrated(name: str, env_id: str, env: dict[str, Any], length: int, seed: int) -> Segments:
+    """Clips (S, L, ...) of another policy's episodes in this environment, cut end to end."""
+    policy = find_policy(name, env_id)
+    spaces = start_envs(env_id, 1, seed=0, env=env).spaces
+    _, episodes = evaluate(adopt(policy, spaces, env_id, env), DEMONSTRATED_EPISODES, seed=seed)
+    clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
+    if not clips:
+        raise UserError(f"the episodes of {name} are shorter than a clip of {length} steps; shorten --clip-seconds")
+    return Segments.stack(clips)
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str) -> Rollout:
@@ -243,6 +285,13 @@ def episode_metrics(rollout: Rollout) -> dict[str, float | None]:
         "env_return": float(np.mean(rollout.episode_returns)) if ended else None,
         "episode_length": float(np.mean(rollout.episode_lengths)) if ended else None,
     }
+
+
+def true_reward(config: FinetuneConfig, rollout: Rollout, env_id: str) -> dict[str, float]:
+    """What the oracle goes by, a step on the mean, for reports only: over-optimisation shows in it."""
+    if config.oracle in NO_REWARD:
+        return {}
+    return {"true_reward": float(reward_named(config.oracle, env_id)(rollout.as_segments()).mean())}
 
 
 def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.Generator) -> dict[str, float]:

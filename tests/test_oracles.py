@@ -7,7 +7,7 @@ from conftest import random_segments
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.config import OracleConfig
+from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import (
     COMPARISON,
     CORRECTION,
@@ -48,7 +48,7 @@ def answers(query: Query, oracle: RewardOracle, pool: Segments = POOL, n: int = 
 
 
 def env_oracle(temperature: float = 0.0, **config: float) -> RewardOracle:
-    return RewardOracle(env_reward, "env", temperature, OracleConfig(**config))  # type: ignore[arg-type]
+    return RewardOracle(env_reward, "env", temperature, AnnotatorConfig(**config))  # type: ignore[arg-type]
 
 
 def check_rate(happened: list[bool], expected: float) -> None:
@@ -147,9 +147,9 @@ def test_position_bias(kind: str) -> None:
 
 
 def test_fatigue_grows_within_a_round_up_to_coin_flips() -> None:
-    config = OracleConfig(mistake=0.1, fatigue=0.02)
+    config = AnnotatorConfig(mistake=0.1, fatigue=0.02)
     assert [mistake_rate(config, i) for i in (0, 5, 20, 100)] == pytest.approx([0.1, 0.2, 0.5, 0.5])
-    assert mistake_rate(OracleConfig(mistake=0.9, fatigue=0.1), 3) == 0.9
+    assert mistake_rate(AnnotatorConfig(mistake=0.9, fatigue=0.1), 3) == 0.9
     for index in (0, 5, 40):
         query = query_of([[1.0], [0.0]], index=index)
         given = answers(query, RewardOracle(env_reward, "env", 0.0, config))
@@ -165,7 +165,7 @@ def test_temperature_drift_grows_by_round(round: int) -> None:
 def test_preference_drift_goes_from_one_reward_to_the_other() -> None:
     """The second reward is the first one, negated and a thousand times as large: what one likes, the other hates.
     Relative to the pool both count the same, so that the turn is at a share of one half."""
-    oracle = RewardOracle(env_reward, "env", config=OracleConfig(drift=0.2), later=lambda s: -1000 * s.env_reward)
+    oracle = RewardOracle(env_reward, "env", config=AnnotatorConfig(drift=0.2), later=lambda s: -1000 * s.env_reward)
     by_round = [oracle(query_of([[1.0], [0.0]], round=k), POOL, np.random.default_rng(0)).ranks for k in range(8)]
     assert by_round == [(0, 1)] * 3 + [(1, 0)] * 5
 
@@ -292,7 +292,7 @@ def test_oracles_by_name() -> None:
     better = int(np.argmin(s.next_obs[..., 8].sum(-1) + 0.1 * np.square(s.action).sum((-1, -2))))
     answer = make_oracle("backward", "HalfCheetah-v5", 0.0)(Query(0, 0, "uniform", s), s, np.random.default_rng(0))
     assert answer.ranks is not None and answer.ranks.index(0) == better and answer.annotator == "oracle:backward"
-    flips = make_oracle("coin-flip", "HalfCheetah-v5", 0.0, OracleConfig(levels=2))
+    flips = make_oracle("coin-flip", "HalfCheetah-v5", 0.0, AnnotatorConfig(levels=2))
     ratings = {flips(query_of([[0.0]], RATING), POOL, np.random.default_rng(i)).value for i in range(20)}
     assert ratings == {1, 2}
     with pytest.raises(UserError, match="did you mean backward"):
@@ -300,11 +300,11 @@ def test_oracles_by_name() -> None:
     with pytest.raises(UserError, match="is for HalfCheetah-v5"):
         make_oracle("backward", "Hopper-v5", 0.0)
     with pytest.raises(UserError, match="did you mean prowl"):
-        make_oracle("env", "HalfCheetah-v5", 0.0, OracleConfig(drift=0.1, drift_to="prowll"))
+        make_oracle("env", "HalfCheetah-v5", 0.0, AnnotatorConfig(drift=0.1, drift_to="prowll"))
 
 
 def test_a_drifting_oracle_by_name() -> None:
-    oracle = make_oracle("backward", "HalfCheetah-v5", 0.0, OracleConfig(drift=1.0, drift_to="env"))
+    oracle = make_oracle("backward", "HalfCheetah-v5", 0.0, AnnotatorConfig(drift=1.0, drift_to="env"))
     s = random_segments(np.random.default_rng(0), 2, 5)
     late = oracle(Query(1, 0, "", s), s, np.random.default_rng(0)).ranks
     assert late is not None and late.index(0) == int(s.env_reward.sum(-1).argmax())
@@ -322,6 +322,6 @@ def test_a_behaviours_oracle_never_reads_the_environments_reward() -> None:
 
 def test_impossible_annotators_are_refused() -> None:
     with pytest.raises(UserError, match=r"oracle\.mistake is 1\.5"):
-        OracleConfig(mistake=1.5)
+        AnnotatorConfig(mistake=1.5)
     with pytest.raises(UserError, match=r"oracle\.levels"):
-        OracleConfig(levels=1)
+        AnnotatorConfig(levels=1)

@@ -59,7 +59,7 @@ def test_the_pool_is_half_recent_half_older() -> None:
     for i in range(6):
         rollout = random_rollout(rng, T=20, ends=0)
         bank.add(rollout)
-        pool = bank.pool(rng)
+        pool, _ = bank.pool(rng)
         recent = {float(x) for x in join(bank.rollouts).obs[..., 0].ravel()}
         share = np.mean([float(o) in recent for o in pool.obs[:, 0, 0]])
         assert share == (1.0 if i == 0 else 0.5)
@@ -76,6 +76,6 @@ def test_bank_state_round_trip() -> None:
         bank.archive(rng)
     other = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
     other.load_state(bank.state())
-    pools = [b.pool(np.random.default_rng(1)) for b in (bank, other)]
+    pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
     assert pools[0].digest() == pools[1].digest()
     np.testing.assert_array_equal(join(bank.rollouts).reward, join(other.rollouts).reward)
