@@ -120,13 +120,15 @@ class Labels:
                 "or one annotator a query"
             )
         votes, committed = [], time.monotonic()
-        for key in keys:
-            query = self.asked[key].query(self.clips)
-            votes.append(new_vote(key, oracle(query, pool, stream(self.seed, "answer", query.round, query.index))))
-            if time.monotonic() - committed > COMMIT_SECONDS:
-                self.store.add(votes=votes)
-                votes, committed = [], time.monotonic()
-        self.store.add(votes=votes)
+        try:
+            for key in keys:
+                query = self.asked[key].query(self.clips)
+                votes.append(new_vote(key, oracle(query, pool, stream(self.seed, "answer", query.round, query.index))))
+                if time.monotonic() - committed > COMMIT_SECONDS:
+                    self.store.add(votes=votes)
+                    votes, committed = [], time.monotonic()
+        finally:  # whatever ends the oracle, what it has answered is kept
+            self.store.add(votes=votes)
 
     def _settle(self) -> None:
         """Reads the history until every query is answered, or to its end."""

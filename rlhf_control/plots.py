@@ -355,6 +355,7 @@ def plot_reward_evaluation(result: dict[str, Any], out: str | Path) -> list[Path
         )
         for ax, x, label in axes:
             _two_rewards(ax, curves, x)
+            ax.locator_params(axis="x", nbins=4)
             ax.set_xlabel(label)
         reliability.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         for (name, row), dash in zip(result["sources"].items(), DASHES, strict=False):

@@ -114,3 +114,11 @@ def test_finetune_from_the_command_line(
     assert {"report.md", "curves.png", "curves.pdf", "before_after.mp4", "results.json", "labels.sqlite"} <= names
     assert main(["evaluate", str(out), "--episodes", "2", "--json"]) == 0
     assert {"returns", "return_mean", "score_mean"} <= json.loads(capsys.readouterr().out).keys()
+
+    assert main(["labels", str(out), "--export", str(tmp_path / "labels"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) and (tmp_path / "labels" / "queries.jsonl").exists()
+    assert main(["evaluate-reward", str(out), "--episodes", "1", "--pairs", "20"]) == 0
+    assert "on-policy" in capsys.readouterr().out
+    assert {"reward_evaluation.json", "reward_evaluation.md", "reward_evaluation.png"} <= {
+        p.name for p in out.iterdir()
+    }

@@ -16,7 +16,7 @@ from conftest import TINY_REWARD
 
 from rlhf_control import train
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.config import AnnotatorConfig, FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.data import Feedback, Query, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, NonFiniteError, UserError
 from rlhf_control.lanes import Lanes
@@ -67,7 +67,7 @@ def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
         assert {"score", "kl_start", "kl_reference", "beta", "reward_mean", "queries", "wall_seconds"} <= row.keys()
     assert "reward/heldout_accuracy" in rows[0] and "reward/fresh_accuracy" in rows[1]
     store = FeedbackStore(run.path / "labels.sqlite")
-    assert len(store.digests()) == 12 and all(store.answer(d) for d in store.digests())
+    assert len(store.asked()) == 12 and {v.query for v in store.votes()} == {asked.key for asked in store.asked()}
     with pytest.raises(UserError, match="exists"):
         train.finetune(tiny_config)
 
@@ -156,8 +156,47 @@ def test_fresh_accuracy_is_of_the_uniform_answers_alone(
     monkeypatch.setattr(train, "accuracy", spy)
     run = train.finetune(replace(tiny_config, labels=26, first_labels=6))
     store = FeedbackStore(run.path / "labels.sqlite")
-    queries = [store.query(digest) for digest in store.digests()]
+    queries = [store.query(asked.key) for asked in store.asked()]
     assert asked == [sum(q.strategy == "uniform" and q.round == k for q in queries) for k in (1, 2)] == [4, 4]
+
+
+def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:
+    """Half as many of each kind as labels a round, demonstrations on top in the first; all are learned from."""
+    kinds = ("comparison", "ranking", "rating", "reward")
+    config = replace(
+        tiny_config, feedback=kinds, clips_per_query=3, labels=16, first_labels=8, rounds=3,
+        demonstrations=tiny_config.policy, demonstration_clips=3, annotator=AnnotatorConfig(skip=0.3, equal=0.1),
+    )  # fmt: skip
+    run = train.finetune(config)
+    rows = run.metrics()
+    queries = [r["queries"] for r in rows]
+    assert queries[0] == 8 + 3 and queries[-1] == 16 + 3
+    assert rows[-1]["labels"] <= rows[-1]["answers"] == 19
+    store = FeedbackStore(run.path / "labels.sqlite")
+    asked = store.asked()
+    assert [sum(a.kind == kind and a.round == 0 for a in asked) for kind in (*kinds, "demonstration")] == [
+        2,
+        2,
+        2,
+        2,
+        3,
+    ]
+    assert {a.kind: len(a.clips) for a in asked} == {
+        "comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "demonstration": 2
+    }  # fmt: skip
+    assert len({(a.round, a.index) for a in asked}) == len(asked)
+    again = train.finetune(replace(config, out=config.out + "-again"))
+    assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_a_schedule_spreads_the_labels(tiny_config: FinetuneConfig) -> None:
+    config = replace(tiny_config, labels=26, first_labels=6, rounds=5)
+    assert config.labels_by_round() == [6, 5, 5, 5, 5]
+    front = replace(config, schedule="front-loaded").labels_by_round()
+    assert front[0] == 6 and sum(front) == 26 and front[1:] == sorted(front[1:], reverse=True) and front[1] > 10
+    for feedback in ((), ("rating", "rating")):
+        with pytest.raises(UserError, match="feedback"):
+            replace(config, feedback=feedback)
 
 
 def test_pretraining_scales_the_reward_and_moves_the_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,8 +276,8 @@ def test_kill_9_at_random_moments_then_resume_is_bit_equal(
     killed = Run.open(tmp_path / "killed")
     assert rows_without_times(killed) == rows_without_times(whole)
     assert parameters_sha256(find_policy(killed.path)) == parameters_sha256(find_policy(whole.path))
-    digests = [FeedbackStore(r.path / "labels.sqlite").digests() for r in (killed, whole)]
-    assert digests[0] == digests[1]
+    asked = [[a.key for a in FeedbackStore(r.path / "labels.sqlite").asked()] for r in (killed, whole)]
+    assert asked[0] == asked[1]
 
 
 def test_votes_after_the_last_checkpoint_are_not_asked_again(tiny_config: FinetuneConfig) -> None:
