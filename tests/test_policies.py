@@ -32,7 +32,7 @@ def test_shipped_policies_are_what_their_readme_says() -> None:
     readme = (path.parent / "README.md").read_text()
     assert sha256(path) in readme
     returns, _ = evaluate(find_policy("halfcheetah"), 2, seed=0)
-    assert min(returns) > 2000 and max(returns) < 2600 and "2370.5" in readme
+    assert min(returns) > 2000 and max(returns) < 2800 and "2531.9" in readme
 
 
 def test_equal_spaces_of_another_id_are_taken_with_a_word(
