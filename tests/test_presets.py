@@ -14,7 +14,6 @@ def test_presets_are_of_tasks_that_exist(name: str) -> None:
     for env_id in PRESETS[name]:
         config = preset(env_id, name)
         assert env_id in gymnasium.registry and config.env_id == env_id and config.preset == name
-        assert config.total_steps % (config.ppo.num_envs * config.ppo.num_steps) < 2048
 
 
 def test_every_mujoco_task_is_tuned_and_the_three_of_the_issue_are_fast() -> None:
