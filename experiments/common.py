@@ -52,7 +52,7 @@ def curve(run: Path) -> dict[str, Any]:
     return {
         "mode": mode_return(run),
         "training": training_return(run),
-        "seconds": Run.open(run).metrics()[-1]["wall_seconds"],
+        "commit": Run.open(run).read_json("manifest.json")["git_commit"],
         "steps": [int(steps[part].mean()) for part in parts],
         "returns": [round(float(returns[part].mean()), 2) for part in parts],
     }

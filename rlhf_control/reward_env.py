@@ -37,7 +37,7 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, env_reward, terminated, truncated, info = self.env.step(action)
         before, self._obs = self._obs, flat(obs[None])
-        reward = learned_reward(self.model, self.spaces, before, np.asarray(action)[None], self._obs)
+        reward = learned_reward(self.model, self.spaces, before, sampled(self.action_space, action, 1), self._obs)
         return obs, float(reward[0]), terminated, truncated, {**info, "env_reward": env_reward}
 
 
@@ -69,7 +69,8 @@ class LearnedRewardVectorWrapper(VectorWrapper):
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             successor = successor.copy()
             successor[done] = np.concatenate([flat(np.asarray(o)[None]) for o in info["final_obs"][done]])
-        reward = learned_reward(self.model, self.spaces, before, np.asarray(actions), successor)
+        choices = sampled(self.single_action_space, actions, self.num_envs)
+        reward = learned_reward(self.model, self.spaces, before, choices, successor)
         reward = np.where(self._resetting, 0.0, reward)
         self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
         everybody = np.ones(self.num_envs, bool)
@@ -92,9 +93,15 @@ def flat(obs: Array) -> Array:
     return np.array(obs, np.float32).reshape(len(obs), -1)
 
 
+def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
+    """(n, A) or (n, G), as our policies sample them, of `actions` as the environment is given them."""
+    flat_actions = np.asarray(actions).reshape(n, -1)
+    if isinstance(space, gymnasium.spaces.Box):
+        return flat_actions.astype(np.float32)
+    return flat_actions - np.ravel(getattr(space, "start", 0))
+
+
 def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
-    """(N,) float64 for actions (N, ...) as the learner gave them."""
-    if spaces.action_kind == "box":
-        actions = actions.reshape(len(obs), -1).astype(np.float32)
+    """(N,) float64 for sampled actions (N, A) or choices (N, G)."""
     steps = Segments(obs, spaces.execute(actions), next_obs, np.zeros(len(obs), np.float32))
     return model.predict(steps).astype(np.float64)

@@ -321,7 +321,7 @@ def test_a_behaviours_oracle_never_reads_the_environments_reward() -> None:
 
 
 def test_impossible_annotators_are_refused() -> None:
-    with pytest.raises(UserError, match=r"oracle\.mistake is 1\.5"):
+    with pytest.raises(UserError, match=r"annotator\.mistake is 1\.5"):
         AnnotatorConfig(mistake=1.5)
-    with pytest.raises(UserError, match=r"oracle\.levels"):
+    with pytest.raises(UserError, match=r"annotator\.levels"):
         AnnotatorConfig(levels=1)
