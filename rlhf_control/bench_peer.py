@@ -90,8 +90,8 @@ def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> Learner:
 
 
 def rllib(env_id: str, num_envs: int, num_steps: int) -> Learner:
-    """RLlib's new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]' torch mujoco` into a
-    fresh environment, and OMP_NUM_THREADS=1, without which its threads fight."""
+    """RLlib's new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]' torch mujoco imageio` in
+    an environment of its own, and OMP_NUM_THREADS=1, without which its threads fight."""
     from ray.rllib.algorithms.ppo import PPOConfig
 
     batch = num_envs * num_steps
