@@ -51,12 +51,16 @@ def one_seed(config: Any) -> int:
     """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
     from rlhf_control.runs import Run
 
-    if (Path(config.out) / "policy.npz").is_file() and Run(Path(config.out)).finished():
-        return 0
-    if (Path(config.out) / "config.json").is_file():
-        return guarded(lambda: resume(c.ResumeConfig(config.out)))
-    verb = pretrain if isinstance(config, c.PretrainConfig) else finetune
-    return guarded(lambda: verb(config))
+    def work() -> int | None:
+        folder = Path(config.out)
+        if (folder / "policy.npz").is_file() and Run(folder).finished():
+            return None
+        if (folder / "config.json").is_file():
+            resume(c.ResumeConfig(config.out))
+            return None
+        return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
+
+    return guarded(work)
 
 
 def resume(config: c.ResumeConfig) -> None:
