@@ -7,16 +7,15 @@ tenth of a run; interquartile mean over seeds and its 95 % bootstrap interval.
 
 Command: python experiments/ppo_parity.py                 (--learners ppo --seeds 5-9 --tasks Ant-v5)
 Cost:    two hours on two cores, nearly all of them SB3's; a stopped one goes on where it was
-Result:  results/ppo_parity.json and .png: see README
+Result:  results/ppo_parity.json, with the curves: see README
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, curve, keep, over_seeds, train
+from common import curve, keep, over_seeds, train
 
-from rlhf_control.plots import plot_runs
 from rlhf_control.runs import environment_facts
 from rlhf_control.seeds import parse_seeds
 
@@ -33,7 +32,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/ppo_parity"))
     arguments = parser.parse_args()
     tasks: dict[str, Any] = {}
-    folders = []
     for env_id in arguments.tasks:
         for learner in arguments.learners:
             out = arguments.runs / f"{learner}-{env_id}"
@@ -43,12 +41,11 @@ def main() -> None:
             curves = {str(seed): curve(run) for seed, run in runs.items()}
             summary = over_seeds(curves.values())
             tasks.setdefault(env_id, {})[learner] = {**summary, "seeds": curves}
-            folders += list(runs.values())
             cells = [f"{s['iqm']:.0f} ({s['low']:.0f} to {s['high']:.0f})" for s in summary.values()]
             print(f"| {env_id} | {LEARNERS[learner]} | {' | '.join(cells)} |", flush=True)
     if list(tasks) == list(TASKS) and set(arguments.learners) == set(LEARNERS):
-        keep("ppo_parity", {"command": "python experiments/ppo_parity.py", **environment_facts(), "tasks": tasks})
-        plot_runs(folders, RESULTS / "ppo_parity", metrics=["env_return"])
+        command = f"python experiments/ppo_parity.py --seeds {arguments.seeds}"
+        keep("ppo_parity", {"command": command, **environment_facts(), "tasks": tasks})
 
 
 if __name__ == "__main__":
