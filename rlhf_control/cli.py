@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def one_seed(config: Any) -> int:
 
     def work() -> int | None:
         folder = Path(config.out)
+        if (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != config:
+            raise UserError(f"{folder} was started with other options; name another --out, or give the same ones")
         if (folder / "policy.npz").is_file() and Run(folder).finished():
             return None
         if (folder / "config.json").is_file():

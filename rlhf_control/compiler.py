@@ -28,7 +28,8 @@ def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
         return ctypes.CDLL(str(_built(command, source)))
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", "") or str(error)
-        line = said.strip().splitlines()[0] if said.strip() else repr(error)
+        lines = said.strip().splitlines() or [repr(error)]
+        line = next((line for line in lines if "error" in line), lines[0])
         print(f"rlhf-control: updates are several times slower: {source.name} did not compile: {line}", file=sys.stderr)
         return None
 
@@ -41,27 +42,51 @@ def find_compiler() -> str | None:
 
 def _built(command: list[str], source: Path) -> Path:
     """The library's file, which is named after all that decides its content."""
-    version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=30).stdout
-    key = "\n".join([*command, version, processor(), source.read_text()])
+    key = "\n".join([*command, compiler_version(), processor(), source.read_text()])
     library = cache_folder() / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not _whole(library):
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # in the same file system, to be renamed
             made = Path(folder) / library.name
             whole = [*command, "-o", str(made), str(source), *LIBRARIES]
             subprocess.run(whole, capture_output=True, text=True, check=True, timeout=120)
+            with open(made, "ab") as file:
+                file.write(hashlib.sha256(made.read_bytes()).digest())  # a loader does not mind what follows
+                file.flush()
+                os.fsync(file.fileno())
             made.replace(library)
     return library
 
 
+def _whole(library: Path) -> bool:
+    """Whether the file is there and ends with the SHA-256 of what comes before: loading a cut one can kill the
+    process."""
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def compiler_version() -> str:
+    """The first line of what the compiler says about itself; "none" without one. It too decides the last bits."""
+    compiler = find_compiler()
+    if compiler is None:
+        return "none"
+    try:
+        said = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return compiler
+    return (said.splitlines() or [compiler])[0]
+
+
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be written."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlhf_control"
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlhf_control"
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(base, os.W_OK):
             return base
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home
         pass
     return Path(tempfile.mkdtemp(prefix="rlhf_control-"))
 

@@ -144,7 +144,7 @@ class FastUpdate:
             x, out, arguments = memory[len(obs)]
             x[...] = obs
             self._check(self.code.outputs_for(*arguments))
-            return sample(out, rng)
+            return sample(out, rng) if rng is not None else sample(out, None).copy()
 
         return act
 

@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rlhf_control.compiler import compiler_version
 from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state, write_atomic
@@ -216,6 +217,7 @@ def environment_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor_name(),
+        "compiler": compiler_version(),
         "threads": {"torch": 1, "blas": 1},  # see nets.one_thread; MuJoCo's threads, one a core, do not change a bit
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,

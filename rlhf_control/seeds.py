@@ -2,12 +2,15 @@
 
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +20,8 @@ from rlhf_control.errors import Stopped, UserError
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, deferred_signals
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
+STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 
 
@@ -36,7 +40,7 @@ def parse_seeds(text: str) -> list[int]:
 
 def for_each_seed(config: Config, out: str) -> list[Config]:
     """The config of every seed in `config.seeds`, into the folder OUT-SEED."""
-    return [replace(config, seed=seed, seeds="", out=f"{out}-{seed}") for seed in parse_seeds(config.seeds)]
+    return [replace(config, seed=seed, seeds="", out=f"{out.rstrip('/')}-{seed}") for seed in parse_seeds(config.seeds)]
 
 
 def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> int:
@@ -71,6 +75,8 @@ def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> in
                     process.join()
                     del running[seed]
                     config = next(c for c in configs if c.seed == seed)
+                    if process.exitcode in STOPPED and passed_on:
+                        continue
                     if process.exitcode:
                         failed.append(seed)
                         print(f"rlhf-control: seed {seed} failed: {_last_words(config.out)}", file=sys.stderr)
@@ -89,12 +95,21 @@ def _alone(work: Callable[[Any], object], config: Config, core: int, log: str) -
     """One seed, in a process, a session (Ctrl-C reaches the parent alone) and on a core of its own."""
     with suppress(OSError):
         os.setsid()
+    threading.Thread(target=_follow_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.exit(work(config))  # type: ignore[arg-type]
+
+
+def _follow_parent() -> None:
+    """Saves and stops when the parent is gone, however it went."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _terminate(processes: Sequence[BaseProcess]) -> None:

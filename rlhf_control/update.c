@@ -459,9 +459,10 @@ int64_t gradients(Job *job)
 {
     for (int net = job->first; net < 2; net++) {
         Work work = {0};
-        if (!allocate(job, job->starts[1], &work)) return -1;
-        gradient(job, net, 0, &work);
+        int ok = allocate(job, job->starts[1], &work);
+        if (ok) gradient(job, net, 0, &work);
         release(job, &work);
+        if (!ok) return -1;
     }
     return 0;
 }
@@ -471,14 +472,14 @@ int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *
 {
     int64_t chunk = rows < 64 ? rows : 64, width = job->widths[job->layers];
     Work work = {0};
-    if (!allocate(job, chunk, &work)) return -1;
-    for (int64_t i = 0; i < rows; i += chunk) {
+    int ok = allocate(job, chunk, &work);
+    for (int64_t i = 0; ok && i < rows; i += chunk) {
         int64_t n = rows - i < chunk ? rows - i : chunk;
         forward(job, net, n, x + i * job->widths[0], &work);
         memcpy(out + i * width, work.h[job->layers], n * width * sizeof(real));
     }
     release(job, &work);
-    return 0;
+    return ok ? 0 : -1;
 }
 
 /* The same for raw observations: x = clip((observation - mean) * scale). */

@@ -59,3 +59,16 @@ def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path: Path, monkeypat
     write(tmp_path / "file", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert compiler.load(write(tmp_path / "a.c", SOURCE)).twice(1) == 2
+
+
+def test_a_cut_library_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
+    source = write(tmp_path / "a.c", SOURCE)
+    compiler.load(source)
+    (library,) = own_cache.rglob("*.so")
+    whole = library.read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], whole[:-1]):
+        library.unlink()  # the loaded one stays mapped
+        library.write_bytes(damaged)
+        compiler.load.cache_clear()
+        assert compiler.load(source).twice(5) == 10
+        assert library.read_bytes() != damaged

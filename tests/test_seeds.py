@@ -87,3 +87,35 @@ def test_sigterm_saves_every_seed_and_the_same_command_goes_on(tmp_path: Path) -
     assert subprocess.run([sys.executable, *whole], capture_output=True, timeout=240).returncode == 0
     ours, theirs = weights(tmp_path / "run-1"), weights(tmp_path / "whole")
     assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_folders_of_other_options_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pretrain", "CartPole-v1", "--total-steps", "128", "--ppo.num-envs", "4", "--ppo.num-steps", "32",
+                 "--ppo.minibatch-size", "32", "--seeds", "0", "--out", str(tmp_path / "run") + "/"]  # fmt: skip
+    assert main(arguments) == 0
+    before = sha256(tmp_path / "run-0" / "policy.npz")
+    assert main([*arguments, "--ppo.lr", "1e-5"]) == 1
+    assert "other options" in capsys.readouterr().err
+    assert sha256(tmp_path / "run-0" / "policy.npz") == before
+
+
+def test_children_save_and_stop_when_the_parent_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rlhf_control", "pretrain", "CartPole-v1", "--ppo.num-envs", "4",
+               "--ppo.num-steps", "32", "--total-steps", "100000000", "--seeds", "0-1", "--out", "run"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path)
+    metrics = [tmp_path / f"run-{seed}" / "metrics.jsonl" for seed in (0, 1)]
+    deadline = time.monotonic() + 120
+    while not all(path.exists() for path in metrics) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while time.monotonic() < deadline:
+        sizes = [path.stat().st_size for path in metrics]
+        time.sleep(2)
+        if sizes == [path.stat().st_size for path in metrics]:
+            break
+    else:
+        pytest.fail("the children train on")
+    for seed in (0, 1):
+        with Run.open(tmp_path / f"run-{seed}").locked():
+            assert Run.open(tmp_path / f"run-{seed}").load_checkpoint()[0] > 0
