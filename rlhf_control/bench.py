@@ -68,10 +68,14 @@ class Peer:
         self.errors = TemporaryDirectory()
         self.log = Path(self.errors.name) / "stderr"
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen(
-                command(name, python, env_id, steps), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, env={**os.environ, **({"OMP_NUM_THREADS": "1"} if name == "rllib" else {})},
-            )  # fmt: skip
+            try:
+                self.process = subprocess.Popen(
+                    command(name, python, env_id, steps), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                    text=True, env={**os.environ, **({"OMP_NUM_THREADS": "1"} if name == "rllib" else {})},
+                )  # fmt: skip
+            except OSError as error:
+                self.errors.cleanup()
+                raise UserError(f"{name} could not be timed: {python}: {error.strerror}") from error
         self.facts = self._answer()
 
     def __enter__(self) -> "Peer":
@@ -113,7 +117,10 @@ def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[floa
             for name, times in seconds.items():
                 started = time.perf_counter()
                 whole = command(name, interpreters[name], "HalfCheetah-v5", 256, "1000000", f"{folder}/{name}")
-                subprocess.run(whole, check=True, capture_output=True)
+                done = subprocess.run(whole, capture_output=True, text=True)
+                if done.returncode:
+                    words = done.stderr.strip().splitlines() or ["it said nothing"]
+                    raise UserError(f"{name} could not be timed: {words[-1]}")
                 times.append(time.perf_counter() - started)
     return seconds
 

@@ -120,7 +120,8 @@ class PretrainConfig:
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
-    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults)."""
+    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). Command line only: in
+    Python, start from `presets.preset(env_id, name)`."""
     seed: int = 0
     seeds: str = ""
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
@@ -500,6 +501,8 @@ class BenchConfig:
         chosen(self)
         positive(self, "runs", "seconds")
         within(self, "million", low=0, high=1000)
+        if not self.tasks:
+            raise UserError("no tasks to time; name at least one, or leave --tasks out")
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:

@@ -45,6 +45,7 @@ DEMONSTRATED_EPISODES = 4
 @one_thread()
 def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run | None = None) -> Run:
     """Fine-tunes a policy on preferences. `oracle` answers instead of the config's; `run` is one to go on with."""
+    refuse_many_seeds(config)
     config = config if oracle is None else replace(config, oracle="custom")
     run, p, rounds = prepare(config, oracle, run)
     policy, seed = p.learner.policy, config.seed
@@ -80,6 +81,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 @one_thread()
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     """PPO on the environment's own reward."""
+    refuse_many_seeds(config)
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
     seed = config.seed
@@ -109,6 +111,11 @@ def resume(path: str | Path, *, oracle: Oracle | None = None) -> Run:
 
 
 # -- before the loop
+
+
+def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
+    if config.seeds:
+        raise UserError(f"seeds is '{config.seeds}', but this is one run; see seeds.side_by_side, or the command line")
 
 
 @dataclass
