@@ -99,10 +99,16 @@ class Peer:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            words = self.log.read_text().strip().splitlines() or ["it said nothing"]
+            error = failure(self.name, self.log.read_text())
             self.__exit__()
-            raise UserError(f"{self.name} could not be timed: {words[-1]}")
+            raise error
         return json.loads(line)
+
+
+def failure(name: str, stderr: str) -> UserError:
+    """With the last line of what a learner that failed has said."""
+    words = stderr.strip().splitlines() or ["it said nothing"]
+    return UserError(f"{name} could not be timed: {words[-1]}")
 
 
 def command(name: str, python: str, env_id: str, steps: int, *whole: str) -> list[str]:
@@ -119,8 +125,7 @@ def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[floa
                 whole = command(name, interpreters[name], "HalfCheetah-v5", 256, "1000000", f"{folder}/{name}")
                 done = subprocess.run(whole, capture_output=True, text=True)
                 if done.returncode:
-                    words = done.stderr.strip().splitlines() or ["it said nothing"]
-                    raise UserError(f"{name} could not be timed: {words[-1]}")
+                    raise failure(name, done.stderr)
                 times.append(time.perf_counter() - started)
     return seconds
 

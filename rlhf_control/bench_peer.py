@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
@@ -138,5 +137,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent)) if str(Path(__file__).parent) in sys.path else None
+    sys.path.pop(0)  # this file's folder, whose modules are no packages: `sb3.py` must not hide somebody's `sb3`
     main()

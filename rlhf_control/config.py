@@ -87,6 +87,8 @@ class PPOConfig:
         positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm", "target_kl")
         within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
         within(self, "value_coef", "entropy_coef", low=0.0, high=1e6)
+        if self.step_control == "kl-penalty" and self.lr_schedule == "adaptive":
+            raise UserError("a KL penalty and an adaptive learning rate aim at the same KL; choose one of them")
         batch = self.num_envs * self.num_steps
         if not 2 <= self.minibatch_size <= batch:
             raise UserError(

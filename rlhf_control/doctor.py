@@ -188,7 +188,9 @@ def disk() -> Iterator[Check]:
 def processor() -> Iterator[Check]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from rlhf_control.runs import available_cores
+
+    cores = len(available_cores())
     threads = torch.get_num_threads()
     found = f"{cores} cores, {threads} torch threads"
     if threads > cores:

@@ -190,6 +190,11 @@ class PPO:
         advantage, returns = self.advantages(rollout)
         return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
 
+    def revalued(self, batch: Batch, rollout: Rollout) -> Batch:
+        """The batch of the same rollout with what depends on the critic anew."""
+        advantage, returns = self.advantages(rollout)
+        return replace(batch, advantage=advantage, returns=returns)
+
     @torch.no_grad()
     def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """(advantage, return), (T * N,) each, by the critic as it now is."""
@@ -213,8 +218,7 @@ class PPO:
         history: list[dict[str, float]] = []
         for epoch in range(config.epochs):
             if config.recompute_advantages and epoch > 0:
-                advantage, returns = self.advantages(rollout)
-                batch = replace(batch, advantage=advantage, returns=returns)
+                batch = self.revalued(batch, rollout)
             order = minibatches(len(batch), config.minibatch_size, rng)
             taken = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
             history += taken
@@ -231,8 +235,9 @@ class PPO:
     def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
         """Value-only epochs, for when the reward has changed under the critic. The targets move with it."""
         lr, _ = self._scheduled(progress)
-        for _ in range(epochs):
-            batch = self.prepare(rollout)
+        batch = self.prepare(rollout)
+        for epoch in range(epochs):
+            batch = self.revalued(batch, rollout) if epoch > 0 else batch
             self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
 
     def _scheduled(self, progress: float) -> tuple[float, float]:
@@ -244,8 +249,8 @@ class PPO:
     def _max_kl(self) -> float:
         """The approximate KL beyond which an update stops."""
         config = self.config
-        stops = config.step_control == "clip" and config.lr_schedule != "adaptive" and config.target_kl is not None
-        return 1.5 * config.target_kl if stops and config.target_kl else math.inf
+        aims = config.step_control == "kl-penalty" or config.lr_schedule == "adaptive"  # rather than stop
+        return math.inf if config.target_kl is None or aims else 1.5 * config.target_kl
 
     @torch.no_grad()
     def _measure_kl(self, batch: Batch) -> float:

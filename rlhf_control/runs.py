@@ -30,6 +30,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state, write_atomic
 
 KEEP_CHECKPOINTS = 2
+TAIL = 65_536  # bytes: longer than any row of metrics
 PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_baselines3")
 
 
@@ -115,6 +116,14 @@ class Run:
                     message = f"{self.metrics_path}, line {number} is no row of metrics; remove it"
                     raise CorruptFileError(message) from None
         return rows
+
+    def last_metrics(self) -> dict[str, Any] | None:
+        """The newest whole row, at the cost of its own length: for who looks often. None if there is none."""
+        with suppress(OSError, ValueError), open(self.metrics_path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            lines = file.read().split(b"\n")[:-1]  # what follows the last end of line was cut off
+            return json.loads(lines[-1]) if lines else None
+        return None
 
     def rewind_metrics(self, iterations: int) -> None:
         """Forgets the rows of iterations that a resumed run will do again."""
@@ -219,9 +228,16 @@ def environment_facts() -> dict[str, Any]:
         "processor": processor_name(),
         "compiler": compiler_version(),
         "threads": {"torch": 1, "blas": 1},  # see nets.one_thread; MuJoCo's threads, one a core, do not change a bit
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(available_cores()),
         "versions": versions,
     }
+
+
+def available_cores() -> list[int]:
+    """The numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def processor_name() -> str:

@@ -171,6 +171,10 @@ def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
     spaces = _spaces(config.env_id, config.env)
     if config.ppo.step_control != "clip":
         raise UserError(f"SB3's PPO has no {config.ppo.step_control} step control; use clip or --learner ppo")
+    if config.ppo.lr_schedule == "adaptive":
+        raise UserError("SB3's PPO has no adaptive learning rate; use --ppo.lr-schedule linear or --learner ppo")
+    if config.ppo.recompute_advantages:
+        raise UserError("SB3's PPO does not recompute advantages; use --ppo.no-recompute-advantages or --learner ppo")
     if config.backend == "batched":
         raise UserError("SB3 does not step batched environments; use --backend auto or --learner ppo")
     env: Mapping[str, Any] = config.env

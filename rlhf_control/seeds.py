@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.progress import ProgressLine
-from rlhf_control.runs import Run, deferred_signals
+from rlhf_control.runs import Run, available_cores, deferred_signals
 
 POLL_SECONDS = 0.5
 STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
@@ -46,49 +46,55 @@ def for_each_seed(config: Config, out: str) -> list[Config]:
 def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> int:
     """Does `work(config)` for every config, as many at a time as there are cores. Returns 0, or 1 if any failed.
 
-    Measured against stacking the seeds' networks in one process: the physics takes most of the time and needs a core
-    a seed anyway. What a process writes goes to OUT.log. SIGINT and SIGTERM are passed on once, for each to save.
+    A process each rather than networks stacked in one: the physics needs a core a seed anyway, and a seed is the same
+    to the bit as it is alone. What a process writes goes to OUT.log, which stays where it failed. SIGINT and SIGTERM
+    are passed on once, for each to save.
     """
-    context = get_context("spawn")
-    waiting, failed = list(configs), []
-    running: dict[int, tuple[Any, int]] = {}
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    passed_on = False
+    waiting, failed = list(configs), False
+    running: dict[int, tuple[Config, BaseProcess]] = {}  # by core
+    stopping = False
     with ExitStack() as stack:
         caught = stack.enter_context(deferred_signals())
         progress = stack.enter_context(ProgressLine(f"{len(configs)} seeds", sum(c.total_steps for c in configs)))
         while running or (waiting and not caught):
-            while waiting and not caught and len(running) < len(cores):
-                config = waiting.pop(0)
-                core = next(c for c in cores if c not in [used for _, used in running.values()])
-                log = Path(f"{config.out}.log")
-                log.parent.mkdir(parents=True, exist_ok=True)
-                process = context.Process(target=_alone, args=(work, config, core, str(log)))
-                process.start()
-                running[config.seed] = process, core
-            if caught and not passed_on:
-                passed_on = True
-                _terminate([process for process, _ in running.values()])
+            for core in available_cores():
+                if waiting and not caught and core not in running:
+                    config = waiting.pop(0)
+                    running[core] = config, _start(work, config, core)
+            if caught and not stopping:
+                stopping = True
+                for _, process in running.values():
+                    process.terminate()
             time.sleep(POLL_SECONDS)
-            for seed, (process, _) in list(running.items()):
+            for core, (config, process) in list(running.items()):
                 if not process.is_alive():
-                    process.join()
-                    del running[seed]
-                    config = next(c for c in configs if c.seed == seed)
-                    if process.exitcode in STOPPED and passed_on:
-                        continue
-                    if process.exitcode:
-                        failed.append(seed)
-                        print(f"rlhf-control: seed {seed} failed: {_last_words(config.out)}", file=sys.stderr)
-                    else:
-                        Path(f"{config.out}.log").unlink(missing_ok=True)
-            if rows := [row for config in configs if (row := _last_row(config.out))]:
+                    del running[core]
+                    failed |= not _ended_well(config, process, stopping)
+            if rows := [row for config in configs if (row := Run(Path(config.out)).last_metrics())]:
                 returns = [row["env_return"] for row in rows if row.get("env_return") is not None]
                 mean = sum(returns) / len(returns) if returns else None
                 progress.show({"env_steps": sum(row["env_steps"] for row in rows), "env_return": mean})
     if caught:
         raise Stopped(caught[0], "give the same command again to go on")
-    return 1 if failed else 0
+    return int(failed)
+
+
+def _start(work: Callable[[Any], object], config: Config, core: int) -> BaseProcess:
+    log = Path(f"{config.out}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = get_context("spawn").Process(target=_alone, args=(work, config, core, str(log)))
+    process.start()
+    return process
+
+
+def _ended_well(config: Config, process: BaseProcess, stopping: bool) -> bool:
+    """Whether this seed's process did its work, or stopped because it was told to; says what failed."""
+    process.join()
+    if process.exitcode == 0 or (stopping and process.exitcode in STOPPED):
+        Path(f"{config.out}.log").unlink(missing_ok=True)
+        return True
+    print(f"rlhf-control: seed {config.seed} failed: {_last_words(config.out)}", file=sys.stderr)
+    return False
 
 
 def _alone(work: Callable[[Any], object], config: Config, core: int, log: str) -> None:
@@ -110,18 +116,6 @@ def _follow_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _terminate(processes: Sequence[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-
-
-def _last_row(out: str) -> dict[str, Any] | None:
-    rows: list[dict[str, Any]] = []
-    with suppress(UserError, OSError):
-        rows = Run(Path(out)).metrics()
-    return rows[-1] if rows else None
 
 
 def _last_words(out: str) -> str:

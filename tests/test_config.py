@@ -42,6 +42,7 @@ def test_labels_by_round_add_up() -> None:
         (lambda: PPOConfig(lr=float("inf")), "lr"),
         (lambda: PPOConfig(gamma=float("nan")), "gamma"),
         (lambda: PPOConfig(target_kl=0.0), "target_kl"),
+        (lambda: PPOConfig(step_control="kl-penalty", lr_schedule="adaptive"), "choose one"),
         (lambda: RewardConfig(hidden=(0,)), "hidden"),
         (lambda: FinetuneConfig("p", oracle_temperature=-1), "oracle_temperature"),
     ],

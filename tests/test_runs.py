@@ -93,3 +93,14 @@ def test_the_second_signal_exits_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+
+
+def test_last_metrics_is_the_newest_whole_row(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("CartPole-v1"))
+    assert run.last_metrics() is None
+    for i in range(2000):
+        run.log({"iteration": i, "env_steps": i, "padding": "x" * 100})
+    with open(run.metrics_path, "a") as file:
+        file.write('{"iteration": 2000, "env_st')  # cut off by a crash
+    last = run.last_metrics()
+    assert last is not None and last["env_steps"] == 1999

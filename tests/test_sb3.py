@@ -158,6 +158,8 @@ def test_normalisation_is_as_asked(normalize_obs, normalize_reward, tmp_path):
     "change, words",
     [
         ({"ppo": replace(SMALL, step_control="kl-penalty")}, "kl-penalty"),
+        ({"ppo": replace(SMALL, lr_schedule="adaptive")}, "adaptive"),
+        ({"ppo": replace(SMALL, recompute_advantages=True)}, "recompute"),
         ({"backend": "batched"}, "batched"),
         ({"env_id": "Pendulumm-v1"}, "did you mean Pendulum-v1"),
         ({"env": {"gravity": 1.0}}, "gravity"),
