@@ -151,7 +151,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._generators[i], _ = seeding.np_random(seeds[i])
         self._start_episodes(ids)
         self._started = True
-        return self._observations.copy(), _masked(self._task.reset_info(self._sim), mask)
+        return self._observations.copy(), _masked(self._task.state_info(self._sim), mask)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step every environment under `actions`, (n, A), and reset those whose episode ends.
@@ -170,6 +170,8 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._positions = positions
         self._observations = self._task.observation(self._sim)
         rewards, terminated, terms = self._task.outcome(self._sim, velocities, actions)
+        if self.infos:
+            terms = self._task.state_info(self._sim) | terms
         truncated = self._elapsed_steps >= self.max_episode_steps
         ended = terminated | truncated
         info = self._autoreset(ended, terms) if ended.any() else _of_all(terms, ~ended) if self.infos else {}
@@ -257,7 +259,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._start_episodes(np.flatnonzero(ended))
         if not self.infos:
             return info
-        reset_terms = self._task.reset_info(self._sim)
+        reset_terms = self._task.state_info(self._sim)
         info |= _masked({name: values for name, values in terms.items() if name not in reset_terms}, ~ended)
         info |= _masked(reset_terms, np.ones(self.num_envs, dtype=np.bool_))
         return info

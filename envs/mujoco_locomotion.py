@@ -14,6 +14,7 @@ from envs.mujoco_task import (
     Start,
     Task,
     Terms,
+    clip,
     inside,
     never,
     sum_of_squares,
@@ -52,9 +53,9 @@ class HalfCheetah(Task):
         forward_reward = self.forward_reward_weight * x_velocity
         ctrl_cost = self.ctrl_cost_weight * sum_of_squares(actions)
         terms = {"x_velocity": x_velocity, "reward_forward": forward_reward, "reward_ctrl": -ctrl_cost}
-        return forward_reward - ctrl_cost, never(sim), x_position(sim) | terms
+        return forward_reward - ctrl_cost, never(sim), terms
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return x_position(sim)
 
 
@@ -86,9 +87,9 @@ class Swimmer(Task):
             "reward_forward": forward_reward,
             "reward_ctrl": -ctrl_cost,
         }
-        return forward_reward - ctrl_cost, never(sim), xy_position_and_distance(sim) | terms
+        return forward_reward - ctrl_cost, never(sim), terms
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return xy_position_and_distance(sim)
 
 
@@ -120,7 +121,7 @@ class Hopper(Task):
         healthy &= inside(sim.motion[:, 2:], self.healthy_state_range).all(axis=1)
         return planar_walker_outcome(self, sim, velocity, actions, healthy)
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return xz_position(sim)
 
 
@@ -150,13 +151,13 @@ class Walker2d(Task):
         healthy = inside(sim.qpos[:, 1], self.healthy_z_range) & inside(sim.qpos[:, 2], self.healthy_angle_range)
         return planar_walker_outcome(self, sim, velocity, actions, healthy)
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return xz_position(sim)
 
 
 def planar_walker_observation(task: Hopper | Walker2d, sim: Simulation) -> np.ndarray:
     qpos = sim.qpos[:, 1 * task.exclude_current_positions_from_observation :]
-    return np.concatenate((qpos, np.clip(sim.qvel, -10, 10)), axis=1)
+    return np.concatenate((qpos, clip(sim.qvel, -10, 10)), axis=1)
 
 
 def planar_walker_outcome(
@@ -173,7 +174,7 @@ def planar_walker_outcome(
         "reward_survive": healthy_reward,
     }
     terminated = ~healthy & task.terminate_when_unhealthy
-    return forward_reward + healthy_reward - ctrl_cost, terminated, xz_position(sim) | terms
+    return forward_reward + healthy_reward - ctrl_cost, terminated, terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +201,7 @@ class Ant(Task):
         motion = sim.motion[:, 2 * self.exclude_current_positions_from_observation :]
         if not self.include_cfrc_ext_in_observation:
             return motion.copy()
-        contact_forces = np.clip(sim.cfrc_ext[:, 1:], *self.contact_force_range)
+        contact_forces = clip(sim.cfrc_ext[:, 1:], *self.contact_force_range)
         return np.concatenate((motion, contact_forces.reshape(sim.num_envs, -1)), axis=1)
 
     def position(self, sim: Simulation) -> np.ndarray:
@@ -215,7 +216,7 @@ class Ant(Task):
         forward_reward = x_velocity * self.forward_reward_weight
         healthy_reward = healthy * self.healthy_reward
         ctrl_cost = self.ctrl_cost_weight * sum_of_squares(actions)
-        contact_cost = self.contact_cost_weight * sum_of_squares(np.clip(sim.cfrc_ext, *self.contact_force_range))
+        contact_cost = self.contact_cost_weight * sum_of_squares(clip(sim.cfrc_ext, *self.contact_force_range))
         terms = {
             "x_velocity": x_velocity,
             "y_velocity": y_velocity,
@@ -225,9 +226,9 @@ class Ant(Task):
             "reward_survive": healthy_reward,
         }
         reward = (forward_reward + healthy_reward) - (ctrl_cost + contact_cost)
-        return reward, ~healthy & self.terminate_when_unhealthy, xy_position_and_distance(sim) | terms
+        return reward, ~healthy & self.terminate_when_unhealthy, terms
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return xy_position_and_distance(sim)
 
 
@@ -276,9 +277,9 @@ class Humanoid(Task):
             "reward_contact": -contact_cost,
         }
         reward = (forward_reward + healthy_reward) - (ctrl_cost + contact_cost)
-        return reward, ~healthy & self.terminate_when_unhealthy, self.reset_info(sim) | terms
+        return reward, ~healthy & self.terminate_when_unhealthy, terms
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         return xy_position_and_distance(sim) | tendons(sim)
 
 
@@ -309,9 +310,9 @@ class HumanoidStandup(Task):
         ctrl_cost = self.ctrl_cost_weight * sum_of_squares(sim.ctrl)
         impact_cost = np.clip(self.impact_cost_weight * sum_of_squares(sim.cfrc_ext), *self.impact_cost_range)
         terms = {"reward_linup": uph_cost, "reward_quadctrl": -ctrl_cost, "reward_impact": -impact_cost}
-        return uph_cost - ctrl_cost - impact_cost + 1, never(sim), self.reset_info(sim) | terms
+        return uph_cost - ctrl_cost - impact_cost + 1, never(sim), terms
 
-    def reset_info(self, sim: Simulation) -> Terms:
+    def state_info(self, sim: Simulation) -> Terms:
         z_distance = {"z_distance_from_origin": sim.qpos[:, 2] - sim.init_qpos[2]}
         return xy_position(sim) | z_distance | tendons(sim)
 

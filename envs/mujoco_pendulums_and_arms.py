@@ -12,6 +12,7 @@ from envs.mujoco_task import (
     Outcome,
     Start,
     Task,
+    clip,
     never,
     norm,
     scalar_square,
@@ -52,8 +53,8 @@ class InvertedDoublePendulum(Task):
 
     def observation(self, sim: Simulation) -> np.ndarray:
         angles = sim.qpos[:, 1:].copy()
-        qvel = np.clip(sim.qvel, -10, 10)
-        cart_constraint = np.clip(sim.qfrc_constraint[:, :1], -10, 10)
+        qvel = clip(sim.qvel, -10, 10)
+        cart_constraint = clip(sim.qfrc_constraint[:, :1], -10, 10)
         return np.concatenate((sim.qpos[:, :1], np.sin(angles), np.cos(angles), qvel, cart_constraint), axis=1)
 
     def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
