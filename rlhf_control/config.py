@@ -122,8 +122,8 @@ class PretrainConfig:
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
-    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). Command line only: in
-    Python, start from `presets.preset(env_id, name)`."""
+    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
+    the environment, which --env would replace. Command line only: in Python, start from `presets.preset(env_id, name)`."""
     seed: int = 0
     seeds: str = ""
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
