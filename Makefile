@@ -1,11 +1,17 @@
-# demo, test, lint, bench: each sets up .venv by itself when it is missing or its requirements have changed.
+# demo, demo-human, test, lint, bench: each sets up .venv by itself when it is missing or its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
+HUMAN := runs/quickstart-human
 
-.PHONY: demo test lint bench clean
+.PHONY: demo demo-human test lint bench clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
+
+# The same task, and you are asked. Stopped half-way, it goes on where it was when it is started again.
+demo-human: .venv/installed
+	@if [ -e $(HUMAN)/config.json ]; then $(BIN)/rlhf-control resume $(HUMAN); else \
+		$(BIN)/rlhf-control finetune halfcheetah --oracle human --score backward --labels 100 --out $(HUMAN); fi
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -q

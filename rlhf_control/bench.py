@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from rlhf_control import bench_peer
-from rlhf_control.config import BenchConfig
 from rlhf_control.errors import UserError
 from rlhf_control.files import write_atomic
 from rlhf_control.progress import say
 from rlhf_control.runs import environment_facts
+from rlhf_control.verbs import BenchConfig
 
 NUM_ENVS = 8
 STEPS = {"CartPole-v1": 2048}  # of each environment between two updates, where it is not 256
 
 
 def bench_ppo(config: BenchConfig) -> str:
-    """Times every task and learner; returns the table, and writes the raw figures to `config.out`."""
+    """Times every task and learner; returns the table, and writes the raw figures to `config.path()`."""
     interpreters = installed(config)
     result: dict[str, Any] = {"command": " ".join(["rlhf-control", *sys.argv[1:]]), **environment_facts(), "tasks": {}}
     for env_id in config.tasks:
@@ -34,7 +34,7 @@ def bench_ppo(config: BenchConfig) -> str:
         say(task_lines(env_id, result["tasks"][env_id]))
     if config.million:
         result["million"] = time_million(interpreters, config.million)
-    write_atomic(config.out, (json.dumps(result, indent=1) + "\n").encode())
+    write_atomic(config.path(), (json.dumps(result, indent=1) + "\n").encode())
     return table(result)
 
 

@@ -1,6 +1,7 @@
 """`rlhf-control VERB` and `python -m rlhf_control VERB`. Nothing heavy is imported before it is needed."""
 
 import contextlib
+import importlib
 import io
 import json
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import tyro
 
 from rlhf_control import config as c
+from rlhf_control import verbs as v
 from rlhf_control.errors import Stopped, UserError, unknown_name
 from rlhf_control.presets import preset
 
@@ -59,21 +61,21 @@ def one_seed(config: Any) -> int:
         if (folder / "policy.npz").is_file() and Run(folder).finished():
             return None
         if (folder / "config.json").is_file():
-            resume(c.ResumeConfig(config.out))
+            resume(v.ResumeConfig(config.out))
             return None
         return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
 
     return guarded(work)
 
 
-def resume(config: c.ResumeConfig) -> None:
+def resume(config: v.ResumeConfig) -> None:
     from rlhf_control.report import report
     from rlhf_control.train import resume
 
     print(report(resume(config.run)))
 
 
-def evaluate(config: c.EvaluateConfig) -> None:
+def evaluate(config: v.EvaluateConfig) -> None:
     from rlhf_control.report import evaluation
 
     result = evaluation(config)
@@ -88,7 +90,7 @@ def evaluate(config: c.EvaluateConfig) -> None:
         print(f"score {result['score_mean']:.3f} {result['score_unit']}")
 
 
-def evaluate_reward(config: c.EvaluateRewardConfig) -> None:
+def evaluate_reward(config: v.EvaluateRewardConfig) -> None:
     from rlhf_control.evaluate_reward import evaluate_reward, report_text
     from rlhf_control.plots import plot_reward_evaluation
 
@@ -97,13 +99,31 @@ def evaluate_reward(config: c.EvaluateRewardConfig) -> None:
     print(json.dumps(result) if config.json else report_text(result))
 
 
-def labels(config: c.LabelsConfig) -> None:
+def label(config: v.LabelConfig) -> int:
+    from rlhf_control.viewer.label import label
+
+    return label(config)
+
+
+def play(config: v.PlayConfig) -> int:
+    from rlhf_control.viewer.play import play
+
+    return play(config)
+
+
+def watch(config: v.WatchConfig) -> int:
+    from rlhf_control.viewer.watch import watch
+
+    return watch(config)
+
+
+def labels(config: v.LabelsConfig) -> None:
     from rlhf_control.datacard import labels
 
     print(labels(config))
 
 
-def record(config: c.RecordConfig) -> None:
+def record(config: v.RecordConfig) -> None:
     from rlhf_control.policies import find_policy
     from rlhf_control.record import record_video
 
@@ -113,7 +133,7 @@ def record(config: c.RecordConfig) -> None:
     print(config.out)
 
 
-def plot(config: c.PlotConfig) -> None:
+def plot(config: v.PlotConfig) -> None:
     from rlhf_control.curves import summary_table
     from rlhf_control.plots import plot_runs
 
@@ -122,13 +142,12 @@ def plot(config: c.PlotConfig) -> None:
     print(summary_table(config.runs))
 
 
-def bench(config: c.BenchConfig) -> None:
-    from rlhf_control.bench import bench_ppo
+def bench(config: v.BenchConfig) -> None:
+    module = importlib.import_module("rlhf_control.bench" if config.what == "ppo" else f"rlhf_control.bench_{config.what}")
+    print(getattr(module, f"bench_{config.what}")(config))
 
-    print(bench_ppo(config))
 
-
-def doctor(config: c.DoctorConfig) -> int:
+def doctor(config: v.DoctorConfig) -> int:
     from rlhf_control.doctor import doctor
 
     return 0 if doctor() else 1
@@ -137,14 +156,17 @@ def doctor(config: c.DoctorConfig) -> int:
 VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "pretrain": (c.PretrainConfig, pretrain),
     "finetune": (c.FinetuneConfig, finetune),
-    "evaluate": (c.EvaluateConfig, evaluate),
-    "labels": (c.LabelsConfig, labels),
-    "evaluate-reward": (c.EvaluateRewardConfig, evaluate_reward),
-    "record": (c.RecordConfig, record),
-    "plot": (c.PlotConfig, plot),
-    "resume": (c.ResumeConfig, resume),
-    "bench": (c.BenchConfig, bench),
-    "doctor": (c.DoctorConfig, doctor),
+    "label": (v.LabelConfig, label),
+    "play": (v.PlayConfig, play),
+    "watch": (v.WatchConfig, watch),
+    "evaluate": (v.EvaluateConfig, evaluate),
+    "labels": (v.LabelsConfig, labels),
+    "evaluate-reward": (v.EvaluateRewardConfig, evaluate_reward),
+    "record": (v.RecordConfig, record),
+    "plot": (v.PlotConfig, plot),
+    "resume": (v.ResumeConfig, resume),
+    "bench": (v.BenchConfig, bench),
+    "doctor": (v.DoctorConfig, doctor),
 }
 
 

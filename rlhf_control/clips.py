@@ -1,185 +1,47 @@
 """Clips: stored simulator states -> frames.
 
 A clip is kept as its states, some 150 bytes a step, and drawn when somebody asks to see it. Two drawings of the same
-states are byte-identical.
+states are byte-identical. Only environments without such states have their pictures recorded.
 
 T time, D state [qpos, qvel], H height, W width. Frames are (T, H, W, 3) uint8.
 """
 
-import contextlib
 import copy
 import functools
-import importlib
-import json
 import math
-import os
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
-from PIL import Image, ImageDraw
 
-from rlhf_control.data import Array
-from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.video import font
+from rlhf_control.data import Array, Segments
+from rlhf_control.drawings import draw_flat
+from rlhf_control.errors import UserError
+from rlhf_control.gl import NoGLError, choose_gl, gl_context, has_display
+from rlhf_control.pictures import decode, fit
+from rlhf_control.states import is_classic, put_classic
+from rlhf_control.views import (
+    TRACK,
+    aim,
+    camera_names,
+    check_states,
+    level_planes,
+    make_env,
+    mujoco_model,
+    place,
+    view_of,
+)
 
-BACKENDS = ("egl", "osmesa", "glfw")  # ways of MuJoCo to OpenGL: the first two need no display
-OFF = ("disable", "disabled", "off", "false", "0")  # what MuJoCo understands as "no OpenGL" in MUJOCO_GL
-BACKGROUND = 24  # grey level around the clips of a video
+__all__ = [
+    "NoGLError", "Painter", "Studio", "cameras", "choose_gl", "draw_flat", "has_display", "mujoco_model", "render",
+    "render_mujoco",
+]  # fmt: skip
 
-
-# -- OpenGL
-
-
-class NoGLError(UserError):
-    """OpenGL does not work here."""
-
-
-# Runs in a process of its own, because a broken driver may crash it and PyOpenGL is bound to the first platform it
-# meets. Leaves without cleaning up: MuJoCo would free the context after its display.
-PROBE = """
-import os, mujoco
-context = mujoco.GLContext(64, 64)
-context.make_current()
-mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_50)
-os._exit(0)
-"""
-
-
-@functools.cache
-def choose_gl() -> str:
-    """The OpenGL backend that works here, by trying (about 0.5 s, once): "egl", "osmesa", "glfw", or "none".
-
-    One that MUJOCO_GL names is taken untried. If it names none, it is set to the answer, so that Gymnasium's renderer
-    and child processes follow.
-    """
-    chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
-    if chosen in BACKENDS:
-        return chosen
-    if chosen in OFF:
-        return "none"
-    for backend in BACKENDS if has_display() else BACKENDS[:2]:
-        command, environment = [sys.executable, "-P", "-c", PROBE], {**os.environ, "MUJOCO_GL": backend}
-        try:
-            probe = subprocess.run(command, env=environment, capture_output=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if probe.returncode == 0:
-            os.environ["MUJOCO_GL"] = backend
-            return backend
-    return "none"
-
-
-def has_display() -> bool:
-    """Whether a window can be opened."""
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-@contextlib.contextmanager
-def _gl_context(model: mujoco.MjModel) -> Iterator[mujoco.MjrContext]:
-    """What `mjr_render` needs, in an OpenGL context that is current in this thread; freed afterwards."""
-    backend = choose_gl()
-    if backend == "none":
-        off = os.environ.get("MUJOCO_GL")
-        remedy = f"MUJOCO_GL={off} turns it off" if off else "try apt install libegl1 libgl1-mesa-dri"
-        raise NoGLError(f"OpenGL does not work here; {remedy}")
-    try:
-        # Not mujoco.GLContext: that one was chosen when mujoco was imported, which is long ago.
-        platform = importlib.import_module(f"mujoco.{backend}")
-        window = platform.GLContext(model.vis.global_.offwidth, model.vis.global_.offheight)
-        window.make_current()
-        context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
-    except Exception as error:  # each backend fails in its own ways
-        raise NoGLError(f"MUJOCO_GL={backend} does not work here ({error}); unset it to try the others") from error
-    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
-    try:
-        yield context
-    finally:
-        context.free()
-        window.free()
-
-
-# -- models
-
-
-def mujoco_model(env_id: str, env_kwargs: Mapping[str, Any]) -> mujoco.MjModel:
-    """The model of a Gymnasium MuJoCo environment; made once. Raises UserError if it has none."""
-    return _mujoco_model(env_id, json.dumps(dict(env_kwargs), sort_keys=True))
-
-
-@functools.cache
-def _mujoco_model(env_id: str, env_kwargs: str) -> mujoco.MjModel:
-    if ":" not in env_id and env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, gymnasium.registry)
-    try:
-        env = gymnasium.make(env_id, **json.loads(env_kwargs))
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise UserError(f"cannot make {env_id} with {env_kwargs}: {error}") from error
-    model = getattr(env.unwrapped, "model", None)
-    env.close()
-    if not isinstance(model, mujoco.MjModel):
-        raise UserError(f"{env_id} is not a MuJoCo environment, so its stored states cannot be drawn")
-    return model
-
-
-@dataclass(frozen=True)
-class View:
-    """How to look at a model that brings no camera of its own."""
-
-    follows: bool  # the first body can leave, so the camera goes with it
-    center: Array  # (3,) m, where to look otherwise
-    radius: float  # m around there, which must be seen
-    top: bool  # everything moves in the x-y plane, so it is looked at from above; else from the side
-
-
-def _view(model: mujoco.MjModel) -> View:
-    slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
-    hinges = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
-    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
-    unbounded = free | (slides & (model.jnt_limited == 0))
-    follows = bool((unbounded & (model.jnt_bodyid == 1)).any())
-
-    data = mujoco.MjData(model)  # at the model's initial position
-    _place(model, data, np.concatenate([model.qpos0, np.zeros(model.nv)]))
-    upright = np.abs(data.xaxis[:, 2]) > 0.9
-    top = bool((hinges & upright | slides & ~upright).all() and hinges.any())
-
-    shown = _visible(model)
-    if follows:
-        shown = shown[model.body_rootid[model.geom_bodyid[shown]] == 1]
-    if not len(shown):
-        return View(follows, np.zeros(3), 1.0, top)
-    places, sizes = data.geom_xpos[shown], model.geom_rbound[shown]
-    center = data.subtree_com[1] if follows else (places.min(0) + places.max(0)) / 2
-    radius = (np.linalg.norm(places - center, axis=1) + sizes).max()
-    return View(follows, center.copy(), float(radius), top)
-
-
-def _visible(model: mujoco.MjModel) -> Array:
-    """Numbers of the geoms that MuJoCo shows by default (groups 0 to 2, not transparent), without planes."""
-    plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-    return np.flatnonzero(~plane & (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0))
-
-
-def _place(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> None:
-    """Brings bodies, cameras and lights to where the state (D,) has them, without any dynamics."""
-    data.qpos[:] = state[: model.nq]
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_comPos(model, data)  # where a tracking camera looks
-    mujoco.mj_camlight(model, data)
-
-
-def _check_states(model: mujoco.MjModel, states: Array) -> None:
-    if states.ndim != 2 or states.shape[1] != model.nq + model.nv:
-        raise UserError(
-            f"the clip's states have shape {states.shape} where the model needs (T, {model.nq + model.nv}); "
-            "it was recorded in another environment"
-        )
+MAX_FPS = 50  # of what is drawn for a viewer: Hopper lives at 125 steps a second; nobody sees that many
 
 
 # -- states to frames
@@ -190,8 +52,12 @@ def render(model: mujoco.MjModel, states: Array, *, width: int = 320, height: in
     try:
         return render_mujoco(model, states, width=width, height=height)
     except NoGLError as error:
-        _say_once(f"{error}. Until then clips are plain drawings.")
+        _say_once(_without_gl(error))
         return draw_flat(model, states, width=width, height=height)
+
+
+def _without_gl(error: NoGLError) -> str:
+    return f"{error}. Until then clips are plain drawings."
 
 
 @functools.cache
@@ -200,7 +66,7 @@ def _say_once(message: str) -> None:
 
 
 def render_mujoco(
-    model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320, camera: str = "track"
+    model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320, camera: str = TRACK
 ) -> Array:
     """Frames (T, H, W, 3) of states (T, D), by OpenGL; 3 to 5 ms each on two CPU cores, after 0.2 s to begin
     with.
@@ -208,44 +74,59 @@ def render_mujoco(
     Works in any thread. A model without that camera is seen from the side (or from above if it moves in the x-y
     plane), and followed where it can leave. Raises NoGLError.
     """
-    _check_states(model, states)
-    view = _view(model)
-    model = _cheap(model, width, height)
-    data = mujoco.MjData(model)
-    scene, option, eye = mujoco.MjvScene(model, 10_000), mujoco.MjvOption(), mujoco.MjvCamera()
-    scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-    scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-    eye.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
-    if eye.fixedcamid >= 0:
-        eye.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        if model.cam_mode[eye.fixedcamid] == mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM:
-            # It stays where it is, and zooms until the body fills the picture.
-            place, up = model.cam_poscom0[eye.fixedcamid], model.cam_mat0[eye.fixedcamid, 1::3]
-            reach = 1.1 * (view.radius + abs(up @ place))
-            model.cam_fovy[eye.fixedcamid] = 2 * math.degrees(math.atan(reach / np.linalg.norm(place)))
-    else:
-        eye.type = mujoco.mjtCamera.mjCAMERA_FREE
-        eye.azimuth, eye.elevation = 90, -90 if view.top else -15  # degrees: x to the right
-        eye.lookat[:] = view.center
-        eye.distance = 1.1 * view.radius / math.tan(math.radians(model.vis.global_.fovy / 2))
-    floors, period = _floors(model)
-    rect = mujoco.MjrRect(0, 0, width, height)
-    frames = np.empty((len(states), height, width, 3), np.uint8)
-    upside_down = np.empty((height, width, 3), np.uint8)  # OpenGL counts rows from the bottom
-    with _gl_context(model) as gl:
+    check_states(model, states)
+    with Studio(model, width, height) as studio:
+        return studio.draw(states, camera)
+
+
+class Studio:
+    """An OpenGL context, with a scene, for one model and size. It takes 0.2 s to set up and then draws any number of
+    clips. Belongs to the thread that made it. Raises NoGLError."""
+
+    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.view = view_of(model)
+        self.model = _cheap(model, width, height)
+        self.data, self.scene = mujoco.MjData(self.model), mujoco.MjvScene(self.model, 10_000)
+        self.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        self.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        self.option = mujoco.MjvOption()
+        self._stack = ExitStack()
+        self._gl, self._make_current = self._stack.enter_context(gl_context(self.model))
+
+    def draw(self, states: Array, camera: str = TRACK) -> Array:
+        """Frames (T, H, W, 3) of states (T, D), seen by a camera of `cameras`."""
+        model, data, scene = self.model, self.data, self.scene
+        check_states(model, states)
+        self._make_current()
+        eye = mujoco.MjvCamera()
+        aim(eye, model, self.view, camera)
+        floors, period = level_planes(model)
+        rect = mujoco.MjrRect(0, 0, self.width, self.height)
+        frames = np.empty((len(states), self.height, self.width, 3), np.uint8)
+        upside_down = np.empty((self.height, self.width, 3), np.uint8)  # OpenGL counts rows from the bottom
         for frame, state in zip(frames, states, strict=True):
-            _place(model, data, state)
-            if view.follows:
+            place(model, data, state)
+            if self.view.follows:
                 eye.lookat[:] = data.subtree_com[1]
                 # The floor comes along, in whole repeats of its texture so that nobody sees it: Gymnasium's ends
                 # after 40 m, which a cheetah runs in 5 s.
                 data.geom_xpos[floors, :2] += np.round(data.subtree_com[1, :2] / period) * period
             mujoco.mjv_updateCamera(model, data, eye, scene)  # or endless planes lie around the last frame's camera
-            mujoco.mjv_updateScene(model, data, option, None, eye, mujoco.mjtCatBit.mjCAT_ALL, scene)
-            mujoco.mjr_render(rect, scene, gl)
-            mujoco.mjr_readPixels(upside_down, None, rect, gl)
+            mujoco.mjv_updateScene(model, data, self.option, None, eye, mujoco.mjtCatBit.mjCAT_ALL, scene)
+            mujoco.mjr_render(rect, scene, self._gl)
+            mujoco.mjr_readPixels(upside_down, None, rect, self._gl)
             frame[:] = upside_down[::-1]
-    return frames
+        return frames
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> "Studio":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _cheap(model: mujoco.MjModel, width: int, height: int) -> mujoco.MjModel:
@@ -257,112 +138,88 @@ def _cheap(model: mujoco.MjModel, width: int, height: int) -> mujoco.MjModel:
     return model
 
 
-def _floors(model: mujoco.MjModel) -> tuple[Array, Array]:
-    """Numbers (P,) of the level planes, and the lengths (P, 2) after which their textures repeat (m)."""
-    level = (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (np.abs(model.geom_quat[:, 1:3]) < 1e-6).all(1)
-    floors = np.flatnonzero(level & (model.geom_bodyid == 0))
-    period = np.ones((len(floors), 2))
-    for i, geom in enumerate(floors):
-        material, size = model.geom_matid[geom], 2 * model.geom_size[geom, :2]
-        if material >= 0:
-            uniform = model.mat_texuniform[material] or (size == 0).any()
-            period[i] = (1 if uniform else size) / model.mat_texrepeat[material]
-    return floors, period
+# -- clips of any environment
 
 
-# -- states to frames without OpenGL
+class Painter:
+    """Draws the clips of one environment, each from what it was stored with. What takes long to set up is kept, so one
+    painter draws many clips; it belongs to one thread."""
 
-SKY, FLOOR, TILE, INK = (226, 232, 238), (158, 166, 160), (132, 141, 135), (70, 78, 74)
-CIRCLE = np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 24, endpoint=False)), np.sin(a)], axis=1)  # (24, 2)
+    def __init__(self, env_id: str, env: Mapping[str, Any]) -> None:
+        self.env_id, self.env = env_id, env
+        self.notice = ""  # why clips are plain drawings, where they are
+        self._studio: Studio | None = None
 
+    def draw(self, clip: Segments, width: int, height: int, camera: int = 0) -> Array:
+        """Frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras` (modulo their
+        number). MuJoCo fills width and height; others are as large as they can be in their own proportions. Raises
+        UserError for a clip that cannot be drawn."""
+        if clip.state is None:
+            if clip.frames is None:
+                raise UserError(
+                    f"this clip of {self.env_id} has neither simulator states nor pictures; it was collected for an "
+                    "oracle that needs none"
+                )
+            return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
+        states = clip.state[:: self._stride]
+        if isinstance(self._model, mujoco.MjModel):
+            return self._draw_mujoco(self._model, states, width, height, camera)
+        return self._draw_classic(self._model, states, width, height)
 
-def draw_flat(model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320) -> Array:
-    """Frames (T, H, W, 3) of states (T, D), drawn flat with Pillow from where the geoms are: from the side (x to the
-    right, z up), or from above if everything moves in the x-y plane. The floor's tiles show the motion."""
-    _check_states(model, states)
-    view = _view(model)
-    data = mujoco.MjData(model)
-    axes = [0, 1] if view.top else [0, 2]  # what goes right and up
-    toward_us, facing = (2, 1) if view.top else (1, -1)
-    shapes = {geom: _surface(model, geom) for geom in _visible(model)}
-    scale = 2 * min(width, height) / (2.7 * view.radius)  # pixels a metre; twice the size, halved at the end
-    middle = np.array([width, height], float)
-    frames = np.empty((len(states), height, width, 3), np.uint8)
-    for frame, state in zip(frames, states, strict=True):
-        _place(model, data, state)
-        center = (data.subtree_com[1] if view.follows else view.center)[axes]
-        image = Image.new("RGB", (2 * width, 2 * height), SKY)
-        draw = ImageDraw.Draw(image)
-        _draw_ground(draw, model, view.top, center, scale, middle)
-        for geom in sorted(shapes, key=lambda g: facing * data.geom_xpos[g, toward_us]):  # far ones first
-            points, swell = shapes[geom]
-            flat = (points @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom])[:, axes]
-            # The outline of a convex shape: its furthest point in each direction.
-            outline = flat[np.argmax(flat @ CIRCLE.T, axis=0)] + swell * CIRCLE
-            pixels = (outline - center) * (scale, -scale) + middle
-            color = _color(model, geom)
-            shade = tuple(c // 2 for c in color)
-            draw.polygon(list(map(tuple, pixels)), fill=color, outline=shade, width=3)
-        frame[:] = np.asarray(image.reduce(2))
-    return frames
+    @functools.cached_property
+    def cameras(self) -> list[str]:
+        model = getattr(self._made.unwrapped, "model", None)
+        return camera_names(model) if isinstance(model, mujoco.MjModel) else ["picture"]
 
+    @functools.cached_property
+    def _stride(self) -> int:
+        """Every how many steps to draw one."""
+        return max(1, math.ceil(self._made.metadata.get("render_fps", MAX_FPS) / MAX_FPS))
 
-def _surface(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
-    """Points (P, 3) of a geom in its own frame, and the radius by which they swell (m)."""
-    kind, size = model.geom_type[geom], model.geom_size[geom]
-    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.zeros((1, 3)), size[0]
-    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-        return np.array([[0, 0, -size[1]], [0, 0, size[1]]]), size[0]
-    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        rims = [np.pad(size[0] * CIRCLE, ((0, 0), (0, 1)), constant_values=z) for z in (-size[1], size[1])]
-        return np.concatenate(rims), 0.0
-    corners = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), axis=-1).reshape(-1, 3)
-    return model.geom_aabb[geom, :3] + corners * model.geom_aabb[geom, 3:], 0.0  # a box; others as boxes
+    @functools.cached_property
+    def _made(self) -> gymnasium.Env:
+        return make_env(self.env_id, self.env)
 
+    @functools.cached_property
+    def _model(self) -> mujoco.MjModel | gymnasium.Env:
+        """The model, or an environment of classic control that draws itself."""
+        model = getattr(self._made.unwrapped, "model", None)
+        if isinstance(model, mujoco.MjModel):
+            return model
+        env = make_env(self.env_id, {**self.env, "render_mode": "rgb_array"})
+        env.reset(seed=0)
+        if not is_classic(env):
+            raise UserError(f"the states of {self.env_id} cannot be drawn: it is no MuJoCo environment")
+        return env
 
-def _color(model: mujoco.MjModel, geom: int) -> tuple[int, ...]:
-    rgba, material = model.geom_rgba[geom], model.geom_matid[geom]
-    if material >= 0 and (rgba == 0.5).sum() == 3:  # MuJoCo's default, under which the material shows
-        rgba = model.mat_rgba[material]
-    return tuple(int(255 * c) for c in rgba[:3])
+    def _draw_mujoco(self, model: mujoco.MjModel, states: Array, width: int, height: int, camera: int) -> Array:
+        name = self.cameras[camera % len(self.cameras)]
+        if not self.notice:
+            try:
+                if self._studio is None or (self._studio.width, self._studio.height) != (width, height):
+                    self.close()
+                    self._studio = Studio(model, width, height)
+                return self._studio.draw(states, name)
+            except NoGLError as error:
+                self.notice = _without_gl(error)
+        return draw_flat(model, states, width=width, height=height, camera=name)
 
+    def _draw_classic(self, env: gymnasium.Env, states: Array, width: int, height: int) -> Array:
+        pictures = []
+        for state in states:
+            put_classic(env, state)
+            pictures.append(fit(np.asarray(env.render()), width, height))
+        return np.stack(pictures)
 
-def _draw_ground(
-    draw: ImageDraw.ImageDraw, model: mujoco.MjModel, top: bool, center: Array, scale: float, middle: Array
-) -> None:
-    """Tiles of a round size, numbered in metres; from the side only along the floor's edge."""
-    reach = middle / scale  # (2,) m, from the middle to the picture's edges
-    tile = _round_length(reach[0])
-    first, last = (math.floor((center[0] + side * reach[0]) / tile) for side in (-1, 1))
-    columns = range(first, last + 1)
-    left = {i: (i * tile - center[0]) * scale + middle[0] for i in [*columns, last + 1]}
-    if top:
-        draw.rectangle([0, 0, *(2 * middle)], fill=FLOOR)
-        lowest, highest = (math.floor((center[1] + side * reach[1]) / tile) for side in (-1, 1))
-        rows = {j: (center[1] - j * tile) * scale + middle[1] for j in range(lowest, highest + 2)}
-        for i in columns:
-            for j in range(lowest, highest + 1):
-                if (i + j) % 2:
-                    draw.rectangle([left[i], rows[j + 1], left[i + 1], rows[j]], fill=TILE)
-        return
-    floors, _ = _floors(model)
-    if not len(floors):
-        return
-    floor = model.geom_pos[floors, 2].min()
-    edge = (center[1] - floor) * scale + middle[1]
-    if edge >= 2 * middle[1]:
-        return
-    draw.rectangle([0, edge, *(2 * middle)], fill=FLOOR)
-    thick = 0.12 * middle[1]
-    for i in columns:
-        if i % 2:
-            draw.rectangle([left[i], edge, left[i + 1], edge + thick], fill=TILE)
-        draw.text((left[i], edge + thick), f"{i * tile:g} m", fill=INK, font=font(20), anchor="ma")
-    draw.line([0, edge, 2 * middle[0], edge], fill=INK, width=4)
+    def close(self) -> None:
+        if self._studio is not None:
+            self._studio.close()
+            self._studio = None
 
 
-def _round_length(length: float) -> float:
-    """The largest of 1, 2, 5, 10, ... (times any power of ten) that is no longer than `length`."""
-    power = 10.0 ** math.floor(math.log10(length))
-    return max(step * power for step in (1, 2, 5) if step * power <= length)
+def cameras(env_id: str, env: Mapping[str, Any]) -> list[str]:
+    """Names of the views of an environment, the default first. Raises UserError for an unknown environment."""
+    made = make_env(env_id, env)
+    model = getattr(made.unwrapped, "model", None)
+    made.close()
+    return camera_names(model) if isinstance(model, mujoco.MjModel) else ["picture"]

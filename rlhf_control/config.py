@@ -1,48 +1,17 @@
-"""Every knob, on one page. Frozen dataclasses; the command line makes its flags from them (`--ppo.lr 1e-4`).
+"""Every knob of training on one page. Frozen dataclasses; the command line makes its flags of them (`--ppo.lr 1e-4`).
 
-This file imports nothing heavy, so that `--help` is instant.
+This file imports nothing heavy, so that `--help` is instant. The options of the other verbs are in `verbs`.
 """
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import tyro
 
-from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.errors import UserError
+from rlhf_control.options import chosen, flag, positive, within
 from rlhf_control.schedules import schedule
-
-GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query")  # configs within configs
-
-
-def positive(config: object, *names: str) -> None:
-    """Raises UserError unless these are finite and above 0; None passes."""
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{flag(config, name)} is {value}; it must be positive and finite")
-
-
-def within(config: object, *names: str, low: float, high: float) -> None:
-    """Raises UserError unless low <= value <= high."""
-    for name in names:
-        if not low <= getattr(config, name) <= high:
-            raise UserError(f"{flag(config, name)} is {getattr(config, name)}; it must lie in [{low}, {high}]")
-
-
-def chosen(config: object) -> None:
-    """Raises UserError unless every Literal field holds one of its choices (the command line sees to it by itself)."""
-    for name, hint in get_type_hints(type(config)).items():
-        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
-            raise unknown_name(flag(config, name), str(getattr(config, name)), get_args(hint))
-
-
-def flag(config: object, name: str) -> str:
-    """The option's name on the command line: ppo.lr, labels, ..."""
-    group = type(config).__name__.removesuffix("Config").lower()
-    return f"{group}.{name}" if group in GROUPS else name
 
 
 @dataclass(frozen=True)
@@ -264,11 +233,38 @@ class QueryConfig:
     """At least this share of every round's queries are about recent clips only; the others mix them with older ones."""
     min_difference: float = 0.1
     """Clips of one query look different by at least this many standard deviations of the pool's steps."""
+    repeat_share: float | None = None
+    """Of all questions, this share is asked a second time, to see how far answers can be trusted (default: 0.05 for
+    people, 0 for oracles)."""
+    gold: str = ""
+    """Questions with known answers, to check people by: an exported store, or an .npz of pairs. Shown among the others,
+    one in twenty; counted apart and not learned from."""
 
     def __post_init__(self) -> None:
         positive(self, "candidates")
         within(self, "random_share", "recent_share", low=0.0, high=1.0)
         within(self, "min_difference", low=0.0, high=1e9)
+        if self.repeat_share is not None:
+            within(self, "repeat_share", low=0.0, high=0.5)
+
+
+@dataclass(frozen=True)
+class HumanConfig:
+    """Asynchronous labelling (--labelling async)."""
+
+    open_queries: int = 6
+    """Questions kept open, each about the policy as it was when the one before was answered."""
+    refit_answers: int = 5
+    """The reward is fitted anew when so many questions were answered since the last fit ..."""
+    refit_share: float = 0.1
+    """... and this share of all that were answered."""
+    lead: float = 0.25
+    """How far training may be ahead of the answers, as a share of the time in which they are asked for, before it waits
+    for people after all; 1: it never waits, and what is not answered when it ends is lost."""
+
+    def __post_init__(self) -> None:
+        positive(self, "open_queries", "refit_answers")
+        within(self, "refit_share", "lead", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -280,11 +276,24 @@ class FinetuneConfig:
     env_id: str = ""
     """A Gymnasium id (default: the policy's own)."""
     oracle: str = "backward"
-    """Who answers: a behaviour's name, `env` (the environment's reward) or `coin-flip`."""
+    """Who answers: `human` (people, in a window); or a behaviour's name, `env` (the environment's reward) or
+    `coin-flip`."""
     oracle_temperature: float = 0.0
     """0: always the better clip. Above: Boltzmann, in units of the spread of the clips' returns."""
+    labelling: Literal["blocking", "async"] = "blocking"
+    """How people are waited for. blocking: training pauses until a round is answered. async: it goes on after the first
+    round, and learns from answers as they come."""
+    annotators: int = 1
+    """How many people answer each question."""
+    question: str = ""
+    """What people are asked, in words (default: the behaviour's question, or which one does it better)."""
+    window: bool = True
+    """Open the labelling window. Without it, or beside it, people vote with `rlhf-control label RUN`."""
+    replay: str = ""
+    """The folder of a finished run, whose answers stand in for people or oracle: with its options, the same policy bit
+    for bit."""
     labels: int = 100
-    """Answers to be had, over the whole run."""
+    """Questions to be answered, over the whole run."""
     first_labels: int = 20
     """Of these, how many before the first update."""
     rounds: int = 9
@@ -298,7 +307,8 @@ class FinetuneConfig:
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
-    """A policy whose clips stand above the policy's own, asked for in the first round."""
+    """A policy, or a person's recording (`rlhf-control play`), whose clips stand above the policy's own, in the first
+    round."""
     demonstration_clips: int = 10
     """How many of them."""
     queries: str = "disagreement"
@@ -333,13 +343,14 @@ class FinetuneConfig:
     """Arguments of the environment, as in `gymnasium.make`."""
     annotator: AnnotatorConfig = AnnotatorConfig()
     query: QueryConfig = QueryConfig()
+    human: HumanConfig = HumanConfig()
     reference: ReferenceConfig = ReferenceConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
         chosen(self)
-        positive(self, "demonstration_clips")
+        positive(self, "demonstration_clips", "annotators")
         within(self, "clips_per_query", low=2, high=100)
         if not self.feedback or len(set(self.feedback)) < len(self.feedback):
             raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
@@ -350,10 +361,35 @@ class FinetuneConfig:
         within(self, "seed", low=0, high=2**31 - 1)
         if self.rounds == 1 and self.labels > self.first_labels:
             raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")
+        if self.oracle == "human":
+            self._check_people()
+        elif self.labelling == "async" or self.annotators > 1 or self.query.gold:
+            raise UserError(
+                "labelling async, several annotators and gold are for people; leave them out, or choose --oracle human"
+            )
+
+    def _check_people(self) -> None:
+        if self.seeds:
+            raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
+        if self.learn_from == "oracle":
+            raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
 
     def behaviour(self) -> str:
         """The name of the behaviour whose success is reported; other oracles than behaviours have none."""
         return self.score or self.oracle
+
+    def asks_people(self) -> bool:
+        """Whether anybody has to be asked at all."""
+        return self.oracle == "human" and not self.replay
+
+    def judge(self) -> str:
+        """The oracle whose reward is reported: of people only what --score says they are after."""
+        return self.score if self.oracle == "human" else self.oracle
+
+    def repeat_share(self) -> float:
+        """Of all questions, how many are asked again."""
+        share = self.query.repeat_share
+        return share if share is not None else 0.05 if self.oracle == "human" else 0.0
 
     def labels_by_round(self) -> list[int]:
         """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
@@ -363,159 +399,3 @@ class FinetuneConfig:
     def clips_by_kind(self) -> dict[str, int]:
         """Kind of feedback -> clips of a query."""
         return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Raw returns of a policy over fresh episodes, with frozen statistics."""
-
-    path: Annotated[str, tyro.conf.Positional]
-    """A policy file, a run's folder, or the name of a policy that ships with the project."""
-    episodes: int = 10
-    env_id: str = ""
-    """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
-    seed: int = 10_000
-    """Of the episodes; the i-th environment gets seed + i."""
-    score: str = ""
-    """A behaviour whose success to measure (default: the run's own, if it has one)."""
-    stochastic: bool = False
-    """Sample actions instead of taking the mode."""
-    json: bool = False
-    """Print one JSON object: returns, return_mean and, where a behaviour is named, scores and score_mean."""
-
-    def __post_init__(self) -> None:
-        chosen(self)
-        positive(self, "episodes")
-        within(self, "seed", low=0, high=2**31 - 1)
-
-
-@dataclass(frozen=True)
-class LabelsConfig:
-    """What is known about a run's labels: how many of which kind, by whom, how consistent."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """A run's folder, or a feedback store (labels.sqlite)."""
-    export: str = ""
-    """Also write the labels into this folder, as JSON Lines and .npz."""
-    load: str = ""
-    """First import into the store: the folder of an export, or an .npz of pairs."""
-    json: bool = False
-    """Print one JSON object instead of the table."""
-
-
-@dataclass(frozen=True)
-class EvaluateRewardConfig:
-    """How right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """The folder of a fine-tuning run."""
-    truth: str = ""
-    """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
-    expert: str = ""
-    """A policy that is good at the true reward (default: the run's own, without exploration noise)."""
-    episodes: int = 8
-    """Fresh episodes of each policy."""
-    pairs: int = 500
-    """Pairs of clips that accuracy is measured on, from each source."""
-    seed: int = 20_000
-    json: bool = False
-    """Print one JSON object instead of the tables."""
-
-    def __post_init__(self) -> None:
-        positive(self, "episodes", "pairs")
-        within(self, "seed", low=0, high=2**31 - 1)
-
-
-@dataclass(frozen=True)
-class RecordConfig:
-    """A video of one policy, or of two side by side."""
-
-    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """One or two of: a policy file, a run's folder, the name of a shipped policy."""
-    out: str = "video.mp4"
-    """The video to write (.mp4 or .gif)."""
-    seconds: float = 10.0
-    seed: int = 0
-    captions: tuple[str, ...] = ()
-    """One a policy (default: its path)."""
-
-    def __post_init__(self) -> None:
-        chosen(self)
-        positive(self, "seconds")
-        within(self, "seed", low=0, high=2**31 - 1)
-        if not 1 <= len(self.paths) <= 2:
-            raise UserError(f"{len(self.paths)} policies to record; give one, or two to see side by side")
-        if self.captions and len(self.captions) != len(self.paths):
-            raise UserError(f"{len(self.captions)} captions for {len(self.paths)} policies; give one each")
-
-
-@dataclass(frozen=True)
-class PlotConfig:
-    """Learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Folders of runs; those that differ in nothing but the seed make one curve."""
-    out: str = "curves"
-    """Writes OUT.png, OUT.pdf and the table behind them, OUT.csv."""
-    metrics: tuple[str, ...] = ()
-    """Names from metrics.jsonl (default: those the runs have of return, score, accuracy, KL)."""
-    x: Literal["env_steps", "labels", "wall_seconds"] = "env_steps"
-
-    def __post_init__(self) -> None:
-        chosen(self)
-        if not self.runs:
-            raise UserError("no runs to plot; name at least one run's folder")
-
-
-@dataclass(frozen=True)
-class ResumeConfig:
-    """Go on with a run exactly where it stopped."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """The run's folder."""
-
-
-@dataclass(frozen=True)
-class DoctorConfig:
-    """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""
-
-
-@dataclass(frozen=True)
-class BenchConfig:
-    """How fast, beside the peers that are installed. Leave the machine alone meanwhile."""
-
-    what: Annotated[Literal["ppo"], tyro.conf.Positional]
-    """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
-    rlhf_control[bench]`) and RLlib (--rllib-python)."""
-    tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
-    runs: int = 5
-    """Of each learner, by turns."""
-    seconds: float = 3.0
-    """Of a run, rounded up to whole iterations."""
-    million: int = 0
-    """So many turns of a million steps of HalfCheetah-v5 as well, from process start to saved policy."""
-    out: str = "bench_ppo.json"
-    """For all raw figures."""
-    rllib_python: str = ""
-    """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
-
-    def __post_init__(self) -> None:
-        chosen(self)
-        positive(self, "runs", "seconds")
-        within(self, "million", low=0, high=1000)
-        if not self.tasks:
-            raise UserError("no tasks to time; name at least one, or leave --tasks out")
-
-
-def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
-    """A config from its `dataclasses.asdict`, possibly by way of JSON."""
-    hints = get_type_hints(cls)
-    known = {k: v for k, v in values.items() if k in hints}
-    if known.keys() != values.keys():
-        raise UserError(
-            f"the config has unknown fields {sorted(values.keys() - known.keys())}; it is of another version"
-        )
-    return cls(**{
-        k: from_dict(hints[k], v) if is_dataclass(hints[k]) else tuple(v) if isinstance(v, list) else v
-        for k, v in known.items()
-    })  # fmt: skip

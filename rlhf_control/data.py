@@ -31,6 +31,7 @@ class Rollout:
     state: Array | None = None  # (T, N, D) float64: simulator state at `obs`, from which clips are rendered
     episode_returns: tuple[float, ...] = ()  # raw environment returns of the episodes that ended here
     episode_lengths: tuple[int, ...] = ()
+    frames: Array | None = None  # (T, N) bytes: as in Segments
 
     @property
     def done(self) -> Array:
@@ -39,7 +40,7 @@ class Rollout:
 
     def as_segments(self) -> "Segments":
         """The same steps (T, N, ...) as oracles and reward models read them."""
-        return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state)
+        return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state, self.frames)
 
     def with_reward(self, reward: Array) -> "Rollout":
         """The same steps under another reward, (T, N); everything else stays as collected."""
@@ -56,7 +57,10 @@ class Segments:
     action: Array  # (..., L, A) float32: executed
     next_obs: Array  # (..., L, O) float32
     env_reward: Array  # (..., L) float32
-    state: Array | None = None  # (..., L, D) float64
+    state: Array | None = None  # (..., L, D) float64: simulator state at `obs`, from which the clip is drawn
+    # (..., L) bytes, dtype "S": where there is no such state, a small PNG of what is at `obs`; empty at steps that were
+    # not recorded. See `pictures`.
+    frames: Array | None = None
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -72,17 +76,35 @@ class Segments:
         """SHA-256 over names, types, shapes and bytes: the same clip has the same digest in every run."""
         sha = hashlib.sha256()
         for name, value in sorted(self.arrays().items()):
+            value = trimmed(value) if name == "frames" else value
             sha.update(f"{name}{value.dtype.str}{value.shape}".encode())
             sha.update(np.ascontiguousarray(value).data)
         return sha.hexdigest()
 
+    def without_frames(self) -> "Segments":
+        """The same clips without their pictures, which nobody needs but who looks at them."""
+        return self if self.frames is None else replace(self, frames=None)
+
     @staticmethod
     def concatenate(parts: Sequence["Segments"]) -> "Segments":
-        return Segments(**{name: np.concatenate([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
+        """One after the other, with the fields that all of them have."""
+        return Segments(**{name: np.concatenate(arrays) for name, arrays in _common(parts).items()})
 
     @staticmethod
     def stack(parts: Sequence["Segments"]) -> "Segments":
-        return Segments(**{name: np.stack([p.arrays()[name] for p in parts]) for name in parts[0].arrays()})
+        """Side by side along a new first dimension, with the fields that all of them have."""
+        return Segments(**{name: np.stack(arrays) for name, arrays in _common(parts).items()})
+
+
+def _common(parts: Sequence[Segments]) -> dict[str, list[Array]]:
+    arrays = [part.arrays() for part in parts]
+    return {name: [a[name] for a in arrays] for name in arrays[0] if all(name in a for a in arrays)}
+
+
+def trimmed(frames: Array) -> Array:
+    """Byte strings, no wider than the longest of them needs: how wide their array was elsewhere leaves no trace."""
+    longest = int(np.char.str_len(frames).max(initial=1))
+    return frames.astype(f"S{longest}")
 
 
 COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD = KINDS = (

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.config import LabelsConfig
 from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, Array, Feedback
 from rlhf_control.exchange import export_labels, import_labels, import_pairs
 from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, informative
+from rlhf_control.verbs import LabelsConfig
 
 Judgement = int | float | str  # -1: the first clip; 0: a tie; 1: the second; a rating; CANNOT_TELL
 CANNOT_TELL = "cannot tell"

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlhf_control.config import EvaluateRewardConfig, FinetuneConfig
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
@@ -38,6 +38,7 @@ from rlhf_control.rollouts import evaluate, start_envs
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
 from rlhf_control.train import make_reward
+from rlhf_control.verbs import EvaluateRewardConfig
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m
 DARD_SAMPLES = 128, 8

@@ -3,7 +3,8 @@
 An export is a folder of three files:
 
 segments.npz    every clip once: the arrays "DIGEST/obs" (L, O), "DIGEST/action" (L, A), "DIGEST/next_obs" (L, O),
-                "DIGEST/env_reward" (L,) and, where it is known, "DIGEST/state" (L, D); no pickles
+                "DIGEST/env_reward" (L,) and, where there are any, "DIGEST/state" (L, D) and "DIGEST/frames" (L,), which
+                are pictures (PNG, or empty); no pickles
 queries.jsonl   a query a line, in the order of asking: key ("DIGEST OF ITS CLIPS/kind/repeat"), kind, repeat, round,
                 index, strategy, annotators (who have to answer), policy, reward (versions or null), time (Unix), clips
                 (digests, in order)
@@ -228,7 +229,7 @@ def _read_clips(path: Path) -> dict[str, Segments]:
     known = {field.name for field in fields(Segments)}
     for digest, arrays in parts.items():
         with _naming(f"{path}, clip {digest[:12]}"):
-            if not known - {"state"} <= arrays.keys() <= known or Segments(**arrays).digest() != digest:
+            if not known - {"state", "frames"} <= arrays.keys() <= known or Segments(**arrays).digest() != digest:
                 raise UserError("damaged or misnamed; use another copy")
     return {digest: Segments(**arrays) for digest, arrays in parts.items()}
 

@@ -1,23 +1,29 @@
 """Asking and counting: from queries to what a reward model learns from, through the store."""
 
+import os
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Feedback, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, KINDS, Answers, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.oracles import Oracle
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
-from rlhf_control.store import Asked, FeedbackStore, Version, Vote, informative, new_vote, query_key
+from rlhf_control.schema import Asked, Version, Vote, new_vote
+from rlhf_control.store import FeedbackStore, informative
 
 POLL_SECONDS = 0.2  # between two looks for votes that people cast in other processes
 # A commit waits for the disk, some 20 ms. A synthetic oracle's answers of this long share one (after a crash it gives
 # them again); whoever takes longer over an answer, as people do, has it on the disk before the next question.
 COMMIT_SECONDS = 0.1
+GOLD = "gold"  # the strategy of queries whose answer is known, asked to check people by
+UNASKED = (GOLD, CORRECTION)  # strategies of queries that nobody waits for
 
 
 def wait_a_little(pending: int) -> None:
@@ -33,13 +39,19 @@ class Labels:
     minds and undone votes included.
 
     Without an oracle, people answer through the store (`claim`, `vote`), each query `annotators` of them, and `ask`
-    calls `wait` with the number of open queries until there are none; it may raise to stop.
+    calls `wait` with the number of open queries until there are none; it may raise to stop. `before_issue` sees the
+    queries before anybody else does. People also correct what they see: a query of the strategy "correction" that one
+    of them put into the store is taken in when its vote is read. A demonstration is no question to anybody. Gold is
+    asked like any other, but its answers are known: nobody waits for them, and nothing is learned from them.
     """
 
     def __init__(self, store: FeedbackStore, oracle: Oracle | None, seed: int, *, annotators: int = 1) -> None:
         self.store, self.oracle, self.seed, self.annotators = store, oracle, seed, annotators
         self.wait: Callable[[int], None] = wait_a_little
+        self.before_issue: Callable[[Sequence[Query]], None] = lambda queries: None
+        self.gold: dict[str, tuple[Query, tuple[int, ...]]] = {}  # by key: to ask about, and the ranks that are right
         self.asked: dict[str, Asked] = {}  # by key, in the order of asking
+        self.strangers: set[str] = set()  # keys of queries in the history that are not this run's
         self.clips: dict[str, Segments] = {}  # by digest, (L, ...)
         self.votes: dict[str, dict[str, Feedback]] = {}  # key -> annotator -> the answer in force
         self.read = 0  # how much of the history
@@ -58,32 +70,43 @@ class Labels:
 
     def issue(self, queries: Sequence[Query], *, policy: Version = None, reward: Version = None) -> None:
         """Asks without waiting: `collect` takes in the answers that have come since."""
-        stored = self.store.ask(queries, annotators=self.annotators, policy=policy, reward=reward)
+        self.before_issue(queries)
+        stored: list[Asked] = []
+        for annotators, some in groupby(queries, self._annotators_of):
+            stored += self.store.ask(list(some), annotators=annotators, policy=policy, reward=reward)
         for query, asked in zip(queries, stored, strict=True):
             for array in query.segments.arrays().values():  # a clip is known by its digest: nobody may change it
                 array.setflags(write=False)
             self.asked[asked.key] = asked
             self.clips |= {digest: query.segments[side] for side, digest in enumerate(asked.clips)}
+        if self.oracle is None:
+            self._answer_what_is_known(stored)
+
+    def questions(self) -> list[Asked]:
+        """What the run wants to know of people: neither gold nor what they show unasked."""
+        return [a for a in self.asked.values() if a.strategy not in UNASKED and a.kind != DEMONSTRATION]
 
     def pending(self) -> list[str]:
         """The keys of the queries that lack answers, in the order of asking."""
-        wanted = {key: min(asked.annotators, self.annotators) for key, asked in self.asked.items()}
+        wanted = {k: min(a.annotators, self.annotators) for k, a in self.asked.items() if a.strategy not in UNASKED}
         return [key for key, annotators in wanted.items() if len(self.votes.get(key, ())) < annotators]
 
-    def collect(self) -> int:
-        """Takes in every vote cast since the last reading; how many there were."""
-        return self._take(self.store.votes(self.read))
+    def collect(self, until: int | None = None) -> int:
+        """Takes in every vote cast since the last reading (or of the history's first `until`); how many there were."""
+        votes = self.store.votes(self.read)
+        return self._take(votes if until is None else votes[: max(0, until - self.read)])
 
-    def answers(self, queries: Sequence[Query] | None = None) -> Answers | None:
-        """The informative answers to these queries (default: all), one for each annotator; None if there are none."""
-        keys = self.asked if queries is None else [query_key(query) for query in queries]
-        rows = [(self.asked[key], f) for key in keys for f in self.votes.get(key, {}).values() if informative(f)]
+    def answers(self, keys: Iterable[str] | None = None) -> Answers | None:
+        """The informative answers to the queries of these keys (default: all), one for each annotator, without gold;
+        None if there are none."""
+        asked = [self.asked[key] for key in (self.asked if keys is None else keys)]
+        rows = [(a, f) for a in asked if a.strategy != GOLD for f in self._answers_to(a) if informative(f)]
         return gather(rows, self.clips) if rows else None
 
-    def pairs(self, queries: Sequence[Query] | None = None) -> tuple[Segments, Array] | None:
+    def pairs(self, keys: Iterable[str] | None = None) -> tuple[Segments, Array] | None:
         """The comparisons among the answers: clips (Q, 2, L, ...) and targets (Q,), 1 where the first is preferred, 1/2
         for a tie; None if there are none."""
-        answers = self.answers(queries)
+        answers = self.answers(keys)
         chosen = np.flatnonzero(answers.kind == KINDS.index(COMPARISON)) if answers is not None else ()
         if answers is None or not len(chosen):
             return None
@@ -93,9 +116,26 @@ class Labels:
 
     def counts(self) -> dict[str, int]:
         """Queries asked, answers given, and labels: the answers that say something. A tie does ("these are alike" bears
-        on a tie model), "cannot tell" does not."""
-        given = [f for key in self.asked for f in self.votes.get(key, {}).values()]
-        return {"queries": len(self.asked), "answers": len(given), "labels": sum(map(informative, given))}
+        on a tie model), "cannot tell" does not. Gold apart: answers to it, and how many were right."""
+        own = [asked for asked in self.asked.values() if asked.strategy != GOLD]
+        given = [feedback for asked in own for feedback in self._answers_to(asked)]
+        counts = {"queries": len(own), "answers": len(given), "labels": sum(map(informative, given))}
+        if self.gold:
+            checks = [(ranks, f) for key, (_, ranks) in self.gold.items() for f in self.votes.get(key, {}).values()]
+            right = [feedback.ranks == ranks for ranks, feedback in checks if feedback.annotator != GOLD]
+            counts |= {"gold": len(right), "gold_right": sum(right)}
+        return counts
+
+    def take_in(self, asked: Asked) -> None:
+        """Counts a query of the store among this run's; its votes are taken in as they are read."""
+        self.clips |= self.store.segments(asked.clips)
+        self.asked[asked.key] = asked
+
+    def take_in_all(self) -> None:
+        """Counts all that was asked through this store, and not yet counted, among this run's."""
+        for asked in self.store.asked():
+            if asked.key not in self.asked:
+                self.take_in(asked)
 
     def adopt(self) -> None:
         """Takes in all that the store holds, whoever asked: imported answers, an earlier run's."""
@@ -137,8 +177,39 @@ class Labels:
                 break
             self._take([vote])
 
+    def _annotators_of(self, query: Query) -> int:
+        """How many have to answer: beside people, whoever knows the answer."""
+        if self.oracle is None and query.kind == DEMONSTRATION:
+            return 1
+        return self.annotators + (query.strategy == GOLD)
+
+    def _answer_what_is_known(self, stored: Sequence[Asked]) -> None:
+        known = {a.key: Feedback(self.gold[a.key][1], GOLD) for a in stored if a.strategy == GOLD}
+        for asked in stored:
+            if asked.kind == DEMONSTRATION:  # it stands above the policy's own clips, and that is all it says
+                known[asked.key] = Feedback((0,) + (1,) * (len(asked.clips) - 1), DEMONSTRATION)
+        given = {(vote.query, vote.annotator) for vote in self.store.votes()} if known else set()
+        self.store.add(votes=[new_vote(k, f) for k, f in known.items() if (k, f.annotator) not in given])
+
+    def _answers_to(self, asked: Asked) -> list[Feedback]:
+        return list(self.votes.get(asked.key, {}).values())
+
+    def _take_in_correction(self, key: str) -> None:
+        """Somebody's own query, once its vote has come: at the same place of the history in every replay."""
+        self.strangers.add(key)
+        asked = self.store.asked(key)[0]
+        if asked.strategy != CORRECTION:
+            return
+        clips = [*self.store.segments(asked.clips).values(), *list(self.clips.values())[:1]]
+        if len({(clip.obs.shape, clip.action.shape) for clip in clips}) > 1:
+            print(f"rlhf-control: the correction {key[:12]} is left out: the run's clips are others", file=sys.stderr)
+            return
+        self.take_in(asked)
+
     def _take(self, votes: Sequence[Vote]) -> int:
         for vote in votes:
+            if vote.query not in self.asked and vote.query not in self.strangers:
+                self._take_in_correction(vote.query)
             of_query = self.votes.setdefault(vote.query, {})
             of_query.pop(vote.annotator, None)
             if vote.feedback is not None:
@@ -162,19 +233,25 @@ def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]
 
 
 def _stack(clips: Sequence[Segments]) -> Segments:
-    """(S, L, ...), without the simulator states if some lack them."""
+    """(S, L, ...), without pictures, and without the simulator states if some lack them."""
     shapes = {(clip.obs.shape, clip.action.shape) for clip in clips}
     if len(shapes) > 1:
         raise UserError(f"clips of several shapes cannot be learned from together: (obs, action) are {sorted(shapes)}")
+    clips = [clip.without_frames() for clip in clips]
     if any(clip.state is None for clip in clips):
         clips = [Segments(clip.obs, clip.action, clip.next_obs, clip.env_reward) for clip in clips]
     return Segments.stack(clips)
 
 
 def replay(source: FeedbackStore, path: str | Path) -> Oracle:
-    """Sets a finished run up to be run again: copies its store to `path`, where the new run's Labels finds every vote
-    of before in its order, and returns that run's oracle, which refuses what was never asked."""
-    source.copy_to(path)
+    """Sets a finished run up to be run again: copies its store to `path` (unless that was done before), where the new
+    run's Labels finds every vote of before in its order, and returns that run's oracle, which refuses what was never
+    asked."""
+    if not Path(path).exists():
+        unfinished = Path(f"{path}.part")
+        unfinished.unlink(missing_ok=True)
+        source.copy_to(unfinished)
+        os.replace(unfinished, path)
 
     def nobody(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
         raise UserError(

@@ -30,6 +30,16 @@ class Lanes:
         n = len(self.lanes)
         return beside(list(self._threads.map(collect, self.lanes, [actor] * n, [num_steps] * n, rng.spawn(n))))
 
+    @property
+    def frames(self) -> bool:
+        """Whether pictures are recorded; see `rollouts.start_envs`."""
+        return self.lanes[0].frames
+
+    @frames.setter
+    def frames(self, on: bool) -> None:
+        for lane in self.lanes:
+            lane.frames = on
+
     def state(self) -> dict[str, Any]:
         return {str(i): lane.state() for i, lane in enumerate(self.lanes)}
 
@@ -56,8 +66,9 @@ def beside(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def start_lanes(
-    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None
-) -> Lanes:
+    env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None,
+    frames: bool = False,
+) -> Lanes:  # fmt: skip
     """The environments of `start_envs`: batched MuJoCo in two lanes, others in one, for Python's lock would stop the
     second."""
     two = backend != "gymnasium" and project_envs.has_batched(env_id) and 2 <= num_envs <= MOST
@@ -66,7 +77,7 @@ def start_lanes(
     firsts = [0, sizes[0]][: len(sizes)]
     return Lanes(
         [
-            start_envs(env_id, n, seed=seed, backend=backend, env=arguments, first=first)
+            start_envs(env_id, n, seed=seed, backend=backend, env=arguments, first=first, frames=frames)
             for n, first in zip(sizes, firsts, strict=True)
         ]
     )

@@ -1,7 +1,7 @@
 """The mechanics of a long run, kept out of the method: checkpoints, resuming, signals, metrics, progress."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -23,14 +23,19 @@ class Loop:
     """Yields (iteration, log) for the iterations still to do; what the body puts into `log` becomes a row of metrics.
 
     The parts are brought to where the newest checkpoint left them, if there is one, and saved every
-    `checkpoint_seconds`, at the end, and on SIGINT or SIGTERM, which then raise Stopped.
+    `checkpoint_seconds`, before the iterations in `save_before`, at the end, and on SIGINT or SIGTERM, which then raise
+    Stopped. An iteration that takes long calls `stop_if_asked`; it is done again when the run is resumed.
     """
 
-    def __init__(self, run: Run, parts: Mapping[str, Part], config: PretrainConfig | FinetuneConfig) -> None:
-        self.run, self.parts = run, parts
+    def __init__(
+        self, run: Run, parts: Mapping[str, Part], config: PretrainConfig | FinetuneConfig,
+        *, save_before: Container[int] = (),
+    ) -> None:  # fmt: skip
+        self.run, self.parts, self.save_before = run, parts, save_before
         self.steps_per_iteration = config.ppo.num_envs * config.ppo.num_steps
         self.iterations = max(1, config.total_steps // self.steps_per_iteration)
         self.checkpoint_seconds = config.checkpoint_seconds
+        self.before_iteration: list[Callable[[int], None]] = []  # called with its number
         self._stack = ExitStack()
         self.first, state = run.load_checkpoint()
         try:
@@ -56,18 +61,28 @@ class Loop:
             self._save(0)
         for iteration in range(self.first, self.iterations):
             started = time.monotonic()
+            for prepare in self.before_iteration:
+                prepare(iteration)
             log: dict[str, Any] = {"iteration": iteration, "env_steps": (iteration + 1) * self.steps_per_iteration}
             yield iteration, log
             log["steps_per_second"] = self.steps_per_iteration / (time.monotonic() - started)
             log["wall_seconds"] = self.run.wall_seconds()
             self.run.log(log)
             self._progress.show(log)
-            last = iteration == self.iterations - 1
-            if last or self._signals or time.monotonic() - saved > self.checkpoint_seconds:
+            due = iteration == self.iterations - 1 or iteration + 1 in self.save_before
+            if due or self._signals or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save(iteration + 1)
                 saved = time.monotonic()
-            if self._signals:
-                raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
+            self.stop_if_asked()
+
+    def note(self, text: str) -> None:
+        """What this iteration is at, on the progress line."""
+        self._progress.note(text)
+
+    def stop_if_asked(self) -> None:
+        """Raises Stopped if SIGINT or SIGTERM came."""
+        if self._signals:
+            raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
 
     def _save(self, iteration: int) -> None:
         self.run.save_checkpoint(iteration, {name: part.state() for name, part in self.parts.items()})

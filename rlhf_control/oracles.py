@@ -19,7 +19,7 @@ from rlhf_control.errors import UserError, unknown_name
 
 StepReward = Callable[[Segments], Array]  # (..., L, ...) -> (..., L)
 PERFECT = AnnotatorConfig()
-NO_REWARD = ("coin-flip", "custom")  # oracles without a reward to compare with
+NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with
 
 
 class Oracle(Protocol):
@@ -137,8 +137,10 @@ def reward_named(name: str, env_id: str) -> StepReward:
         return env_reward
     if name == "coin-flip":
         raise UserError("coin flips have no reward to learn from; choose another --oracle or --learn-from votes")
+    if name == "human":
+        raise UserError("people have no reward to measure with; name a behaviour with --score or --truth")
     if name not in BEHAVIOURS:
-        raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip"])
+        raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip", "human"])
     if BEHAVIOURS[name].env_id != env_id:
         raise UserError(
             f"the behaviour '{name}' is for {BEHAVIOURS[name].env_id}, the policy for {env_id}; try --oracle env"
@@ -146,8 +148,10 @@ def reward_named(name: str, env_id: str) -> StepReward:
     return BEHAVIOURS[name].reward
 
 
-def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle:
-    """The oracle of this name: a behaviour, "env" or "coin-flip"."""
+def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle | None:
+    """The oracle of this name: a behaviour, "env" or "coin-flip"; None for people, who answer in their own time."""
+    if name == "human":
+        return None
     if name == "coin-flip":
         return partial(coin_flip, levels=config.levels)
     if name == "custom":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 SHOWN = (  # metric, format, in the order shown
@@ -58,6 +59,10 @@ class ProgressLine:
             eta = seconds_text((self._total_steps - steps) / self._latest["steps_per_second"])
             print(f"{steps / self._total_steps:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
             self._next_plain = now + self._plain_seconds
+
+    def note(self, text: str) -> None:
+        """Instead of the figures, until the next row."""
+        self._progress.update(self._task, line=escape(text))
 
 
 def say(text: str) -> None:

@@ -17,6 +17,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import start_envs
+from rlhf_control.states import has_mujoco_data
 from rlhf_control.video import caption, side_by_side, write_gif, write_video
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -51,10 +52,11 @@ def policy_frames(
     stride = math.ceil(rate / MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
+    from_states = has_mujoco_data(envs.vector.envs[0])
     states, pictures, returns = [], [], [0.0]
     done = False
     while not done and len(returns) <= limit:
-        state = envs.states()
+        state = envs.states() if from_states else None
         if state is not None:
             states.append(state[0])
         elif (len(returns) - 1) % stride == 0:

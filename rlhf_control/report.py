@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import EvaluateConfig
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import sha256, write_atomic
 from rlhf_control.nets import Policy, load_policy
@@ -17,6 +16,7 @@ from rlhf_control.progress import say, seconds_text
 from rlhf_control.record import record_video
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
+from rlhf_control.verbs import EvaluateConfig
 
 EPISODES = 10
 SEED = 10_000  # of the evaluation episodes

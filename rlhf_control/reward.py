@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlhf_control.config import RewardConfig, from_dict
+from rlhf_control.config import RewardConfig
 from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
+from rlhf_control.options import from_dict
 from rlhf_control.reward_fit import Targets, clip_logits, fit_ensemble, initial_layers, scores, stride_of, zero_layers
 
 INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations

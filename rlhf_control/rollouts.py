@@ -4,6 +4,7 @@ T time, N environments, O observation, A action, D simulator state.
 """
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -17,7 +18,10 @@ from gymnasium.wrappers import FlattenObservation
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
+from rlhf_control.gl import has_display
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
+from rlhf_control.pictures import encode, stride
+from rlhf_control.states import state_reader
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
@@ -35,6 +39,8 @@ class Envs:
             vector.infos = False
         self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
         self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
+        self._read_states = state_reader(vector.envs) if isinstance(vector, SyncVectorEnv) else None
+        self._frames = False
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
         self.lengths = np.zeros(self.num_envs, np.int64)
 
@@ -78,14 +84,28 @@ class Envs:
         return tuple(returns), tuple(lengths)
 
     def states(self) -> Array | None:
-        """(N, D) float64 [qpos, qvel] of MuJoCo environments, else None."""
+        """(N, D) float64 from which clips are drawn: [qpos, qvel] of MuJoCo environments, the variables of classic
+        control; else None."""
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             return self.vector.states
+        return self._read_states() if self._read_states else None
+
+    @property
+    def frames(self) -> bool:
+        """Whether pictures are recorded. Can be switched between rollouts, on only where `start_envs` did it first."""
+        return self._frames
+
+    @frames.setter
+    def frames(self, on: bool) -> None:
+        drawing = isinstance(self.vector, SyncVectorEnv) and self.vector.envs[0].render_mode == "rgb_array"
+        self._frames = on and drawing and self._read_states is None
+
+    def pictures(self, step: int) -> list[bytes]:
+        """A small PNG of each environment as it is now; empty at steps between those that are recorded."""
         assert isinstance(self.vector, SyncVectorEnv)
-        data: list[Any] = [getattr(env.unwrapped, "data", None) for env in self.vector.envs]
-        if not all(hasattr(d, "qpos") and hasattr(d, "qvel") for d in data):
-            return None
-        return np.stack([np.concatenate([d.qpos, d.qvel]) for d in data])
+        if step % stride(self.step_seconds):
+            return [b""] * self.num_envs
+        return [encode(np.asarray(env.render())) for env in self.vector.envs]
 
     @property
     def step_seconds(self) -> float:
@@ -205,11 +225,31 @@ def start_envs(
     backend: str = "auto",
     env: Mapping[str, Any] | None = None,
     first: int = 0,
+    frames: bool = False,
 ) -> Envs:
     """The same as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises UserError for
-    unsupported spaces too."""
-    vector = make_envs(env_id, num_envs, seed=seed + first, backend=backend, **(env or {}))
-    return Envs(vector, seed + first, first)
+    unsupported spaces too.
+
+    frames: people will look at the clips, so environments without states to draw them from record pictures. That costs
+    some milliseconds a step; `Envs.frames` switches it off and on between rollouts.
+    """
+    arguments = dict(env or {})
+    envs = Envs(make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments), seed + first, first)
+    if not frames or envs.states() is not None:
+        return envs
+    envs.close()
+    assert isinstance(envs.vector, SyncVectorEnv)
+    if "rgb_array" not in envs.vector.envs[0].metadata.get("render_modes", ()):
+        raise UserError(
+            f"people cannot judge clips of {env_id}: it has neither simulator states to draw from nor the render mode "
+            "rgb_array; answer by an oracle"
+        )
+    if not has_display():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
+    arguments["render_mode"] = "rgb_array"
+    envs = Envs(make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments), seed + first, first)
+    envs.frames = True
+    return envs
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,6 +299,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     executed = np.empty((T, N, envs.spaces.action_size), np.float32)
     actions: list[Array] = []
     states: list[Any] = []
+    pictures: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
     act, first = actor.acting(), envs.first
@@ -266,6 +307,8 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     for t in range(T):
         obs[t] = envs.obs
         states.append(envs.states())
+        if envs.frames:
+            pictures.append(envs.pictures(t))
         action = act(envs.obs, rng)
         check_finite("action", action[None], t, first)
         executed[t] = envs.spaces.execute(action)
@@ -276,18 +319,28 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         reward[t] = step_reward
     episodes = envs.count(reward, terminated | truncated)
     state = None if states[0] is None else np.stack(states)
-    return Rollout(obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes)
+    frames = np.array(pictures, "S") if pictures else None  # (T, N)
+    return Rollout(
+        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes, frames
+    )
 
 
 @one_thread()
 def evaluate(
-    policy: Policy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True
+    policy: Policy,
+    episodes: int,
+    *,
+    seed: int,
+    backend: str = "auto",
+    deterministic: bool = True,
+    frames: bool = False,
 ) -> tuple[list[float], list[Segments]]:
-    """Raw returns of fresh episodes, and the episodes. The policy's statistics stay as they are.
+    """Raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics stay as
+    they are.
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
-    envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env)
+    envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env, frames=frames)
     rng = None if deterministic else np.random.default_rng(seed)
     returns = np.zeros(episodes)
     running = np.ones(episodes, bool)
@@ -297,12 +350,14 @@ def evaluate(
         if len(steps) == MAX_EVALUATION_STEPS:
             raise UserError(f"{policy.env_id} did not end within {MAX_EVALUATION_STEPS} steps; it needs a time limit")
         obs, state = envs.obs, envs.states()
+        pictures = np.array(envs.pictures(len(steps)), "S") if envs.frames else None
         action = policy.act(obs, rng)
         executed = envs.spaces.execute(action)
         next_obs, reward, terminated, truncated = envs.step(action, executed)
         check_finite("reward", reward[None], len(steps))
         step = {"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": reward.astype(np.float32)}
-        steps.append(step if state is None else {**step, "state": state})
+        optional = {"state": state, "frames": pictures}
+        steps.append(step | {name: value for name, value in optional.items() if value is not None})
         returns += np.where(running, reward, 0)
         lengths += running
         running &= ~(terminated | truncated)

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.compiler import compiler_version
-from rlhf_control.config import FinetuneConfig, PretrainConfig, from_dict
+from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state, write_atomic
+from rlhf_control.options import from_dict
 
 KEEP_CHECKPOINTS = 2
 TAIL = 65_536  # bytes: longer than any row of metrics

@@ -13,11 +13,15 @@ import numpy as np
 from rlhf_control.data import Array, Rollout, Segments
 from rlhf_control.errors import UserError
 
+FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
+
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Rollouts that follow each other in time, as one."""
     columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
-    joined: dict[str, Any] = {k: np.concatenate(v) if isinstance(v[0], Array) else v[0] for k, v in columns.items()}
+    joined: dict[str, Any] = {  # what one of them lacks (states, frames), all of them lack
+        k: np.concatenate(v) if all(isinstance(x, Array) for x in v) else None for k, v in columns.items()
+    }
     joined |= {k: sum(map(tuple, columns[k]), ()) for k in ("episode_returns", "episode_lengths")}
     return Rollout(**joined)
 
@@ -85,7 +89,10 @@ class SegmentBank:
         """Puts recent clips among the older ones, which random ones leave when there are too many."""
         recent = self.recent(rng)
         everything = recent if self.older is None else Segments.concatenate([self.older, recent])
-        self.older = everything[np.sort(rng.permutation(len(everything))[: self.capacity])]
+        room = self.capacity
+        if everything.frames is not None:
+            room = min(room, max(1, FRAME_BYTES // everything.frames[0].nbytes))
+        self.older = everything[np.sort(rng.permutation(len(everything))[:room])]
 
     # -- checkpoints
 

@@ -7,62 +7,32 @@ Journal mode DELETE: SQLite's WAL had a corruption bug before 3.51.3 and fails o
 """
 
 import hashlib
-import io
 import json
-import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Feedback, Query, Segments
+from rlhf_control.data import COMPARISON, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.schema import NEXT_QUERY, SCHEMA, SCHEMA_VERSION
-
-Version = int | str | None  # of a policy or a reward model: a number or a digest
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A query as it was asked, without its clips."""
-
-    key: str  # see `query_key`
-    kind: str
-    repeat: int
-    round: int
-    index: int
-    strategy: str
-    annotators: int  # who have to answer it
-    policy: Version
-    reward: Version
-    time: float  # Unix
-    clips: tuple[str, ...]  # SHA-256 of each
-
-    def query(self, clips: Mapping[str, Segments]) -> Query:
-        """The query itself, given its clips (L, ...) by digest."""
-        segments = Segments.stack([clips[digest] for digest in self.clips])
-        return Query(self.round, self.index, self.strategy, segments, self.kind, self.repeat)
-
-
-@dataclass(frozen=True)
-class Vote:
-    """One line of history."""
-
-    query: str  # its key
-    annotator: str
-    feedback: Feedback | None  # None takes the annotator's answer back
-    shown: tuple[int, ...] | None  # the clips' places in the query, in the order shown (left first); None for an undo
-    time: float  # Unix
-
-
-def query_key(query: Query) -> str:
-    """What a query is known by: its clips in their order, its kind, and how often it was asked before."""
-    return f"{query.segments.digest()}/{query.kind}/{query.repeat}"
+from rlhf_control.packing import pack, unpack
+from rlhf_control.schema import (
+    NEXT_QUERIES,
+    SCHEMA,
+    SCHEMA_VERSION,
+    TALLY,
+    Asked,
+    Tally,
+    Version,
+    Vote,
+    check_query,
+    check_vote,
+    new_vote,
+    order,
+    query_key,
+)
 
 
 class FeedbackStore:
@@ -121,53 +91,67 @@ class FeedbackStore:
         self, asked: Iterable[Asked] = (), clips: Mapping[str, Segments] | None = None, votes: Iterable[Vote] = ()
     ) -> None:
         """Writes queries, their clips (L, ...) by digest, and votes in their order: all or, on an error, nothing."""
-        packed = [(digest, _pack(clip)) for digest, clip in (clips or {}).items()]
+        packed = [(digest, pack(clip)) for digest, clip in (clips or {}).items()]
         with self._writing() as db:
             db.executemany("INSERT INTO segments VALUES (?, ?) ON CONFLICT DO NOTHING", packed)
             for query in asked:
                 check_query(query)
                 _insert_query(db, query)
             for vote in votes:
-                row = db.execute("SELECT kind, size FROM queries WHERE key = ?", (vote.query,)).fetchone()
-                if row is None:
-                    raise UserError(f"{self.path} has no query {vote.query[:12]}; ask it first")
-                check_vote(vote, *row)
-                _insert_vote(db, vote)
-                db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (vote.query, vote.annotator))
+                self._add_vote(db, vote)
 
-    def claim(self, annotator: str, seconds: float) -> tuple[str, Query] | None:
+    def claim(self, annotator: str, seconds: float, key: str | None = None) -> tuple[str, Query] | None:
         """The key and the query that this annotator is to answer next, or None. It is the annotator's alone for so
         many seconds, or until voted on or released; a claim before that gives the same query again (a restarted
-        program goes on where it was), so an annotator is one person at one place."""
+        program goes on where it was), so an annotator is one person at one place. The query of `key` comes first if
+        it is open to the annotator."""
+        with self._writing() as db:
+            next_key = _lease(db, annotator, seconds, key)
+        return None if next_key is None else (next_key, self.query(next_key))
+
+    def vote_and_claim(self, vote: Vote | None, annotator: str, seconds: float, key: str | None = None) -> Asked | None:
+        """Adds a vote, if there is one, and claims the annotator's next query, in one transaction: one wait for the
+        disk, and no moment in between at which somebody else could take an undone query."""
+        with self._writing() as db:
+            if vote is not None:
+                self._add_vote(db, vote)
+            next_key = _lease(db, annotator, seconds, key)
+            return None if next_key is None else self._read_asked(db, "WHERE key = ?", (next_key,))[0]
+
+    def upcoming(self, annotator: str, n: int) -> list[Asked]:
+        """The queries that this annotator would claim next, the first of them first. Nothing is claimed: others may
+        be quicker."""
+        with self._connection() as db:
+            rows = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": time.time(), "key": None, "n": n})
+            return [self._read_asked(db, "WHERE key = ?", row)[0] for row in rows.fetchall()]
+
+    def renew(self, annotator: str, seconds: float) -> set[str]:
+        """Lets all that the annotator has claimed last for so many seconds from now; the keys of it. What has run out
+        already is not among them: claim it again."""
         with self._writing() as db:
             now = time.time()
-            row = db.execute(NEXT_QUERY, {"annotator": annotator, "now": now}).fetchone()
-            if row is None:
-                return None
-            db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (row[0], annotator, now + seconds))
-        return row[0], self.query(row[0])
+            db.execute(
+                "UPDATE leases SET expires = ? WHERE annotator = ? AND expires > ?", (now + seconds, annotator, now)
+            )
+            rows = db.execute("SELECT query FROM leases WHERE annotator = ? AND expires > ?", (annotator, now))
+            return {key for (key,) in rows}
 
-    def release(self, query: str, annotator: str) -> None:
-        """Gives a claimed query back unanswered."""
+    def release(self, query: str | None, annotator: str) -> None:
+        """Gives a claimed query, or (None) all that the annotator has claimed, back unanswered."""
         with self._writing() as db:
-            db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (query, annotator))
+            db.execute("DELETE FROM leases WHERE annotator = ? AND query = coalesce(?, query)", (annotator, query))
+
+    def tally(self, annotator: str) -> Tally:
+        """How far everybody is."""
+        with self._connection() as db:
+            now = time.time()
+            row = db.execute(TALLY, {"annotator": annotator, "now": now}).fetchone()
+            return Tally(*(value or 0 for value in row))
 
     def asked(self, key: str | None = None) -> list[Asked]:
         """All queries in the order of asking, or the one of this key."""
-        where, values = ("", ()) if key is None else ("WHERE key = ?", (key,))
         with self._connection() as db:
-            rows = db.execute(
-                "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, seal, "
-                "(SELECT json_group_array(segment) FROM (SELECT segment FROM items WHERE query = key ORDER BY side)) "
-                f"FROM queries {where} ORDER BY number", values
-            ).fetchall()  # fmt: skip
-        found = []
-        for *columns, seal, items in rows:
-            clips = tuple(json.loads(items))
-            if seal != _seal(*columns, *clips):
-                raise CorruptFileError(f"{self.path}: query {str(columns[0])[:12]} is damaged; restore it from a copy")
-            found.append(Asked(*(*columns, clips)))
-        return found
+            return self._read_asked(db) if key is None else self._read_asked(db, "WHERE key = ?", (key,))
 
     def query(self, key: str) -> Query:
         """A query with its clips, checked against their SHA-256."""
@@ -194,8 +178,8 @@ class FeedbackStore:
             if row != number or seal != _seal(*columns):  # no row is ever deleted, so the numbers have no gaps
                 raise CorruptFileError(f"{self.path}: vote {number} is damaged or missing; restore it from a copy")
             query, annotator, undo, ranks, value, shown, seconds, voted = columns
-            feedback = None if undo else Feedback(_order(ranks and json.loads(ranks)), annotator, seconds, value)
-            history.append(Vote(query, annotator, feedback, _order(shown and json.loads(shown)), voted))
+            feedback = None if undo else Feedback(order(ranks and json.loads(ranks)), annotator, seconds, value)
+            history.append(Vote(query, annotator, feedback, order(shown and json.loads(shown)), voted))
         return history
 
     def copy_to(self, path: str | Path) -> None:
@@ -205,10 +189,31 @@ class FeedbackStore:
         with self._connection() as db:
             db.execute("VACUUM INTO ?", (str(path),))
 
+    def _add_vote(self, db: sqlite3.Connection, vote: Vote) -> None:
+        row = db.execute("SELECT kind, size FROM queries WHERE key = ?", (vote.query,)).fetchone()
+        if row is None:
+            raise UserError(f"{self.path} has no query {vote.query[:12]}; ask it first")
+        check_vote(vote, *row)
+        _insert_vote(db, vote)
+        db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (vote.query, vote.annotator))
+
+    def _read_asked(self, db: sqlite3.Connection, where: str = "", values: Sequence[str] = ()) -> list[Asked]:
+        rows = db.execute(
+            "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, seal, "
+            "(SELECT json_group_array(segment) FROM (SELECT segment FROM items WHERE query = key ORDER BY side)) "
+            f"FROM queries {where} ORDER BY number", values
+        ).fetchall()  # fmt: skip
+        found = []
+        for *columns, seal, items in rows:
+            clips = tuple(json.loads(items))
+            if seal != _seal(*columns, *clips):
+                raise CorruptFileError(f"{self.path}: query {str(columns[0])[:12]} is damaged; restore it from a copy")
+            found.append(Asked(*(*columns, clips)))
+        return found
+
     def _unpack(self, digest: str, row: tuple[bytes] | None) -> Segments:
         try:
-            with np.load(io.BytesIO(row[0]), allow_pickle=False) as archive:  # type: ignore[index]
-                segment = Segments(**{name: archive[name] for name in archive.files})
+            segment = unpack(row[0])  # type: ignore[index]
             if segment.digest() == digest:
                 return segment
         except Exception:  # a damaged zip raises all sorts
@@ -220,7 +225,8 @@ class FeedbackStore:
         """A connection for one piece of work, so that many processes can share the file."""
         try:
             with closing(sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)) as db:
-                for pragma in ("journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
+                # The pages of a new file: in larger ones, every clip would leave half a page empty.
+                for pragma in ("page_size = 1024", "journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
                     db.execute(f"PRAGMA {pragma}")
                 yield db
         except sqlite3.IntegrityError as error:
@@ -240,53 +246,6 @@ class FeedbackStore:
             db.execute("COMMIT")
 
 
-def check_query(query: Asked) -> None:
-    """Raises UserError for a query that nobody could answer."""
-    if query.kind not in KINDS:
-        raise UserError(f"'{query.kind}' is no kind of query; known: {', '.join(KINDS)}")
-    size, one = len(query.clips), query.kind in (RATING, REWARD)
-    if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
-        raise UserError(f"a {query.kind} cannot be about {size} clip{'s' * (size != 1)}")
-    if min(query.repeat, query.round, query.index) < 0 or query.annotators < 1:
-        raise UserError(
-            f"a query of round {query.round}, place {query.index}, repeat {query.repeat} for {query.annotators} "
-            "annotators cannot be asked; count from 0, and ask at least one"
-        )
-
-
-def check_vote(vote: Vote, kind: str, size: int) -> None:
-    """Raises UserError for a vote that cannot belong to a query of this kind and number of clips."""
-    feedback = vote.feedback
-    if not (feedback is None or isinstance(feedback, Feedback)) or not (
-        isinstance(vote.annotator, str) and vote.annotator
-    ):
-        raise UserError(f"{feedback!r} is no answer; an oracle must return a Feedback with its annotator's name")
-    if feedback is None:
-        if vote.shown is not None:
-            raise UserError("an undo shows nothing")
-        return
-    if feedback.annotator != vote.annotator:
-        raise UserError(f"{vote.annotator} cannot give the answer of {feedback.annotator}")
-    if feedback.seconds is not None and not 0 <= feedback.seconds < 1e9:
-        raise UserError(f"an answer cannot take {feedback.seconds} seconds")
-    ranks, value = feedback.ranks, feedback.value
-    if value is not None and (kind in RANKED or not _possible_value(kind, value)):
-        raise UserError(
-            f"the value {value} does not answer a {kind}; a rating is a whole number from 1, a reward finite"
-        )
-    if ranks is not None and (kind not in RANKED or not _possible_ranks(ranks, size)):
-        raise UserError(
-            f"ranks {ranks} do not answer a {kind} of {size} clips: give each a whole number below {size}, the best 0"
-        )
-    if vote.shown is not None and sorted(vote.shown) != list(range(size)):
-        raise UserError(f"{vote.shown} is no order of {size} clips")
-
-
-def new_vote(query: str, feedback: Feedback, shown: Sequence[int] | None = None) -> Vote:
-    """An answer, given now, to the query of this key; see `FeedbackStore.vote`."""
-    return Vote(query, getattr(feedback, "annotator", ""), feedback, _order(shown), time.time())
-
-
 def informative(feedback: Feedback) -> bool:
     """Whether there is anything to learn from: not "cannot tell"."""
     return feedback.ranks is not None or feedback.value is not None
@@ -302,16 +261,14 @@ def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
     return last
 
 
-def _possible_ranks(ranks: Sequence[int], size: int) -> bool:
-    return len(ranks) == size and all(r == int(r) and 0 <= r < size for r in ranks) and min(ranks) == 0
-
-
-def _possible_value(kind: str, value: float) -> bool:
-    return abs(value) <= 1e300 and (kind == REWARD or (value == math.floor(value) and value >= 1))
-
-
-def _order(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if numbers is None else tuple(int(n) for n in numbers)
+def _lease(db: sqlite3.Connection, annotator: str, seconds: float, key: str | None) -> str | None:
+    """Leases the annotator's next query; its key."""
+    now = time.time()
+    row = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": now, "key": key, "n": 1}).fetchone()
+    if row is None:
+        return None
+    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (row[0], annotator, now + seconds))
+    return row[0]
 
 
 def _seal(*values: Any) -> str:
@@ -343,7 +300,7 @@ def _migrate(db: sqlite3.Connection) -> None:
             Asked(f"{digest}/{COMPARISON}/0", COMPARISON, 0, label_round, place, strategy, 1, None, None, asked, clips),
         )
     for digest, ranks, annotator, seconds, voted in votes:
-        feedback = Feedback(_order(ranks and json.loads(ranks)), annotator, seconds)
+        feedback = Feedback(order(ranks and json.loads(ranks)), annotator, seconds)
         _insert_vote(db, Vote(f"{digest}/{COMPARISON}/0", annotator, feedback, (0, 1), voted))
 
 
@@ -372,9 +329,3 @@ def _insert_vote(db: sqlite3.Connection, vote: Vote) -> None:
         "INSERT INTO votes (query, annotator, undo, ranks, value, shown, seconds, voted, seal) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row))
     )  # fmt: skip
-
-
-def _pack(segment: Segments) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **segment.arrays())
-    return buffer.getvalue()

@@ -4,6 +4,8 @@ collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,22 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.anchor import Anchor
+from rlhf_control.asking import (
+    LabelRound,
+    check_demonstrations,
+    clips_needed,
+    demonstrated,
+    label_rounds,
+    load_gold,
+    questions,
+)
+from rlhf_control.asynchronous import Asynchronous
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import KINDS, Query, Rollout, Segments
+from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.labels import Labels, accuracy
+from rlhf_control.human import attended, film
+from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
 from rlhf_control.nets import Policy, one_thread
@@ -23,23 +36,17 @@ from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
-from rlhf_control.queries import choose, demonstrations, find_strategy
+from rlhf_control.queries import demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import (
-    check_env_id,
-    evaluate,
-    fixed_horizon,
-    refuse_early_ends,
-    refuse_terminated,
-    start_envs,
-)
+from rlhf_control.rollouts import check_env_id, fixed_horizon, refuse_early_ends, refuse_terminated
 from rlhf_control.runs import Run
-from rlhf_control.schedules import apportion
+from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
 
-DEMONSTRATED_EPISODES = 4
+# What a run and its replay may differ in
+REPLAY_MAY_DIFFER = ("policy", "out", "replay", "question", "window", "video", "checkpoint_seconds")
 
 
 @one_thread()
@@ -49,14 +56,14 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     config = config if oracle is None else replace(config, oracle="custom")
     run, p, rounds = prepare(config, oracle, run)
     policy, seed = p.learner.policy, config.seed
-    with Loop(run, vars(p), config) as loop:
+    with started(config, run, p, rounds) as loop:
         for iteration, log in loop:
             progress = iteration / loop.iterations
             rollout = p.envs.collect(p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, policy.env_id)
             p.bank.add(rollout)
 
-            label_round = rounds.get(iteration)
+            label_round = rounds.get(iteration) or p.votes.due(iteration)
             if label_round:  # ask about recent and older clips, learn the reward anew, move the anchor
                 log |= ask_and_fit(config, label_round, p)
                 p.anchor.new_round(policy)
@@ -71,7 +78,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
                 log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
             policy.obs_norm.update(rollout.obs)
 
-            log |= kl | p.labels.counts() | episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
+            log |= kl | p.labels.counts() | p.votes.metrics()
+            log |= episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
             log |= true_reward(config, rollout, policy.env_id)
             log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
     policy.save(run.path / "policy.npz", config=asdict(config))
@@ -128,14 +136,7 @@ class Parts:
     reward: Reward
     anchor: Anchor
     labels: Labels
-
-
-@dataclass(frozen=True)
-class LabelRound:
-    """When to ask how much."""
-
-    index: int
-    labels: int
+    votes: Asynchronous
 
 
 def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
@@ -147,9 +148,14 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     check_env_id(env_id)
     find_strategy(config.queries)
     check_score(config, env_id)
-    oracle = oracle or make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
+    source = answers_of(config) if config.replay else None
+    if source is None and oracle is None:
+        oracle = make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = start_lanes(env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env)
+    envs = start_lanes(
+        env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
+        frames=config.oracle == "human",
+    )  # fmt: skip
     policy = adopt(pretrained, envs.spaces, env_id, env)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
@@ -157,31 +163,44 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     length = max(2, round(config.clip_seconds / envs.step_seconds))
     bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config))
     rounds = label_rounds(config, bank.first_full)
+    gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
+    if config.demonstrations and not kept:
+        check_demonstrations(config.demonstrations, policy, length)
 
     run = run or new_run(config, "finetune", config.oracle, env_id)
+    if source is not None:
+        oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
         anchor.pretrained.save(run.path / "pretrained.npz")
-    labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed)
-    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels), rounds
+    labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed, annotators=config.annotators)
+    labels.gold = gold
+    votes = Asynchronous(config, min(rounds), labels, bank, reward)
+    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, votes), rounds
 
 
-def clips_needed(config: FinetuneConfig) -> int:
-    """For the largest round, so that no clip is asked about twice in it."""
-    share = -(-max(config.labels_by_round()) // len(config.feedback))
-    return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
+@contextmanager
+def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, LabelRound]) -> Iterator[Loop]:
+    """The loop over the iterations, with people beside it if they are to answer."""
+    waits = rounds if config.asks_people() else ()
+    with Loop(run, vars(p), config, save_before=waits) as loop:
+        if p.envs.frames and config.labelling == "blocking":
+            film(loop, p.envs, p.bank.keep, rounds)
+        with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds):
+            yield loop
 
 
-def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
-    """Iteration -> what to ask: evenly from iteration `first` to `label_until` of the run."""
-    iterations = max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
-    span = config.label_until * (iterations - first)
-    at = [first + int(k * span / config.rounds) for k in range(config.rounds)]
-    if len(set(at)) < config.rounds or at[-1] >= iterations:
-        raise UserError(
-            f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations} "
-            f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
-        )
-    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, config.labels_by_round(), strict=True)) if n}
+def answers_of(config: FinetuneConfig) -> FeedbackStore:
+    """The store of the run to replay, which must have had the same options."""
+    run = Run.open(config.replay)
+    verb, options = run.config()
+    theirs, mine = asdict(options), asdict(config)
+    if verb != "finetune":
+        raise UserError(f"{run.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
+    differing = [name for name in theirs if name not in REPLAY_MAY_DIFFER and theirs[name] != mine[name]]
+    if differing:
+        options_there = ", ".join(f"{name} {theirs[name]} (here {mine[name]})" for name in differing)
+        raise UserError(f"{run.path} was run with {options_there}; a replay needs the same options")
+    return FeedbackStore(run.path / "labels.sqlite", create=False)
 
 
 def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
@@ -224,18 +243,21 @@ def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_i
 
 def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> dict[str, float]:
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
-    k, seed, policy = label_round.index, config.seed, p.learner.policy
+    k, seed = label_round.index, config.seed
     bank, labels, reward = p.bank, p.labels, p.reward
     pool, recent = bank.pool(stream(seed, "pool", k))
-    queries = make_queries(config, label_round, pool, recent, reward)
-    if config.demonstrations and k == 0:
-        shown = demonstrated(config.demonstrations, policy.env_id, policy.env, bank.length, seed)
-        rng = stream(seed, "demonstrations")
-        queries += demonstrations(shown, pool, config.demonstration_clips, k, len(queries), rng)
-    labels.ask(queries, pool, reward=k)
+    answered = list(label_round.answered)
+    if label_round.labels:
+        queries = questions(config, label_round, pool, recent, reward, labels)
+        if config.demonstrations and k == 0:
+            shown = demonstrated(config.demonstrations, p.learner.policy, bank.length, seed)
+            rng = stream(seed, "demonstrations")
+            queries += demonstrations(shown, pool, config.demonstration_clips, k, len(queries), rng)
+        labels.ask(queries, pool, reward=k)
+        answered += [query_key(query) for query in queries]
     bank.archive(stream(seed, "archive", k))
     metrics = {}
-    fresh = labels.pairs([q for q in queries if q.strategy == "uniform"])  # the chosen ones are the hardest by design
+    fresh = labels.pairs(uniform_among(labels, answered))
     if reward.fitted and fresh is not None:
         metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
     answers = labels.answers()
@@ -248,31 +270,11 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     return metrics
 
 
-def make_queries(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward
-) -> list[Query]:
-    """A round's queries about the policy's own clips: of every kind of feedback the same number, as far as possible."""
-    queries: list[Query] = []
-    counts = apportion(label_round.labels, [1.0] * len(config.feedback))
-    for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
-        rng = stream(config.seed, "queries", label_round.index, KINDS.index(kind))
-        some = choose(
-            config.queries, pool, n, label_round.index, reward, rng,
-            config=config.query, kind=kind, clips_per_query=size, recent=recent,
-        )  # fmt: skip
-        queries += [replace(query, index=len(queries) + query.index) for query in some]
-    return queries
-
-
-def demonstrated(name: str, env_id: str, env: dict[str, Any], length: int, seed: int) -> Segments:
-    """Clips (S, L, ...) of another policy's episodes in this environment, cut end to end."""
-    policy = find_policy(name, env_id)
-    spaces = start_envs(env_id, 1, seed=0, env=env).spaces
-    _, episodes = evaluate(adopt(policy, spaces, env_id, env), DEMONSTRATED_EPISODES, seed=seed)
-    clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
-    if not clips:
-        raise UserError(f"the episodes of {name} are shorter than a clip of {length} steps; shorten --clip-seconds")
-    return Segments.stack(clips)
+def uniform_among(labels: Labels, keys: Iterable[str]) -> list[str]:
+    """Keys of the random questions among these, asked for the first time: the chosen ones are the hardest by design,
+    and the answers to repeats are known."""
+    asked = [labels.asked[key] for key in keys]
+    return [query.key for query in asked if query.strategy == "uniform" and not query.repeat]
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str) -> Rollout:
@@ -296,9 +298,10 @@ def episode_metrics(rollout: Rollout) -> dict[str, float | None]:
 
 def true_reward(config: FinetuneConfig, rollout: Rollout, env_id: str) -> dict[str, float]:
     """What the oracle goes by, a step on the mean, for reports only: over-optimisation shows in it."""
-    if config.oracle in NO_REWARD:
+    judge = config.judge()
+    if not judge or judge in NO_REWARD:
         return {}
-    return {"true_reward": float(reward_named(config.oracle, env_id)(rollout.as_segments()).mean())}
+    return {"true_reward": float(reward_named(judge, env_id)(rollout.as_segments()).mean())}
 
 
 def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.Generator) -> dict[str, float]:

@@ -5,8 +5,8 @@ import pytest
 
 from rlhf_control.bench import Peer, bench_ppo, table
 from rlhf_control.cli import main
-from rlhf_control.config import BenchConfig
 from rlhf_control.errors import UserError
+from rlhf_control.verbs import BenchConfig
 
 RUNS = [{"seconds": s, "steps": 1000, "parts": {"environment": s / 2, "inference": s / 10, "update": s / 5}}
         for s in (0.1, 0.2, 0.4)]  # fmt: skip

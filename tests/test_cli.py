@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -59,6 +61,29 @@ def test_bad_input_is_one_line_and_exit_code_2(
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1 and err.startswith("rlhf-control: ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["label", "play", "watch"])
+def test_windows_are_imported_when_they_are_asked_for(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def window(config: Any) -> int:
+        seen.append(config)
+        return 3
+
+    monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{verb}", SimpleNamespace(**{verb: window}))  # type: ignore[arg-type]
+    assert main([verb, "something"]) == 3
+    assert vars(seen[0])["env_id" if verb == "play" else "run"] == "something"
+
+
+@pytest.mark.parametrize("what", ["ppo", "window", "reward"])
+def test_every_bench_is_found(
+    what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    name = "bench" if what == "ppo" else f"bench_{what}"
+    stub = SimpleNamespace(**{f"bench_{what}": lambda config: f"figures of {config.what}"})
+    monkeypatch.setitem(sys.modules, f"rlhf_control.{name}", stub)  # type: ignore[arg-type]
+    assert main(["bench", what]) == 0 and capsys.readouterr().out == f"figures of {what}\n"
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -1,24 +1,24 @@
 """Drawing with the real simulator; the tests of OpenGL are skipped where there is none."""
 
 import itertools
-import os
-import subprocess
-import sys
 import threading
 
 import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control import clips
+from rlhf_control import clips, gl
+from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
+from rlhf_control.pictures import encode_all
+from rlhf_control.views import level_planes, mujoco_model, view_of
 
 needs_gl = pytest.mark.skipif(clips.choose_gl() == "none", reason="no OpenGL here")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return clips.mujoco_model("HalfCheetah-v5", {})
+    return mujoco_model("HalfCheetah-v5", {})
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +38,10 @@ def states():
 @pytest.fixture
 def without_gl(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
-    clips.choose_gl.cache_clear()
+    gl.choose_gl.cache_clear()
     clips._say_once.cache_clear()
     yield
-    clips.choose_gl.cache_clear()
-
-
-# -- OpenGL
-
-
-def run(code: str, **environment: str) -> str:
-    keep = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY")}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env={**keep, **environment}, capture_output=True, text=True, check=True).stdout
-
-
-@needs_gl
-def test_a_backend_is_found_after_mujoco_was_imported():
-    code = "import mujoco, os; from rlhf_control import clips; print(clips.choose_gl(), os.environ['MUJOCO_GL'])"
-    found, variable = run(code).split()
-    assert found == variable == clips.choose_gl()
-
-
-def test_a_broken_backend_is_not_chosen(tmp_path):
-    code = "from rlhf_control import clips; print(clips.choose_gl())"
-    assert run(code, __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path)).strip() != "egl"
-
-
-@pytest.mark.parametrize(("variable", "expected"), [("osmesa", "osmesa"), ("EGL ", "egl"), ("off", "none")])
-def test_what_the_user_chose_is_not_tried(monkeypatch, variable, expected):
-    monkeypatch.setenv("MUJOCO_GL", variable)
-    assert clips.choose_gl.__wrapped__() == expected
+    gl.choose_gl.cache_clear()
 
 
 @needs_gl
@@ -94,7 +67,7 @@ def test_any_thread_may_draw(model, states):
 
 @needs_gl
 def test_the_floor_does_not_end(model, states):
-    _, period = clips._floors(model)  # 80 m, 60 repeats of two tiles
+    _, period = level_planes(model)  # 80 m, 60 repeats of two tiles
     np.testing.assert_allclose(period, [[80 / 60, 80 / 60]])
     far = states[:2].copy()
     far[:, 0] += 400 * period[0, 0]
@@ -119,8 +92,8 @@ def test_the_callers_model_stays_as_it_is(model, states):
     [("Ant-v5", True, False), ("Swimmer-v5", True, True), ("Reacher-v5", False, True), ("Pusher-v5", False, False)],
 )
 def test_every_model_is_seen_moving(draw, env_id, follows, top):
-    model = clips.mujoco_model(env_id, {})
-    view = clips._view(model)
+    model = mujoco_model(env_id, {})
+    view = view_of(model)
     assert (view.follows, view.top) == (follows, top)
     states = np.zeros((2, model.nq + model.nv))
     states[:, : model.nq] = model.qpos0
@@ -128,37 +101,6 @@ def test_every_model_is_seen_moving(draw, env_id, follows, top):
     still, moved = draw(model, states).astype(int)
     changed = (still != moved).any(-1)
     assert changed[80:240, 80:240].sum() > 100
-
-
-# -- without OpenGL
-
-
-def test_the_flat_drawing_follows_the_body_and_the_floor_passes(model, states):
-    shifted = states[[0, 0]].copy()
-    shifted[1, 0] += 0.2  # m
-    first, second = clips.draw_flat(model, shifted, width=300, height=200).astype(int)
-    assert first.shape == (200, 300, 3)
-    rows = np.flatnonzero((first != second).any((1, 2)))
-    floor = np.flatnonzero((first == clips.INK).all(-1).mean(1) > 0.9)
-    assert len(rows) and rows.min() >= floor.min(), "only the floor moves"
-
-    # A tile's edge, a place in the world, moves to the left by 0.2 m.
-    scale = 200 / (2.7 * clips._view(model).radius)  # pixels a metre
-    row = floor.max() + 4
-    edges = [np.flatnonzero((frame[row] == clips.TILE).all(-1)) for frame in (first, second)]
-    ends = [{int(i) for i in edge if i + 1 not in edge and i < 299} for edge in edges]
-    expected = min(ends[0]) - 0.2 * scale
-    assert min(abs(end - expected) for end in ends[1]) <= 2
-
-
-def test_the_flat_drawing_shows_the_body_the_right_way_round(model):
-    state = np.zeros((1, 18))
-    frame = clips.draw_flat(model, state)[0].astype(int)
-    floor = np.flatnonzero((frame == clips.INK).all(-1).mean(1) > 0.9).min()
-    body = (np.abs(frame[:floor] - (204, 153, 102)).max(-1) < 8) | (np.abs(frame[:floor] - (229, 153, 153)).max(-1) < 8)
-    rows, columns = np.nonzero(body)
-    assert columns[rows.argmin()] > columns.mean(), "the head is in front, to the right"
-    assert rows.max() > floor - 30, "it stands on the floor"
 
 
 def test_render_falls_back_and_says_so_once(without_gl, model, states, capsys):
@@ -175,27 +117,102 @@ def test_an_unset_gl_that_does_not_work_is_an_error_of_ours(without_gl, model, s
         clips.render_mujoco(model, states)
 
 
-# -- models
-
-
-def test_models_are_made_once():
-    assert clips.mujoco_model("Hopper-v5", {}) is clips.mujoco_model("Hopper-v5", {})
-
-
-@pytest.mark.parametrize(
-    ("env_id", "options", "message"),
-    [
-        ("CartPole-v1", {}, "not a MuJoCo environment"),
-        ("HalfCheeta-v5", {}, "did you mean HalfCheetah-v5"),
-        ("HalfCheetah-v5", {"legs": 6}, "cannot make HalfCheetah-v5"),
-    ],
-)
-def test_what_has_no_model_is_refused(env_id, options, message):
-    with pytest.raises(UserError, match=message):
-        clips.mujoco_model(env_id, options)
-
-
 @pytest.mark.parametrize("draw", [clips.render, clips.draw_flat])
 def test_states_of_another_environment_are_refused(draw, model):
     with pytest.raises(UserError, match=r"shape \(3, 12\) where the model needs \(T, 18\)"):
         draw(model, np.zeros((3, 12)))
+
+
+# -- clips of any environment
+
+
+def clip_of(state=None, frames=None, steps=50):
+    """A clip that holds only what is drawn."""
+    nothing = np.zeros((steps, 1), np.float32)
+    return Segments(nothing, nothing, nothing, nothing[:, 0], state, frames)
+
+
+@needs_gl
+def test_a_painter_draws_as_whoever_draws_one_clip(model, states):
+    painter = clips.Painter("HalfCheetah-v5", {})
+    assert painter.cameras == clips.cameras("HalfCheetah-v5", {}) == ["track", "side", "front", "top"]
+    for _ in range(2):  # the second time from a scene that has seen others
+        for camera, name in enumerate(painter.cameras):
+            expected = clips.render_mujoco(model, states[:3], width=96, height=128, camera=name)
+            np.testing.assert_array_equal(painter.draw(clip_of(states[:3]), 96, 128, camera), expected)
+        np.testing.assert_array_equal(painter.draw(clip_of(states[:3]), 96, 128, camera + 1)[0].shape, (128, 96, 3))
+        painter.draw(clip_of(states[::-1]), 64, 64)
+    four = [painter.draw(clip_of(states[:1]), 64, 64, camera) for camera in range(4)]
+    assert len({frames.tobytes() for frames in four}) == 4
+    painter.close()
+
+
+def test_a_painter_without_opengl_draws_plainly_and_says_so(without_gl, model, states):
+    painter = clips.Painter("HalfCheetah-v5", {})
+    assert not painter.notice
+    frames = painter.draw(clip_of(states), 96, 96, 2)
+    np.testing.assert_array_equal(frames, clips.draw_flat(model, states, width=96, height=96, camera="front"))
+    assert (
+        painter.notice == "OpenGL does not work here; MUJOCO_GL=off turns it off. Until then clips are plain drawings."
+    )
+
+
+def test_fast_clips_are_thinned(without_gl):
+    states = np.zeros((50, 12))
+    assert len(clips.Painter("Hopper-v5", {}).draw(clip_of(states), 64, 64)) == 17  # of 125 steps a second
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size"),
+    [
+        ("CartPole-v1", 4),
+        ("Pendulum-v1", 3),
+        ("MountainCar-v0", 2),
+        ("MountainCarContinuous-v0", 2),
+        ("Acrobot-v1", 4),
+    ],
+)
+def test_classic_control_is_drawn_as_it_draws_itself(env_id, size):
+    """Byte for byte, from the states alone and in any order."""
+    from rlhf_control.states import state_reader
+
+    env = gymnasium.make(env_id, render_mode="rgb_array")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    read = state_reader([env])
+    states, pictures = [], []
+    for _ in range(8):
+        states.append(read()[0])
+        pictures.append(env.render())
+        env.step(env.action_space.sample())
+    height, width = pictures[0].shape[:2]
+    painter = clips.Painter(env_id, {})
+    assert np.stack(states).shape == (8, size) and painter.cameras == ["picture"]
+    np.testing.assert_array_equal(painter.draw(clip_of(np.stack(states)), width, height), np.stack(pictures))
+    back = painter.draw(clip_of(np.stack(states)[::-1]), width, height)[::-1]
+    np.testing.assert_array_equal(back, np.stack(pictures))
+    small = painter.draw(clip_of(np.stack(states)), 150, 150)
+    assert small.shape == (8, round(150 * height / width), 150, 3) and len({f.tobytes() for f in small}) > 4
+
+
+def test_recorded_pictures_are_shown():
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 100, 50, 3), np.uint8)
+    recorded = encode_all(pictures)
+    frames = np.stack([recorded, np.zeros_like(recorded)], 1).ravel()  # every other step
+    painter = clips.Painter("Taxi-v4", {})
+    np.testing.assert_array_equal(painter.draw(clip_of(frames=frames, steps=6), 50, 100), pictures)
+    assert painter.draw(clip_of(frames=frames, steps=6), 320, 320).shape == (3, 320, 160, 3)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "state", "message"),
+    [
+        ("Taxi-v4", None, "neither simulator states nor pictures"),
+        ("Taxi-v4", np.zeros((3, 2)), "cannot be drawn"),
+        ("Hopper-v5", np.zeros((3, 18)), "another environment"),
+        ("Hoper-v5", np.zeros((3, 12)), "did you mean Hopper-v5"),
+    ],
+)
+def test_what_cannot_be_drawn(env_id, state, message):
+    with pytest.raises(UserError, match=message):
+        clips.Painter(env_id, {}).draw(clip_of(state, steps=3), 64, 64)

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig, RewardConfig, from_dict
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, QueryConfig, ReferenceConfig, RewardConfig
 from rlhf_control.errors import UserError
+from rlhf_control.options import from_dict
 
 
 def test_configs_survive_json() -> None:
@@ -50,3 +51,14 @@ def test_labels_by_round_add_up() -> None:
 def test_impossible_values_are_refused_by_name(make: object, word: str) -> None:
     with pytest.raises(UserError, match=word):
         make()  # type: ignore[operator]
+
+
+def test_people_are_asked_otherwise_than_oracles() -> None:
+    people, oracle = FinetuneConfig("p", oracle="human"), FinetuneConfig("p")
+    assert (
+        people.asks_people() and not oracle.asks_people() and not dataclasses.replace(people, replay="r").asks_people()
+    )
+    assert (people.repeat_share(), oracle.repeat_share()) == (0.05, 0.0)
+    assert dataclasses.replace(oracle, query=QueryConfig(repeat_share=0.1)).repeat_share() == 0.1
+    assert people.judge() == "" and dataclasses.replace(people, score="prowl").judge() == "prowl"
+    assert oracle.judge() == "backward" == dataclasses.replace(oracle, score="prowl").judge()

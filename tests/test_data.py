@@ -47,3 +47,36 @@ def test_digest_depends_on_every_field_and_on_nothing_else() -> None:
 def test_steps_show_the_executed_action() -> None:
     rollout = random_rollout(np.random.default_rng(0))
     assert rollout.as_segments().action is rollout.executed
+
+
+def with_frames(clips: Segments, width: int = 9) -> Segments:
+    """The same with a byte string a step, in an array that is wider than they are."""
+    names = np.array([b"" if i % 2 else b"picture%d" % (i % 7) for i in range(clips.env_reward.size)], f"S{width}")
+    return Segments(**clips.arrays(), frames=names.reshape(clips.env_reward.shape))
+
+
+def test_digests_are_those_of_before() -> None:
+    """Of stores that were written by earlier versions."""
+    a = np.arange(6, dtype=np.float32).reshape(2, 3)
+    bare = Segments(a, a[:, :2], a + 1, a[:, 0])
+    assert bare.digest().startswith("2137aaa4f68c0332")
+    assert Segments(*bare.arrays().values(), a.astype(np.float64)).digest().startswith("349a65b8801b5459")
+
+
+def test_frames_go_along_and_count_in_the_digest() -> None:
+    pool = with_frames(random_segments(np.random.default_rng(0), 4, 5))
+    assert pool[1].frames is not None and pool[1].frames.shape == (5,)
+    both = Segments.concatenate([pool[:1], with_frames(pool[1:].without_frames(), 30)])
+    assert both.frames is not None and both.frames.dtype == np.dtype("S30")
+    np.testing.assert_array_equal(Segments.stack([pool[i] for i in range(4)]).frames, pool.frames)
+    assert pool[1].digest() == with_frames(pool.without_frames(), 30)[1].digest(), "the array's width leaves no trace"
+    assert pool[1].digest() != pool[1].without_frames().digest()
+    assert pool.without_frames().frames is None and pool.without_frames().without_frames().state is pool.state
+
+
+def test_what_one_lacks_all_lack() -> None:
+    pool = with_frames(random_segments(np.random.default_rng(0), 4, 5))
+    bare = Segments(pool.obs, pool.action, pool.next_obs, pool.env_reward)
+    for parts in ([pool, bare], [bare, pool]):
+        assert Segments.concatenate(parts).arrays().keys() == bare.arrays().keys()
+        assert Segments.stack([part[0] for part in parts]).obs.shape == (2, 5, 17)

@@ -9,7 +9,6 @@ from conftest import random_segments
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.config import LabelsConfig
 from rlhf_control.data import COMPARISON, RANKING, RATING, Feedback, Query, Segments
 from rlhf_control.datacard import (
     card_text,
@@ -24,6 +23,7 @@ from rlhf_control.datacard import (
 )
 from rlhf_control.errors import UserError
 from rlhf_control.store import Asked, FeedbackStore, new_vote
+from rlhf_control.verbs import LabelsConfig
 
 
 def test_cohen_kappa_by_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 from synthetic_runs import finetuning
 
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import EvaluateRewardConfig, FinetuneConfig, PretrainConfig, RewardConfig
+from rlhf_control.config import FinetuneConfig, PretrainConfig, RewardConfig
 from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.evaluate_reward import cut, evaluate_reward, finite, random_pairs, simulated
@@ -17,6 +17,7 @@ from rlhf_control.reward import KnownReward, Reward, RewardModel, comparisons
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore, query_key
+from rlhf_control.verbs import EvaluateRewardConfig
 
 SMALL = RewardConfig(members=3, hidden=(32,), bootstrap=0.7, steps=100)
 CONFIG = FinetuneConfig("halfcheetah", labels=40, first_labels=20, rounds=2, reward=SMALL)

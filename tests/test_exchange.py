@@ -58,6 +58,21 @@ def test_a_round_trip_is_exact(store: FeedbackStore, tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+def test_recorded_pictures_go_along(tmp_path: Path) -> None:
+    clips = random_segments(np.random.default_rng(0), 2, 3)
+    frames = np.array([[b"one", b"", b"three"], [b"", b"a longer one", b""]], "S")
+    pair = Segments(clips.obs, clips.action, clips.next_obs, clips.env_reward, frames=frames)
+    store, again = FeedbackStore(tmp_path / "labels.sqlite"), FeedbackStore(tmp_path / "again.sqlite")
+    (asked,) = store.ask([Query(0, 0, "uniform", pair)])
+    export_labels(store, tmp_path / "export")
+    import_labels(again, tmp_path / "export")
+    found = again.query(asked.key).segments
+    assert found.digest() == pair.digest() and found.state is None
+    np.testing.assert_array_equal(found.frames, frames)
+    with np.load(tmp_path / "export" / "segments.npz") as archive:
+        assert archive[f"{asked.clips[0]}/frames"].tolist() == [b"one", b"", b"three"]
+
+
 def test_an_export_needs_no_program_of_ours(store: FeedbackStore, tmp_path: Path) -> None:
     export_labels(store, tmp_path / "export")
     queries = [json.loads(line) for line in (tmp_path / "export" / "queries.jsonl").read_text().splitlines()]

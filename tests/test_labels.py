@@ -7,9 +7,21 @@ import numpy as np
 import pytest
 from conftest import random_segments
 
-from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, REWARD, Answers, Feedback, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    CORRECTION,
+    DEMONSTRATION,
+    KINDS,
+    RANKING,
+    RATING,
+    REWARD,
+    Answers,
+    Feedback,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import UserError
-from rlhf_control.labels import COMMIT_SECONDS, Labels, accuracy, replay
+from rlhf_control.labels import COMMIT_SECONDS, GOLD, Labels, accuracy, replay
 from rlhf_control.oracles import RewardOracle, env_reward
 from rlhf_control.reward import KnownReward
 from rlhf_control.store import FeedbackStore, query_key
@@ -18,6 +30,10 @@ from rlhf_control.store import FeedbackStore, query_key
 def make_queries(n: int, round: int = 0, kind: str = COMPARISON, size: int = 2) -> list[Query]:
     rng = np.random.default_rng([round, size])
     return [Query(round, i, "uniform", random_segments(rng, size, 5), kind) for i in range(n)]
+
+
+def keys_of(queries: list[Query]) -> list[str]:
+    return [query_key(query) for query in queries]
 
 
 class Scripted:
@@ -48,7 +64,7 @@ def test_issued_answered_and_informative_are_counted_apart(tmp_path: Path) -> No
     assert pairs is not None
     np.testing.assert_array_equal(pairs[1], [1, 0, 0.5])
     assert pairs[0].obs.shape == (3, 2, 5, 17)
-    assert labels.pairs(queries[3:]) is None and labels.answers(queries[3:]) is None
+    assert labels.pairs(keys_of(queries[3:])) is None and labels.answers(keys_of(queries[3:])) is None
 
 
 def test_answers_of_several_kinds(tmp_path: Path) -> None:
@@ -72,7 +88,7 @@ def test_answers_of_several_kinds(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers.value, [np.nan, np.nan, 4.0, -0.5])
     pairs, target = labels.pairs()  # type: ignore[misc]
     assert pairs.digest() == Segments.stack([Segments.stack([a, b])]).digest() and target == [0]
-    ranking = labels.answers(queries[1:2])
+    ranking = labels.answers(keys_of(queries[1:2]))
     assert ranking is not None and ranking.items.shape == (1, 3)
 
 
@@ -242,3 +258,102 @@ def test_accuracy_leaves_ties_out() -> None:
     target[1] = 0.5
     assert accuracy(KnownReward(env_reward), pairs, target) == 2 / 3
     assert accuracy(KnownReward(env_reward), pairs, np.full(4, 0.5)) == 0.5
+
+
+def test_corrections_are_taken_in_when_their_vote_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    labels, queries = Labels(store, None, 0), make_queries(2)
+    labels.issue(queries)
+    better, short, stranger = make_queries(3, round=1, kind=CORRECTION)
+    short = replace(short, segments=short.segments[:, :3])  # type: ignore[index]
+    corrections = [replace(query, strategy=CORRECTION) for query in (better, short)]
+    keys = [asked.key for asked in store.ask([*corrections, stranger])]
+    labels.collect()
+    assert labels.counts()["queries"] == 2
+    for key in (*keys, query_key(queries[0])):
+        store.vote(key, Feedback((0, 1), "ann"))
+    labels.collect()
+    assert labels.counts() == {"queries": 3, "answers": 2, "labels": 2}
+    assert capsys.readouterr().err.count("is left out") == 1  # the short one: with others it cannot be learned from
+    assert [asked.key for asked in labels.questions()] == [query_key(query) for query in queries]
+    again = Labels(store, None, 0)
+    again.load_state(labels.state())
+    assert_same(again.answers(), labels.answers())
+    store.undo(keys[0], "ann")
+    labels.collect()
+    assert labels.pending() == [query_key(queries[1])]  # nobody waits for what was volunteered
+    assert labels.counts()["answers"] == 1
+
+
+def test_people_need_not_judge_demonstrations(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    labels = Labels(store, None, 0, annotators=2)
+    shown, (asked,) = make_queries(2, kind=DEMONSTRATION), make_queries(1, round=1)
+    for _ in range(2):  # a resumed run asks again
+        labels.issue([asked, *shown])
+        labels.collect()
+    assert labels.pending() == [query_key(asked)] and [q.key for q in labels.questions()] == [query_key(asked)]
+    assert labels.counts() == {"queries": 3, "answers": 2, "labels": 2}
+    answers = labels.answers()
+    assert answers is not None and answers.ranks.tolist() == [[0, 1], [0, 1]]
+    for name in ("ann", "bob"):
+        served = store.claim(name, 60)
+        assert served is not None and served[0] == query_key(asked)
+        store.vote(served[0], Feedback((0, 1), name))
+        assert store.claim(name, 60) is None
+
+
+def test_gold_is_asked_counted_and_not_learned_from(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    labels = Labels(store, None, 0)
+    gold = [replace(query, strategy=GOLD) for query in make_queries(2, round=1)]
+    labels.gold = {query_key(query): (query, (0, 1)) for query in gold}
+    (own,) = make_queries(1)
+    labels.issue([gold[0], own, gold[1]])
+    for answer in ((0, 1), (1, 0), (1, 0)):
+        served = store.claim("ann", 60)
+        assert served is not None
+        store.vote(served[0], Feedback(answer, "ann"))
+    assert [vote.query for vote in store.votes() if vote.annotator == "ann"] == [
+        query_key(query) for query in (gold[0], own, gold[1])
+    ]
+    labels.collect()
+    assert labels.counts() == {"queries": 1, "answers": 1, "labels": 1, "gold": 2, "gold_right": 1}
+    answers = labels.answers()
+    assert answers is not None and len(answers) == 1 and not labels.pending()
+
+
+def test_before_a_query_is_issued_it_can_be_looked_at(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    labels, seen = Labels(store, None, 0), []
+    labels.before_issue = lambda queries: seen.append((len(queries), len(store.asked())))
+    labels.issue(make_queries(3))
+    assert seen == [(3, 0)]
+
+
+def test_history_can_be_read_up_to_a_place(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    labels, queries = Labels(store, None, 0), make_queries(3)
+    labels.issue(queries)
+    for query in queries:
+        store.vote(query_key(query), Feedback((0, 1), "ann"))
+    assert labels.collect(2) == 2 and len(labels.pending()) == 1
+    assert labels.collect(1) == 0 and labels.collect() == 1 and labels.read == 3
+
+
+def test_what_a_killed_run_had_asked_is_taken_in(tmp_path: Path) -> None:
+    store, queries = FeedbackStore(tmp_path / "l.sqlite"), make_queries(3)
+    store.ask(queries)
+    labels = Labels(store, None, 0)
+    labels.issue(queries[1:2])
+    labels.take_in_all()
+    assert [asked.key for asked in labels.questions()] == [query_key(queries[i]) for i in (1, 0, 2)]
+
+
+def test_a_replay_that_was_cut_off_while_copying_copies_again(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    store.ask(make_queries(2))
+    (tmp_path / "again.sqlite.part").write_text("half")
+    replay(store, tmp_path / "again.sqlite")
+    assert len(FeedbackStore(tmp_path / "again.sqlite").asked()) == 2 and not (tmp_path / "again.sqlite.part").exists()
+    replay(store, tmp_path / "again.sqlite")  # a resumed replay goes on with its own copy

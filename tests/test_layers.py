@@ -10,12 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "config", "presets", "data", "files", "rng", "runs", "progress", "compiler", "schedules"},
-    {"nets", "policies", "rollouts", "lanes", "segments", "clips", "video", "schema", "store", "loop", "behaviours"},
-    {"ppo", "fast", "queries", "oracles", "anchor", "labels", "exchange"}
+    {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler"}
+    | {"schedules", "status", "gl", "launcher", "packing", "pictures", "states", "recordings", "keyboard"},
+    {"nets", "policies", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
+    | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
+    {"ppo", "fast", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward"},
     {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
-    | {"reward_env", "evaluate_reward", "cli", "__main__"},
+    | {"reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
+    | {"bench_window", "cli", "__main__"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SOLE_IMPORTERS = {
@@ -24,7 +27,19 @@ SOLE_IMPORTERS = {
     "pygame": {"viewer"},
     "sqlite3": {"store", "doctor"},
 }
-MODULES = sorted((ROOT / "rlhf_control").glob("*.py"))
+PACKAGE = ROOT / "rlhf_control"
+MODULES = sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("viewer/*.py")])
+HEAVY = {"torch", "numpy", "gymnasium", "mujoco", "matplotlib", "pygame"}
+
+
+def module(path: Path) -> str:
+    """As in LAYERS: the viewer's files are one."""
+    return path.stem if path.parent == PACKAGE else path.parent.name
+
+
+def name(path: Path) -> str:
+    """As in the tests' names: rlhf_control/viewer/label.py is viewer_label."""
+    return "_".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imports(path: Path) -> set[str]:
@@ -39,16 +54,17 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "__init__"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "__init__"], ids=name)
 def test_layer(path: Path) -> None:
-    assert path.stem in LAYER, f"give {path.stem} a layer"
-    for name in imports(path):
-        package, _, module = name.partition(".")
-        module = module.split(".")[0]
-        if package == "rlhf_control" and module in LAYER:
-            assert LAYER[module] <= LAYER[path.stem], f"{path.stem} imports {module} from a higher layer"
+    mine = module(path)
+    assert mine in LAYER, f"give {mine} a layer"
+    for imported in imports(path):
+        package, _, other = imported.partition(".")
+        other = other.split(".")[0]
+        if package == "rlhf_control" and other in LAYER:
+            assert LAYER[other] <= LAYER[mine], f"{mine} imports {other} from a higher layer"
         if package in SOLE_IMPORTERS:
-            assert path.stem in SOLE_IMPORTERS[package], f"only {SOLE_IMPORTERS[package]} may import {package}"
+            assert mine in SOLE_IMPORTERS[package], f"only {SOLE_IMPORTERS[package]} may import {package}"
 
 
 def test_environments_know_nothing_of_the_method() -> None:
@@ -73,13 +89,24 @@ def test_nothing_unpickles() -> None:
         assert not re.search(r"pickle\.(load|Unpickler\b)|allow_pickle=True|weights_only=False", text), path
 
 
+def modules_after(code: str) -> set[str]:
+    """What a new interpreter has imported after this."""
+    code = f"import sys; {code}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from rlhf_control.cli import main; main(['--help']); print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not {"torch", "numpy", "gymnasium", "mujoco", "matplotlib"} & set(out.split())
+    assert not HEAVY & modules_after("from rlhf_control.cli import main; main(['--help'])")
+
+
+def test_the_window_never_waits_for_torch() -> None:
+    """Importing it takes seconds. What needs it runs in a process of its own."""
+    code = "import importlib; [importlib.import_module(f'rlhf_control.viewer.{m}') for m in {stems}]"
+    stems = [path.stem for path in PACKAGE.glob("viewer/*.py")]
+    assert "torch" not in modules_after(code.replace("{stems}", repr(stems)))
 
 
 def test_every_module_has_its_tests() -> None:
-    exempt = {"__init__", "__main__", "errors"}  # errors: by everybody else's tests
-    missing = [p.stem for p in MODULES if p.stem not in exempt and not (ROOT / "tests" / f"test_{p.stem}.py").exists()]
-    assert not missing
+    exempt = {"__init__", "__main__", "errors", "viewer___init__"}  # errors: by everybody else's tests
+    missing = [name(p) for p in MODULES if not (ROOT / "tests" / f"test_{name(p)}.py").exists()]
+    assert not set(missing) - exempt

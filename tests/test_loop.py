@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ class Counter:
 CONFIG = PretrainConfig("X", total_steps=1000, checkpoint_seconds=1e9, ppo=PPOConfig(num_envs=10, num_steps=10))
 
 
-def go(run: Run, *, stop_at: int | None = None, signum: int = signal.SIGTERM) -> int:
+def go(
+    run: Run, *, stop_at: int | None = None, signum: int = signal.SIGTERM, save_before: Container[int] = ()
+) -> int:  # fmt: skip
     counter = Counter()
-    with Loop(run, {"counter": counter}, CONFIG) as loop:
+    with Loop(run, {"counter": counter}, CONFIG, save_before=save_before) as loop:
         for iteration, log in loop:
             counter.n += 1
             log["n"] = counter.n
@@ -80,3 +83,26 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_again(run: Run) -> N
     run.log({"iteration": 0})
     assert go(Run.open(run.path)) == 10
     assert len(run.metrics()) == 10
+
+
+def test_a_checkpoint_before_a_long_iteration(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+    save = Run.save_checkpoint
+    monkeypatch.setattr(Run, "save_checkpoint", lambda self, i, state: saved.append(i) or save(self, i, state))
+    go(run, save_before=(0, 3, 7))
+    assert saved == [0, 3, 7, 10]
+
+
+def test_a_long_iteration_can_be_left_and_is_done_again(run: Run) -> None:
+    begun, counter = [], Counter()
+    with pytest.raises(Stopped, match="resume"), Loop(run, {"counter": counter}, CONFIG, save_before=(5,)) as loop:
+        loop.before_iteration.append(begun.append)
+        for iteration, _ in loop:
+            counter.n += 1
+            if iteration == 5:
+                loop.stop_if_asked()
+                os.kill(os.getpid(), signal.SIGINT)
+                loop.stop_if_asked()
+    assert begun == [0, 1, 2, 3, 4, 5]
+    assert run.load_checkpoint()[0] == 5
+    assert go(Run.open(run.path)) == 10

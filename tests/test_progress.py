@@ -44,5 +44,15 @@ def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "score" not in terminal.getvalue()
 
 
+def test_a_note_stands_in_for_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with ProgressLine("run", 1000) as progress:
+        progress.note("waiting for 3 answers: runs/[a]")
+    assert "waiting for 3 answers: runs/[a]" in terminal.getvalue()
+
+
 def test_seconds() -> None:
     assert seconds_text(59.6) == "1 min 0 s" and seconds_text(12) == "12 s"

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlhf_control.config import EvaluateConfig, FinetuneConfig
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
 from rlhf_control.report import evaluation, measure, report_finetuning, spread, terminal_table
 from rlhf_control.train import finetune
+from rlhf_control.verbs import EvaluateConfig
 
 
 def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:

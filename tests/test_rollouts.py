@@ -10,6 +10,7 @@ from match_env import ACTIONS
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets import Policy
+from rlhf_control.pictures import decode, encode
 from rlhf_control.ppo import PPO
 from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends, start_envs
 from rlhf_control.segments import join
@@ -36,11 +37,26 @@ class Countdown(gymnasium.Env):
         return np.array([self.episode, self.step_count], np.float32), reward, self.step_count >= self.end, False, {}
 
 
+class Blinking(Countdown):
+    """Draws itself."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self) -> Any:
+        return np.full((400, 600, 3), 20 * self.step_count % 256, np.uint8)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Any:
     gymnasium.register("Countdown-v0", Countdown, max_episode_steps=7)
+    gymnasium.register("Blinking-v0", Blinking, max_episode_steps=7)
     yield
     gymnasium.registry.pop("Countdown-v0")
+    gymnasium.registry.pop("Blinking-v0")
 
 
 def policy_for(env_id: str, env: dict | None = None, hidden: tuple[int, ...] = (8,)) -> Policy:
@@ -268,3 +284,60 @@ def test_early_ends_are_found_and_switched_off() -> None:
     refuse_early_ends("Hopper-v5", env, 0)
     with pytest.raises(UserError, match="truncate or allow"):
         fixed_horizon("CartPole-v1", {})
+
+
+# -- what people look at
+
+
+def test_states_of_classic_control_belong_to_the_observation() -> None:
+    rollout = collect(start_envs("CartPole-v1", 2, seed=0), policy_for("CartPole-v1"), 60, np.random.default_rng(0))
+    assert rollout.state is not None and rollout.done.any() and rollout.frames is None
+    np.testing.assert_array_equal(rollout.obs, rollout.state.astype(np.float32))
+    _, (episode,) = evaluate(policy_for("Pendulum-v1"), 1, seed=0)
+    assert episode.state is not None and episode.state.shape == (200, 3)
+    np.testing.assert_allclose(episode.obs[:, 0], np.cos(episode.state[:, 0]), rtol=1e-6)
+
+
+def test_pictures_are_recorded_where_there_is_no_state_and_only_then() -> None:
+    policy = policy_for("Taxi-v4")
+    envs = start_envs("Taxi-v4", 2, seed=0, frames=True)
+    rollout = collect(envs, policy, 5, np.random.default_rng(0))
+    assert envs.frames and rollout.frames is not None and rollout.frames.shape == (5, 2) and rollout.state is None
+    bare = gymnasium.make("Taxi-v4", render_mode="rgb_array")
+    bare.reset(seed=1)
+    for t in range(5):  # the second environment's, at each observation
+        assert rollout.frames[t, 1] == encode(bare.render())  # type: ignore[arg-type]
+        bare.step(int(rollout.action[t, 1, 0]))
+    envs.frames = False
+    assert collect(envs, policy, 5, np.random.default_rng(0)).frames is None
+    envs.frames = True
+    assert collect(envs, policy, 5, np.random.default_rng(0)).frames is not None
+
+    plain = collect(start_envs("Taxi-v4", 2, seed=0), policy, 5, np.random.default_rng(0))
+    assert plain.frames is None
+    for name, value in vars(plain).items():
+        if name != "frames":  # the pictures change nothing else
+            np.testing.assert_array_equal(value, vars(rollout)[name], err_msg=name)
+
+    for env_id, backend in (("Hopper-v5", "batched"), ("Hopper-v5", "gymnasium"), ("CartPole-v1", "auto")):
+        envs = start_envs(env_id, 2, seed=0, backend=backend, frames=True)
+        envs.frames = True  # nothing to record
+        assert not envs.frames and collect(envs, policy_for(env_id), 3, np.random.default_rng(0)).frames is None
+
+
+def test_episodes_are_recorded_too() -> None:
+    _, episodes = evaluate(policy_for("Taxi-v4"), 2, seed=0, frames=True)
+    assert all(e.frames is not None and e.frames.shape == (len(e),) and all(e.frames) for e in episodes)
+
+
+def test_fast_environments_are_recorded_thirty_times_a_second_at_most() -> None:
+    envs = start_envs("Blinking-v0", 2, seed=0, frames=True)  # 50 steps a second
+    frames = collect(envs, policy_for("Blinking-v0"), 7, np.random.default_rng(0)).frames
+    assert frames is not None
+    assert [bool(frames[t, 0]) for t in range(7)] == [True, False, True, False, True, False, True]
+    assert decode(frames[:, 0]).shape == (4, 160, 240, 3)
+
+
+def test_an_environment_that_nobody_can_see_is_refused() -> None:
+    with pytest.raises(UserError, match="people cannot judge clips of Countdown-v0"):
+        start_envs("Countdown-v0", 1, seed=0, frames=True)

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import random_rollout
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlhf_control import segments as module
+from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.segments import SegmentBank, cut_segments, join
 
@@ -79,3 +83,44 @@ def test_bank_state_round_trip() -> None:
     pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
     assert pools[0].digest() == pools[1].digest()
     np.testing.assert_array_equal(join(bank.rollouts).reward, join(other.rollouts).reward)
+
+
+def with_frames(rollout: Rollout) -> Rollout:
+    """Each step's picture is its number and environment."""
+    T, N = rollout.reward.shape
+    return replace(rollout, frames=np.array([[b"%d %d" % (t, n) for n in range(N)] for t in range(T)], "S"))
+
+
+def test_frames_are_cut_with_their_steps() -> None:
+    rng = np.random.default_rng(0)
+    rollout = with_frames(random_rollout(rng))
+    clips = cut_segments(rollout, 4, rng)
+    for i in range(len(clips)):
+        first = clips[i]
+        assert first.frames is not None
+        t, n = map(int, first.frames[0].split())
+        assert first.frames.tolist() == [b"%d %d" % (t + k, n) for k in range(4)]
+        np.testing.assert_array_equal(first.obs, rollout.obs[t : t + 4, n])
+
+
+def test_rollouts_with_and_without_frames_or_states_are_joined() -> None:
+    """As after resuming a run of an earlier version."""
+    rng = np.random.default_rng(0)
+    some, bare = with_frames(random_rollout(rng)), replace(random_rollout(rng), state=None)
+    assert join([some, some]).frames is not None
+    for pair in ([some, bare], [bare, some]):
+        assert join(pair).frames is None and join(pair).state is None and join(pair).obs.shape[0] == 40
+
+
+def test_the_bank_carries_frames_as_long_as_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
+    monkeypatch.setattr(module, "FRAME_BYTES", 5 * 4 * 7)  # of seven clips
+    for _ in range(4):
+        bank.add(with_frames(random_rollout(rng, ends=0)))
+        bank.archive(rng)
+    assert bank.older is not None and bank.older.frames is not None and len(bank.older) == 7
+    other = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    other.load_state(bank.state())
+    pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
+    assert pools[0].frames is not None and pools[0].digest() == pools[1].digest()

@@ -45,7 +45,7 @@ def rows_without_times(run: Run) -> list[dict]:
 
 def run_in_a_process(config: FinetuneConfig, out: Path, **more: object) -> subprocess.Popen:
     code = (
-        "import json, sys; from rlhf_control import *; from rlhf_control.config import from_dict;"
+        "import json, sys; from rlhf_control import *; from rlhf_control.options import from_dict;"
         "finetune(from_dict(FinetuneConfig, json.loads(sys.argv[1])))"
     )
     values = json.dumps(asdict(replace(config, out=str(out), **more)))  # type: ignore[arg-type]

@@ -1,0 +1,186 @@
+"""What to ask, and when: the label rounds of a run and the questions of each.
+
+S clips, L segment length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.exchange import import_labels, import_pairs
+from rlhf_control.files import load_state
+from rlhf_control.labels import GOLD, Labels
+from rlhf_control.nets import Policy
+from rlhf_control.policies import adopt, find_policy
+from rlhf_control.queries import ask_again, choose
+from rlhf_control.recordings import KIND as RECORDING
+from rlhf_control.recordings import cut, load_recording
+from rlhf_control.reward import Reward
+from rlhf_control.rng import stream
+from rlhf_control.rollouts import evaluate
+from rlhf_control.schedules import apportion
+from rlhf_control.schema import Asked, query_key
+from rlhf_control.store import FeedbackStore
+
+DEMONSTRATED_EPISODES = 4
+REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
+IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
+GOLD_SHARE = 0.05  # of the run's own questions
+
+
+@dataclass(frozen=True)
+class LabelRound:
+    """When to ask how much."""
+
+    index: int
+    labels: int  # 0: only learn from what was answered
+    answered: tuple[str, ...] = ()  # keys of questions of earlier rounds that were answered since the last fit
+
+
+def iterations(config: FinetuneConfig) -> int:
+    """Of the whole run."""
+    return max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
+
+
+def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
+    """Iteration -> what to ask: evenly from iteration `first` to `label_until` of the run; of asynchronous labelling
+    only the first round, for the others come when people have time."""
+    by_round = config.labels_by_round()[: 1 if config.labelling == "async" else None]
+    span = config.label_until * (iterations(config) - first)
+    at = [first + int(k * span / config.rounds) for k in range(len(by_round))]
+    if len(set(at)) < len(at) or at[-1] >= iterations(config):
+        raise UserError(
+            f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
+            f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
+        )
+    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n}
+
+
+def clips_needed(config: FinetuneConfig) -> int:
+    """For the largest round, so that no clip is asked about twice in it."""
+    rounds = config.labels_by_round()
+    largest = max(rounds) if config.labelling == "blocking" else max(rounds[0], config.human.open_queries)
+    share = -(-largest // len(config.feedback))
+    return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
+
+
+# -- a round's questions
+
+
+def questions(
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels
+) -> list[Query]:
+    """A round's questions: new ones about the policy's own clips, in place of some of them such as were asked before,
+    and beside them gold. The first `recent` clips of the pool are the recent ones."""
+    k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
+    asked = labels.questions()
+    due = share_due(config.repeat_share(), len(asked), n, sum(q.repeat > 0 for q in asked))
+    earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
+    of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
+    due = min(due, len(earlier) + of_this_round)
+    new = make_queries(config, replace(label_round, labels=n - due), pool, recent, reward)
+    again = ask_again(earlier, due, k, 0, rng)
+    again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
+    of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
+    known = sum(q.strategy == GOLD for q in labels.asked.values())
+    return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+
+
+def make_queries(
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward
+) -> list[Query]:
+    """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible."""
+    queries: list[Query] = []
+    counts = apportion(label_round.labels, [1.0] * len(config.feedback))
+    for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
+        rng = stream(config.seed, "queries", label_round.index, KINDS.index(kind))
+        some = choose(
+            config.queries, pool, n, label_round.index, reward, rng,
+            config=config.query, kind=kind, clips_per_query=size, recent=recent,
+        )  # fmt: skip
+        queries += [replace(query, index=len(queries) + query.index) for query in some]
+    return queries
+
+
+def share_due(share: float, asked: int, more: int, had: int) -> int:
+    """How many of the next `more` questions are special ones, of which there were `had` among `asked`: so that over
+    the whole run, however it is cut into rounds, they make up this share, rounded down."""
+    return min(more, max(0, int(share * (asked + more) + 1e-9) - had))
+
+
+def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:
+    """Questions that can be asked once more: answered, not lately, and not repeated before."""
+    repeated = {frozenset(q.clips) for q in asked if q.repeat}
+    unanswered = set(labels.pending())
+    return [
+        q for q in asked[: max(0, len(asked) - IN_MIND)]
+        if q.kind in REPEATABLE and frozenset(q.clips) not in repeated and q.key not in unanswered
+    ]  # fmt: skip
+
+
+def mixed(queries: list[Query], special: Sequence[Query], round: int, rng: np.random.Generator) -> list[Query]:
+    """The special ones at random places among the second half of the others, far from the first third, of which some
+    may be repeats; all numbered anew."""
+    if not special:
+        return queries
+    places = np.sort(rng.integers(-(-len(queries) // 2), len(queries) + 1, size=len(special)))
+    order = list(queries)
+    for place, i in zip(places[::-1], rng.permutation(len(special)), strict=True):  # from the back: places stay valid
+        order.insert(int(place), special[i])
+    return [replace(query, round=round, index=index) for index, query in enumerate(order)]
+
+
+# -- clips from elsewhere
+
+
+def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
+    """Clips (S, L, ...), cut end to end, of a person's recording or of another policy's episodes in the environment of
+    this policy."""
+    env_id, spaces = policy.env_id, policy.spaces
+    if is_recording(name):
+        return cut(load_recording(name, env_id, (spaces.obs_size, spaces.action_size)), length).without_frames()
+    demonstrator = adopt(find_policy(name, env_id), spaces, env_id, policy.env)
+    _, episodes = evaluate(demonstrator, DEMONSTRATED_EPISODES, seed=seed)
+    clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
+    if not clips:
+        raise UserError(f"the episodes of {name} are shorter than a clip of {length} steps; shorten --clip-seconds")
+    return Segments.stack(clips)
+
+
+def check_demonstrations(name: str, policy: Policy, length: int) -> None:
+    """Raises UserError if there will be no clips of these demonstrations."""
+    if is_recording(name):
+        demonstrated(name, policy, length, 0)
+    else:
+        adopt(find_policy(name, policy.env_id), policy.spaces, policy.env_id, policy.env)
+
+
+def is_recording(name: str) -> bool:
+    """Whether this is a file that `rlhf-control play` wrote."""
+    return Path(name).is_file() and load_state(name).get("kind") == RECORDING
+
+
+def load_gold(path: str, seed: int) -> dict[str, tuple[Query, tuple[int, ...]]]:
+    """Comparisons with known answers and their ranks, by key and in random order: of an exported store (or an .npz of
+    pairs) those on which all its annotators agree. Raises UserError if there are none, or if they cannot be shown."""
+    with TemporaryDirectory() as folder:
+        store = FeedbackStore(Path(folder) / "gold.sqlite")
+        (import_labels if Path(path).is_dir() else import_pairs)(store, path)
+        labels = Labels(store, None, seed)
+        labels.adopt()
+        found = []
+        for asked in labels.questions():
+            ranks = {feedback.ranks for feedback in labels.votes.get(asked.key, {}).values()}
+            if asked.kind == COMPARISON and len(ranks) == 1 and (known := ranks.pop()) in ((0, 1), (1, 0)):
+                found.append((Query(0, 0, GOLD, asked.query(labels.clips).segments), known))
+    if not found:
+        raise UserError(f"{path} has no pairs with one clear answer, so it is no gold; give another export")
+    if any(query.segments.state is None and query.segments.frames is None for query, _ in found):
+        raise UserError(f"{path} has clips without simulator states, which cannot be shown; give another export")
+    return {query_key(found[i][0]): found[i] for i in stream(seed, "gold").permutation(len(found))}

@@ -1,0 +1,112 @@
+"""Asynchronous labelling (Christiano et al., arXiv 1706.03741): training goes on while people vote, learns from what
+has come, and keeps a few questions open about what the policy does now."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlhf_control.asking import LabelRound, iterations, questions
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.labels import Labels
+from rlhf_control.queries import round_half_up
+from rlhf_control.reward import Reward
+from rlhf_control.rng import stream
+from rlhf_control.runs import Run
+from rlhf_control.segments import SegmentBank
+
+
+class Asynchronous:
+    """Says, iteration by iteration, when there is enough to learn from; idle under blocking labelling.
+
+    What it does depends on nothing but how many votes were read before each iteration. That goes into the metrics, so
+    that such a run, too, can be replayed.
+    """
+
+    def __init__(self, config: FinetuneConfig, first: int, labels: Labels, bank: SegmentBank, reward: Reward) -> None:
+        """`first`: the iteration of the first round, which is waited for: before it there is nothing to learn from."""
+        self.config, self.first, self.labels, self.bank, self.reward = config, first, labels, bank, reward
+        self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
+        self.batches, self.fits = 0, 1
+        self.learned: set[str] = set()  # keys of the questions whose answers the reward was fitted on
+        self.readings = votes_read(config.replay) if config.replay and config.labelling == "async" else None
+
+    def due(self, iteration: int) -> LabelRound | None:
+        """Reads the votes, asks more, and returns a round without questions when the reward is to be fitted anew."""
+        if self.config.labelling != "async" or iteration <= self.first:
+            return None
+        self.learned = self.learned or set(self.answered())
+        self._read(iteration)
+        self._top_up(self.needed(iteration + 1))
+        answered = self.answered()
+        news = [key for key in answered if key not in self.learned]
+        everything = len(self.labels.questions()) >= self.config.labels and not self.labels.pending()
+        enough = max(self.config.human.refit_answers, self.config.human.refit_share * len(answered))
+        if not news or (len(news) < enough and not everything):
+            return None
+        self.learned |= set(news)
+        self.batches, self.fits = self.batches + 1, self.fits + 1
+        return LabelRound(self.batches, 0, tuple(news))
+
+    def answered(self) -> list[str]:
+        """Keys of the questions with an answer."""
+        return [asked.key for asked in self.labels.questions() if self.labels.votes.get(asked.key)]
+
+    def needed(self, iteration: int) -> int:
+        """How many questions must have been answered before this iteration, so that training is not too far ahead."""
+        config = self.config
+        first = min(config.first_labels, config.labels)
+        if config.human.lead >= 1:
+            return 0
+        ahead = (iteration - self.first) / self.span - config.human.lead
+        return first + int((config.labels - first) * min(1.0, max(0.0, ahead)))
+
+    def metrics(self) -> dict[str, int]:
+        """For the log: how much of the votes' history was read."""
+        return {"votes_read": self.labels.read} if self.config.labelling == "async" else {}
+
+    def state(self) -> dict[str, Any]:
+        return {"batches": self.batches, "fits": self.fits, "learned": sorted(self.learned)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.batches, self.fits, self.learned = state["batches"], state["fits"], set(state["learned"])
+
+    def _read(self, iteration: int) -> None:
+        if self.readings is not None:
+            self.labels.collect(self.readings.get(iteration, self.labels.read))
+            return
+        self.labels.collect()
+        asked = len(self.labels.questions())
+        while pending := self.labels.pending():
+            if asked - len(pending) >= min(asked, self.needed(iteration)):
+                return
+            self.labels.wait(len(pending))
+            self.labels.collect()
+
+    def _top_up(self, needed: int) -> None:
+        """Asks in small batches rather than one by one: the clips of a batch differ from each other."""
+        config, questions_asked, pending = self.config, self.labels.questions(), len(self.labels.pending())
+        asked = len(questions_asked)
+        lacking = needed - asked
+        if pending <= config.human.open_queries // 2:
+            lacking = max(lacking, config.human.open_queries - pending)
+        lacking = min(lacking, config.labels - asked)
+        if lacking <= 0:
+            return
+        self.batches += 1
+        pool, recent = self.bank.pool(stream(config.seed, "pool", self.batches))
+        so_far = Counter(question.kind for question in questions_asked)
+        kind = min(config.feedback, key=lambda kind: so_far[kind])
+        n = max(1, min(lacking, recent // config.clips_by_kind()[kind]))
+        share = config.query.random_share  # holds over all batches, however small they are
+        uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)
+        query = replace(config.query, random_share=min(1.0, uniform / n))
+        narrowed = replace(config, feedback=(kind,), query=query)
+        batch = questions(narrowed, LabelRound(self.batches, n), pool, recent, self.reward, self.labels)
+        self.labels.issue(batch, reward=self.fits)
+
+
+def votes_read(path: str | Path) -> Mapping[int, int]:
+    """Iteration -> how much of the votes' history the run had read by then."""
+    return {row["iteration"]: row["votes_read"] for row in Run.open(path).metrics() if "votes_read" in row}

@@ -1,0 +1,46 @@
+"""Simulator states: what of an environment decides how it looks, read at every step and put back to draw it.
+
+N environments, D numbers of a state.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlhf_control.data import Array
+
+CLASSIC = "gymnasium.envs.classic_control."  # CartPole, Pendulum, MountainCar, Acrobot, and what is derived from them
+
+
+def state_reader(envs: Sequence[gymnasium.Env]) -> Callable[[], Array] | None:
+    """A function that gives the states (N, D) float64 of copies of one environment that have been reset: [qpos, qvel]
+    of MuJoCo, the variables of Gymnasium's classic control. None if a state is not all that there is to see."""
+    bare: list[Any] = [env.unwrapped for env in envs]
+    if all(has_mujoco_data(env) for env in bare):
+        return lambda: np.stack([np.concatenate([env.data.qpos, env.data.qvel]) for env in bare])
+    if not all(is_classic(env) for env in bare):
+        return None
+    if hasattr(bare[0], "last_u"):  # the pendulum's arrow shows its torque; none before the first step
+        return lambda: np.array([[*env.state, env.last_u or 0.0] for env in bare], np.float64)
+    return lambda: np.array([env.state for env in bare], np.float64)
+
+
+def has_mujoco_data(env: gymnasium.Env) -> bool:
+    data = getattr(env.unwrapped, "data", None)
+    return hasattr(data, "qpos") and hasattr(data, "qvel")
+
+
+def is_classic(env: gymnasium.Env) -> bool:
+    bare: Any = env.unwrapped
+    family = any(cls.__module__.startswith(CLASSIC) for cls in type(bare).__mro__)
+    return family and np.ndim(getattr(bare, "state", ())) == 1
+
+
+def put_classic(env: gymnasium.Env, state: Array) -> None:
+    """Brings an environment of classic control to a state (D,) of `state_reader`'s, as far as it shows."""
+    bare: Any = env.unwrapped
+    if hasattr(bare, "last_u"):
+        state, bare.last_u = state[:-1], state[-1]
+    bare.state = np.array(state)

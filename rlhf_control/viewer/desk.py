@@ -1,0 +1,390 @@
+"""The voting desk: joins a window, a session and the clips. `step` is one frame: what the person did, what the disk
+answered, what has come up, and the page drawn anew if anything on it has changed."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlhf_control.errors import UserError
+from rlhf_control.session import (
+    RENEW_SECONDS,
+    Fact,
+    Predictions,
+    Question,
+    Session,
+    known_environment,
+    summary,
+)
+from rlhf_control.verbs import LabelConfig
+from rlhf_control.viewer.ballot import Ballot
+from rlhf_control.viewer.chime import chime
+from rlhf_control.viewer.look import View, look
+from rlhf_control.viewer.painter import Painter
+from rlhf_control.viewer.parts import Drag, track_place
+from rlhf_control.viewer.reel import Clips, Reel
+from rlhf_control.viewer.screens import drop_target
+from rlhf_control.viewer.widgets import LETTERS, action_of, moved, without
+from rlhf_control.viewer.window import Closed, Event, Key, Mouse, Window
+from rlhf_control.viewer.worker import Result, Worker
+
+LOOK_SECONDS = 0.5  # between two looks at the run
+AWAY_SECONDS = 300.0  # without a key or a movement: the question is no longer kept for this annotator
+NOTICE_SECONDS = 4.0
+SUMMARY_SECONDS = 20.0  # then the window closes by itself
+CLICK_SECONDS = 0.3  # the second click of a double click is no second vote
+HELD_SECONDS = (0.4, 0.06)  # a key that steps is held: before it repeats, and between steps
+DRAG_UNITS = 6  # of movement make a click a drag
+DRIVE_SECONDS = 600.0  # that a question is kept while the person shows how to do it better
+CLOSE_SECONDS = 35.0  # longer than the store waits for another writer
+DRAGGED = ("place", "card")  # actions of what can be dragged
+
+OpenClips = Callable[[Path, str, Mapping[str, Any]], Clips]
+
+
+class Desk:
+    """`open_clips` makes the run's `ClipCache`. All that waits for the disk is the worker's."""
+
+    def __init__(self, window: Window, config: LabelConfig, run: Path, open_clips: OpenClips) -> None:
+        self.window, self.config, self.run, self.open_clips = window, config, run, open_clips
+        self.worker, self.painter = Worker(window.wake), Painter(window)
+        self.predictions = Predictions(run)
+        self.session: Session | None = None
+        self.reel: Reel | None = None
+        self.view: View | None = None
+        self.ballot: Ballot | None = None  # of the question before the annotator
+        self.speed, self.camera = config.speed, 0
+        self.pressed: tuple[str, float, float] = ("", 0.0, 0.0)  # the action and the place where the mouse went down
+        self.flash: tuple[str, float] = ("", 0.0)  # the last answer's action, and when
+        self.last = self.expected = ""  # the last answer, and what the model expected there, in words
+        self.notice: tuple[str, float] = ("", 0.0)  # and until when
+        self.trouble = ""  # why the store cannot be read
+        self.facts: tuple[Fact, ...] = ()  # of the summary
+        self.summary_since: float | None = None  # the person wants to leave and reads it
+        self.help = self.away = self.choosing = False
+        self.sound = config.sound
+        self.going = True
+        self.now = self.touched = self.opened = time.perf_counter()
+        self.looked = self.renewed = self.clicked = self.stepped = self.idle_since = self.now - 60.0
+
+    # -- one frame
+
+    def step(self) -> bool:
+        """One frame; False when the person has left."""
+        before, self.now = self.now, time.perf_counter()
+        for event in self.window.events():
+            self.handle(event)
+        for result in self.worker.results():
+            self.take(result)
+        self.poll()
+        self.want_clips()
+        if self.ballot is not None and self.ballot.shown_at is not None and not self.help:
+            self.ballot.playback.advance(self.now - before)
+        if self.painter.paint(self) and self.ballot is not None and self.ballot.shown_at is None:
+            self.ballot.shown_at = time.perf_counter()
+        return self.going
+
+    def poll(self) -> None:
+        """What is due by the clock."""
+        leaving = self.summary_since is not None
+        if self.now - self.looked > LOOK_SECONDS and not self.worker.doing("look", "vote", "undo", "summary"):
+            self.looked = self.now
+            self.worker.do("look", look, self.run, self.config, self.view, not leaving)
+        self.away = self.away or (self.now - self.touched > AWAY_SECONDS and self.ballot is not None)
+        due = self.ballot is not None and not self.away and self.now - self.renewed > RENEW_SECONDS
+        if due and self.session is not None:
+            self.renewed = self.now
+            self.worker.do("renew", self.session.renew)
+        if self.summary_since is not None and self.now - self.summary_since > SUMMARY_SECONDS:
+            self.going = False
+        for key, action in ((",", "back"), (".", "forward")):
+            if key in self.window.held and self.now - self.stepped > HELD_SECONDS[1]:
+                self.stepped = self.now
+                self.act(action)
+
+    def want_clips(self) -> None:
+        """Has the clips drawn that are before the annotator or will be."""
+        if self.view is None or self.reel is None:
+            return
+        questions = [q for q in self.view.ahead if self.ballot is None or q.key != self.ballot.question.key]
+        if self.ballot is not None:
+            questions.insert(0, self.ballot.question)
+        if questions:
+            clips = [digest for question in questions for digest in question.clips]
+            self.reel.want(clips, self.painter.clip_size(len(questions[0].shown)), self.camera)
+
+    def close(self) -> Session | None:
+        """Ends all that goes on; the session, if there was one."""
+        self.settle()
+        if self.reel is not None:
+            self.reel.clips.close()
+        return self.session
+
+    def settle(self) -> None:
+        """Lets votes under way come to the disk and gives back what is not answered."""
+        self.worker.close(CLOSE_SECONDS)
+        for result in self.worker.results():  # the first look may just have opened the store and claimed a question
+            if isinstance(result.value, View):
+                self.session = result.value.session
+        if self.session is not None:
+            self.session.close()
+
+    # -- what the disk says
+
+    def take(self, result: Result) -> None:
+        """What the worker has done."""
+        name, value, error = result.name, result.value, result.error
+        if error is not None and not isinstance(error, UserError):
+            raise error
+        if name == "look":
+            self.trouble = str(error) if error is not None else ""
+            if value is not None:
+                self.take_view(value)
+        elif error is not None:
+            self.flash, self.last = ("", 0.0), ""
+            self.say(f"Not saved, so please answer again: {error}" if name == "vote" else str(error))
+            self.going = self.going and name != "summary"
+        elif name in ("vote", "undo"):
+            self.looked = 0.0  # look ahead at once
+            self.arrive(value)
+        elif name == "renew" and not value and self.session is not None and not self.worker.doing("vote", "undo"):
+            self.say("Somebody else has answered that question meanwhile")
+            self.arrive(self.session.question)
+        elif name == "expected":
+            self.expected = value
+        elif name in ("facts", "summary"):
+            self.facts = tuple(value)
+            if name == "summary":
+                self.summary_since, self.ballot = self.now, None
+
+    def take_view(self, view: View) -> None:
+        self.view, self.session = view, view.session
+        status = known_environment(self.run, view.news.status)
+        if self.reel is None and status is not None and status.env_id:
+            self.reel = Reel(self.open_clips(self.run, status.env_id, status.env))
+        if self.summary_since is not None or self.worker.doing("vote", "undo", "summary"):
+            return  # what it says about the question is not the latest
+        self.arrive(view.question)
+        if self.ballot is None and not self.facts and self.session.done and not self.worker.doing("facts"):
+            self.worker.do("facts", summary, self.session)
+
+    def arrive(self, question: Question | None) -> None:
+        """This is before the annotator from now on."""
+        before = self.ballot
+        if question is None:
+            if before is not None:
+                self.idle_since = self.now
+            self.ballot = None
+        elif before is None or before.question.key != question.key:
+            self.ballot, self.facts, self.pressed = Ballot(question, self.speed), (), ("", 0.0, 0.0)
+            if before is None and self.sound and self.now - self.idle_since > 2.0:
+                chime()
+        if self.ballot is not None and self.view is not None:
+            status = known_environment(self.run, self.view.news.status)
+            steps = self.view.steps.get(self.ballot.question.key, 0)
+            if status is not None and steps:
+                self.ballot.playback.length = steps * status.step_seconds
+
+    # -- what the person does
+
+    def handle(self, event: Event) -> None:
+        if isinstance(event, Closed):
+            self.going = False
+        if not isinstance(event, Key | Mouse):
+            return
+        self.touched = self.now
+        pressed = isinstance(event, Key) or event.what == "down"
+        if self.away:
+            if pressed and self.session is not None:
+                self.away, self.renewed = False, self.now
+                self.worker.do("renew", self.session.renew)
+        elif self.help and pressed:
+            self.help = False
+        elif isinstance(event, Key):
+            if event.name in (",", "."):
+                self.stepped = self.now + HELD_SECONDS[0]
+            self.act(self.meaning(event))
+        else:
+            self.handle_mouse(event)
+
+    def meaning(self, key: Key) -> str:
+        """The action of a key, here and now."""
+        if self.summary_since is not None:
+            return {"backspace": "stay", "escape": "leave", "return": "leave", "space": "leave"}.get(key.name, "")
+        if self.trouble and self.ballot is None and key.name == "r":
+            return "retry"
+        return action_of(key, self.ballot.mode if self.ballot is not None else "", self.config.levels)
+
+    def handle_mouse(self, event: Mouse) -> None:
+        x, y = event.x, event.y
+        action, x0, y0 = self.pressed
+        if event.what == "down" and event.button == 1:
+            action = self.window.hit(x, y)
+            self.pressed = (action, x, y)
+            if action == "seek":
+                self.seek(x)
+            elif action.split(" ")[0] not in DRAGGED:  # for those, the button going up tells a click from a drag
+                self.act(action, clicked=True)
+        elif event.what == "move" and action == "seek":
+            self.seek(x)
+        elif event.what == "move" and action.split(" ")[0] in DRAGGED and self.ballot is not None:
+            if self.ballot.drag is not None or max(abs(x - x0), abs(y - y0)) > self.window.px(DRAG_UNITS):
+                self.ballot.drag = Drag(int(action.split(" ")[1]), x, y)
+        elif event.what == "up" and event.button == 1:
+            self.pressed = ("", 0.0, 0.0)
+            if self.ballot is not None and self.ballot.drag is not None:
+                self.drop(self.ballot, from_card=action.startswith("card"))
+            elif action.split(" ")[0] in DRAGGED:
+                self.act(action)
+
+    def drop(self, ballot: Ballot, from_card: bool) -> None:
+        """The dragged clip goes where it was let go."""
+        target = drop_target(self.window, ballot.order, ballot.drag, len(ballot.question.shown))
+        if ballot.drag is not None and target is not None:
+            ballot.order = moved(ballot.order, ballot.drag.clip, target[0], tie=target[1])
+        elif ballot.drag is not None and from_card:  # out of the order
+            ballot.order = without(ballot.order, ballot.drag.clip)
+        ballot.drag = None
+
+    def seek(self, x: float) -> None:
+        if self.ballot is not None and self.reel is not None:
+            left, _, width, _ = track_place(self.window, self.ballot.mode, len(self.ballot.question.shown))
+            self.ballot.playback.seek((x - left) / width, self.frames_of(self.ballot))
+
+    def act(self, action: str, *, clicked: bool = False) -> None:
+        """Does what a key or a button means."""
+        commands: dict[str, Callable[[], None]] = {
+            "help": self.open_help, "sound": self.switch_sound, "camera": self.next_camera, "leave": self.leave,
+            "stay": self.stay, "retry": self.stay, "correct": self.correct,
+        }  # fmt: skip
+        if self.choosing:
+            self.choosing, self.notice = False, ("", 0.0)
+            clip = action.split(" ")[-1]
+            if action.startswith(("prefer", "place")) and self.ballot is not None:
+                self.do_better(self.ballot, int(clip))
+        elif action in commands:
+            commands[action]()
+        elif action == "undo" and (self.ballot is None or not self.ballot.order):
+            self.undo()
+        elif self.ballot is not None and self.answerable():
+            if self.ballot.control(action, self.frames_of(self.ballot)):
+                self.speed = self.ballot.playback.speed
+            elif not self.ballot.arrange(action):
+                self.answer(self.ballot, action, clicked)
+        elif self.ballot is not None and action == "cannot tell" and self.problem():
+            self.answer(self.ballot, action, clicked)
+
+    def answerable(self) -> bool:
+        """Whether the question stands on the screen, and the last answer is on the disk."""
+        return self.ballot is not None and self.ballot.shown_at is not None and not self.worker.doing("vote", "undo")
+
+    def problem(self) -> str:
+        """Why this question's clips can never be shown, or ""."""
+        return (
+            self.reel.problem(self.ballot.question.clips) if self.ballot is not None and self.reel is not None else ""
+        )
+
+    def frames_of(self, ballot: Ballot) -> int:
+        clips = [self.reel.frames(digest) for digest in ballot.question.clips] if self.reel is not None else []
+        return max((len(frames) for frames in clips if frames is not None), default=1)
+
+    def answer(self, ballot: Ballot, action: str, clicked: bool) -> None:
+        given = ballot.answer(action)
+        if given is None or self.session is None:
+            return
+        if clicked and self.now - self.clicked < CLICK_SECONDS:
+            return
+        self.clicked = self.now if clicked else self.clicked
+        seconds = self.now - (ballot.shown_at or self.now)
+        self.flash, self.last, self.expected = (action, self.now), f"Last: {given.words}", ""
+        self.notice = ("", 0.0)
+        self.worker.do("vote", self.session.vote, given.seen, given.value, seconds)
+        if self.config.show_prediction:
+            self.worker.do("expected", self.expectation, ballot.question)
+
+    def expectation(self, question: Question) -> str:
+        """In the worker's thread: what the model expected, in words."""
+        expected = self.predictions.expected(question)
+        return "" if expected is None else f"The model expected {LETTERS[expected[0]]} ({expected[1]:.0%})"
+
+    def undo(self) -> None:
+        if self.session is not None and self.session.done and not self.worker.doing("vote", "undo"):
+            self.flash, self.last, self.expected = ("", 0.0), "Taken back", ""
+            self.summary_since = None
+            self.worker.do("undo", self.session.undo)
+
+    @staticmethod
+    def clock() -> float:
+        """Unix time, as the run tells it."""
+        return time.time()
+
+    def correctable(self) -> bool:
+        """Whether the clips can be gone on from: whether the environment has keys is seen when somebody tries."""
+        return self.view is not None and self.view.states
+
+    def say(self, notice: str) -> None:
+        self.notice = (notice, self.now + NOTICE_SECONDS)
+
+    def open_help(self) -> None:
+        self.help = True
+
+    def switch_sound(self) -> None:
+        self.sound = not self.sound
+        self.say(f"Sound {'on: it tells when a question comes after a pause' if self.sound else 'off'}")
+        if self.sound:
+            chime()
+
+    def cameras(self) -> list[str]:
+        """Names of the views; empty while they are not known."""
+        return self.reel.clips.cameras() if self.reel is not None else []
+
+    def next_camera(self) -> None:
+        names = self.cameras()
+        if len(names) > 1:
+            self.camera = (self.camera + 1) % len(names)
+
+    def stay(self) -> None:
+        """Back to voting."""
+        self.summary_since, self.facts, self.looked = None, (), 0.0
+
+    def leave(self) -> None:
+        """Gives the question back at once. Who has voted sees how it went, and leaves by the next key."""
+        if self.session is None or self.summary_since is not None or not self.session.done:
+            self.going = False
+        elif not self.worker.doing("summary"):
+            session = self.session
+            self.worker.do("close", session.close)
+            self.worker.do("summary", summary, session)
+
+    def correct(self) -> None:
+        """Asks which clip the person wants to do better; with a single one, there is no question."""
+        if self.ballot is None or not self.answerable() or not self.correctable():
+            return
+        self.choosing = len(self.ballot.question.shown) > 1
+        if self.choosing:
+            self.say("Which clip will you do better? Answer by its key or a click; any other key takes you back.")
+        else:
+            self.do_better(self.ballot, 0)
+
+    def do_better(self, ballot: Ballot, place: int) -> None:
+        """The person drives the environment from where the clip at this place began."""
+        from rlhf_control.viewer.play import drive  # brings the simulators along
+
+        assert self.session is not None and self.view is not None
+        digest = ballot.question.clips[place]
+        status = known_environment(self.run, self.view.news.status)
+        clip = self.session.store.segments([digest])[digest]
+        if status is None or clip.state is None or self.reel is None:
+            return
+        self.worker.do("renew", self.session.renew, DRIVE_SECONDS)
+        try:
+            original = self.reel.frames(digest)
+            improved = drive(self.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
+            if improved is not None:
+                self.session.correct(place, improved)
+                self.say("Kept: the policy learns from what you did. And the question?")
+        except UserError as error:
+            self.say(str(error))
+        self.painter.drawn = None
+        self.touched = time.perf_counter()
+        self.renewed = 0.0

@@ -1,0 +1,237 @@
+"""The pages without a question: what is going on, and what to do; the help over everything; the summary at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlhf_control.session import (
+    ALL_DONE,
+    ELSEWHERE,
+    EMPTY,
+    FAILED,
+    FINISHED,
+    LOST,
+    STARTING,
+    STOPPED,
+    WAITING,
+    Fact,
+    News,
+    duration,
+    situation,
+)
+from rlhf_control.viewer.canvas import BACKGROUND, BAD, GOOD, LINE, MUTED, PANEL, RAISED, SIDE_B, TEXT, Canvas, Color
+from rlhf_control.viewer.parts import Bar, draw_bar
+
+OPENING, AWAY, TROUBLE, SUMMARY = "opening", "away", "trouble", "summary"
+LIVE = (OPENING, STARTING, WAITING, ELSEWHERE)  # something goes on: the dots move
+
+
+@dataclass(frozen=True)
+class Button:
+    label: str
+    action: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page in words."""
+
+    name: str
+    title: str
+    text: str
+    command: str = ""  # to type in a terminal
+    facts: tuple[Fact, ...] = ()
+    buttons: tuple[Button, ...] = ()
+
+
+UNDO = Button("Undo the last answer", "undo", "⌫")
+LEAVE = Button("Leave", "leave", "Esc")
+
+
+def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts: tuple[Fact, ...] = ()) -> Page:
+    """The page for a session without a question."""
+    name, tally, status = situation(news), news.tally, news.status
+    message = status.message if status is not None else ""
+    title, text, command = _words(name, str(run), message, tally.elsewhere, tally.answers)
+    if name == WAITING and status is not None and status.next_question is not None and status.next_question > now:
+        title = f"Next question in about {duration(status.next_question - now)}"
+    buttons = (UNDO,) * undo
+    if name in LIVE:
+        buttons += (Button(f"Sound {'on' if sound else 'off'}", "sound", "M"),)
+    facts = facts if name in (FINISHED, ALL_DONE, STOPPED, FAILED) else ()
+    return Page(name, title, text, command, facts, (*buttons, LEAVE))
+
+
+def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> tuple[str, str, str]:
+    """Title, text and command of a situation."""
+    resume = f"rlhf-control resume {run}"
+    one = elsewhere == 1
+    return {
+        EMPTY: (
+            "No questions yet",
+            "Nobody has asked anything in this run's folder. Start a run that asks people; its questions appear here.",
+            "rlhf-control finetune POLICY --oracle human --labels 100",
+        ),
+        STARTING: (
+            "The run is starting",
+            "It tries the policy out first. Its first questions appear here by themselves.",
+            "",
+        ),
+        WAITING: (
+            "No question at the moment",
+            "The policy trains on your answers. The next question appears here by itself; leave the window open.",
+            "",
+        ),
+        ELSEWHERE: (
+            "Others are answering the rest",
+            f"{elsewhere} question{' is' if one else 's are'} before other annotators. "
+            f"If they leave {'it' if one else 'one'}, it comes here by itself.",
+            "",
+        ),
+        FINISHED: (
+            "The run has finished. Thank you.",
+            f"All {answers} answers are saved with it. To look into the run:",
+            f"rlhf-control watch {run}",
+        ),
+        STOPPED: (
+            "The run was stopped",
+            f"{sentence(message)}Every vote is saved. Go on with it, and this window goes on too:",
+            resume,
+        ),
+        FAILED: (
+            "The run failed",
+            f"{sentence(message)}Every vote is saved. When the cause is mended, go on with it:",
+            resume,
+        ),
+        LOST: (
+            "The run is gone",
+            "Its process ended without a word. Every vote is saved. Go on with it, and this window goes on too:",
+            resume,
+        ),
+        ALL_DONE: (
+            "Everything is answered",
+            f"There are {answers} answers, and no run asks for more. What is known about them:",
+            f"rlhf-control labels {run}",
+        ),
+    }[name]
+
+
+def sentence(message: str) -> str:
+    message = message.strip().rstrip(".")
+    return f"{message[:1].upper()}{message[1:]}. " if message else ""
+
+
+def opening_page(run: Path, starting: bool) -> Page:
+    text = "It tries the policy out first. Its first questions appear here by themselves." if starting else str(run)
+    return Page(OPENING, "The run is starting" if starting else "Opening the run", text, buttons=(LEAVE,))
+
+
+def away_page() -> Page:
+    return Page(
+        AWAY, "Still there?",
+        "Your question waits a minute for you; then others may answer it. Press any key or click to go on.",
+    )  # fmt: skip
+
+
+def trouble_page(problem: str) -> Page:
+    return Page(
+        TROUBLE, "The votes cannot be reached", f"{sentence(problem)}What was saved before is safe.",
+        buttons=(Button("Try again", "retry", "R"), LEAVE),
+    )  # fmt: skip
+
+
+def summary_page(facts: Sequence[Fact], run: Path) -> Page:
+    return Page(
+        SUMMARY, "Thank you. Everything is saved.", "To vote on, any time:", f"rlhf-control label {run}", tuple(facts),
+        (Button("Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc")),
+    )  # fmt: skip
+
+
+# -- drawing
+
+
+def draw_page(window: Canvas, page: Page, bar: Bar, spin: int) -> None:
+    px, (width, height) = window.px, window.size
+    draw_bar(window, bar)
+    middle, room = width / 2, min(width - 2 * px(40), px(760))
+    table = len(page.facts) * px(34) + (px(24) if page.facts else 0)
+    y = max(px(90), (height - px(300) - table) / 2)
+    draw_mark(window, page.name, (middle, y + px(10)), spin)
+    y += px(44)
+    *_, tall = window.paragraph(page.title, (middle, y), room, 28, bold=True, align="center")
+    y += tall + px(16)
+    *_, tall = window.paragraph(
+        page.text, (middle, y), even_width(window, page.text, 17, room), 17, MUTED, align="center"
+    )
+    y += tall + px(18)
+    if page.command:
+        taken = min(room, window.measure(page.command, 16)[0] + px(48))
+        window.box((middle - taken / 2, y, taken, px(44)), PANEL, radius=8, border=LINE)
+        window.text(page.command, (middle, y + px(22)), 16, TEXT, align="center", middle=True, width=taken - px(20))
+        y += px(44) + px(20)
+    if page.facts:
+        y = draw_facts(window, page.facts, y) + px(24)
+    draw_buttons(window, page.buttons, max(y + px(8), height * 0.5))
+
+
+def even_width(window: Canvas, text: str, size: float, room: float) -> float:
+    """A width at which the lines of a text are about as long as each other, and no more than at `room`."""
+    whole = window.measure(text, size)[0]
+    lines = -(-whole // room)
+    return min(room, whole / lines * 1.06 + window.px(40)) if lines > 1 else room
+
+
+def draw_facts(window: Canvas, facts: Sequence[Fact], top: float) -> float:
+    """The summary as a table; its lower edge."""
+    px, width = window.px, window.size[0]
+    room = min(width - 2 * px(40), px(820))
+    left, row = (width - room) / 2, px(34)
+    window.box((left, top, room, row * len(facts) + px(16)), PANEL, radius=10)
+    for i, fact in enumerate(facts):
+        y = top + px(8) + row * (i + 0.5)
+        window.text(fact.name, (left + px(20), y), 15, MUTED, middle=True, width=px(240))
+        window.text(fact.value, (left + px(270), y), 15, TEXT, bold=True, middle=True, width=px(190))
+        window.text(fact.note, (left + px(470), y), 14, MUTED, middle=True, width=room - px(480))
+    return top + row * len(facts) + px(16)
+
+
+def draw_buttons(window: Canvas, buttons: Sequence[Button], top: float) -> None:
+    """In a row in the middle."""
+    px, gap = window.px, window.px(12)
+    widths = [window.measure(b.label, 15)[0] + window.measure(b.hint, 12)[0] + px(52) for b in buttons]
+    x = (window.size[0] - sum(widths) - gap * (len(buttons) - 1)) / 2
+    for button, room in zip(buttons, widths, strict=True):
+        window.button((x, top, room, px(44)), button.label, button.action, hint=button.hint, size=15)
+        x += room + gap
+
+
+def draw_mark(window: Canvas, name: str, at: tuple[float, float], spin: int) -> None:
+    """Three dots that move while something goes on; else one, in the colour of the news."""
+    px, (x, y) = window.px, at
+    if name in LIVE:
+        for k in range(3):
+            window.disc((x + px(22) * (k - 1), y), 5, TEXT if (spin // 2 - k) % 6 < 2 else LINE)
+        return
+    color: Color = {FAILED: BAD, LOST: BAD, TROUBLE: BAD, STOPPED: SIDE_B, AWAY: SIDE_B}.get(name, GOOD)
+    window.disc((x, y), 9, color)
+
+
+def draw_help(window: Canvas, lines: Sequence[tuple[str, str]]) -> None:
+    """The keys, over the page; a click anywhere closes it."""
+    px, (width, height) = window.px, window.size
+    window.shade(0.6, color=BACKGROUND)
+    row = px(36)
+    room, tall = px(680), row * len(lines) + px(128)
+    left, top = (width - room) / 2, (height - tall) / 2
+    window.box((left, top, room, tall), RAISED, radius=14, border=LINE)
+    window.text("Keys", (left + px(32), top + px(24)), 22, bold=True)
+    close = "any key closes this"
+    window.text(close, (left + room - px(32), top + px(32)), 13, MUTED, align="right")
+    for i, (keys, meaning) in enumerate(lines):
+        y = top + px(72) + row * (i + 0.5)
+        window.text(keys, (left + px(32), y), 15, TEXT, bold=True, middle=True, width=px(220))
+        window.text(meaning, (left + px(262), y), 15, TEXT, middle=True, width=room - px(290))
+    mouse = "Everything can be clicked on as well: a clip to prefer it, the time line to seek."
+    window.text(mouse, (width / 2, top + tall - px(32)), 13, MUTED, align="center", middle=True, width=room - px(40))
+    window.region((0, 0, width, height), "close help")

@@ -1,0 +1,155 @@
+"""From the desk's state to what is on the screen, which is drawn only if it differs from what is there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rlhf_control.clip_cache import clip_size
+from rlhf_control.data import Array
+from rlhf_control.session import duration, goal, pace, run_line
+from rlhf_control.viewer import pages
+from rlhf_control.viewer.pages import Page, sentence
+from rlhf_control.viewer.parts import Bar, Scene, clip_places
+from rlhf_control.viewer.screens import draw_question
+from rlhf_control.viewer.widgets import help_lines, mode
+from rlhf_control.viewer.window import Window
+
+if TYPE_CHECKING:
+    from rlhf_control.viewer.ballot import Ballot
+    from rlhf_control.viewer.desk import Desk
+
+FLASH_SECONDS = 0.5
+SPINS = 10  # a second
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the window is to look: equal ones look the same."""
+
+    what: Scene | tuple[Page, Bar, int]
+    help: bool
+    hover: str
+    whole: bool = False  # all clips of a question are to be seen
+    draw: Callable[[], None] = field(default=lambda: None, compare=False)
+
+
+class Painter:
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.drawn: Look | None = None
+
+    def paint(self, desk: "Desk") -> bool:
+        """Whether all the clips of a question are on the screen now."""
+        voting = desk.ballot is not None and not desk.away and desk.summary_since is None
+        look = self.question(desk, desk.ballot) if desk.ballot is not None and voting else self.page(desk)
+        if look != self.drawn or self.window.stale:
+            self.window.clear()
+            look.draw()
+            if desk.help:
+                how = desk.ballot.mode if desk.ballot is not None else ""
+                pages.draw_help(self.window, help_lines(how, desk.correctable()))
+            self.window.show_hand()
+            self.window.present()
+            self.drawn = look
+        return look.whole
+
+    def question(self, desk: "Desk", ballot: "Ballot") -> Look:
+        pictures, frames = pictures_of(desk, ballot)
+        hover = self.window.hit(*self.window.mouse)
+        scene = scene_of(desk, ballot, frames, hover)
+        whole = all(frame is not None for frame in frames)
+        return Look(scene, desk.help, hover, whole, partial(draw_question, self.window, scene, pictures))
+
+    def page(self, desk: "Desk") -> Look:
+        page, bar = page_of(desk), bar_of(desk)
+        spin = int(desk.now * SPINS) if page.name in pages.LIVE else 0
+        hover = self.window.hit(*self.window.mouse)
+        return Look((page, bar, spin), desk.help, hover, False, partial(pages.draw_page, self.window, page, bar, spin))
+
+    def clip_size(self, clips: int) -> tuple[int, int]:
+        """At which clips of a question of so many are to be drawn, in pixels."""
+        _, _, width, height = clip_places(self.window, mode(clips), clips)[0]
+        return clip_size(int(width), int(height))
+
+
+def pictures_of(desk: "Desk", ballot: "Ballot") -> tuple[list[Array | None], tuple[int | None, ...]]:
+    """The frame (H, W, 3) of each clip that is due now, and which of its frames it is. All or none: they run in step,
+    and nobody should judge by the one that is drawn first."""
+    clips = [desk.reel.frames(digest) for digest in ballot.question.clips] if desk.reel is not None else [None]
+    whole = [frames for frames in clips if frames is not None]
+    if len(whole) < len(ballot.question.shown):
+        nothing = [None] * len(ballot.question.shown)
+        return list(nothing), tuple(nothing)
+    numbers = [ballot.playback.frame(len(frames)) for frames in whole]
+    return [frames[t] for frames, t in zip(whole, numbers, strict=True)], tuple(numbers)
+
+
+def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hover: str) -> Scene:
+    drawn = frames[0] is not None
+    action, since = desk.flash
+    level = max(0, 10 - int((desk.now - since) / FLASH_SECONDS * 10)) if action else 0
+    longest = desk.frames_of(ballot)
+    notice, until = desk.notice
+    status = desk.view.news.status if desk.view is not None else None
+    why = f"{sentence(desk.problem())}S goes on without an answer." if desk.problem() else ""
+    renderer = desk.reel.clips.error() if desk.reel is not None and not drawn else ""
+    return Scene(
+        bar=bar_of(desk),
+        question=status.question if status is not None and status.question else DEFAULT_QUESTIONS[ballot.mode],
+        mode=ballot.mode,
+        frames=frames,
+        look=f"{desk.reel.size} {desk.reel.camera}" if desk.reel is not None else "",
+        share=ballot.playback.frame(longest) / max(1, longest - 1),
+        enabled=drawn,
+        paused=ballot.playback.paused,
+        speed=ballot.playback.speed,
+        camera=desk.cameras()[desk.camera] if len(desk.cameras()) > 1 else "",
+        undo=bool(ballot.order) or bool(desk.session and desk.session.done),
+        flash=(action, level) if level else ("", 0),
+        last=desk.last,
+        expected=desk.expected,
+        notice=notice if desk.now < until else why or renderer or desk.trouble,
+        problem=why,
+        levels=desk.config.levels,
+        order=ballot.order,
+        tie=ballot.tie,
+        drag=ballot.drag,
+        spin=0 if drawn else int(desk.now * SPINS),
+        hover=hover,
+    )
+
+
+DEFAULT_QUESTIONS = {
+    "comparison": "Which one does it better?",
+    "ranking": "Put them in order, the best first.",
+    "rating": "How well is it done?",
+}
+
+
+def bar_of(desk: "Desk") -> Bar:
+    if desk.view is None:
+        return Bar()
+    news, session = desk.view.news, desk.view.session
+    wanted = goal(news.tally, news.status)
+    speed = pace(session.done, max(0, wanted - news.tally.answers))
+    text = ""
+    if speed.per_minute is not None and speed.seconds_left is not None:
+        text = f"{speed.per_minute:.0f} votes a minute"
+        if speed.seconds_left and (news.lively or news.status is None):
+            text += f", about {duration(speed.seconds_left)} left"
+    line, mood = run_line(news, desk.clock())
+    return Bar(news.tally.answers, wanted, text, line, mood)
+
+
+def page_of(desk: "Desk") -> Page:
+    if desk.summary_since is not None:
+        return pages.summary_page(desk.facts, desk.run)
+    if desk.away:
+        return pages.away_page()
+    if desk.trouble:
+        return pages.trouble_page(desk.trouble)
+    if desk.view is None:
+        return pages.opening_page(desk.run, starting=desk.now - desk.opened > 1.0)
+    undo = bool(desk.session and desk.session.done)
+    return pages.page_of(desk.view.news, desk.run, desk.clock(), undo=undo, sound=desk.sound, facts=desk.facts)

@@ -1,0 +1,141 @@
+"""MuJoCo models and the ways to look at them: their own cameras, and views from the side, the front and the top.
+
+D state [qpos, qvel], P level planes.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+import envs  # noqa: F401  # registers this project's own, and keeps MuJoCo's warnings out of the working directory
+from rlhf_control.data import Array
+from rlhf_control.errors import UserError, unknown_name
+
+TRACK, SIDE, FRONT, TOP = "track", "side", "front", "top"  # the first is what Gymnasium calls its models' own camera
+ANGLES = {SIDE: (90, -15), FRONT: (180, -15), TOP: (90, -90)}  # azimuth, elevation in degrees; 90: x to the right
+
+
+def mujoco_model(env_id: str, env_kwargs: Mapping[str, Any]) -> mujoco.MjModel:
+    """The model of a Gymnasium MuJoCo environment; made once. Raises UserError if it has none."""
+    return _mujoco_model(env_id, json.dumps(dict(env_kwargs), sort_keys=True))
+
+
+@functools.cache
+def _mujoco_model(env_id: str, env_kwargs: str) -> mujoco.MjModel:
+    env = make_env(env_id, json.loads(env_kwargs))
+    model = getattr(env.unwrapped, "model", None)
+    env.close()
+    if not isinstance(model, mujoco.MjModel):
+        raise UserError(f"{env_id} is not a MuJoCo environment, so its stored states cannot be drawn")
+    return model
+
+
+def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gymnasium.Env:
+    """The environment. Raises UserError where there is none, or none with these arguments."""
+    if ":" not in env_id and env_id not in gymnasium.registry:
+        raise unknown_name("environment", env_id, gymnasium.registry)
+    try:
+        return gymnasium.make(env_id, **env_kwargs)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        raise UserError(f"cannot make {env_id} with {json.dumps(dict(env_kwargs))}: {error}") from error
+
+
+@dataclass(frozen=True)
+class View:
+    """How to look at a model that brings no camera of its own."""
+
+    follows: bool  # the first body can leave, so the camera goes with it
+    center: Array  # (3,) m, where to look otherwise
+    radius: float  # m around there, which must be seen
+    top: bool  # everything moves in the x-y plane, so it is looked at from above; else from the side
+
+
+def view_of(model: mujoco.MjModel) -> View:
+    slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
+    hinges = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+    free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
+    unbounded = free | (slides & (model.jnt_limited == 0))
+    follows = bool((unbounded & (model.jnt_bodyid == 1)).any())
+
+    data = mujoco.MjData(model)  # at the model's initial position
+    place(model, data, np.concatenate([model.qpos0, np.zeros(model.nv)]))
+    upright = np.abs(data.xaxis[:, 2]) > 0.9
+    top = bool((hinges & upright | slides & ~upright).all() and hinges.any())
+
+    shown = visible(model)
+    if follows:
+        shown = shown[model.body_rootid[model.geom_bodyid[shown]] == 1]
+    if not len(shown):
+        return View(follows, np.zeros(3), 1.0, top)
+    places, sizes = data.geom_xpos[shown], model.geom_rbound[shown]
+    center = data.subtree_com[1] if follows else (places.min(0) + places.max(0)) / 2
+    radius = (np.linalg.norm(places - center, axis=1) + sizes).max()
+    return View(follows, center.copy(), float(radius), top)
+
+
+def camera_names(model: mujoco.MjModel) -> list[str]:
+    """The views that there are, the default first: the model's own cameras, then side, front and top. A model without a
+    camera "track" is seen from the side, or from above if everything moves in the x-y plane."""
+    own = [name for i in range(model.ncam) if (name := model.camera(i).name)]
+    default = TRACK if TRACK in own else TOP if view_of(model).top else SIDE
+    return list(dict.fromkeys([default, *own, SIDE, FRONT, TOP]))
+
+
+def aim(eye: mujoco.MjvCamera, model: mujoco.MjModel, view: View, camera: str) -> None:
+    """Points the eye as one of `camera_names`. The model's field of view is changed where its camera needs it."""
+    eye.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+    if eye.fixedcamid < 0:
+        eye.type = mujoco.mjtCamera.mjCAMERA_FREE
+        eye.azimuth, eye.elevation = ANGLES.get(camera) or ANGLES[TOP if view.top else SIDE]
+        eye.lookat[:] = view.center
+        eye.distance = 1.1 * view.radius / math.tan(math.radians(model.vis.global_.fovy / 2))
+        return
+    eye.type = mujoco.mjtCamera.mjCAMERA_FIXED
+    if model.cam_mode[eye.fixedcamid] == mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM:
+        # It stays where it is, and zooms until the body fills the picture.
+        where, up = model.cam_poscom0[eye.fixedcamid], model.cam_mat0[eye.fixedcamid, 1::3]
+        reach = 1.1 * (view.radius + abs(up @ where))
+        model.cam_fovy[eye.fixedcamid] = 2 * math.degrees(math.atan(reach / np.linalg.norm(where)))
+
+
+def visible(model: mujoco.MjModel) -> Array:
+    """Numbers of the geoms that MuJoCo shows by default (groups 0 to 2, not transparent), without planes."""
+    plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+    return np.flatnonzero(~plane & (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0))
+
+
+def place(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> None:
+    """Brings bodies, cameras and lights to where the state (D,) has them, without any dynamics."""
+    data.qpos[:] = state[: model.nq]
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)  # where a tracking camera looks
+    mujoco.mj_camlight(model, data)
+
+
+def check_states(model: mujoco.MjModel, states: Array) -> None:
+    """Raises UserError if these are no states (T, D) of this model."""
+    if states.ndim != 2 or states.shape[1] != model.nq + model.nv:
+        raise UserError(
+            f"the clip's states have shape {states.shape} where the model needs (T, {model.nq + model.nv}); "
+            "it was recorded in another environment"
+        )
+
+
+def level_planes(model: mujoco.MjModel) -> tuple[Array, Array]:
+    """Numbers (P,) of the floors, and the lengths (P, 2) after which their textures repeat (m)."""
+    level = (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (np.abs(model.geom_quat[:, 1:3]) < 1e-6).all(1)
+    floors = np.flatnonzero(level & (model.geom_bodyid == 0))
+    period = np.ones((len(floors), 2))
+    for i, geom in enumerate(floors):
+        material, size = model.geom_matid[geom], 2 * model.geom_size[geom, :2]
+        if material >= 0:
+            uniform = model.mat_texuniform[material] or (size == 0).any()
+            period[i] = (1 if uniform else size) / model.mat_texrepeat[material]
+    return floors, period

@@ -1,0 +1,35 @@
+"""Run folders with open questions, for the tests of what people vote with."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from conftest import random_segments
+
+from rlhf_control.data import COMPARISON, RANKING, RATING, Query
+from rlhf_control.status import Status, write_status
+from rlhf_control.store import FeedbackStore
+
+SIZES = {COMPARISON: 2, RANKING: 3, RATING: 1}
+
+
+def make_run(path: Path, kinds: Sequence[str] = (COMPARISON,) * 3, length: int = 5, **status: Any) -> FeedbackStore:
+    """A folder with a store of one question of each of these kinds, about clips of HalfCheetah-v5, and a status that
+    says that the run has finished, unless `status` says otherwise."""
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    clips = [random_segments(rng, SIZES[kind], length) for kind in kinds]
+    store = FeedbackStore(path / "labels.sqlite")
+    store.ask([Query(0, i, "uniform", clip, kind) for i, (kind, clip) in enumerate(zip(kinds, clips, strict=True))])
+    say(path, **status)
+    return store
+
+
+def say(path: Path, **status: Any) -> None:
+    """Puts a status into the folder."""
+    now = Status("finished", os.getpid(), time.time(), "HalfCheetah-v5", step_seconds=0.05, wanted=3)
+    write_status(path, replace(now, **status))

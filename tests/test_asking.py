@@ -1,0 +1,186 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import random_rollout, random_segments
+
+from rlhf_control.asking import (
+    LabelRound,
+    check_demonstrations,
+    clips_needed,
+    demonstrated,
+    is_recording,
+    label_rounds,
+    load_gold,
+    mixed,
+    questions,
+    share_due,
+)
+from rlhf_control.config import FinetuneConfig, HumanConfig, QueryConfig
+from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.exchange import export_labels
+from rlhf_control.labels import Labels
+from rlhf_control.nets import Policy
+from rlhf_control.recordings import Recording, save_recording
+from rlhf_control.reward import RewardModel
+from rlhf_control.store import FeedbackStore, query_key
+
+PEOPLE = FinetuneConfig("p", oracle="human")
+
+
+def make_labels(path: Path) -> Labels:
+    return Labels(FeedbackStore(path / "l.sqlite"), None, 0)
+
+
+def answer_all(labels: Labels) -> None:
+    for key in labels.pending():
+        labels.store.vote(key, Feedback(None, "ann", value=1.0) if "/reward/" in key else Feedback((0, 1), "ann"))
+    labels.collect()
+
+
+def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Query]:
+    pool = random_segments(np.random.default_rng([7, k]), 3 * n + 10, 5)
+    model = RewardModel(17, 6, config.reward)
+    queries = questions(config, LabelRound(k, n), pool, len(pool), model, labels)
+    labels.issue(queries)
+    answer_all(labels)
+    return queries
+
+
+def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
+    """122 iterations; from the first, rounds in steps of 0.7 * 122 / 9 = 9.49."""
+    config = replace(PEOPLE, labels=100, first_labels=20)
+    rounds = label_rounds(config, 0)
+    assert list(rounds) == [0, 9, 18, 28, 37, 47, 56, 66, 75]
+    assert [r.labels for r in rounds.values()] == [20] + [10] * 8
+    assert min(label_rounds(config, 2)) == 2
+    with pytest.raises(UserError, match="lower --rounds"):
+        label_rounds(config, 120)
+    assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
+    assert clips_needed(config) == 40
+    many = replace(config, labelling="async", human=HumanConfig(open_queries=30))
+    assert clips_needed(many) == 60
+
+
+def test_a_share_holds_over_all_rounds() -> None:
+    had = 0
+    for asked, more in ((0, 20), (20, 10), (30, 10), (40, 1), (41, 59)):
+        had += share_due(0.05, asked, more, had)
+    assert had == 5
+    assert share_due(0.05, 0, 19, 0) == 0 and share_due(0.5, 0, 1, 0) == 0 and share_due(0.5, 1, 1, 0) == 1
+    assert share_due(0.1, 100, 3, 0) == 3  # not more than there is room for
+
+
+def test_one_in_twenty_is_asked_again(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    rounds = [ask_round(PEOPLE, k, n, labels) for k, n in enumerate([20, *[10] * 8])]
+    asked = [query for queries in rounds for query in queries]
+    assert [len(queries) for queries in rounds] == [20, *[10] * 8]
+    place = {query.segments.digest(): i for i, query in enumerate(asked)}
+    repeats = [query for query in asked if query.repeat]
+    assert len(repeats) == 5 and {query.repeat for query in repeats} == {1}
+    apart = [place[q.segments.digest()] - place[q.segments[::-1].digest()] for q in repeats]
+    assert min(apart) > 1
+    assert len({query.segments[::-1].digest() for query in repeats}) == 5  # none twice
+    for k, queries in enumerate(rounds):
+        assert [(q.round, q.index) for q in queries] == [(k, i) for i in range(len(queries))]
+
+
+def test_nothing_is_repeated_or_renumbered_without_a_share(tmp_path: Path) -> None:
+    config = replace(PEOPLE, query=QueryConfig(repeat_share=0.0))
+    queries = ask_round(config, 0, 30, make_labels(tmp_path))
+    assert not any(query.repeat for query in queries) and [q.index for q in queries] == list(range(30))
+    oracle = replace(PEOPLE, oracle="backward")
+    assert oracle.repeat_share() == 0 and PEOPLE.repeat_share() == 0.05
+
+
+def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
+    """Rewards are numbers, which nobody gives twice; and of three questions of one round none is far enough apart."""
+    config = replace(PEOPLE, feedback=("reward",), query=QueryConfig(repeat_share=0.5))
+    assert not any(query.repeat for query in ask_round(config, 0, 6, make_labels(tmp_path)))
+    for n in range(1, 12):
+        (tmp_path / str(n)).mkdir()
+        config = replace(PEOPLE, query=QueryConfig(repeat_share=0.5))
+        queries = ask_round(config, 0, n, make_labels(tmp_path / str(n)))
+        assert len(queries) == n
+        place = {query.segments.digest(): i for i, query in enumerate(queries)}
+        for query in queries:
+            assert not query.repeat or place[query.segments.digest()] - place[query.segments[::-1].digest()] > 1
+
+
+def test_special_questions_lie_in_the_second_half() -> None:
+    rng = np.random.default_rng(0)
+    clips = random_segments(rng, 20, 2, 3)
+    own = [Query(3, i, "uniform", clips[i]) for i in range(9)]
+    special = [Query(0, 0, "gold", clips[10 + i]) for i in range(3)]
+    seen = set()
+    for _ in range(50):
+        order = mixed(own, special, 3, rng)
+        assert [query.index for query in order] == list(range(12)) and {query.round for query in order} == {3}
+        assert [query.segments.digest() for query in order if query.strategy == "uniform"] == [
+            query.segments.digest() for query in own
+        ]
+        places = [query.index for query in order if query.strategy == "gold"]
+        assert min(places) >= 5
+        seen |= set(places)
+    assert seen == set(range(5, 12))
+    assert mixed(own, [], 3, rng) is own and len(mixed([], special, 0, rng)) == 3
+
+
+def test_gold_is_what_everybody_agrees_on(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    rng = np.random.default_rng(0)
+    queries = [Query(0, i, "uniform", random_segments(rng, 2, 5)) for i in range(5)]
+    store.ask(queries, annotators=2)
+    answers: list[list[tuple[int, ...] | None]] = [[(0, 1), (0, 1)], [(1, 0)], [(0, 1), (1, 0)], [(0, 0)], [None]]
+    for query, given in zip(queries, answers, strict=True):
+        for name, ranks in zip(("ann", "bob"), given, strict=False):
+            store.vote(query_key(query), Feedback(ranks, name))
+    export_labels(store, tmp_path / "export")
+    gold = load_gold(str(tmp_path / "export"), 0)
+    assert {key: ranks for key, (_, ranks) in gold.items()} == {
+        query_key(queries[0]): (0, 1),
+        query_key(queries[1]): (1, 0),
+    }
+    assert all(query.strategy == "gold" and query_key(query) == key for key, (query, _) in gold.items())
+    empty = FeedbackStore(tmp_path / "e.sqlite")
+    export_labels(empty, tmp_path / "empty")
+    with pytest.raises(UserError, match="no pairs with one clear answer"):
+        load_gold(str(tmp_path / "empty"), 0)
+    arrays = {
+        f"{name}_{side}": rng.normal(size=(2, 5, size)) for side in "12" for name, size in (("obs", 17), ("action", 6))
+    }
+    np.savez(tmp_path / "pairs.npz", label=np.array([0.0, 1.0]), **arrays)
+    with pytest.raises(UserError, match="cannot be shown"):
+        load_gold(str(tmp_path / "pairs.npz"), 0)
+
+
+def test_a_recording_is_a_demonstration_too(tmp_path: Path, cheetah_policy: Policy) -> None:
+    steps = random_rollout(np.random.default_rng(0), T=50, N=1, ends=0.0)
+    arrays = {name: array[:, 0] for name, array in steps.as_segments().arrays().items()}
+    ends = np.arange(50) == 49
+    recording = Recording("HalfCheetah-v5", {}, **arrays, terminated=np.zeros(50, bool), truncated=ends)
+    save_recording(tmp_path / "mine.npz", recording)
+    clips = demonstrated(str(tmp_path / "mine.npz"), cheetah_policy, 12, 0)
+    assert clips.obs.shape == (4, 12, 17)
+    np.testing.assert_array_equal(clips.obs[1], recording.obs[12:24])
+    assert is_recording(str(tmp_path / "mine.npz")) and not is_recording("halfcheetah")
+    with pytest.raises(UserError, match="clip of 60 steps"):
+        check_demonstrations(str(tmp_path / "mine.npz"), cheetah_policy, 60)
+    save_recording(tmp_path / "other.npz", replace(recording, env_id="Hopper-v5"))
+    with pytest.raises(UserError, match="Hopper"):
+        check_demonstrations(str(tmp_path / "other.npz"), cheetah_policy, 12)
+
+
+def test_a_policy_demonstrates(tmp_path: Path, cheetah_policy: Policy) -> None:
+    cheetah_policy.save(tmp_path / "p.npz")
+    assert not is_recording(str(tmp_path / "p.npz"))
+    check_demonstrations(str(tmp_path / "p.npz"), cheetah_policy, 500)
+    clips = demonstrated(str(tmp_path / "p.npz"), cheetah_policy, 500, 0)
+    assert isinstance(clips, Segments) and clips.obs.shape == (8, 500, 17)
+    with pytest.raises(UserError, match="shorter than a clip"):
+        demonstrated(str(tmp_path / "p.npz"), cheetah_policy, 2000, 0)
+    with pytest.raises(UserError, match="no policy at"):
+        check_demonstrations(str(tmp_path / "none.npz"), cheetah_policy, 12)

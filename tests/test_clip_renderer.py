@@ -1,0 +1,93 @@
+"""The renderer's side of the pipe, with a real run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import random_segments
+
+from rlhf_control.data import Query, Segments
+from rlhf_control.drawings import draw_flat
+from rlhf_control.store import FeedbackStore
+from rlhf_control.views import mujoco_model
+
+PROGRAM = "from rlhf_control.clip_renderer import main; main()"
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Any:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    tell(process, run=str(tmp_path), env_id="HalfCheetah-v5", env={}, disk=10**7)
+    with process:
+        yield process
+        process.kill()
+
+
+def tell(process: Any, **order: Any) -> None:
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    process.stdin.flush()
+
+
+def hear(process: Any) -> tuple[dict[str, Any], np.ndarray | None]:
+    answer = json.loads(process.stdout.readline())
+    if not answer.get("frames"):
+        return answer, None
+    size = int(np.prod(answer["frames"]))
+    return answer, np.frombuffer(process.stdout.read(size), np.uint8).reshape(answer["frames"])
+
+
+def test_it_answers_orders_and_ends_with_its_parent(process: Any, tmp_path: Path) -> None:
+    clips = random_segments(np.random.default_rng(0), 2, 3)
+    (asked,) = FeedbackStore(tmp_path / "labels.sqlite").ask([Query(0, 0, "uniform", clips)])
+    assert hear(process)[0] == {"hello": process.pid}
+    tell(process, gl="none")
+    order = {"digest": asked.clips[1], "size": [48, 32], "camera": 1, "deliver": True}
+    tell(process, **order)
+    answers = {}
+    while not {"cameras", "frames"} <= answers.keys():
+        answer, frames = hear(process)
+        answers |= answer
+        if frames is not None:
+            shown = frames
+    assert answers["cameras"] == ["track", "side", "front", "top"]
+    assert answers["notice"].startswith("OpenGL does not work here; ")
+    model = mujoco_model("HalfCheetah-v5", {})
+    assert clips.state is not None
+    np.testing.assert_array_equal(shown, draw_flat(model, clips.state[1], width=48, height=32, camera="side"))
+
+    tell(process, **order | {"digest": "0" * 64})
+    assert "damaged" in hear(process)[0]["failed"]
+    tell(process, **order | {"camera": None})
+    assert hear(process)[0].keys() == {"failed"}
+    assert not (tmp_path / "clips").exists(), "plain drawings are not kept"
+    process.stdin.close()
+    assert process.wait(5) == 0 and process.stderr.read() == b""
+
+
+def test_clips_recorded_as_pictures_need_no_environment(process: Any, tmp_path: Path) -> None:
+    """The one that is named here would not fit."""
+    from rlhf_control.pictures import encode_all
+
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 30, 40, 3), np.uint8)
+    nothing = np.zeros((1, 2, 1), np.float32)
+    clip = Segments(nothing, nothing, nothing, nothing[..., 0], frames=encode_all(list(pictures))[None])
+    (asked,) = FeedbackStore(tmp_path / "labels.sqlite").ask([Query(0, 0, "uniform", clip, "rating")])
+    tell(process, digest=asked.clips[0], size=[40, 40], camera=0, deliver=False)
+    tell(process, gl="none")
+    while (found := hear(process)) and "frames" not in found[0]:
+        pass
+    np.testing.assert_array_equal(found[1], pictures)
+
+
+def test_it_never_imports_torch() -> None:
+    code = (
+        "import sys; from rlhf_control import clip_renderer; assert 'mujoco' not in sys.modules\n"
+        "from rlhf_control import clips, store; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,106 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rlhf_control import launcher
+from rlhf_control.launcher import Window, command
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A window of our own, in the place of the real one: `python -m rlhf_control label RUN` finds this module first. It
+    does what RUN/script.py says."""
+    package = tmp_path / "stub" / "rlhf_control"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text(
+        "import runpy, sys; assert sys.argv[1] == 'label'; runpy.run_path(sys.argv[2] + '/script.py')"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"))
+    monkeypatch.setenv("DISPLAY", ":0")  # which nobody looks at here
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    return run
+
+
+def wait_for_end(window: Window) -> str:
+    deadline = time.monotonic() + 30
+    while not (said := window.closed()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return said
+
+
+def pid_of(run: Path) -> int:
+    deadline = time.monotonic() + 30
+    while not (run / "pid").exists() or not (run / "pid").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int((run / "pid").read_text())
+
+
+SLEEPS = (
+    "import os, pathlib, time; pathlib.Path(__file__).with_name('pid').write_text(str(os.getpid())); time.sleep(60)"
+)
+
+
+def test_a_window_that_is_closed_is_mentioned_once(stub: Path) -> None:
+    (stub / "script.py").write_text("print('bye')")
+    window = Window(stub)
+    assert window.open() == "" and wait_for_end(window) == "the window was closed" and window.closed() == ""
+
+
+def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
+    (stub / "script.py").write_text("import sys; print('rlhf-control: no pygame', file=sys.stderr); sys.exit(2)")
+    window = Window(stub)
+    window.open()
+    assert wait_for_end(window) == "the window ended (no pygame)"
+    (stub / "script.py").write_text("import os; os._exit(3)")
+    window.open()
+    assert wait_for_end(window) == "the window ended (3)"
+
+
+def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
+    (stub / "script.py").write_text(SLEEPS)
+    code = f"import sys; sys.path.insert(0, {str(Path(launcher.__file__).parent.parent)!r});"
+    code += "from pathlib import Path; from rlhf_control.launcher import Window; import os;"
+    code += "assert Window(Path('run')).open() == ''; os.kill(os.getpid(), 9)"
+    run = subprocess.run([sys.executable, "-c", code])
+    assert run.returncode == -signal.SIGKILL
+    pid = pid_of(stub)
+    (stub / "pid").unlink()
+    again = Window(stub)
+    assert again.open() == "" and again.closed() == "" and not (stub / "pid").exists()  # the first one is still there
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while not (stub / "pid").exists():
+        assert time.monotonic() < deadline
+        again.open()
+        time.sleep(0.1)
+    os.kill(pid_of(stub), signal.SIGKILL)
+    assert wait_for_end(again) == "the window ended (-9)"
+
+
+def test_ctrl_c_is_for_the_run_alone(stub: Path) -> None:
+    (stub / "script.py").write_text(SLEEPS)
+    window = Window(stub)
+    window.open()
+    pid = pid_of(stub)
+    assert os.getpgid(pid) == pid != os.getpgid(0)
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(window)
+
+
+def test_without_a_display_none_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert Window(tmp_path).open() == "there is no display for a window" and not list(tmp_path.iterdir())
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert "cannot be started" in Window(tmp_path / "gone").open()
+    assert command(Path("runs/x")) == "rlhf-control label runs/x"

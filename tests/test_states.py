@@ -1,0 +1,58 @@
+"""Reading the state of real environments."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader
+
+
+def copies(env_id: str, n: int = 2) -> list[gymnasium.Env]:
+    envs = [gymnasium.make(env_id) for _ in range(n)]
+    for i, env in enumerate(envs):
+        env.reset(seed=i)
+        env.action_space.seed(i)
+    return envs
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size"),
+    [
+        ("CartPole-v1", 4),
+        ("Pendulum-v1", 3),
+        ("MountainCar-v0", 2),
+        ("MountainCarContinuous-v0", 2),
+        ("Acrobot-v1", 4),
+        ("Hopper-v5", 12),
+    ],
+)
+def test_states_are_those_of_the_environments(env_id: str, size: int) -> None:
+    envs = copies(env_id)
+    read = state_reader(envs)
+    assert read is not None
+    before = read()
+    assert before.shape == (2, size) and before.dtype == np.float64 and (before[0] != before[1]).any()
+    for env in envs:
+        env.step(env.action_space.sample())
+    after = read()
+    assert (before != after).any(1).all(), "a state is a copy, and of the moment"
+    if env_id == "Pendulum-v1":
+        assert (before[:, 2] == 0).all()  # no torque yet
+        np.testing.assert_array_equal(after[:, 2], [env.unwrapped.last_u for env in envs])  # type: ignore[attr-defined]
+    for env in envs:
+        env.reset()  # as at the end of an episode
+    assert (read() != after).any(1).all()
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "MountainCar-v0", "Acrobot-v1"])
+def test_classic_control_is_brought_back(env_id: str) -> None:
+    source, target = copies(env_id)
+    source.step(source.action_space.sample())
+    (state,) = state_reader([source])()  # type: ignore[misc]
+    put_classic(target, state)
+    np.testing.assert_array_equal(state_reader([target])()[0], state)  # type: ignore[misc]
+
+
+def test_what_shows_more_than_its_state_has_none() -> None:
+    (taxi,) = copies("Taxi-v4", 1)
+    assert state_reader([taxi]) is None and not is_classic(taxi) and not has_mujoco_data(taxi)

@@ -1,0 +1,50 @@
+from rlhf_control.schema import Asked
+from rlhf_control.session import Question
+from rlhf_control.viewer.ballot import Answer, Ballot, order_words
+
+
+def a_ballot(clips: int) -> Ballot:
+    asked = Asked("key", "ranking", 0, 0, 0, "u", 1, None, None, 0.0, tuple("abcdef"[:clips]))
+    return Ballot(Question(asked, tuple(range(clips))))
+
+
+def test_answers_to_a_pair() -> None:
+    ballot = a_ballot(2)
+    assert ballot.answer("prefer 0") == Answer((0, 1), None, "A is better")
+    assert ballot.answer("prefer 1") == Answer((1, 0), None, "B is better")
+    assert ballot.answer("tie") == Answer((0, 0), None, "equal")
+    assert ballot.answer("cannot tell") == Answer(None, None, "cannot tell")
+    assert ballot.answer("") is None and ballot.answer("confirm") is None
+
+
+def test_a_rating() -> None:
+    assert a_ballot(1).answer("rate 4") == Answer(None, 4.0, "rated 4")
+
+
+def test_a_ranking_in_the_making() -> None:
+    ballot = a_ballot(4)
+    assert ballot.answer("confirm") is None
+    for action in ("place 2", "place 9", "tie switch", "place 0", "place 3"):
+        assert ballot.arrange(action)
+    assert ballot.order == ((2, 0), (3,)) and not ballot.tie
+    assert ballot.answer("confirm") == Answer((0, 2, 0, 1), None, "3 = 1 > 4 > 2")
+    assert ballot.arrange("undo") and ballot.order == ((2, 0),)
+    assert ballot.answer("confirm") is None
+    assert ballot.arrange("card 2") and ballot.arrange("undo") and ballot.order == ()
+    assert not ballot.arrange("undo")  # now it means the last answer
+    assert ballot.arrange("tie switch") and not ballot.tie  # nothing to tie with
+    assert ballot.arrange("tie with 1") and ballot.order == ((1,),)
+
+
+def test_the_clock_is_driven() -> None:
+    ballot = a_ballot(2)
+    for action in ("pause", "forward", "forward", "back", "faster"):
+        assert ballot.control(action, 10)
+    assert ballot.playback.frame(10) == 1 and ballot.playback.speed == 2.0 and ballot.playback.paused
+    assert ballot.control("restart", 10) and ballot.control("pause", 10) and ballot.control("slower", 10)
+    assert ballot.playback.frame(10) == 0 and not ballot.playback.paused
+    assert not ballot.control("prefer 0", 10)
+
+
+def test_an_order_in_words() -> None:
+    assert order_words(((2,), (0, 1))) == "3 > 1 = 2"

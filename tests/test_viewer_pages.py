@@ -1,0 +1,112 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+from pages_kit import SIZES, a_canvas, check_places, colors, overlap
+
+from rlhf_control.schema import Tally
+from rlhf_control.session import ALL_DONE, ELSEWHERE, EMPTY, SITUATIONS, Fact, News
+from rlhf_control.status import Status
+from rlhf_control.viewer.pages import (
+    LIVE,
+    Page,
+    away_page,
+    draw_help,
+    draw_page,
+    even_width,
+    opening_page,
+    page_of,
+    sentence,
+    summary_page,
+    trouble_page,
+)
+from rlhf_control.viewer.parts import Bar
+from rlhf_control.viewer.widgets import COMPARISON, RANKING, RATING, help_lines
+
+RUN = Path("runs/quickstart-human-0")
+FACTS = (
+    Fact("votes", "48", "3 tied, 2 cannot tell, 1 undone"), Fact("seconds a vote", "2.9", "half between 2.1 and 4.4"),
+    Fact("same answer when asked again", "4 of 5", "80%; 95 % interval 38% to 96%"),
+    Fact("left clip preferred", "52% of 41", "no sign of a habit"),
+    Fact("agreement with others", "kappa 0.71", "40 judged by 2 annotators"),
+)  # fmt: skip
+
+
+def news(situation: str) -> News:
+    """Of a run in this situation."""
+    tally = (
+        Tally(8, 9, 8, 2) if situation == ELSEWHERE else Tally(0, 0, 0, 0) if situation == EMPTY else Tally(9, 9, 9, 0)
+    )
+    if situation in (EMPTY, ALL_DONE):
+        return News(None, False, tally)
+    state = {"elsewhere": "waiting", "lost": "training", "waiting": "training"}.get(situation, situation)
+    status = Status(state, os.getpid(), time.time(), "Hopper-v5", message="obs is not finite in environment 3.")  # type: ignore[arg-type]
+    return News(status, situation in ("starting", "waiting", "elsewhere"), tally)
+
+
+def every_page() -> list[Page]:
+    pages = [page_of(news(s), RUN, time.time(), undo=True, sound=True, facts=FACTS) for s in SITUATIONS]
+    return [
+        *pages, opening_page(RUN, False), opening_page(RUN, True), away_page(), summary_page(FACTS, RUN),
+        trouble_page("runs/x/labels.sqlite: file is not a database; check the disk"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_each_situation_says_what_to_do(name: str) -> None:
+    page = page_of(news(name), RUN, time.time(), undo=False, sound=False, facts=FACTS)
+    assert page.name == name and page.title and page.text.endswith((".", ":"))
+    assert (page.name in LIVE) != bool(page.command)  # either it goes on by itself, or there is something to type
+    assert bool(page.facts) == (name in ("finished", "stopped", "failed", "all done"))
+    assert "leave" in [button.action for button in page.buttons]
+    assert ("sound" in [button.action for button in page.buttons]) == (name in LIVE)
+    assert "undo" in [b.action for b in page_of(news(name), RUN, 0.0, undo=True, sound=False).buttons]
+
+
+def test_the_time_to_the_next_question() -> None:
+    status = Status("training", os.getpid(), time.time(), "Hopper-v5", next_question=1020.0)
+    page = page_of(News(status, True, Tally(9, 9, 9, 0)), RUN, 1000.0, undo=False, sound=False)
+    assert page.title == "Next question in about 20 s"
+
+
+def test_sentences() -> None:
+    assert sentence("obs is NaN") == "Obs is NaN. " and sentence("Stopped.") == "Stopped. " and sentence("") == ""
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pages_fit_their_window(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No text leaves the page or runs into another one."""
+    for page in every_page():
+        with a_canvas(size) as canvas:
+            places: list[tuple[float, float, float, float]] = []
+            original = canvas._placed
+
+            def placed(*arguments, original=original, places=places):  # type: ignore[no-untyped-def]
+                places.append(original(*arguments))
+                return places[-1]
+
+            monkeypatch.setattr(canvas, "_placed", placed)
+            draw_page(canvas, page, Bar(48, 100, "19 votes a minute", "the run waits", "good"), 3)
+            check_places(canvas)
+            for i, (x, y, w, h) in enumerate(places):
+                assert x >= 0 and y >= 0 and x + w <= size[0] + 1 and y + h <= size[1] + 1, page.name
+                assert not any(overlap(places[i], other) for other in places[:i]), page.name
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("how", [COMPARISON, RANKING, RATING])
+def test_the_help_fits_its_window(size: tuple[int, int], how: str) -> None:
+    with a_canvas(size) as canvas:
+        canvas.button((0, 0, 10, 10), "", "hidden")
+        draw_help(canvas, help_lines(how, correctable=True))
+        assert colors(canvas) > 10
+        assert canvas.hit(size[0] / 2, size[1] / 2) == "close help" == canvas.hit(5, 5)
+        assert len(help_lines(how, True)) * canvas.px(36) + canvas.px(128) <= size[1]
+
+
+def test_lines_of_even_length() -> None:
+    with a_canvas() as canvas:
+        assert even_width(canvas, "short", 17, 700) == 700
+        width = even_width(canvas, "word " * 30, 17, 700)
+        assert 400 < width < 700

@@ -1,0 +1,220 @@
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hands import after, play_script, post, pygame, tap
+from human_runs import make_run
+
+from rlhf_control.data import COMPARISON, RANKING, RATING, Array, Feedback
+from rlhf_control.errors import UserError
+from rlhf_control.predictions import Predicted, Predictor, save_predicted
+from rlhf_control.status import read_status
+from rlhf_control.store import FeedbackStore
+from rlhf_control.verbs import WatchConfig
+from rlhf_control.viewer.shelf import read_shelf
+from rlhf_control.viewer.watch import Room, watch
+from rlhf_control.viewer.watch_page import cells
+from rlhf_control.viewer.window import Key, Window
+
+KINDS = (COMPARISON, RANKING, RATING, COMPARISON)
+
+
+class Drawn:
+    """Clips that are there at once, except for some."""
+
+    def __init__(self, missing: Sequence[str] = ()) -> None:
+        self.missing, self.asked_for = missing, ()
+
+    def request(self, digests: Sequence[str], size: tuple[int, int], camera: int = 0) -> None:
+        self.asked_for = tuple(digests)
+
+    def get(self, digest: str, size: tuple[int, int], camera: int = 0) -> Array | None:
+        shade = int(digest[:2], 16) // 2 + 60
+        return None if digest in self.missing else np.full((5, 48, 48, 3), shade, np.uint8)
+
+    def failure(self, digest: str) -> str:
+        return "this clip is damaged" if digest in self.missing else ""
+
+    def error(self) -> str:
+        return ""
+
+    def cameras(self) -> list[str]:
+        return ["track", "top"]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeedbackStore:
+    return make_run(tmp_path / "run", KINDS)
+
+
+def predict(store: FeedbackStore) -> dict[str, Array]:
+    """Writes made-up predictions for all clips."""
+    digests = list(dict.fromkeys(digest for asked in store.asked() for digest in asked.clips))
+    rewards = {d: np.linspace(i - 2, i, 5).astype(np.float32) for i, d in enumerate(digests)}
+    save_predicted(store.path.parent, Predicted(7, "v", rewards))
+    return rewards
+
+
+@pytest.fixture
+def room(store: FeedbackStore) -> Iterator[Room]:
+    predict(store)
+    run = store.path.parent
+    status = read_status(run)
+    assert status is not None
+    with Window("test") as window, Predictor(run) as predictor:
+        room = Room(window, store, read_shelf(store), Drawn(), status, predictor)
+        room.go(0)
+        yield room
+        room.close()
+
+
+def press(room: Room, *names: str) -> None:
+    for name in names:
+        room.handle(Key(name))
+    assert room.step() or room.left
+
+
+def test_stepping_through(room: Room) -> None:
+    places = []
+    for name in ("right", "right", "right", "right", "left", "home", "end", "up", "page down"):
+        press(room, name)
+        places.append(room.place)
+    assert places == [1, 2, 3, 3, 2, 0, 3, 0, 3]
+    press(room, "2", "return")
+    assert room.place == 1 and room.page().number == 2
+    press(room, "9", "9", "backspace", "backspace", "3", "return")
+    assert room.place == 2
+    press(room, "9", "9", "return")
+    assert room.place == 2 and "no question with the number or key '99'" in room.notice
+    press(room, "1", "escape")
+    assert not room.left and room.typed == ""
+    press(room, "escape")
+    assert room.left
+
+
+def test_the_clock(room: Room) -> None:
+    press(room, "space", ".", ".")
+    assert room.page().paused and room.page().frames == (2, 2)
+    press(room, ",")
+    assert room.page().frames == (1, 1)
+    press(room, "]", "r")
+    assert room.page().speed == 2.0 and room.page().frames == (0, 0)
+    assert room.playback.length == pytest.approx(5 * 0.05)
+    curve = cells(room.window, 2)[1].curve
+    at = {"pos": (int(curve[0] + 0.7 * curve[2]), int(curve[1] + 20)), "button": 1}
+    pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONDOWN, at))
+    room.step()
+    assert room.page().frames == (3, 3)
+
+
+def test_rewards_predicted_and_true(room: Room, store: FeedbackStore) -> None:
+    page, digests = room.page(), room.digests
+    assert page.prediction == "" and page.model == "of iteration 7"
+    np.testing.assert_array_equal(room.predicted(digests[1]), np.linspace(-1, 1, 5, dtype=np.float32))
+    assert room.true(digests[0]) is None
+    press(room, "t")
+    np.testing.assert_array_equal(room.true(digests[0]), store.segments(digests)[digests[0]].env_reward)
+    press(room, "c")
+    assert room.page().camera == "top"
+
+
+def test_votes_that_come_meanwhile_are_seen(room: Room, store: FeedbackStore) -> None:
+    assert room.page().votes == ()
+    store.vote(store.asked()[0].key, Feedback((1, 0), "anna", 1.5))
+    room._looked = 0.0
+    waited = after(10.0)
+    while not room.page().votes and not waited():
+        room.step()
+        room.window.tick()
+    assert [vote.answer for vote in room.page().votes] == ["B is better"]
+
+
+def test_neighbours_are_drawn_ahead(room: Room) -> None:
+    press(room, "right")
+    shelf, clips = room.shelf, room.reel.clips
+    assert isinstance(clips, Drawn)
+    assert clips.asked_for == (
+        *shelf.asked[1].clips,
+        *shelf.asked[2].clips,
+        *shelf.asked[0].clips,
+        *shelf.asked[3].clips,
+    )
+
+
+def test_what_cannot_be_shown_is_said(room: Room) -> None:
+    room.reel.clips.missing = room.digests[:1]  # type: ignore[attr-defined]
+    room.reel._frames.clear()
+    room.step()
+    assert room.page().problem == "this clip is damaged" and room.page().frames == (None, 0)
+    assert room.predictor is not None
+    room.predictor.known, room.predictor.error = None, "the reward has not been fitted yet"
+    assert room.page().prediction == "the reward has not been fitted yet"
+    room.predictor = None
+    assert room.page().prediction == "not asked for (--reward)"
+    room.step()
+
+
+def test_every_kind_and_size_finds_its_place(room: Room, tmp_path: Path) -> None:
+    for place in range(4):
+        room.go(place)
+        room.step()
+        room.window.screenshot(tmp_path / f"{place}.png")
+    for clips in range(1, 9):
+        places = cells(room.window, clips)
+        right = max(cell.picture[0] + cell.picture[2] for cell in places)
+        low = max(cell.curve[1] + cell.curve[3] for cell in places)
+        assert len(places) == clips and right <= 1280 - 340 and low <= 720 - 62
+
+
+def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
+    store = make_run(tmp_path / "empty", ())
+    status = read_status(tmp_path / "empty")
+    assert status is not None
+    with Window("test") as window:
+        room = Room(window, store, read_shelf(store), Drawn(), status, None)
+        room.go(0)
+        press(room, "right", "space", ".", "t", "c", "5", "return")
+        assert room.asked is None and "no question" in room.notice
+        room.close()
+
+
+def test_the_whole_window(store: FeedbackStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict(store)
+    rooms: list[Room] = []
+    make = Room.__init__
+    monkeypatch.setattr(Room, "__init__", lambda self, *a: (rooms.append(self), make(self, *a))[1])
+
+    def person() -> Iterator[None]:
+        (room,) = rooms
+        assert room.place == 1
+        for wanted in (2, 3):
+            post("right")
+            post("right", up=True)
+            while room.place != wanted:
+                yield
+        while None in room.page().frames:  # real clips, drawn by the process in the background
+            yield
+        tap("escape")
+        while not room.left:
+            yield
+
+    play_script(monkeypatch, person())
+    assert watch(WatchConfig(str(store.path.parent), query="2")) == 0
+
+
+def test_what_is_wrong_is_said(tmp_path: Path, store: FeedbackStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        watch(WatchConfig(str(tmp_path)))
+    with pytest.raises(UserError, match="no question with the number or key 'nothing'"):
+        watch(WatchConfig(str(store.path.parent), query="nothing"))
+    (store.path.parent / "status.json").unlink()
+    with pytest.raises(UserError, match="does not say what environment"):
+        watch(WatchConfig(str(store.path.parent)))
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="watch needs a window"):
+        watch(WatchConfig(str(store.path.parent)))
