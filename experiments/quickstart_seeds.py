@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from quickstart import CONFIG, SEEDS
 
-from rlhf_control.config import EvaluateConfig, FinetuneConfig, from_dict
+from rlhf_control.config import EvaluateConfig, FinetuneConfig, GuardConfig, from_dict
 from rlhf_control.curves import bootstrap_interval, interquartile_mean
 from rlhf_control.plots import plot_runs
 from rlhf_control.policies import find_policy
@@ -33,7 +33,11 @@ from rlhf_control.train import finetune
 ARMS: dict[str, dict[str, Any]] = {
     "votes": {},
     "oracle's reward": {"learn_from": "oracle"},
-    "coin-flip votes": {"oracle": "coin-flip", "score": "backward"},
+    "coin-flip votes": {
+        "oracle": "coin-flip",
+        "score": "backward",
+        "guard": GuardConfig(chance="off", alarm="off"),  # or the policy would stay as it is
+    },
     "constant reward": {"learn_from": "constant"},
 }
 

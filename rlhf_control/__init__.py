@@ -17,6 +17,7 @@ _EXPORTS = {
     "Behaviour": "behaviours",
     "AnnotatorConfig": "config",
     "FinetuneConfig": "config",
+    "GuardConfig": "config",
     "NetConfig": "config",
     "PPOConfig": "config",
     "PretrainConfig": "config",

@@ -31,6 +31,7 @@ class Loop:
         self.steps_per_iteration = config.ppo.num_envs * config.ppo.num_steps
         self.iterations = max(1, config.total_steps // self.steps_per_iteration)
         self.checkpoint_seconds = config.checkpoint_seconds
+        self.halt: Exception | None = None  # set by the body: raised once this iteration is saved
         self._stack = ExitStack()
         self.first, state = run.load_checkpoint()
         try:
@@ -63,9 +64,11 @@ class Loop:
             self.run.log(log)
             self._progress.show(log)
             last = iteration == self.iterations - 1
-            if last or self._signals or time.monotonic() - saved > self.checkpoint_seconds:
+            if last or self._signals or self.halt or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save(iteration + 1)
                 saved = time.monotonic()
+            if self.halt:
+                raise self.halt
             if self._signals:
                 raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
 

@@ -13,8 +13,9 @@ import numpy as np
 from rlhf_control.anchor import Anchor
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import KINDS, Query, Rollout, Segments
+from rlhf_control.data import CORRECTION, KINDS, Query, Rollout, Segments
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.guards import Guard
 from rlhf_control.labels import Labels, accuracy
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
@@ -23,7 +24,7 @@ from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
-from rlhf_control.queries import choose, demonstrations, find_strategy
+from rlhf_control.queries import AT_RANDOM, choose, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import (
@@ -38,6 +39,7 @@ from rlhf_control.runs import Run
 from rlhf_control.schedules import apportion
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
+from rlhf_control.tries import correct, simulator
 
 DEMONSTRATED_EPISODES = 4
 
@@ -63,13 +65,20 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
             learned = p.reward.predict(rollout)
             penalty, kl = p.anchor.penalty(policy, rollout)
+            log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
+            if p.guard.alarm:
+                wait, rng = not label_round and iteration < max(rounds), stream(seed, "roll-back", iteration)
+                loop.halt = p.guard.react(run.path, p.learner, p.anchor, p.bank, rng, wait=wait)
             rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
-            if p.reward.fitted:
-                log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
-            policy.obs_norm.update(rollout.obs)
+                p.guard.keep(p.learner, run.path)
+            if not p.guard.closed:
+                if p.reward.fitted:
+                    log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
+                    log |= p.guard.keep_exploring(policy, log)
+                policy.obs_norm.update(rollout.obs)
 
             log |= kl | p.labels.counts() | episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
             log |= true_reward(config, rollout, policy.env_id)
@@ -128,6 +137,7 @@ class Parts:
     reward: Reward
     anchor: Anchor
     labels: Labels
+    guard: Guard
 
 
 @dataclass(frozen=True)
@@ -157,16 +167,20 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     length = max(2, round(config.clip_seconds / envs.step_seconds))
     bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config))
     rounds = label_rounds(config, bank.first_full)
+    if CORRECTION in config.feedback:
+        simulator(env_id, env).close()
 
     run = run or new_run(config, "finetune", config.oracle, env_id)
     if not kept:
         anchor.pretrained.save(run.path / "pretrained.npz")
     labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed)
-    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels), rounds
+    learned = config.learn_from == "votes"  # what is known cannot be hacked
+    guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
+    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, guard), rounds
 
 
 def clips_needed(config: FinetuneConfig) -> int:
-    """For the largest round, so that no clip is asked about twice in it."""
+    """For the largest round, so that no clip is asked about twice in it by queries of one kind."""
     share = -(-max(config.labels_by_round()) // len(config.feedback))
     return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
 
@@ -187,7 +201,7 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
 def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
     """The learned reward, or one of the two that it is measured against."""
     if config.learn_from == "votes":
-        return RewardModel(obs_size, action_size, config.reward)
+        return RewardModel(obs_size, action_size, config.reward, env_id)
     if config.learn_from == "oracle":
         return KnownReward(reward_named(config.oracle, env_id))
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)
@@ -227,7 +241,7 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     k, seed, policy = label_round.index, config.seed, p.learner.policy
     bank, labels, reward = p.bank, p.labels, p.reward
     pool, recent = bank.pool(stream(seed, "pool", k))
-    queries = make_queries(config, label_round, pool, recent, reward)
+    queries = make_queries(config, label_round, pool, recent, p)
     if config.demonstrations and k == 0:
         shown = demonstrated(config.demonstrations, policy.env_id, policy.env, bank.length, seed)
         rng = stream(seed, "demonstrations")
@@ -235,9 +249,12 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     labels.ask(queries, pool, reward=k)
     bank.archive(stream(seed, "archive", k))
     metrics = {}
+    if tried := sum(q.kind == CORRECTION for q in queries):
+        metrics["correction_steps"] = float(tried * config.query.tries * bank.length)
     fresh = labels.pairs([q for q in queries if q.strategy == "uniform"])  # the chosen ones are the hardest by design
     if reward.fitted and fresh is not None:
         metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
+    metrics |= p.guard.newest(reward, labels.answers([q for q in queries if q.strategy in AT_RANDOM]))
     answers = labels.answers()
     if answers is not None:
         started = time.perf_counter()
@@ -245,23 +262,31 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/uncertainty"] = float(reward.uncertainty(pool).mean())
         metrics["reward/fit_seconds"] = time.perf_counter() - started
+        p.guard.fitted(metrics)
     return metrics
 
 
-def make_queries(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward
-) -> list[Query]:
-    """A round's queries about the policy's own clips: of every kind of feedback the same number, as far as possible."""
+def make_queries(config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, p: Parts) -> list[Query]:
+    """A round's queries about the policy's own clips: of every kind of feedback the same number, as far as possible,
+    in random order, and no clip twice while there are others."""
     queries: list[Query] = []
+    free, k = np.ones(len(pool), bool), label_round.index
     counts = apportion(label_round.labels, [1.0] * len(config.feedback))
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
-        rng = stream(config.seed, "queries", label_round.index, KINDS.index(kind))
-        some = choose(
-            config.queries, pool, n, label_round.index, reward, rng,
-            config=config.query, kind=kind, clips_per_query=size, recent=recent,
+        rng = stream(config.seed, "queries", k, KINDS.index(kind))
+        if free[:recent].sum() < n * size:
+            free[:] = True
+        if kind == CORRECTION:
+            tries = config.query.tries
+            queries += correct(p.learner.policy, p.labels, pool, n, k, rng, tries=tries, recent=recent, free=free)
+            continue
+        queries += choose(
+            config.queries, pool, n, k, p.reward, rng,
+            config=config.query, kind=kind, clips_per_query=size, recent=recent, free=free,
         )  # fmt: skip
-        queries += [replace(query, index=len(queries) + query.index) for query in some]
-    return queries
+    if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
+        queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
+    return [replace(query, index=index) for index, query in enumerate(queries)]
 
 
 def demonstrated(name: str, env_id: str, env: dict[str, Any], length: int, seed: int) -> Segments:

@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "config", "presets", "data", "files", "rng", "runs", "progress", "compiler", "schedules"},
     {"nets", "policies", "rollouts", "lanes", "segments", "clips", "video", "schema", "store", "loop", "behaviours"},
     {"ppo", "fast", "queries", "oracles", "anchor", "labels", "exchange"}
-    | {"likelihoods", "reward_metrics", "reward_fit", "reward"},
+    | {"likelihoods", "reward_metrics", "reward_fit", "reward", "guards", "tries"},
     {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
     | {"reward_env", "evaluate_reward", "cli", "__main__"},
 ]
