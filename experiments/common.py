@@ -60,12 +60,15 @@ def curve(run: Path) -> dict[str, Any]:
 
 def over_seeds(curves: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Of both final returns: interquartile mean and its 95 % bootstrap interval."""
-    runs, result = list(curves), {}
-    for name in ("mode", "training"):
-        scores = np.array([run[name] for run in runs])
-        low, high = bootstrap_interval(scores, stream(0, "bootstrap"))
-        result[name] = {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
-    return result
+    runs = list(curves)
+    return {name: interval([run[name] for run in runs]) for name in ("mode", "training")}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Interquartile mean over runs and its 95 % bootstrap interval."""
+    scores = np.array(values)
+    low, high = bootstrap_interval(scores, stream(0, "bootstrap"))
+    return {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
 
 
 def keep(name: str, result: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from quickstart import CONFIG, SEEDS
 
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig
 from rlhf_control.curves import bootstrap_interval, interquartile_mean
 from rlhf_control.options import from_dict
 from rlhf_control.plots import plot_runs
@@ -35,7 +35,11 @@ from rlhf_control.verbs import EvaluateConfig
 ARMS: dict[str, dict[str, Any]] = {
     "votes": {},
     "oracle's reward": {"learn_from": "oracle"},
-    "coin-flip votes": {"oracle": "coin-flip", "score": "backward"},
+    "coin-flip votes": {
+        "oracle": "coin-flip",
+        "score": "backward",
+        "guard": GuardConfig(chance="off", alarm="off"),  # or the policy would stay as it is
+    },
     "constant reward": {"learn_from": "constant"},
 }
 

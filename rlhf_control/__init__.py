@@ -18,6 +18,7 @@ _EXPORTS = {
     "AnnotatorConfig": "config",
     "FinetuneConfig": "config",
     "HumanConfig": "config",
+    "GuardConfig": "config",
     "NetConfig": "config",
     "PPOConfig": "config",
     "PretrainConfig": "config",

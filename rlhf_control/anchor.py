@@ -34,6 +34,11 @@ class Anchor:
         if self.config.policy == "round":
             self.reference = policy.frozen()
 
+    def tighten(self, policy: Policy) -> None:
+        """Moves the ratchet back and doubles the coefficient; from 0, to what it is by default."""
+        self.new_round(policy)
+        self.beta = 2 * self.beta or ReferenceConfig().beta
+
     def penalty(self, policy: Policy, rollout: Rollout) -> tuple[Array, dict[str, float]]:
         """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
         this very rollout, for the next one."""

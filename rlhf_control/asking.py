@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.exchange import import_labels, import_pairs
 from rlhf_control.files import load_state
@@ -27,6 +27,7 @@ from rlhf_control.rollouts import evaluate
 from rlhf_control.schedules import apportion
 from rlhf_control.schema import Asked, query_key
 from rlhf_control.store import FeedbackStore
+from rlhf_control.tries import correct
 
 DEMONSTRATED_EPISODES = 4
 REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
@@ -74,8 +75,9 @@ def clips_needed(config: FinetuneConfig) -> int:
 
 
 def questions(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels
-) -> list[Query]:
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+    policy: Policy,
+) -> list[Query]:  # fmt: skip
     """A round's questions: new ones about the policy's own clips, in place of some of them such as were asked before,
     and beside them gold. The first `recent` clips of the pool are the recent ones."""
     k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
@@ -84,7 +86,7 @@ def questions(
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
     of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
     due = min(due, len(earlier) + of_this_round)
-    new = make_queries(config, replace(label_round, labels=n - due), pool, recent, reward)
+    new = make_queries(config, replace(label_round, labels=n - due), pool, recent, reward, labels, policy)
     again = ask_again(earlier, due, k, 0, rng)
     again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
@@ -93,19 +95,29 @@ def questions(
 
 
 def make_queries(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward
-) -> list[Query]:
-    """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible."""
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+    policy: Policy,
+) -> list[Query]:  # fmt: skip
+    """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in random
+    order, and no clip twice while there are others."""
     queries: list[Query] = []
+    free, k = np.ones(len(pool), bool), label_round.index
     counts = apportion(label_round.labels, [1.0] * len(config.feedback))
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
-        rng = stream(config.seed, "queries", label_round.index, KINDS.index(kind))
-        some = choose(
-            config.queries, pool, n, label_round.index, reward, rng,
-            config=config.query, kind=kind, clips_per_query=size, recent=recent,
+        rng = stream(config.seed, "queries", k, KINDS.index(kind))
+        if free[:recent].sum() < n * size:
+            free[:] = True
+        if kind == CORRECTION:
+            tries = config.query.tries
+            queries += correct(policy, labels, pool, n, k, rng, tries=tries, recent=recent, free=free)
+            continue
+        queries += choose(
+            config.queries, pool, n, k, reward, rng,
+            config=config.query, kind=kind, clips_per_query=size, recent=recent, free=free,
         )  # fmt: skip
-        queries += [replace(query, index=len(queries) + query.index) for query in some]
-    return queries
+    if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
+        queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
+    return [replace(query, index=index) for index, query in enumerate(queries)]
 
 
 def share_due(share: float, asked: int, more: int, had: int) -> int:

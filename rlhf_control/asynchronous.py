@@ -10,6 +10,7 @@ from typing import Any
 from rlhf_control.asking import LabelRound, iterations, questions
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.labels import Labels
+from rlhf_control.nets import Policy
 from rlhf_control.queries import round_half_up
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
@@ -24,9 +25,12 @@ class Asynchronous:
     that such a run, too, can be replayed.
     """
 
-    def __init__(self, config: FinetuneConfig, first: int, labels: Labels, bank: SegmentBank, reward: Reward) -> None:
+    def __init__(
+        self, config: FinetuneConfig, first: int, labels: Labels, bank: SegmentBank, reward: Reward, policy: Policy
+    ) -> None:
         """`first`: the iteration of the first round, which is waited for: before it there is nothing to learn from."""
         self.config, self.first, self.labels, self.bank, self.reward = config, first, labels, bank, reward
+        self.policy = policy
         self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
         self.batches, self.fits = 0, 1
         self.learned: set[str] = set()  # keys of the questions whose answers the reward was fitted on
@@ -103,7 +107,7 @@ class Asynchronous:
         uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)
         query = replace(config.query, random_share=min(1.0, uniform / n))
         narrowed = replace(config, feedback=(kind,), query=query)
-        batch = questions(narrowed, LabelRound(self.batches, n), pool, recent, self.reward, self.labels)
+        batch = questions(narrowed, LabelRound(self.batches, n), pool, recent, self.reward, self.labels, self.policy)
         self.labels.issue(batch, reward=self.fits)
 
 

@@ -11,10 +11,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
 
 MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
+until_the_end = ExitStack()
 Parts = dict[str, list[float]]  # seconds of every call
 Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so many steps more, save, parts
 
@@ -29,7 +31,7 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
     from rlhf_control.presets import preset
     from rlhf_control.rng import stream
 
-    one_thread().__enter__()
+    until_the_end.enter_context(one_thread())
     config = preset(env_id, "sb3")
     config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
     envs = start_lanes(env_id, num_envs, seed=0)

@@ -211,7 +211,7 @@ def vote_through(run: str, votes: int, out: str) -> None:
             assert self.ballot is not None and self.view is not None and self.reel is not None
             looked = time.perf_counter() - (self.ballot.shown_at or 0.0) > LOOKING_SECONDS
             following = [q for q in self.view.ahead if q.key != self.ballot.question.key][:1]
-            return looked and bool(following) and self.reel.ready(following[0].clips) == 2
+            return looked and bool(following) and all(self.reel.frames(clip) is not None for clip in following[0].clips)
 
         def press(self) -> None:
             assert self.ballot is not None and self.session is not None

@@ -92,7 +92,8 @@ class PretrainConfig:
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
     total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
-    the environment, which --env would replace. Command line only: in Python, start from `presets.preset(env_id, name)`."""
+    the environment, which --env would replace. Command line only: in Python, start from
+    `presets.preset(env_id, name)`."""
     seed: int = 0
     seeds: str = ""
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
@@ -239,9 +240,11 @@ class QueryConfig:
     gold: str = ""
     """Questions with known answers, to check people by: an exported store, or an .npz of pairs. Shown among the others,
     one in twenty; counted apart and not learned from."""
+    tries: int = 4
+    """New tries from the start of a clip, the best of which is its correction."""
 
     def __post_init__(self) -> None:
-        positive(self, "candidates")
+        positive(self, "candidates", "tries")
         within(self, "random_share", "recent_share", low=0.0, high=1.0)
         within(self, "min_difference", low=0.0, high=1e9)
         if self.repeat_share is not None:
@@ -265,6 +268,39 @@ class HumanConfig:
     def __post_init__(self) -> None:
         positive(self, "open_queries", "refit_answers")
         within(self, "refit_share", "lead", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What keeps the policy from learning from a reward that cannot be trusted; `guards` has the statistics."""
+
+    chance: Literal["hold", "off"] = "hold"
+    """hold: the policy stays as it is while the reward is not shown to be better than coin flips. off: it learns from
+    any fitted reward, as controls with coin-flip answers must."""
+    odds: float = 20.0
+    """How many times likelier than by coin flips the held-out answers must be under the reward."""
+    alarm: Literal["stop", "roll-back", "warn", "off"] = "stop"
+    """When the reward looks hacked. stop: save and exit with code 3; a resumed run goes on from there. roll-back: back
+    to the last good policy, wait for new answers if any are to come, and go on with twice the reference.beta."""
+    surprise: float = 0.01
+    """Alarm when the learned reward has risen, but so few of the newest answers are as it predicts that the chance of
+    that, were it still as good as when it was fitted, is below this."""
+    kl_jump: float = 4.0
+    """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more)."""
+    uncertainty_jump: float = 3.0
+    """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit."""
+    window: int = 5
+    """Iterations whose median KL and uncertainty count."""
+    min_log_std: float | None = None
+    """The policy's log standard deviations are kept at or above this all along (default: only raised at the start)."""
+
+    def __post_init__(self) -> None:
+        chosen(self)
+        within(self, "odds", "kl_jump", "uncertainty_jump", low=1.0, high=1e9)
+        within(self, "surprise", low=0.0, high=1.0)
+        within(self, "window", low=1, high=1e9)
+        if self.min_log_std is not None:
+            within(self, "min_log_std", low=-20.0, high=5.0)
 
 
 @dataclass(frozen=True)
@@ -302,8 +338,9 @@ class FinetuneConfig:
     """How the answers after the first round are spread over the other rounds: evenly, as 1 / (1 + t), or as 0.01^t."""
     label_until: float = 0.7
     """The share of the run after which nothing more is asked."""
-    feedback: tuple[Literal["comparison", "ranking", "rating", "reward"], ...] = ("comparison",)
-    """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number."""
+    feedback: tuple[Literal["comparison", "ranking", "rating", "reward", "correction"], ...] = ("comparison",)
+    """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
+    best of several new tries from the start of a clip, beside the clip."""
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
@@ -344,6 +381,7 @@ class FinetuneConfig:
     annotator: AnnotatorConfig = AnnotatorConfig()
     query: QueryConfig = QueryConfig()
     human: HumanConfig = HumanConfig()
+    guard: GuardConfig = GuardConfig()
     reference: ReferenceConfig = ReferenceConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
@@ -373,6 +411,11 @@ class FinetuneConfig:
             raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
         if self.learn_from == "oracle":
             raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
+        if self.guard.chance == "hold" and self.reward.bootstrap == 1 and self.learn_from == "votes":
+            raise UserError(
+                "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
+                "lower it, or give --guard.chance off"
+            )
 
     def behaviour(self) -> str:
         """The name of the behaviour whose success is reported; other oracles than behaviours have none."""

@@ -148,6 +148,7 @@ class Answers:
     ranks: Array  # (Q, K) int64: 0 is best, equal numbers tie; -1 where there is no clip; 0 for a value
     kind: Array  # (Q,) int64: index into KINDS
     value: Array  # (Q,) float64: the rating or the reward; NaN for ranks
+    at_random: Array | None = None  # (Q,) bool: about clips that no model chose, a fair sample; None: not known
 
     def __len__(self) -> int:
         return len(self.items)

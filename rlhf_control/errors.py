@@ -17,6 +17,14 @@ class Stopped(Exception):
         self.exit_code = 128 + signum
 
 
+class Halted(Stopped):
+    """A guard stopped the run; what can be saved has been."""
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
+        self.exit_code = 3
+
+
 class CorruptFileError(UserError):
     """A file of ours that does not hold what was written to it."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, KINDS, Answers, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.oracles import Oracle
+from rlhf_control.queries import AT_RANDOM
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
 from rlhf_control.schema import Asked, Version, Vote, new_vote
@@ -229,7 +230,8 @@ def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]
         ranks[row, : len(asked.clips)] = 0 if feedback.ranks is None else feedback.ranks
         value[row] = np.nan if feedback.value is None else feedback.value
     kind = np.array([KINDS.index(asked.kind) for asked, _ in rows])
-    return Answers(_stack([clips[digest] for digest in place]), items, ranks, kind, value)
+    at_random = np.array([asked.strategy in AT_RANDOM for asked, _ in rows])
+    return Answers(_stack([clips[digest] for digest in place]), items, ranks, kind, value, at_random)
 
 
 def _stack(clips: Sequence[Segments]) -> Segments:

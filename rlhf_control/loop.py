@@ -36,6 +36,7 @@ class Loop:
         self.iterations = max(1, config.total_steps // self.steps_per_iteration)
         self.checkpoint_seconds = config.checkpoint_seconds
         self.before_iteration: list[Callable[[int], None]] = []  # called with its number
+        self.halt: Exception | None = None  # set by the body: raised once this iteration is saved
         self._stack = ExitStack()
         self.first, state = run.load_checkpoint()
         try:
@@ -70,9 +71,11 @@ class Loop:
             self.run.log(log)
             self._progress.show(log)
             due = iteration == self.iterations - 1 or iteration + 1 in self.save_before
-            if due or self._signals or time.monotonic() - saved > self.checkpoint_seconds:
+            if due or self._signals or self.halt or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save(iteration + 1)
                 saved = time.monotonic()
+            if self.halt:
+                raise self.halt
             self.stop_if_asked()
 
     def note(self, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rlhf_control.errors import UserError, unknown_name
 
-GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query", "human")  # configs within configs
+GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query", "human", "guard")  # configs within configs
 
 
 def positive(config: object, *names: str) -> None:

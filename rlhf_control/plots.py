@@ -6,8 +6,9 @@ backend is chosen for the caller's process, and nothing has to be closed.
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, MultipleLocator, NullFormatter, ScalarFormatter
 
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.curves import (
@@ -25,12 +26,15 @@ from rlhf_control.curves import (
     Band,
     Curve,
     aggregate,
+    bootstrap_interval,
     check_x,
     csv_table,
     groups_of,
+    interquartile_mean,
     label_rounds,
     load_curves,
     metrics_of,
+    on_common_grid,
     require_metrics,
 )
 from rlhf_control.data import Array
@@ -51,6 +55,7 @@ LABELS = {  # metric -> y axis, with its unit
     "entropy": "entropy (nats)",
     "beta": "KL weight β",
     "reward_mean": "learned reward (per step)",
+    "true_reward": "true reward (per step)",
     "value_loss": "value loss",
     "steps_per_second": "environment steps per second",
     "labels": "labels (answers)",
@@ -125,6 +130,41 @@ def draw_bands(ax: Axes, bands: Sequence[Band], groups: Sequence[str]) -> Axes:
         ax.plot(band.x, band.iqm, **look, marker="o" if len(band.x) < FEW_POINTS else "")
         if band.runs > 1:
             ax.fill_between(band.x, band.low, band.high, color=look["color"], alpha=0.18, linewidth=0)
+    return ax
+
+
+def draw_intervals(ax: Axes, scores: Mapping[str, Array], rng: np.random.Generator) -> Axes:
+    """A row for each group, the first on top: its runs' scores (R,), if any, as faint dots, their interquartile mean
+    and its 95 % interval. A dashed line goes down from the first group's mean."""
+    for i, values in enumerate(scores.values()):
+        if not len(values):
+            continue
+        look, mean = _look(i), float(interquartile_mean(values))
+        ax.plot(values, np.full(len(values), i + 0.22), color="0.7", marker=".", markersize=4, linestyle="", zorder=2)
+        if len(values) > 1:
+            ax.plot(bootstrap_interval(values, rng), [i, i], color=look["color"], linewidth=2.2, alpha=0.5)
+        ax.plot([mean], [i], color=look["color"], marker="o", markersize=4.5, linestyle="")
+        if i == 0:
+            ax.axvline(mean, color=GREY, linewidth=0.7, linestyle=DASHES[1], zorder=1)
+    ax.set_yticks(range(len(scores)), [name.replace("$", r"\$") for name in scores])
+    ax.set_ylim(len(scores) - 0.5, -0.5)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=True, axis="x", color="0.9", linewidth=0.5)
+    ax.set_axisbelow(True)
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
+    return ax
+
+
+def draw_paths(ax: Axes, curves: Sequence[Curve], x: str, y: str, smooth: int = 1) -> Axes:
+    """A line for each group from metric to metric, of its runs' interquartile means at each step, over `smooth`
+    measurements on the mean; a dot where it ends."""
+    for i, group in enumerate(groups_of(curves)):
+        members = [c for c in curves if c.group == group]
+        means = [interquartile_mean(on_common_grid([c.series(metric) for c in members])[1]) for metric in (x, y)]
+        along = [np.convolve(mean, np.full(smooth, 1 / smooth), "valid") for mean in means]
+        ax.plot(*along, **_look(i), linewidth=1)
+        ax.plot(along[0][-1:], along[1][-1:], color=_look(i)["color"], marker="o", markersize=4, linestyle="")
     return ax
 
 
@@ -236,6 +276,71 @@ def _with_ending(path: str | Path, suffix: str) -> Path:
     """Appended, not replaced: in `keep-pace-0.5` the .5 is no suffix."""
     path = Path(path)
     return path.with_name(f"{path.name}.{suffix}")
+
+
+# -- figures of experiments: groups of runs side by side
+
+
+def plot_groups(scores: Mapping[str, Mapping[str, Array]], out: str | Path) -> list[Path]:
+    """Metric -> group -> its runs' scores (R,), into OUT.png and OUT.pdf: a panel for each metric, named by it, a row
+    for each group."""
+    groups = list(dict.fromkeys(group for of_metric in scores.values() for group in of_metric))
+    with style():
+        size = (WIDTH, 0.75 + 0.22 * len(groups))
+        fig = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
+        axes = fig.subplots(1, len(scores), squeeze=False, sharey=True)[0]
+        for ax, (metric, of_metric) in zip(axes, scores.items(), strict=True):
+            draw_intervals(ax, {g: of_metric.get(g, np.empty(0)) for g in groups}, stream(0, f"plot_groups {metric}"))
+            ax.set_xlabel("\n".join(textwrap.wrap(metric, 66 // len(scores))))
+        return save_figure(fig, out)
+
+
+def plot_each_group(curves: Sequence[Curve], metric: str, out: str | Path) -> list[Path]:
+    """Into OUT.png and OUT.pdf: a small panel for each group's learning curve, the first group's in grey behind it."""
+    groups, bands = groups_of(curves), aggregate(curves, metric, stream(0, f"plot_each_group {metric}"))
+    rows = -(-len(groups) // 4)
+    columns = -(-len(groups) // rows)
+    with style():
+        fig = Figure((WIDTH, 0.4 + 1.25 * rows), layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04))  # inches
+        axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for i, (ax, group) in enumerate(zip(axes, groups, strict=False)):
+            ax.plot(bands[0].x, bands[0].iqm, color="0.6", linewidth=1)
+            draw_bands(ax, [band for band in bands if band.group == group], groups)
+            label_axes(ax, "env_steps", "")
+            ax.set_xlabel("")
+            ax.tick_params(axis="x", labelbottom=i + columns >= len(groups))
+            ax.xaxis.set_major_locator(MaxNLocator(3, steps=ROUND, integer=True))
+            ax.set_title("\n".join(textwrap.wrap(group.replace("$", r"\$"), 30)), fontsize=8)
+        for ax in axes[len(groups) :]:
+            ax.remove()
+        fig.supxlabel(f"{X_AXES['env_steps']} (grey: {groups[0]})", fontsize=8)
+        fig.supylabel(metric_label(metric, curves), fontsize=8)
+        return save_figure(fig, out)
+
+
+def plot_overoptimisation(curves: Sequence[Curve], out: str | Path, smooth: int = 1) -> list[Path]:
+    """Into OUT.png and OUT.pdf: learned and true reward over steps, and the true one over the square root of the KL
+    from the start, along which it rises and then falls where the learned reward is followed too far. Means of `smooth`
+    measurements: an episode, where all environments start theirs at once and a measurement is a stretch of it."""
+    rng, groups = stream(0, "plot_overoptimisation"), groups_of(curves)
+    rooted = [
+        replace(c, metrics={**c.metrics, "sqrt_kl": np.sqrt(np.maximum(c.metrics["kl_start"], 0))}) for c in curves
+    ]
+    handles = _legend_handles(curves, 100)
+    with style():
+        size = (WIDTH, 2.2 + 0.17 * len(handles))
+        fig = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
+        learned, true, over_kl = fig.subplots(1, 3)
+        for ax, metric in ((learned, "reward_mean"), (true, "true_reward")):
+            draw_bands(ax, aggregate(curves, metric, rng, smooth=smooth), groups)
+            label_axes(ax, "env_steps", metric_label(metric, curves), smooth)
+        draw_paths(over_kl, rooted, "sqrt_kl", "true_reward", smooth)
+        label_axes(over_kl, "env_steps", LABELS["true_reward"], smooth)
+        over_kl.set_xlabel("square root of\nKL from the start")
+        over_kl.autoscale(axis="x")
+        over_kl.xaxis.set_major_formatter(ScalarFormatter())
+        fig.legend(handles=handles, loc="outside lower center")
+        return save_figure(fig, out)
 
 
 # -- the figure of one fine-tuning run

@@ -15,13 +15,15 @@ from typing import Protocol
 import numpy as np
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import UserError, unknown_name
 
 SHORTLIST = 5  # of a hybrid: most informative candidates for each query asked
 LEVELS = 8  # quantiles of a clip's observations by which two clips are told apart
 DEFAULT = QueryConfig()
 MIN_STD = 1e-3  # what hardly varies must not be blown up
+TRIED_AGAIN = "tried again"  # the strategy of corrections
+AT_RANDOM = ("uniform", TRIED_AGAIN)  # strategies of queries about clips that no model chose
 ALIKE = ", looks alike"  # added to the strategy of queries whose clips are nearer than `min_difference`
 
 
@@ -190,25 +192,28 @@ def find_strategy(name: str) -> Strategy:
 def choose(
     strategy: str, pool: Segments, n: int, round: int, model: Ranker, rng: np.random.Generator, *,
     config: QueryConfig = DEFAULT, kind: str = COMPARISON, clips_per_query: int = 2, recent: int | None = None,
+    free: Array | None = None,
 ) -> list[Query]:  # fmt: skip
     """n queries for a label round, no clip twice: `random_share` of them uniform, the rest by the strategy (all uniform
     while that lacks a fitted model), in random order. The first `recent` clips of the pool are the recent ones
-    (default: all).
+    (default: all). Of the clips that are `free` (S,) bool (default: all), those that are used are marked as not free:
+    so several kinds of queries share no clip either.
 
     A query whose clips look alike is asked only if the pool has no others left, and its strategy says so. Which clip
     stands first is random, so sides carry no information. Raises UserError for a pool that is too small.
     """
     find_strategy(strategy)
     check_kind(kind, clips_per_query)
+    free = np.ones(len(pool), bool) if free is None else free
     recent = len(pool) if recent is None else recent
     needed = n * clips_per_query
-    if len(pool) < needed or (config.recent_share and recent < needed):
+    if free.sum() < needed or (config.recent_share and free[:recent].sum() < needed):
         raise UserError(
-            f"{n} queries need {needed} clips, the pool has {len(pool)}, {recent} of them recent; raise "
+            f"{n} queries need {needed} clips, the pool has {free.sum()}, {free[:recent].sum()} of them recent; raise "
             "--ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
         )
     chosen = round_half_up((1 - config.random_share) * n) if model.fitted or strategy in NEEDS_NO_MODEL else 0
-    seen, free = looks(pool), np.ones(len(pool), bool)
+    seen = looks(pool)
     picked: list[tuple[str, Array]] = []
     # The random ones first: drawn from the whole pool, they are a fair sample of it.
     for name, count in (("uniform", n - chosen), (strategy, chosen)):
@@ -314,6 +319,29 @@ def demonstrations(
         Query(round, index + k, DEMONSTRATION, Segments.stack([shown[i], pool[j]]), DEMONSTRATION)
         for k, (i, j) in enumerate(zip(theirs, own, strict=True))
     ]
+
+
+def corrections(
+    pool: Segments, n: int, round: int, try_again: Callable[[Segments], Segments], best: Callable[[Segments, int], int],
+    rng: np.random.Generator, *, recent: int, free: Array,
+) -> list[Query]:  # fmt: skip
+    """n queries that set a better version of a recent clip beside it: of the policy's new tries from the clip's first
+    state, `try_again(clips (n, L, ...))` (n, M, L, ...), the one that the annotator names, `best(tries (M, L, ...),
+    place)`. The first `recent` clips of the pool (S, L, ...) are the recent ones; `free` as in `choose`.
+
+    What it costs: n * M * L environment steps, which are not among those the policy learns from, and of the annotator
+    a look at M + 1 clips; it counts as one answer. The tries may all be worse than the clip, and the answer then says
+    so: the annotator still ranks the two.
+    """
+    if free[:recent].sum() < n:
+        raise UserError(f"{n} corrections need as many recent clips, the pool has {free[:recent].sum()} to spare")
+    chosen = rng.permutation(np.flatnonzero(free[:recent]))[:n]
+    free[chosen] = False
+    tries, queries = try_again(pool[chosen]), []
+    for index, clip in enumerate(chosen):
+        pair = Segments.stack([pool[clip], tries[index][best(tries[index], index)]])
+        queries.append(Query(round, index, TRIED_AGAIN, pair, CORRECTION))
+    return queries
 
 
 def round_half_up(x: float) -> int:

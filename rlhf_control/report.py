@@ -9,6 +9,7 @@ import numpy as np
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import sha256, write_atomic
+from rlhf_control.guards import note as guards_note
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.plots import plot_finetune, plot_runs
 from rlhf_control.policies import find_policy
@@ -92,6 +93,7 @@ def report_finetuning(run: Run, note: str = "") -> str:
             video = "Video: [before_after.mp4](before_after.mp4), the two policies from the same start.\n"
         except UserError as error:  # the run is worth having without its video
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
+    note = " ".join(filter(None, (note, guards_note(run.metrics()))))
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())

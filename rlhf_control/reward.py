@@ -49,8 +49,9 @@ class RewardModel:
     their mean. The normalisers, of the inputs and of each member's output, are set by `fit` and frozen between fits.
     """
 
-    def __init__(self, obs_size: int, action_size: int, config: RewardConfig) -> None:
+    def __init__(self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "") -> None:
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
+        self.env_id = env_id  # whose steps it scores; "": not known
         self.parts = parts_of(config.obs_parts, obs_size)
         self.inputs = sum(part.stop - part.start for part in self.parts)
         self.inputs += action_size if config.inputs == "state-action" else 0
@@ -120,8 +121,11 @@ class RewardModel:
     def _members(self, x: Tensor) -> Array:
         """(E, ...) for standardised inputs (..., I)."""
         out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP)).flatten(1)
-        out = ((out - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
-        return out.reshape(-1, *x.shape[:-1]).numpy()
+        return self._standardise_outputs(out).reshape(-1, *x.shape[:-1]).numpy()
+
+    def _standardise_outputs(self, out: Tensor) -> Tensor:
+        """(E, B)"""
+        return ((out - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
 
     def _uncertainty(self, x: Tensor, members: Array) -> Array:
         return np.sqrt(members.var(0) + np.square(self._novelty(x)))
@@ -155,7 +159,7 @@ class RewardModel:
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
         self.support, fresh = self._standardise(everything[some]).tensor_split(2)
         self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
-        self.usual_uncertainty = float(self._uncertainty(x, self._members(x)).mean())
+        self.usual_uncertainty = float(self._uncertainty(x, self._standardise_outputs(out).numpy()).mean())
         self.fitted = True
         return fit.metrics
 
@@ -173,20 +177,33 @@ class RewardModel:
     def save(self, path: str | Path) -> None:
         """Writes one sealed .npz with all that `load` needs; no pickle."""
         facts = {"kind": "reward model", "obs_size": self.obs_size, "action_size": self.action_size}
-        save_state(path, {**facts, "config": asdict(self.config), **self.state()})
+        save_state(path, {**facts, "env_id": self.env_id, "config": asdict(self.config), **self.state()})
 
     @classmethod
-    def load(cls, path: str | Path) -> "RewardModel":
-        """What `save` wrote. Raises CorruptFileError for a file that is damaged or something else."""
+    def load(cls, path: str | Path, env_id: str = "") -> "RewardModel":
+        """What `save` wrote. Raises CorruptFileError for a file that is damaged or something else, and UserError if the
+        model is for another environment than `env_id`."""
         state = load_state(path)
         if state.get("kind") != "reward model":
             raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
         try:
-            model = cls(state["obs_size"], state["action_size"], from_dict(RewardConfig, state["config"]))
+            sizes, config = (state["obs_size"], state["action_size"]), from_dict(RewardConfig, state["config"])
+            model = cls(*sizes, config, str(state.get("env_id", "")))  # older files do not say
             model.load_state(state)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
+        model.check_env(env_id)
         return model
+
+    def check_env(self, env_id: str) -> None:
+        """Raises UserError for another environment than the model's: equal sizes are not enough (HalfCheetah's and
+        Walker2d's are). Passes where either is not known."""
+        own, other = (name.rpartition(":")[2] for name in (self.env_id, env_id))  # without the MODULE of MODULE:ID
+        if own and other and own != other:
+            raise UserError(
+                f"the reward model is for {self.env_id}, not for {env_id}; learn one for {env_id}, or, if they observe "
+                'and act alike, set its env_id to ""'
+            )
 
     def state(self) -> dict[str, Any]:
         tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}

@@ -26,7 +26,8 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
     def __init__(self, env: gymnasium.Env, model: RewardModel) -> None:
         gymnasium.utils.RecordConstructorArgs.__init__(self, model=model)  # so that `gymnasium.make` can make it again
         gymnasium.Wrapper.__init__(self, env)
-        self.model, self.spaces = model, matching_spaces(env.observation_space, env.action_space, model)
+        self.model = model
+        self.spaces = matching_spaces(env.observation_space, env.action_space, model, id_of(env))
         self._obs = np.zeros((1, self.spaces.obs_size), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -47,7 +48,9 @@ class LearnedRewardVectorWrapper(VectorWrapper):
 
     def __init__(self, env: VectorEnv, model: RewardModel) -> None:
         super().__init__(env)
-        self.model, self.spaces = model, matching_spaces(env.single_observation_space, env.single_action_space, model)
+        self.model = model
+        spaces = env.single_observation_space, env.single_action_space
+        self.spaces = matching_spaces(*spaces, model, id_of(env))
         try:
             self.mode = AutoresetMode(env.metadata.get("autoreset_mode"))
         except ValueError:
@@ -77,8 +80,14 @@ class LearnedRewardVectorWrapper(VectorWrapper):
         return obs, reward, terminated, truncated, {**info, "env_reward": env_reward, "_env_reward": everybody}
 
 
-def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model: RewardModel) -> Spaces:
-    """Raises UserError if a reward model is for other spaces."""
+def id_of(env: gymnasium.Env | VectorEnv) -> str:
+    """The environment's id; empty where it has none."""
+    return env.spec.id if env.spec is not None else ""
+
+
+def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model: RewardModel, env_id: str) -> Spaces:
+    """Raises UserError if a reward model is for another environment or other spaces."""
+    model.check_env(env_id)
     spaces = Spaces.of(observation, action)
     if (spaces.obs_size, spaces.action_size) != (model.obs_size, model.action_size):
         raise UserError(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from torch.nn import functional
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
 from rlhf_control.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
-from rlhf_control.reward_metrics import best_temperature, both_ways, expected_calibration_error
+from rlhf_control.reward_fast import FastSteps, supports
+from rlhf_control.reward_metrics import best_temperature, both_ways, evidence, expected_calibration_error
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
@@ -89,6 +91,7 @@ class Targets:
     reward: Tensor  # (Q,) standardised; 0 for the other kinds
     is_rating: Tensor  # (Q,) bool
     is_reward: Tensor  # (Q,) bool
+    fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
 
     @staticmethod
     def of(answers: Answers) -> "Targets":
@@ -96,6 +99,7 @@ class Targets:
         is_rating, is_reward = kind == RATING, kind == REWARD
         given = answers.value[is_reward]
         mean, std = (given.mean(), max(given.std(), 1e-6)) if len(given) else (0.0, 1.0)
+        known = answers.at_random is not None and answers.at_random.any()
         columns = (
             np.where(answers.items < 0, answers.items[:, :1], answers.items),
             answers.ranks,
@@ -104,6 +108,7 @@ class Targets:
             np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
             is_rating,
             is_reward,
+            answers.at_random if known else np.ones(len(answers), bool),
         )
         return Targets(*map(torch.tensor, columns))
 
@@ -200,41 +205,63 @@ def fit_ensemble(
     held_out = held_out_mask(config.members, len(targets.items), config.bootstrap, rng)
     held_out &= ~held_out.all(1, keepdims=True)  # with one answer, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
-    stride = stride_of(x.shape[1], config.max_frames)
-    frames = x[:, stride // 2 :: stride]
-    answering = Answering(targets, config)
-    parameters = [
-        p.requires_grad_(True) for p in (*(p for layer in layers for p in layer), *answering.parameters.values())
-    ]
-    networks = {"params": parameters[: 2 * len(layers)], "weight_decay": weight_decay}
-    others = {"params": parameters[2 * len(layers) :], "weight_decay": 0.0}
-    optimizer = torch.optim.AdamW([g for g in (networks, others) if g["params"]], lr=config.lr, fused=True)
-    batches = Minibatches(x, targets, held_out, config, rng)
-    best_loss, best_step, best = math.inf, 0, [p.detach().clone() for p in parameters]
-    for step in range(1, config.steps + 1):
-        clips, items, batch = batches.draw()
-        logits = config.logit_scale * outputs(layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
-        logits = logits.gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
-        loss = -answering.log_prob(logits, batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.mean(1).sum().backward()  # members do not share parameters
-        optimizer.step()
-        if step == config.steps or (step % CHECK_EVERY == 0 and (step >= MIN_STEPS or config.adaptive_l2)):
-            train_loss, held_out_loss = losses(answering, clip_logits(layers, frames, config), targets, mask)
-            if config.adaptive_l2:
-                weight_decay = optimizer.param_groups[0]["weight_decay"] = adapted_l2(
-                    weight_decay, train_loss, held_out_loss
-                )
-            loss_now = held_out_loss if held_out.any() else -step
-            if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
-                best_loss, best_step, best = loss_now, step, [p.detach().clone() for p in parameters]
-    for parameter, value in zip(parameters, best, strict=True):
-        parameter.requires_grad_(False).copy_(value)
-    logits = clip_logits(layers, frames, config)
+    answering, batches = Answering(targets, config), Minibatches(x, targets, held_out, config, rng)
+    learner: FastSteps | AutogradSteps
+    learner = (FastSteps if supports(config, answering) else AutogradSteps)(layers, answering, batches, config)
+    best_loss, best_step, best = math.inf, 0, learner.parameters()
+    for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
+        learner.train(step - before, weight_decay)
+        if step < min(MIN_STEPS, config.steps) and not config.adaptive_l2:
+            continue
+        train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask)
+        if config.adaptive_l2:
+            weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
+        loss_now = held_out_loss if held_out.any() else -step
+        if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
+            best_loss, best_step, best = loss_now, step, learner.parameters()
+    learner.load(best)
+    logits = learner.clip_logits()
     train_loss, held_out_loss = losses(answering, logits, targets, mask)
     temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate)
     metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
     return Fit(weight_decay, temperature, metrics)
+
+
+class AutogradSteps:
+    """Gradient steps for answers of any kinds; the reference for `reward_fast.FastSteps`."""
+
+    def __init__(self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig) -> None:
+        self.layers, self.answering, self.batches, self.config = layers, answering, batches, config
+        networks, others = [p for layer in layers for p in layer], [*answering.parameters.values()]
+        self.tensors = [p.requires_grad_(True) for p in (*networks, *others)]
+        groups: list[dict[str, Any]] = [{"params": networks}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
+
+    def train(self, steps: int, weight_decay: float) -> None:
+        """So many steps of all members, each on minibatches of its own."""
+        self.optimizer.param_groups[0]["weight_decay"] = weight_decay
+        for _ in range(steps):
+            clips, items, batch = self.batches.draw()
+            rewards = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
+            logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
+            loss = -self.answering.log_prob(logits, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.mean(1).sum().backward()  # members do not share parameters
+            self.optimizer.step()
+
+    def clip_logits(self) -> Tensor:
+        """(E, S) of all clips."""
+        stride = self.batches.stride
+        return clip_logits(self.layers, self.batches.x[:, stride // 2 :: stride], self.config)
+
+    def parameters(self) -> list[Tensor]:
+        """Copies of all that is learned."""
+        return [tensor.detach().clone() for tensor in self.tensors]
+
+    def load(self, parameters: list[Tensor]) -> None:
+        """What `parameters` gave; nothing is learned from then on."""
+        for tensor, value in zip(self.tensors, parameters, strict=True):
+            tensor.requires_grad_(False).copy_(value)
 
 
 def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig) -> Tensor:
@@ -254,9 +281,17 @@ class Minibatches:
         self.items = targets.items.numpy()
         self.stride = stride_of(x.shape[1], config.max_frames)
 
+    def draw_answers(self) -> Array:
+        """(E, B)"""
+        return np.stack([rows[self.rng.integers(len(rows), size=self.config.batch_size)] for rows in self.seen])
+
+    def draw_phase(self) -> int:
+        """The first step to look at, where every n-th is."""
+        return int(self.rng.integers(self.stride)) if self.stride > 1 else 0
+
     def draw(self) -> tuple[Tensor, Tensor, Targets]:
         """Inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, and the answers (E, B)."""
-        index = np.stack([self.rng.choice(rows, self.config.batch_size) for rows in self.seen])  # (E, B)
+        index = self.draw_answers()
         found = [np.unique(items, return_inverse=True) for items in self.items[index]]
         clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
         for row, (used, _) in zip(clips, found, strict=True):
@@ -268,9 +303,7 @@ class Minibatches:
         """(E, C, L', I): every n-th step from a random one on, of all of the clip or of a stretch of it."""
         length, config = self.x.shape[1], self.config
         if config.crop == 1:
-            if self.stride == 1:
-                return self.x[clips]
-            return self.x[:, self.rng.integers(self.stride) :: self.stride][clips]
+            return self.x[:, self.draw_phase() :: self.stride][clips]
         cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
         start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))
         phase = self.rng.integers(min(self.stride, cropped))
@@ -288,6 +321,12 @@ def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> 
 # -- judging
 
 
+def independent(answers: Array) -> float:
+    """How many independent answers stand behind stated preferences (P, 2), given by the answers that each follows from:
+    a ranking states several, and two ratings are needed for one."""
+    return float(min(len(np.unique(answers)), len(answers)))
+
+
 @torch.no_grad()
 def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor) -> tuple[float, float]:
     """Mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are none."""
@@ -297,8 +336,9 @@ def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Ten
 
 def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
     """(temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the held-out,
-    their calibration. A preference is predicted by the mean probability of the members that may speak about it: for
-    held-out ones those that did not see it. 0.5 where there is none."""
+    their calibration. What is called fair, and the evidence (nats) against coin flips, are of those held-out ones whose
+    clips no model chose; the chosen ones are the hardest by design. A preference is predicted by the mean probability
+    of the members that may speak about it: for held-out ones those that did not see it. 0.5 where there is none."""
     clips, answers = stated_preferences(targets)
     margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
     fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))
@@ -309,5 +349,13 @@ def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) ->
         "train_accuracy": float((seen_p > 0.5).mean()) if len(seen_p) else 0.5,
         "heldout_accuracy": float((fresh_p > 0.5).mean()) if len(fresh_p) else 0.5,
         "heldout_ece": expected_calibration_error(*both_ways(fresh_p)),
+    }
+    held = fresh.any(0)
+    fair = targets.fair.numpy()[answers[held]].all(-1)
+    fair_p, number = fresh_p[fair], independent(answers[held][fair])
+    metrics |= {
+        "fair_accuracy": float((fair_p > 0.5).mean()) if len(fair_p) else 0.5,
+        "fair_answers": number,
+        "evidence": evidence(fair_p, number),
     }
     return temperature, metrics | ({"temperature": temperature} if calibrate else {})

@@ -7,6 +7,7 @@ objectives; the trivial rewards say how much of it any reward would have had.
 n transitions, m samples of the canonicalisation, B bins.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,34 @@ def best_temperature(logits: Array, held: Array) -> float:
     scaled = logits[:, asked] / TEMPERATURES[:, None, None]
     p = (np.exp(-np.logaddexp(0, -scaled)) * held[:, asked]).sum(1) / held[:, asked].sum(0)
     return float(TEMPERATURES[np.argmin(-np.log(np.maximum(p, 1e-12)).sum(1))])
+
+
+# -- better than coin flips
+
+LAPSES = np.linspace(0.02, 1.0, 50)  # shares of coin flips mixed in
+
+
+def evidence(p: Array, answers: float) -> float:
+    """By how many nats `answers` independent answers are likelier under a model's probabilities p (P,) of what was
+    preferred than under coin flips:
+
+        max over e of answers * mean log(2 (e / 2 + (1 - e) p)),   e from 0.02 to 1
+
+    Mixed with coin flips as suits them best, an overconfident model is not refused for its overconfidence; at e = 1 it
+    is one, so this is never below 0. Without answers it is 0.
+    """
+    if not len(p):
+        return 0.0
+    mixed = LAPSES[:, None] / 2 + (1 - LAPSES[:, None]) * np.asarray(p, np.float64)
+    return float(answers * np.log(2 * mixed).mean(1).max())
+
+
+def surprise(right: int, asked: int, right_before: int, asked_before: int) -> float:
+    """The chance that of `asked` answers no more than `right` are as predicted if these are predicted as well as the
+    `asked_before` were, of which `right_before` were as predicted: Fisher's exact test, one-sided."""
+    total = right + right_before
+    ways = [math.comb(asked, k) * math.comb(asked_before, total - k) for k in range(min(asked, total) + 1)]
+    return sum(ways[: right + 1]) / sum(ways)
 
 
 # -- distances between rewards

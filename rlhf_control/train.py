@@ -4,7 +4,7 @@ collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,8 +25,9 @@ from rlhf_control.asking import (
 from rlhf_control.asynchronous import Asynchronous
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import Rollout
+from rlhf_control.data import CORRECTION, Rollout
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.guards import Guard
 from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
@@ -36,7 +37,7 @@ from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
-from rlhf_control.queries import demonstrations, find_strategy
+from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import check_env_id, fixed_horizon, refuse_early_ends, refuse_terminated
@@ -44,6 +45,7 @@ from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
+from rlhf_control.tries import simulator
 
 # What a run and its replay may differ in
 REPLAY_MAY_DIFFER = ("policy", "out", "replay", "question", "window", "video", "checkpoint_seconds")
@@ -70,13 +72,20 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
             learned = p.reward.predict(rollout)
             penalty, kl = p.anchor.penalty(policy, rollout)
+            log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
+            if p.guard.alarm:
+                wait, rng = not label_round and iteration < max(rounds), stream(seed, "roll-back", iteration)
+                loop.halt = p.guard.react(run.path, p.learner, p.anchor, p.bank, rng, wait=wait)
             rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
-            if p.reward.fitted:
-                log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
-            policy.obs_norm.update(rollout.obs)
+                p.guard.keep(p.learner, run.path)
+            if not p.guard.closed:
+                if p.reward.fitted:
+                    log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
+                    log |= p.guard.keep_exploring(policy, log)
+                policy.obs_norm.update(rollout.obs)
 
             log |= kl | p.labels.counts() | p.votes.metrics()
             log |= episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
@@ -137,6 +146,7 @@ class Parts:
     anchor: Anchor
     labels: Labels
     votes: Asynchronous
+    guard: Guard
 
 
 def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
@@ -166,6 +176,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
     if config.demonstrations and not kept:
         check_demonstrations(config.demonstrations, policy, length)
+    if CORRECTION in config.feedback:
+        simulator(env_id, env).close()
 
     run = run or new_run(config, "finetune", config.oracle, env_id)
     if source is not None:
@@ -174,8 +186,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         anchor.pretrained.save(run.path / "pretrained.npz")
     labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
-    votes = Asynchronous(config, min(rounds), labels, bank, reward)
-    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, votes), rounds
+    votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
+    learned = config.learn_from == "votes"  # what is known cannot be hacked
+    guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
+    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, votes, guard), rounds
 
 
 @contextmanager
@@ -206,7 +220,7 @@ def answers_of(config: FinetuneConfig) -> FeedbackStore:
 def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
     """The learned reward, or one of the two that it is measured against."""
     if config.learn_from == "votes":
-        return RewardModel(obs_size, action_size, config.reward)
+        return RewardModel(obs_size, action_size, config.reward, env_id)
     if config.learn_from == "oracle":
         return KnownReward(reward_named(config.oracle, env_id))
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)
@@ -247,19 +261,22 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     bank, labels, reward = p.bank, p.labels, p.reward
     pool, recent = bank.pool(stream(seed, "pool", k))
     answered = list(label_round.answered)
+    metrics = {}
     if label_round.labels:
-        queries = questions(config, label_round, pool, recent, reward, labels)
+        queries = questions(config, label_round, pool, recent, reward, labels, p.learner.policy)
         if config.demonstrations and k == 0:
             shown = demonstrated(config.demonstrations, p.learner.policy, bank.length, seed)
             rng = stream(seed, "demonstrations")
             queries += demonstrations(shown, pool, config.demonstration_clips, k, len(queries), rng)
         labels.ask(queries, pool, reward=k)
         answered += [query_key(query) for query in queries]
+        if tried := sum(query.kind == CORRECTION for query in queries):
+            metrics["correction_steps"] = float(tried * config.query.tries * bank.length)
     bank.archive(stream(seed, "archive", k))
-    metrics = {}
-    fresh = labels.pairs(uniform_among(labels, answered))
+    fresh = labels.pairs(first_asked(labels, answered, ("uniform",)))
     if reward.fitted and fresh is not None:
         metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
+    metrics |= p.guard.newest(reward, labels.answers(first_asked(labels, answered, AT_RANDOM)))
     answers = labels.answers()
     if answers is not None:
         started = time.perf_counter()
@@ -267,14 +284,15 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/uncertainty"] = float(reward.uncertainty(pool).mean())
         metrics["reward/fit_seconds"] = time.perf_counter() - started
+        p.guard.fitted(metrics)
     return metrics
 
 
-def uniform_among(labels: Labels, keys: Iterable[str]) -> list[str]:
-    """Keys of the random questions among these, asked for the first time: the chosen ones are the hardest by design,
-    and the answers to repeats are known."""
+def first_asked(labels: Labels, keys: Iterable[str], strategies: Collection[str]) -> list[str]:
+    """Keys of the questions of these strategies among these, asked for the first time: the answers to repeats are
+    known. For measuring a reward: the chosen ones are the hardest by design."""
     asked = [labels.asked[key] for key in keys]
-    return [query.key for query in asked if query.strategy == "uniform" and not query.repeat]
+    return [query.key for query in asked if query.strategy in strategies and not query.repeat]
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str) -> Rollout:

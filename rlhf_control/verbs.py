@@ -211,8 +211,8 @@ class BenchConfig:
 
     what: Annotated[Literal["ppo", "window", "reward"], tyro.conf.Positional]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
-    rlhf_control[bench]`) and RLlib (--rllib-python). window: the labelling window, from key to vote and to the next
-    pair. reward: fitting the reward model."""
+    rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
+    (--imitation-python). window: the labelling window, from key to vote and to the next pair."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
     runs: int = 5
     """Of each learner, by turns."""
@@ -224,6 +224,8 @@ class BenchConfig:
     """For all raw figures (default: bench_WHAT.json)."""
     rllib_python: str = ""
     """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
+    imitation_python: str = ""
+    """The interpreter of an environment with imitation 1.0.1, which pins an older one."""
 
     def __post_init__(self) -> None:
         chosen(self)

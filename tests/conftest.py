@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from match_env import Match
 
-from rlhf_control.config import FinetuneConfig, NetConfig, PPOConfig, RewardConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import start_envs
@@ -47,11 +47,12 @@ def cheetah_policy() -> Policy:
 
 @pytest.fixture
 def tiny_config(tmp_path: Path, cheetah_policy: Policy) -> FinetuneConfig:
-    """A fine-tuning run of eight iterations with the preference loop on."""
+    """A fine-tuning run of eight iterations with the preference loop on. Its few answers show nothing of the reward."""
     cheetah_policy.save(tmp_path / "start.npz")
     return FinetuneConfig(
         str(tmp_path / "start.npz"), labels=12, first_labels=6, rounds=3, total_steps=8 * 160, clip_seconds=0.5,
         out=str(tmp_path / "run"), checkpoint_seconds=0, video=False, ppo=TINY_PPO, reward=TINY_REWARD,
+        guard=GuardConfig(chance="off"),
     )  # fmt: skip
 
 

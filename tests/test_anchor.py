@@ -76,3 +76,15 @@ def test_state_round_trip(cheetah_policy: Policy) -> None:
     (a, x), (b, y) = anchor.penalty(cheetah_policy, rollout), other.penalty(cheetah_policy, rollout)
     np.testing.assert_array_equal(a, b)
     assert x == y
+
+
+@pytest.mark.parametrize(
+    ("kind", "beta", "tighter"), [("round", 0.5, 1.0), ("pretrained", 0.5, 1.0), ("round", 0, 0.02)]
+)
+def test_tightened(cheetah_policy: Policy, kind: str, beta: float, tighter: float) -> None:
+    policy = cheetah_policy.frozen()
+    anchor = Anchor(policy, ReferenceConfig(policy=kind, beta=beta))  # type: ignore[arg-type]
+    moved(policy)
+    anchor.tighten(policy)
+    _, metrics = anchor.penalty(policy, random_rollout(np.random.default_rng(0)))
+    assert metrics["beta"] == tighter and (metrics["kl_reference"] == 0) == (kind == "round")

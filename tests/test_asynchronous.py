@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ CONFIG = FinetuneConfig(
 )  # fmt: skip
 
 
+NOBODY: Any = None  # a policy: only corrections by an oracle need it
+
+
 def make(path: Path, config: FinetuneConfig = CONFIG) -> Asynchronous:
     """After the first round, of six questions, which are all answered."""
     labels = Labels(FeedbackStore(path / "l.sqlite"), None, 0)
@@ -36,12 +40,12 @@ def make(path: Path, config: FinetuneConfig = CONFIG) -> Asynchronous:
     bank = SegmentBank(5, 3, 20, clips=12)
     for k in range(4):
         bank.add(random_rollout(np.random.default_rng(k), T=20, ends=0.0))
-    return Asynchronous(config, 0, labels, bank, RewardModel(17, 6, config.reward))
+    return Asynchronous(config, 0, labels, bank, RewardModel(17, 6, config.reward), NOBODY)
 
 
 def replaced(votes: Asynchronous, **human: float) -> Asynchronous:
     config = replace(votes.config, human=HumanConfig(**human))  # type: ignore[arg-type]
-    return Asynchronous(config, 0, votes.labels, votes.bank, votes.reward)
+    return Asynchronous(config, 0, votes.labels, votes.bank, votes.reward, NOBODY)
 
 
 def vote(votes: Asynchronous, n: int, name: str = "ann") -> None:

@@ -23,6 +23,7 @@ from rlhf_control.data import (
 from rlhf_control.errors import UserError
 from rlhf_control.labels import COMMIT_SECONDS, GOLD, Labels, accuracy, replay
 from rlhf_control.oracles import RewardOracle, env_reward
+from rlhf_control.queries import ALIKE, TRIED_AGAIN
 from rlhf_control.reward import KnownReward
 from rlhf_control.store import FeedbackStore, query_key
 
@@ -65,6 +66,16 @@ def test_issued_answered_and_informative_are_counted_apart(tmp_path: Path) -> No
     np.testing.assert_array_equal(pairs[1], [1, 0, 0.5])
     assert pairs[0].obs.shape == (3, 2, 5, 17)
     assert labels.pairs(keys_of(queries[3:])) is None and labels.answers(keys_of(queries[3:])) is None
+
+
+def test_answers_know_whether_a_model_chose_their_clips(tmp_path: Path) -> None:
+    labels = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 4), 0)
+    strategies = ("uniform", "bald", TRIED_AGAIN, "uniform" + ALIKE)
+    queries = [replace(q, strategy=s) for q, s in zip(make_queries(4), strategies, strict=True)]
+    labels.ask(queries, queries[0].segments)
+    answers = labels.answers()
+    assert answers is not None and answers.at_random is not None
+    assert answers.at_random.tolist() == [True, False, True, False]
 
 
 def test_answers_of_several_kinds(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.config import PPOConfig, PretrainConfig
-from rlhf_control.errors import Stopped
+from rlhf_control.errors import Halted, Stopped
 from rlhf_control.loop import Loop
 from rlhf_control.runs import Run
 
@@ -71,6 +71,16 @@ def test_an_error_leaves_the_last_checkpoint(run: Run) -> None:
         for iteration, _ in loop:
             1 / (3 - iteration)
     assert run.load_checkpoint()[0] == 0
+
+
+def test_a_halt_saves_and_a_resume_goes_on(run: Run) -> None:
+    counter = Counter()
+    with pytest.raises(Halted, match="enough") as halted, Loop(run, {"counter": counter}, CONFIG) as loop:
+        for iteration, _ in loop:
+            counter.n += 1
+            loop.halt = Halted("enough") if iteration == 3 else None
+    assert halted.value.exit_code == 3 and run.load_checkpoint()[0] == 4 == len(run.metrics())
+    assert go(Run.open(run.path)) == 10
 
 
 def test_resuming_a_finished_run_does_nothing(run: Run) -> None:

@@ -135,6 +135,49 @@ def test_missing_metrics_are_named(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
+# -- groups side by side
+
+
+def test_intervals_are_those_of_the_scores() -> None:
+    scores = {"one": np.array([1.0, 2.0, 6.0]), "none": np.empty(0), "alone": np.array([4.0])}
+    ax = plots.draw_intervals(Figure().subplots(), scores, np.random.default_rng(0))
+    runs, band, mean, dashed, lonely_run, lonely_mean = ax.get_lines()
+    np.testing.assert_array_equal(runs.get_xdata(), [1, 2, 6])
+    np.testing.assert_array_equal(band.get_xdata(), [1, 6])  # three runs: from the lowest to the highest
+    assert mean.get_xdata() == [3.0] == [dashed.get_xdata()[0]] and mean.get_ydata() == [0]
+    assert lonely_run.get_xdata() == lonely_mean.get_xdata() == [4.0] and lonely_mean.get_ydata() == [2]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "none", "alone"]
+    assert ax.yaxis_inverted()
+
+
+def test_a_path_goes_through_the_means_of_the_runs(tmp_path: Path) -> None:
+    values = ([0.0, 1.0, 4.0], [5.0, 3.0, 7.0]), ([2.0, 3.0, 6.0], [1.0, 1.0, 1.0])
+    paths = [
+        make_run(tmp_path / str(s), replace(ONE, seed=s), {"kl_start": x, "true_reward": y})
+        for s, (x, y) in enumerate(values)
+    ]
+    curves = plots.load_curves(paths)
+    line, end = plots.draw_paths(Figure().subplots(), curves, "kl_start", "true_reward").get_lines()
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 3], [2, 2], [5, 4]])
+    np.testing.assert_array_equal(end.get_xydata(), [[5, 4]])
+    line, _ = plots.draw_paths(Figure().subplots(), curves, "kl_start", "true_reward", smooth=2).get_lines()
+    np.testing.assert_array_equal(line.get_xydata(), [[1.5, 2.5], [3.5, 3]])
+
+
+def test_the_figures_of_an_experiment(tmp_path: Path) -> None:
+    rewards = {"true_reward": list(np.linspace(0, 1, 12)), "reward_mean": list(np.linspace(0, 2, 12))}
+    curves = [
+        replace(plots.load_curves([finetuning(tmp_path / f"{n}-{s}", replace(ONE, seed=s), **rewards)])[0], group=n)
+        for n in ("first", "second with a long name that goes over lines", "third costs $3", "fourth", "fifth")
+        for s in range(2)
+    ]
+    scores = {"score": {c.group: np.array([1.0, 2.0]) for c in curves}, "accuracy": {"first": np.array([0.9, 0.8])}}
+    check_figure(*plots.plot_groups(scores, tmp_path / "groups"))
+    check_figure(*plots.plot_each_group(curves, "score", tmp_path / "each"))
+    check_figure(*plots.plot_overoptimisation(curves, tmp_path / "rewards", smooth=3))
+    check_figure(*plots.plot_each_group(curves[:1], "score", tmp_path / "alone"))
+
+
 # -- the figure of one run
 
 

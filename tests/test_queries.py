@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.queries import (
     ALIKE,
     STRATEGIES,
+    TRIED_AGAIN,
     ask_again,
     bald_of,
     binary_entropy,
     choose,
+    corrections,
     demonstrations,
     difference,
     disagreement_of,
@@ -323,3 +325,56 @@ def test_demonstrations() -> None:
     assert [(q.round, q.index, q.kind) for q in queries] == [(1, 4 + i, DEMONSTRATION) for i in range(8)]
     with pytest.raises(UserError, match="21 demonstrations"):
         demonstrations(shown, pool, 21, 0, 0, np.random.default_rng(0))
+
+
+def test_several_kinds_share_no_clip(model: Members) -> None:
+    """What is not free is not asked about, and what is asked about is not free afterwards."""
+    pool, free = pool_of(40), np.ones(40, bool)
+    free[:6] = False
+    queries = []
+    for kind, size in ((COMPARISON, 2), (RANKING, 4), (RATING, 1)):
+        queries += choose(
+            "bald", pool, 4, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size, free=free
+        )
+    asked = clip_digests(queries)
+    assert len(set(asked)) == len(asked) == 4 * (2 + 4 + 1)
+    assert not {pool[i].digest() for i in range(6)} & set(asked)
+    assert {pool[i].digest() for i in range(6, 40) if not free[i]} == set(asked)
+    with pytest.raises(UserError, match="4 queries need 8 clips, the pool has 6"):
+        choose("uniform", pool, 4, 0, model, np.random.default_rng(0), free=free)
+
+
+def test_all_clips_free_is_the_same_as_none_named(model: Members) -> None:
+    pool = pool_of(60)
+    a, b = (
+        choose("bald", pool, 9, 1, model, np.random.default_rng(5), free=free) for free in (None, np.ones(60, bool))
+    )
+    assert [(q.strategy, q.segments.digest()) for q in a] == [(q.strategy, q.segments.digest()) for q in b]
+
+
+def test_corrections() -> None:
+    """The clip first, then the try that the annotator names: here the one with the greatest reward."""
+    pool, free, seen = pool_of(20), np.ones(20, bool), []
+    free[:5] = False
+
+    def try_again(clips: Segments) -> Segments:
+        seen.append(clips)
+        return random_segments(np.random.default_rng(1), len(clips), 3, 6)
+
+    def best(tries: Segments, place: int) -> int:
+        assert tries.obs.shape == (3, 6, 17)
+        return int(tries.env_reward.sum(-1).argmax())
+
+    queries = corrections(pool, 4, 2, try_again, best, np.random.default_rng(0), recent=10, free=free)
+    assert [(q.round, q.index, q.kind, q.strategy) for q in queries] == [
+        (2, i, CORRECTION, TRIED_AGAIN) for i in range(4)
+    ]
+    recent = {pool[i].digest() for i in range(5, 10)}
+    own = [q.segments[0].digest() for q in queries]
+    assert set(own) < recent and len(set(own)) == 4 and own == [seen[0][i].digest() for i in range(4)]
+    assert free.sum() == 11 and free[10:].all()
+    tries = try_again(pool[:4])
+    for i, q in enumerate(queries):
+        assert q.segments[1].env_reward.sum() == tries[i].env_reward.sum(-1).max()
+    with pytest.raises(UserError, match="2 corrections need as many recent clips, the pool has 1 to spare"):
+        corrections(pool, 2, 0, try_again, best, np.random.default_rng(0), recent=10, free=free)

@@ -341,6 +341,24 @@ def test_a_saved_model_is_whole(fitted: tuple, tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(again, name)(reference), getattr(model, name)(reference))
 
 
+def test_a_model_knows_its_environment(fitted: tuple, tmp_path: Path) -> None:
+    """HalfCheetah-v5 and Walker2d-v5 both have 17 and 6 numbers. Older files do not say which they are for."""
+    path = tmp_path / "reward.npz"
+    model = RewardModel(17, 6, RewardConfig(), "HalfCheetah-v5")
+    model.load_state(fitted[0].state())
+    model.save(path)
+    assert RewardModel.load(path).env_id == RewardModel.load(path, "HalfCheetah-v5").env_id == "HalfCheetah-v5"
+    with pytest.raises(UserError, match=r"is for HalfCheetah-v5, not for Walker2d-v5"):
+        RewardModel.load(path, "Walker2d-v5")
+    RewardModel.load(path, "some_module:HalfCheetah-v5")
+    old = load_state(path)
+    del old["env_id"]
+    save_state(path, old)
+    again = RewardModel.load(path, "Walker2d-v5")
+    assert again.env_id == "" and again.fitted
+    again.check_env("Hopper-v5")
+
+
 def test_what_is_not_a_whole_model_is_refused(fitted: tuple, tmp_path: Path) -> None:
     model = fitted[0]
     path = tmp_path / "reward.npz"

@@ -92,6 +92,16 @@ def test_vector_environments_in_every_autoreset_mode(mode: AutoresetMode) -> Non
     assert np.array(true).T[0].tolist() == [100 * (r // 1000) for r in short]
 
 
+def test_a_model_for_another_environment_is_refused() -> None:
+    """Even where the sizes are the same."""
+    model = RewardModel(17, 6, RewardConfig(members=1), "Walker2d-v5")
+    with pytest.raises(UserError, match=r"for Walker2d-v5, not for HalfCheetah-v5"):
+        LearnedRewardWrapper(gymnasium.make("HalfCheetah-v5"), model)
+    with pytest.raises(UserError, match=r"for Walker2d-v5, not for HalfCheetah-v5"):
+        LearnedRewardVectorWrapper(project_envs.MujocoVectorEnv("HalfCheetah-v5", 2), model)
+    LearnedRewardWrapper(gymnasium.make("Walker2d-v5"), model)
+
+
 def test_the_projects_own_vector_environments() -> None:
     model = planted_model()
     env = LearnedRewardVectorWrapper(project_envs.MujocoVectorEnv("Hopper-v5", 3), RewardModel(11, 3, RewardConfig()))

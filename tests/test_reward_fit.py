@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from rlhf_control.reward_fit import (
     adapted_l2,
     assess,
     held_out_mask,
+    independent,
     stated_preferences,
     stride_of,
 )
@@ -114,6 +117,36 @@ def test_accuracy_and_calibration_by_hand() -> None:
     assert temperature == 1 and metrics["train_accuracy"] == 1 and metrics["heldout_accuracy"] == 0.5
     assert metrics["heldout_ece"] == pytest.approx(np.mean([1 - s[0], 1 - s[1]]))  # each in a bin of its own
     assert assess(logits, targets, held_out, calibrate=True)[0] > 1  # half right: less sure
+
+
+def test_only_answers_about_random_clips_are_fair_evidence() -> None:
+    """Three held-out answers about clips that no model chose, all right, and three about chosen ones, all wrong."""
+    items = [[2 * i, 2 * i + 1] for i in range(6)]
+    answers = small(items=items, ranks=[[0, 1]] * 6, kind=["comparison"] * 6)
+    logits = np.where(np.arange(12) % 2, 0.0, np.repeat([9.0, -9.0], 6))[None]
+    held_out = np.ones((1, 6), bool)
+    mixed = assess(logits, Targets.of(answers), held_out, calibrate=False)[1]
+    assert (mixed["fair_accuracy"], mixed["fair_answers"], mixed["evidence"]) == (0.5, 6, 0)
+    for at_random, number in (([True] * 3 + [False] * 3, 3), ([False] * 6, 6)):  # without any random ones, all count
+        targets = Targets.of(replace(answers, at_random=np.array(at_random)))
+        metrics = assess(logits, targets, held_out, calibrate=False)[1]
+        assert metrics["heldout_accuracy"] == 0.5 and metrics["fair_answers"] == number
+    targets = Targets.of(replace(answers, at_random=np.array([True] * 3 + [False] * 3)))
+    metrics = assess(logits, targets, held_out, calibrate=False)[1]
+    assert metrics["fair_accuracy"] == 1 and metrics["evidence"] == pytest.approx(3 * np.log(2 * 0.99), abs=1e-3)
+    nothing = assess(logits, targets, ~held_out, calibrate=False)[1]
+    assert (nothing["fair_accuracy"], nothing["fair_answers"], nothing["evidence"]) == (0.5, 0, 0)
+
+
+def test_how_many_answers_stand_behind_preferences() -> None:
+    """A ranking of three states three preferences, and is one answer; three ratings state three, two answers each."""
+    ranking = small(items=[[0, 1, 2]], ranks=[[0, 1, 2]], kind=["ranking"])
+    ratings = small(items=[[0], [1], [2]], ranks=[[0]] * 3, kind=["rating"] * 3, value=[1.0, 2.0, 3.0])
+    two = small(items=[[0], [1]], ranks=[[0]] * 2, kind=["rating"] * 2, value=[1.0, 2.0])
+    found = [stated_preferences(Targets.of(answers))[1] for answers in (ranking, ratings, two)]
+    assert [len(answers) for answers in found] == [3, 3, 1]
+    assert [independent(answers) for answers in found] == [1, 3, 1]
+    assert independent(np.zeros((0, 2), np.int64)) == 0
 
 
 def test_a_clip_is_scored_once_in_a_minibatch() -> None:

@@ -15,6 +15,7 @@ from rlhf_control.reward_metrics import (
     both_ways,
     dard_canonical,
     epic_canonical,
+    evidence,
     expected_calibration_error,
     lost_since_peak,
     overoptimisation,
@@ -23,6 +24,7 @@ from rlhf_control.reward_metrics import (
     pearson_distance,
     reliability_table,
     spearman,
+    surprise,
 )
 
 GAMMA = 0.9
@@ -182,6 +184,37 @@ def test_the_environments_reward_of_what_never_happened_is_nobodys() -> None:
     transitions = some(rng, 5)
     found = epic_canonical(lambda s: s.env_reward, transitions, transitions, some(rng, 4), GAMMA)
     assert math.isnan(pearson_distance(found, found))
+
+
+# -- better than coin flips
+
+
+def test_evidence_by_hand() -> None:
+    assert evidence(np.full(4, 0.75), 4) == pytest.approx(4 * math.log(2 * (0.01 + 0.98 * 0.75)))  # hardly any lapses
+    assert evidence(np.full(4, 0.75), 2) == pytest.approx(2 * math.log(2 * (0.01 + 0.98 * 0.75)))
+    assert evidence(np.full(4, 0.25), 4) == 0  # at best, coin flips
+    assert evidence(np.array([1.0, 0.0]), 2) == 0 == evidence(np.zeros(0), 0)
+    # Sure of all and right about three quarters: mixed half and half with coin flips
+    found = evidence(np.array([1.0, 1.0, 1.0, 0.0]), 4)
+    assert found == pytest.approx(3 * math.log(1.5) + math.log(0.5))
+    assert found == pytest.approx(4 * (math.log(2) - 0.75 * math.log(4 / 3) - 0.25 * math.log(4)))
+
+
+def test_surprise_by_hand() -> None:
+    """Fisher's tea: all four right of four, none of four."""
+    assert surprise(0, 4, 4, 4) == pytest.approx(1 / 70)
+    assert surprise(4, 4, 4, 4) == 1
+    assert surprise(0, 4, 18, 20) == pytest.approx(math.comb(20, 18) / math.comb(24, 18))
+    assert surprise(1, 2, 0, 3) == 1  # better than before
+    assert surprise(0, 0, 3, 4) == 1
+
+
+def test_surprise_is_seldom_when_nothing_has_changed() -> None:
+    rng = np.random.default_rng(0)
+    before, now = rng.binomial(30, 0.8, 2000), rng.binomial(8, 0.8, 2000)
+    found = np.array([surprise(k, 8, b, 30) for k, b in zip(now, before, strict=True)])
+    for level in (0.01, 0.05, 0.2):
+        assert (found < level).mean() <= level
 
 
 # -- curves and trivial rewards

@@ -12,18 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_REWARD
+from conftest import TINY_PPO, TINY_REWARD
 
-from rlhf_control import train
+from rlhf_control import guards, train
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import AnnotatorConfig, FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.cli import guarded
+from rlhf_control.config import (
+    AnnotatorConfig,
+    FinetuneConfig,
+    GuardConfig,
+    PPOConfig,
+    PretrainConfig,
+    QueryConfig,
+    ReferenceConfig,
+)
 from rlhf_control.data import Feedback, Query, Rollout, Segments
-from rlhf_control.errors import CorruptFileError, NonFiniteError, UserError
+from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError
+from rlhf_control.guards import Guard
 from rlhf_control.lanes import Lanes
 from rlhf_control.nets import Policy
 from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
 from rlhf_control.ppo import PPO
+from rlhf_control.report import report_finetuning
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
@@ -58,7 +69,8 @@ def run_in_a_process(config: FinetuneConfig, out: Path, **more: object) -> subpr
 def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
     run = train.finetune(tiny_config)
     assert {p.name for p in run.path.iterdir()} == {
-        "manifest.json", "config.json", "metrics.jsonl", "checkpoints", "labels.sqlite", "pretrained.npz", "policy.npz"
+        "manifest.json", "config.json", "metrics.jsonl", "checkpoints", "labels.sqlite", "pretrained.npz", "policy.npz",
+        "last_good.npz",
     }  # fmt: skip
     rows = run.metrics()
     assert [r["env_steps"] for r in rows] == [160 * (i + 1) for i in range(8)]
@@ -225,7 +237,7 @@ def test_hopper_with_clips_longer_than_a_rollout_waits_until_there_are_enough(tm
     ppo = PPOConfig(num_envs=8, num_steps=64, minibatch_size=64, epochs=1)
     config = FinetuneConfig(
         str(start.path), oracle="env", labels=8, first_labels=4, rounds=2, total_steps=512 * 12, ppo=ppo, video=False,
-        termination="fixed-horizon", reward=TINY_REWARD, out=str(tmp_path / "run"),
+        termination="fixed-horizon", reward=TINY_REWARD, out=str(tmp_path / "run"), guard=GuardConfig(chance="off"),
     )  # fmt: skip
     rows = train.finetune(config).metrics()
     first = next(i for i, row in enumerate(rows) if row["labels"])
@@ -459,7 +471,11 @@ def test_negated_votes_make_it_run_the_other_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("control", [{"oracle": "coin-flip"}, {"learn_from": "constant"}])
+@pytest.mark.parametrize(
+    "control",
+    [{"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")}, {"learn_from": "constant"}],
+    ids=["coin-flip", "constant"],
+)
 def test_coin_flips_and_a_constant_reward_gain_nothing(tmp_path: Path, control: dict) -> None:
     assert learned_score(replace(SHORT, **control), tmp_path) < 0.7
 
@@ -475,3 +491,226 @@ def test_interrupting_the_command_line(tiny_config: FinetuneConfig, tmp_path: Pa
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "rlhf-control resume" in err
     assert Run.open(tmp_path / "i").load_checkpoint()[0] >= 1
+
+
+# -- guards
+
+
+def jump_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
+    """From this iteration on the KL from the pretrained policy is said to be a hundred times what it is."""
+    penalty, done = train.Anchor.penalty, [0]
+
+    def jumping(self: train.Anchor, policy: Policy, rollout: Rollout) -> tuple:
+        taken, metrics = penalty(self, policy, rollout)
+        done[0] += 1
+        return taken, metrics | ({"kl_start": 100 * metrics["kl_start"] + 100} if done[0] > iteration else {})
+
+    monkeypatch.setattr(train.Anchor, "penalty", jumping)
+
+
+def test_coin_flips_leave_the_policy_where_it_was(
+    tiny_config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the bit, normaliser included; and that is said."""
+    config = replace(
+        tiny_config, oracle="coin-flip", score="backward", labels=60, first_labels=20, guard=GuardConfig(),
+        ppo=replace(TINY_PPO, num_steps=160), total_steps=8 * 640,
+    )  # fmt: skip
+    run = train.finetune(config)
+    rows = run.metrics()
+    assert [r["guard/holding"] for r in rows] == [1] * 8 and not any("gradient_steps" in r for r in rows)
+    before = find_policy(run.path / "pretrained.npz")
+    before.loosen(config.shrink, config.min_log_std)
+    after = find_policy(run.path).state_dict()
+    for name, value in before.state_dict().items():
+        assert name.startswith("critic") or (after[name] == value).all(), name
+    assert capsys.readouterr().err.count("not shown to be better than coin flips") == 1
+    assert not (run.path / "last_good.npz").exists()
+    report_finetuning(run)
+    assert "In 8 of 8 iterations the policy was kept as it was" in (run.path / "report.md").read_text()
+
+
+def test_guards_that_say_nothing_change_nothing(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config)
+    off = train.finetune(replace(tiny_config, out=tiny_config.out + "-off", guard=GuardConfig("off", alarm="off")))
+    assert parameters_sha256(find_policy(run.path)) == parameters_sha256(find_policy(off.path))
+    assert not any(r["guard/alarm"] for r in run.metrics()) and "guard/alarm" not in off.metrics()[0]
+
+
+def test_an_alarm_stops_the_run_which_can_be_resumed(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(tiny_config, guard=replace(tiny_config.guard, window=1))
+    with monkeypatch.context() as patch:
+        jump_at(patch, 5)
+        with pytest.raises(Halted, match="KL from the pretrained policy jumped") as halted:
+            train.finetune(config)
+    assert halted.value.exit_code == 3 and str(Path(config.out) / "last_good.npz") in str(halted.value)
+    run = Run.open(config.out)
+    rows = run.metrics()
+    assert len(rows) == 6 == run.load_checkpoint()[0] and "jumped" in rows[-1]["guard/event"]
+    assert "gradient_steps" in rows[4] and "gradient_steps" not in rows[5]
+    good = find_policy(run.path / "last_good.npz")
+    assert parameters_sha256(good) == parameters_sha256(
+        Policy.from_state(run.load_checkpoint()[1]["guard"]["good"]["policy"])
+    )
+    train.resume(config.out)
+    assert ["gradient_steps" in r for r in run.metrics()] == [i != 5 for i in range(8)]
+    report_finetuning(run)
+    assert f"Alarm at {6 * 160:,} steps" in (run.path / "report.md").read_text()
+
+
+def test_the_command_line_says_the_alarm_in_one_line(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jump_at(monkeypatch, 5)
+    assert guarded(lambda: train.finetune(replace(tiny_config, guard=GuardConfig("off", window=1))) and None) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("at", [2, 5])
+def test_an_alarm_rolls_back(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Rounds are iterations 0, 1 and 3. After the alarm at 2, the policy of 1 waits for the round of 3; after that at
+    5, the policy of 3 goes on at once. The anchor is twice as strong."""
+    jump_at(monkeypatch, at)
+    kept: dict[int, str] = {}
+    keep, update = Guard.keep, PPO.update
+    updated: list[str] = []
+
+    def spy_keep(self: Guard, learner: PPO, run: Path) -> None:
+        kept[len(kept)] = parameters_sha256(learner.policy)
+        keep(self, learner, run)
+
+    def spy_update(self: PPO, rollout: Rollout, *args: object) -> dict[str, float]:
+        updated.append(parameters_sha256(self.policy))
+        return update(self, rollout, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Guard, "keep", spy_keep)
+    monkeypatch.setattr(PPO, "update", spy_update)
+    monkeypatch.setattr(PPO, "fit_value", lambda *args: None)
+    rows = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1))).metrics()
+    assert [i for i, r in enumerate(rows) if r["guard/alarm"]] == [at]
+    assert [i for i, r in enumerate(rows) if "gradient_steps" not in r] == [at]
+    assert updated[at] == kept[1 if at == 2 else 2]  # the first update after the alarm is of the good policy
+    assert [r["beta"] for r in rows] == [tiny_config.reference.beta * (1 + (i > at)) for i in range(8)]
+
+
+def test_an_alarm_can_only_warn(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jump_at(monkeypatch, 5)
+    run = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="warn", window=1)))
+    assert "the reward looks hacked: the KL" in capsys.readouterr().err
+    assert all("gradient_steps" in r for r in run.metrics())
+
+
+def test_newest_answers_against_a_rising_reward(tiny_config: FinetuneConfig) -> None:
+    """An annotator who means the opposite from the third round on."""
+
+    def turncoat(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        first = query.segments.obs[0, :, 8].mean() > query.segments.obs[1, :, 8].mean()
+        return Feedback((0, 1) if first == (query.round < 2) else (1, 0), "turncoat")
+
+    config = replace(
+        tiny_config, labels=60, first_labels=20, rounds=3, query=QueryConfig(random_share=1.0),
+        reward=replace(TINY_REWARD, inputs="state", obs_parts=("8",), members=5, bootstrap=0.8, steps=150),
+        guard=GuardConfig(alarm="warn", surprise=0.05), total_steps=24 * 160,
+    )  # fmt: skip
+    rows = train.finetune(config, oracle=turncoat).metrics()
+    rounds = [r for r in rows if "guard/surprise" in r]
+    assert rounds[0]["guard/surprise"] > 0.05 > rounds[1]["guard/surprise"]
+
+
+def test_a_guarded_run_resumes_bit_equal(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From each of its iterations, before and after a roll-back."""
+    config = replace(
+        tiny_config, guard=GuardConfig("off", alarm="roll-back", window=2, kl_jump=1.01, min_log_std=-0.65)
+    )
+    monkeypatch.setattr(guards, "KL_FLOOR", 1e-3)
+    whole = train.finetune(replace(config, out=tiny_config.out + "-whole"))
+    assert any(r["guard/alarm"] for r in whole.metrics())
+    save = Run.save_checkpoint
+
+    def dies(self: Run, iteration: int, state: dict) -> None:
+        save(self, iteration, state)
+        if iteration and iteration not in died:
+            died.add(iteration)
+            raise MemoryError("killed here")
+
+    monkeypatch.setattr(Run, "save_checkpoint", dies)
+    died: set[int] = set()
+    run = None
+    while len(died) < 8:
+        with pytest.raises(MemoryError):
+            train.finetune(config, run=run)
+        run = Run.open(config.out)
+    train.finetune(config, run=run)
+    assert rows_without_times(Run.open(config.out)) == rows_without_times(whole)
+    assert parameters_sha256(find_policy(config.out)) == parameters_sha256(find_policy(whole.path))
+
+
+# -- corrections and several kinds
+
+
+def test_corrections_alone_and_with_others(tiny_config: FinetuneConfig) -> None:
+    for feedback, expected in ((("correction",), 12), (("rating", "correction"), 3 + 1 + 1)):
+        config = replace(tiny_config, feedback=feedback, out=tiny_config.out + str(len(feedback)))  # type: ignore[arg-type]
+        run = train.finetune(config)
+        rows, store = run.metrics(), FeedbackStore(run.path / "labels.sqlite")
+        asked = [a for a in store.asked() if a.kind == "correction"]
+        assert len(asked) == expected and {len(a.clips) for a in asked} == {2}
+        clips = store.segments([digest for a in asked for digest in a.clips])
+        for a in asked:  # both begin in the same state
+            first, second = (clips[digest] for digest in a.clips)
+            np.testing.assert_array_equal(first.state[0], second.state[0])  # type: ignore[index]
+            assert not np.array_equal(first.action, second.action)
+        assert rows[0]["correction_steps"] == 6 // len(feedback) * config.query.tries * 10
+        assert rows[-1]["labels"] == 12 and "gradient_steps" in rows[-1]
+    again = train.finetune(replace(config, out=config.out + "-again"))
+    assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_what_was_chosen_for_a_correction_is_not_asked_again(tiny_config: FinetuneConfig) -> None:
+    """The run dies in the middle of a round, after four answers of six."""
+    asked: list[tuple[str, int, int]] = []
+
+    def oracle(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        if alive.count(query.kind) == 4 and query.kind == "correction" and not reborn:
+            raise MemoryError("killed here")
+        alive.append(query.kind)
+        asked.append((query.kind, query.round, query.index))
+        return coin_flip(query, pool, rng)
+
+    alive: list[str] = []
+    reborn = False
+    config = replace(tiny_config, feedback=("correction",))
+    with pytest.raises(MemoryError):
+        train.finetune(config, oracle=oracle)
+    reborn = True
+    run = train.finetune(config, oracle=oracle, run=Run.open(config.out))
+    assert len(asked) == len(set(asked)) == 2 * 12
+    whole = train.finetune(replace(config, out=config.out + "-whole"), oracle=coin_flip)
+    assert parameters_sha256(find_policy(whole.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_corrections_need_a_simulator_that_can_be_set(tmp_path: Path) -> None:
+    start = train.pretrain(PretrainConfig("CartPole-v1", total_steps=64, out=str(tmp_path / "c"), ppo=TINY))
+    config = FinetuneConfig(
+        str(start.path), oracle="env", feedback=("correction",), total_steps=6400, termination="truncate",
+        out=str(tmp_path / "run"), clip_seconds=0.2, labels=20, rounds=2,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"CartPole-v1 cannot be put back .* --feedback"):
+        train.finetune(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_kinds_are_mixed_and_share_no_clip(tiny_config: FinetuneConfig) -> None:
+    kinds = ("comparison", "rating", "reward", "correction")
+    ppo = replace(TINY_PPO, num_steps=160)
+    config = replace(tiny_config, feedback=kinds, labels=24, first_labels=16, rounds=2, total_steps=4 * 640, ppo=ppo)
+    run = train.finetune(config)
+    asked = [a for a in FeedbackStore(run.path / "labels.sqlite").asked() if a.round == 0]
+    own = [digest for a in asked for digest in a.clips[: 1 if a.kind == "correction" else None]]
+    assert len(own) == 4 * (2 + 1 + 1 + 1) == len(set(own))
+    in_order = [a.kind for a in asked]
+    assert in_order != sorted(in_order, key=kinds.index) and [a.index for a in asked] == list(range(16))

@@ -1,0 +1,192 @@
+"""The harness of the experiments about feedback, and what their conditions promise."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import random_segments
+from synthetic_runs import finetuning
+
+from rlhf_control.config import FinetuneConfig, GuardConfig, QueryConfig
+from rlhf_control.data import Feedback, Query
+from rlhf_control.files import sha256
+from rlhf_control.queries import STRATEGIES
+from rlhf_control.runs import Run
+from rlhf_control.store import FeedbackStore, query_key
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import feedback
+import feedback_kinds
+import kl_anchor
+import online_labels
+import oracles
+import preference_overhead
+import query_strategies
+
+BASE = feedback.BASE
+
+
+def arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *more: str) -> feedback.argparse.Namespace:
+    folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "results")]
+    monkeypatch.setattr(sys, "argv", ["experiment.py", *folders, *more])
+    return feedback.options(None)
+
+
+# -- conditions
+
+
+def test_every_annotator_is_asked_the_same_number_of_questions() -> None:
+    every = oracles.conditions(BASE)
+    assert len(every) == 11 and next(iter(every)) == "perfect"
+    assert {config.labels for config in every.values()} == {100}
+    assert {config.behaviour() for config in every.values()} == {"backward"}
+    assert len({str(feedback.placed(config, 0, Path("x")).out) for config in every.values()}) == 11
+
+
+def test_every_strategy_has_the_same_budget() -> None:
+    every = query_strategies.conditions(BASE)
+    assert list(every) == list(STRATEGIES)
+    assert {(c.labels, c.first_labels, c.rounds, c.query) for c in every.values()} == {
+        (40, 8, 5, QueryConfig(random_share=0.0))
+    }
+
+
+def test_offline_is_one_round_of_all_answers() -> None:
+    every = online_labels.conditions(BASE, 100, (1, 5))
+    assert every["100 answers, offline"].labels_by_round() == [100]
+    assert every["100 answers in 5 rounds"] == BASE  # shared with the other experiments
+
+
+def test_the_anchors_of_a_fixed_reward_differ_in_beta_alone() -> None:
+    assert all(len(config.labels_by_round()) == 1 for config in kl_anchor.beside_the_old(BASE).values())
+    assert {c.reference.beta for c in kl_anchor.beside_the_old(BASE).values()} == {0.0, 0.02, 0.1, 0.5}
+    assert {(c.reference.policy, c.reference.beta) for c in kl_anchor.opposite(BASE).values()} == {
+        ("round", 0.0), ("round", 0.02), ("round", 0.1), ("pretrained", 0.02), ("pretrained", 0.1)
+    }  # fmt: skip
+
+
+def test_what_an_answer_costs_by_hand() -> None:
+    costs = {kind: feedback_kinds.seconds(kind) for kind in feedback_kinds.WATCHED}
+    assert costs == pytest.approx({
+        "comparison": 2 * 1.5 + 1,
+        "ranking": 4 * 1.5 + np.log2(24),
+        "rating": 1.5 + np.log2(5),
+        "reward": 1.5 + np.log2(100),
+        "demonstration": 10 * 1.5,
+        "correction": 5 * 1.5 + 2 + 1,
+    })  # fmt: skip
+    assert {kind: feedback_kinds.affordable(kind) for kind in costs} == {  # in the 240 s of 60 comparisons
+        "comparison": 60, "ranking": 22, "rating": 62, "reward": 29, "demonstration": 25, "correction": 33
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("answers", [60, 25])
+def test_every_kind_gets_its_number_of_answers(answers: int) -> None:
+    for kind in feedback_kinds.WATCHED:
+        config = feedback_kinds.condition(BASE, kind, answers, "halfcheetah")
+        shown = config.demonstration_clips if config.demonstrations else 0
+        assert config.labels + shown == answers
+        assert sum(config.labels_by_round()) == config.labels
+    part = feedback_kinds.part(BASE, dict.fromkeys(feedback_kinds.WATCHED, 60), "", "", "halfcheetah")
+    assert part.facts["30 comparisons, 30 demonstrations"]["minutes"] == pytest.approx(30 * (4 + 15) / 60)
+    assert part.facts["60 rankings"]["minutes"] == pytest.approx(6 + np.log2(24))
+
+
+# -- runs
+
+
+def test_a_folder_is_named_by_all_options_but_seed_and_place() -> None:
+    one, other = (feedback.placed(replace(BASE, out=out), 3, Path("runs")) for out in ("a", "b"))
+    assert one == other and one.seed == 3 and one.out.startswith("runs/backward-") and one.out.endswith("-3")
+    assert feedback.placed(BASE, 4, Path("runs")).out[:-1] == one.out[:-1]
+    for changed in (replace(BASE, labels=50), replace(BASE, query=QueryConfig(tries=5))):
+        assert feedback.placed(changed, 3, Path("runs")).out != one.out
+
+
+def test_a_budget_keeps_the_first_rounds_share() -> None:
+    assert feedback.budget(BASE, 40).labels_by_round() == [8, 8, 8, 8, 8]
+    assert feedback.budget(BASE, 22).first_labels == 4
+    assert feedback.budget(BASE, 40, rounds=1).labels_by_round() == [40]
+
+
+def test_a_run_is_made_once_and_measured(
+    tmp_path: Path, tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = arguments(monkeypatch, tmp_path, "--seeds", "0,1", "--workers", "2")
+    tiny = replace(tiny_config, guard=GuardConfig(chance="off", alarm="off"))
+    conditions = {"one": tiny, "the same": replace(tiny, out="elsewhere"), "known": replace(tiny, learn_from="oracle")}
+    results = feedback.run_all(conditions, options)
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert results["one"] == results["the same"] != results["known"]
+    run = results["one"]["0"]
+    assert (run["labels"], run["answers"], run["wrong"], run["ties"], run["cannot_tell"]) == (12, 12, 0, 0, 0)
+    assert 0 <= run["accuracy"] <= 1 and "accuracy" not in results["known"]["0"]
+    assert len(run["curves"]["steps"]) == 8 == len(run["curves"]["kl"])
+    policies = {path: sha256(path) for path in tmp_path.glob("runs/*/policy.npz")}
+    (tmp_path / "runs" / next(iter(policies)).parent.name / "result.json").unlink()
+    assert feedback.run_all(conditions, options) == results  # measured again, not trained again
+    assert {path: sha256(path) for path in tmp_path.glob("runs/*/policy.npz")} == policies
+
+
+def test_answer_rates_by_hand(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    clips = random_segments(np.random.default_rng(0), 4, 2, 5)
+    clips.next_obs[:, 0, :, 8], clips.next_obs[:, 1, :, 8] = -3.0, 3.0  # m/s: the first runs backward
+    clips.action[:] = 0
+    queries = [Query(0, i, "uniform", clips[i]) for i in range(4)]
+    store.ask(queries)
+    for query, ranks in zip(queries, ((0, 1), (1, 0), (0, 0), None), strict=True):
+        store.vote(query_key(query), Feedback(ranks, "somebody"))
+    assert feedback.answer_rates(run, BASE) == {"wrong": 1 / 2, "ties": 1 / 4, "cannot_tell": 1 / 4}
+
+
+def test_true_reward_is_that_of_whole_episodes() -> None:
+    rows = [{"true_reward": float(value)} for value in [0] * 8 + [8] * 8 + [4] * 8]
+    assert feedback.of_true_reward(rows) == {"true_reward": 4.0, "lost": 4.0}
+    assert feedback.of_true_reward(rows[:7]) == {} == feedback.of_true_reward([{"score": 1.0}] * 9)
+
+
+def test_curves_are_thinned() -> None:
+    assert feedback.thinned([1.0, 2.0, None]) == [1.0, 2.0]
+    assert feedback.thinned(list(range(48))) == [0.5 + 2 * k for k in range(24)]
+
+
+# -- results
+
+
+def test_an_experiment_is_told_in_numbers_a_table_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = arguments(monkeypatch, tmp_path, "--seeds", "0-1")
+    conditions = {"as it is": BASE, "no anchor": kl_anchor.anchored(BASE, "round", 0.0)}
+    for config in conditions.values():
+        for seed in (0, 1):
+            placed = feedback.placed(config, seed, options.runs)
+            extra = {"true_reward": [0.5] * 12, "reward_mean": [0.1] * 12}
+            finetuning(Path(placed.out), placed, **extra)
+            result = {"score": 1.0 + seed, "accuracy": 0.9, "commit": "abc", "labels": 100}
+            Run(Path(placed.out)).write_json("result.json", result)
+    facts = {"as it is": {"minutes": 6.0}}
+    columns = ("score", "labels", "minutes", "wrong")
+    part = feedback.Part(conditions, columns, ("score", "accuracy"), "Heading", "_x", facts, overoptimisation=True)
+    feedback.experiment("told", "Title", [part], options)
+    out = tmp_path / "results"
+    assert {path.name for path in out.iterdir()} == {"told.json", "told.md"} | {
+        f"told_x{name}.{suffix}" for name in ("", "_curves", "_rewards") for suffix in ("png", "pdf")
+    }
+    text = (out / "told.md").read_text()
+    assert "| condition | score at the end | labels | human minutes | wrong answers |" in text
+    assert "| as it is | 1.50 (1.00 to 2.00) | 100 | 6.0 |  |" in text
+    assert "| no anchor | 1.50 (1.00 to 2.00) | 100 |  |  |" in text
+    result = json.loads((out / "told.json").read_text())
+    assert result["options"]["no anchor"]["reference"] == {"beta": 0.0} and result["options"]["as it is"]["rounds"] == 5
+    assert result["runs"]["as it is"]["1"]["score"] == 2.0
+
+
+def test_the_overheads_parts_are_there() -> None:
+    """A part that is renamed would be left out of the profile without a word."""
+    package = Path(feedback.__file__).parent.parent / "rlhf_control"
+    for file, function in preference_overhead.PREFERENCES.values():
+        assert f"def {function}(" in (package / file).read_text(), (file, function)

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from conftest import random_segments
+from test_reward_fit import answers_of
+
+from rlhf_control import reward_fast
+from rlhf_control.config import RewardConfig
+from rlhf_control.data import Answers
+from rlhf_control.reward import RewardModel
+from rlhf_control.reward_fast import FastSteps, library, supports
+from rlhf_control.reward_fit import Answering, AutogradSteps, Layers, Minibatches, Targets, initial_layers
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler")
+
+RANKED = {"comparison": 6, "ranking": 4, "demonstration": 3, "correction": 3}
+GRID = [
+    RewardConfig(members=3, batch_size=10),
+    RewardConfig(members=1, batch_size=40, hidden=(16, 70, 8), lapse=0.0),
+    RewardConfig(members=2, batch_size=7, hidden=(9,), max_frames=12, lapse=0.5),
+    RewardConfig(members=2, batch_size=1, hidden=(), lapse=0.9, logit_scale=3.0),
+]
+
+
+def inputs_of(answers: Answers) -> torch.Tensor:
+    """(S, L, I) float64"""
+    return torch.from_numpy(np.concatenate([answers.clips.obs, answers.clips.action], -1)).double()
+
+
+def parts(answers: Answers, config: RewardConfig, dtype: torch.dtype) -> tuple[Layers, Answering, Minibatches]:
+    """Equal ones whenever asked for."""
+    x, targets = inputs_of(answers).to(dtype), Targets.of(answers)
+    layers = initial_layers((x.shape[-1], *config.hidden, 1), config.members, torch.Generator().manual_seed(0))
+    layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
+    seen = np.random.default_rng(0).random((config.members, len(answers))) < 0.5
+    batches = Minibatches(x, targets, ~seen, config, np.random.default_rng(1))
+    return layers, Answering(targets, config), batches
+
+
+@pytest.mark.parametrize("config", GRID)
+@pytest.mark.parametrize("kinds", [RANKED, {"comparison": 12}, {"ranking": 1, "demonstration": 5}])
+def test_gradients_and_steps_are_autograds(kinds: dict[str, int], config: RewardConfig) -> None:
+    """In double precision, where only the order of sums differs."""
+    answers = answers_of(kinds)
+    fast = FastSteps(*parts(answers, config, torch.float64), config)
+    slow = AutogradSteps(*parts(answers, config, torch.float64), config)
+    for steps, weight_decay in ((1, 0.01), (1, 0.0), (40, 0.3), (5, 0.01)):
+        fast.train(steps, weight_decay)
+        slow.train(steps, weight_decay)
+        gradients = [torch.from_numpy(view) for view in fast.views(fast.buffers[1])]
+        for mine, tensor in zip(gradients, slow.tensors, strict=True):
+            torch.testing.assert_close(mine, tensor.grad, rtol=1e-6, atol=1e-10)
+        for mine, tensor in zip(fast.parameters(), slow.parameters(), strict=True):
+            torch.testing.assert_close(mine, tensor, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(fast.clip_logits(), slow.clip_logits(), rtol=1e-7, atol=1e-7)
+
+
+def test_the_padding_stays_zero() -> None:
+    config = RewardConfig(members=2, hidden=(9, 5))
+    fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
+    fast.train(20, 0.01)
+    for buffer in fast.buffers:
+        for view in fast.views(buffer):
+            assert view.any()
+            view[...] = 0
+        assert not buffer.any()
+
+
+def test_the_number_of_cores_does_not_change_a_bit() -> None:
+    config = RewardConfig(members=3)
+    found = []
+    for cores in (1, 2, 5):
+        fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
+        fast.job.cores = cores
+        fast.train(30, 0.01)
+        found.append((fast.buffers.copy(), fast.clip_logits().numpy()))
+    for buffers, logits in found[1:]:
+        np.testing.assert_array_equal(buffers, found[0][0])
+        np.testing.assert_array_equal(logits, found[0][1])
+
+
+def test_the_best_weights_come_back() -> None:
+    config = RewardConfig(members=2)
+    layers, answering, batches = parts(answers_of(RANKED), config, torch.float32)
+    fast = FastSteps(layers, answering, batches, config)
+    before, logits = fast.parameters(), fast.clip_logits()
+    fast.train(3, 0.01)
+    assert not torch.equal(fast.clip_logits(), logits)
+    fast.load(before)
+    torch.testing.assert_close(fast.clip_logits(), logits, rtol=0, atol=0)
+    for mine, tensor in zip((t for layer in layers for t in layer), before, strict=True):
+        assert torch.equal(mine, tensor) and not mine.requires_grad
+
+
+def test_what_the_compiled_steps_leave_to_autograd() -> None:
+    def supported(answers: Answers, **options: object) -> bool:
+        config = RewardConfig(members=2, **options)  # type: ignore[arg-type]
+        return supports(config, Answering(Targets.of(answers), config))
+
+    assert supported(answers_of(RANKED))
+    assert not supported(answers_of(RANKED), crop=0.5)
+    assert not supported(answers_of({"comparison": 3, "rating": 5}))
+    assert not supported(answers_of({"comparison": 3, "reward": 5}))
+    ties = answers_of({"comparison": 3})
+    ties.ranks[0, :2] = 0
+    assert not supported(ties)
+
+
+def test_without_memory() -> None:
+    config = RewardConfig(members=2)
+    fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
+    with pytest.raises(MemoryError):
+        fast._check(-1)
+
+
+@pytest.mark.parametrize("options", [{}, {"adaptive_l2": True}, {"start": "warm", "bootstrap": 1.0}])
+def test_a_fit_is_the_same_without_a_compiler(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for what 120 steps in single precision make of rounding."""
+    answers, config = answers_of({"comparison": 60}), RewardConfig(3, (32,), steps=120, **options)
+    fresh = random_segments(np.random.default_rng(7), 200, 30)
+    found = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(reward_fast, "library", lambda: None)
+        model, rng = RewardModel(17, 6, config), np.random.default_rng(0)
+        metrics = [model.fit(answers, answers.clips, rng) for _ in range(2)][1]
+        found.append((metrics, model.predict(fresh)))
+    for name, value in found[0][0].items():
+        assert value == pytest.approx(found[1][0][name], rel=0.02, abs=0.01, nan_ok=True), name
+    assert np.corrcoef(found[0][1].ravel(), found[1][1].ravel())[0, 1] > 0.9999
