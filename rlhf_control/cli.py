@@ -143,9 +143,8 @@ def plot(config: v.PlotConfig) -> None:
 
 
 def bench(config: v.BenchConfig) -> None:
-    module = importlib.import_module(
-        "rlhf_control.bench" if config.what == "ppo" else f"rlhf_control.bench_{config.what}"
-    )
+    name = "bench" if config.what == "ppo" else f"bench_{config.what}"
+    module = importlib.import_module(f"rlhf_control.{name}")
     print(getattr(module, f"bench_{config.what}")(config))
 
 

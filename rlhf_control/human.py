@@ -13,7 +13,7 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
-from rlhf_control.labels import POLL_SECONDS, Labels
+from rlhf_control.labels import GOLD, POLL_SECONDS, Labels
 from rlhf_control.lanes import Lanes
 from rlhf_control.launcher import Window, command
 from rlhf_control.loop import Loop
@@ -65,9 +65,10 @@ def film(loop: Loop, envs: Lanes, keep: int, rounds: Collection[int]) -> None:
 def first_status(config: FinetuneConfig, policy: Policy, step_seconds: float) -> Status:
     """What does not change during the run."""
     about = BEHAVIOURS[config.score].question if config.score else QUESTION
+    kinds = dict.fromkeys([*config.feedback, *([COMPARISON] if config.query.gold else [])])
     return Status(
         "starting", os.getpid(), 0.0, policy.env_id, policy.env, step_seconds, config.question or about,
-        config.feedback, wanted=config.labels * config.annotators, labelling=config.labelling,
+        tuple(kinds), wanted=config.labels * config.annotators, labelling=config.labelling,
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ class Host:
 
     def predict(self, queries: Sequence[Query]) -> None:
         """Notes what the reward model expects of comparisons, before anybody sees them."""
-        pairs = [query for query in queries if query.kind == COMPARISON]
+        pairs = [query for query in queries if query.kind == COMPARISON and query.strategy != GOLD]
         if not self.reward.fitted or not pairs:
             return
         probability = self.reward.probability(Segments.stack([query.segments for query in pairs])).mean(0)

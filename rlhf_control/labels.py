@@ -201,7 +201,8 @@ class Labels:
         asked = self.store.asked(key)[0]
         if asked.strategy != CORRECTION:
             return
-        clips = [*self.store.segments(asked.clips).values(), *list(self.clips.values())[:1]]
+        own = [digest for question in self.questions()[:1] for digest in question.clips]
+        clips = [*self.store.segments(asked.clips).values(), *(self.clips[digest] for digest in own)]
         if len({(clip.obs.shape, clip.action.shape) for clip in clips}) > 1:
             print(f"rlhf-control: the correction {key[:12]} is left out: the run's clips are others", file=sys.stderr)
             return

@@ -55,9 +55,8 @@ def test_impossible_values_are_refused_by_name(make: object, word: str) -> None:
 
 def test_people_are_asked_otherwise_than_oracles() -> None:
     people, oracle = FinetuneConfig("p", oracle="human"), FinetuneConfig("p")
-    assert (
-        people.asks_people() and not oracle.asks_people() and not dataclasses.replace(people, replay="r").asks_people()
-    )
+    replayed = dataclasses.replace(people, replay="r")
+    assert people.asks_people() and not oracle.asks_people() and not replayed.asks_people()
     assert (people.repeat_share(), oracle.repeat_share()) == (0.05, 0.0)
     assert dataclasses.replace(oracle, query=QueryConfig(repeat_share=0.1)).repeat_share() == 0.1
     assert people.judge() == "" and dataclasses.replace(people, score="prowl").judge() == "prowl"

@@ -22,6 +22,7 @@ from rlhf_control.errors import Stopped, UserError
 from rlhf_control.exchange import export_labels
 from rlhf_control.files import load_state
 from rlhf_control.lanes import Lanes
+from rlhf_control.launcher import Window
 from rlhf_control.policies import find_policy
 from rlhf_control.runs import Run
 from rlhf_control.status import Status, alive, read_status
@@ -245,6 +246,28 @@ def test_a_failing_run_tells_its_windows(human_config: FinetuneConfig) -> None:
     assert status is not None and status.state == "failed" and "labels.sqlite" in status.message
 
 
+def test_a_closed_window_is_said_once_and_the_run_goes_on_waiting(
+    human_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the other way round: see test_launcher, where the run is killed and the window stays."""
+    path, closings = Path(human_config.out), ["", "the window was closed"]
+    monkeypatch.setattr(Window, "open", lambda self: "")
+    monkeypatch.setattr(Window, "closed", lambda self: closings.pop(0) if closings else "")
+
+    def act(store: FeedbackStore, key: str, query: Query) -> None:
+        if len(store.votes()) == 2:
+            wait_for(lambda: not closings)
+        vote(store, key, query, "ann")
+
+    with annotators(path, "ann", act=act):
+        train.finetune(replace(human_config, window=True))
+    assert capsys.readouterr().err.splitlines() == [
+        "rlhf-control: the window was closed; the run waits for 4 answers. To vote, open it again: "
+        f"rlhf-control label {path}"
+    ]
+    assert state_of(path) == "finished"
+
+
 # -- what people do besides
 
 
@@ -296,8 +319,8 @@ def test_gold_checks_people_and_teaches_nothing(human_config: FinetuneConfig, tm
     with annotators(Path(human_config.out), "ann"):
         before = train.finetune(human_config)
     export_labels(FeedbackStore(before.path / "labels.sqlite"), tmp_path / "gold")
-    config = replace(
-        human_config, labels=40, first_labels=20, rounds=2, out=str(tmp_path / "checked"), seed=1,
+    config = replace(  # whose clips are shorter than the gold's
+        human_config, labels=40, first_labels=20, rounds=2, out=str(tmp_path / "checked"), seed=1, clip_seconds=0.3,
         query=QueryConfig(gold=str(tmp_path / "gold")),
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ LAYERS = [
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
     {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
     | {"reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
-    | {"bench_window", "cli", "__main__"},
+    | {"bench_window", "bench_reward", "bench_reward_peer", "cli", "__main__"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SOLE_IMPORTERS = {

@@ -183,7 +183,7 @@ class Hands:
 
         def come() -> bool:
             nonlocal last
-            if time.monotonic() - last > 3.0:
+            if time.monotonic() - last > 10.0:
                 self.do(*command)
                 last = time.monotonic()
             return len(self.store.votes()) > before
@@ -200,6 +200,7 @@ def test_voting_with_real_keys_and_a_real_mouse(tmp_path: Path) -> None:
     with a_screen() as (screen, _), a_window_process(run, "--seed", "0", **screen) as process:
         hands = Hands(screen, store)
         wait(lambda: hands.do("search", "--class", "rlhf-control"))
+        wait(lambda: (run / "clips").is_dir() and len(list((run / "clips").iterdir())) > 2)  # the first pair is drawn
         hands.vote("key", "Left")
         hands.vote("key", "d")
         hands.vote("key", "Up")

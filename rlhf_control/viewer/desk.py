@@ -1,6 +1,7 @@
 """The voting desk: joins a window, a session and the clips. `step` is one frame: what the person did, what the disk
 answered, what has come up, and the page drawn anew if anything on it has changed."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -322,8 +323,8 @@ class Desk:
         """Whether the clips can be gone on from: whether the environment has keys is seen when somebody tries."""
         return self.view is not None and self.view.states
 
-    def say(self, notice: str) -> None:
-        self.notice = (notice, self.now + NOTICE_SECONDS)
+    def say(self, notice: str, seconds: float = NOTICE_SECONDS) -> None:
+        self.notice = (notice, self.now + seconds)
 
     def open_help(self) -> None:
         self.help = True
@@ -362,7 +363,9 @@ class Desk:
             return
         self.choosing = len(self.ballot.question.shown) > 1
         if self.choosing:
-            self.say("Which clip will you do better? Answer by its key or a click; any other key takes you back.")
+            self.say(
+                "Which clip will you do better? Answer by its key or a click; any other key takes you back.", math.inf
+            )
         else:
             self.do_better(self.ballot, 0)
 
@@ -377,8 +380,10 @@ class Desk:
         if status is None or clip.state is None or self.reel is None:
             return
         self.worker.do("renew", self.session.renew, DRIVE_SECONDS)
+        self.say("The simulator starts")
+        self.painter.paint(self)
         try:
-            original = self.reel.frames(digest)
+            original, self.notice = self.reel.frames(digest), ("", 0.0)
             improved = drive(self.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
             if improved is not None:
                 self.session.correct(place, improved)
