@@ -10,17 +10,21 @@ from rlhf_control.data import Array, Rollout
 from rlhf_control.nets import Policy
 
 
-def kl_divergence(policy: Policy, reference: Policy, obs: Array) -> Array:
-    """(...,) nats: KL(policy || reference) at raw observations (..., O), in closed form; each policy sees them through
-    its own normaliser."""
+def divergence(policy: Policy, reference: Policy, rollout: Rollout) -> tuple[Array, Array]:
+    """(log policy(a|s) - log reference(a|s), KL(policy || reference) at s in closed form), nats, (T, N) each, over a
+    rollout of this policy; each policy sees the raw observations through its own normaliser.
+
+    The first is the second on the mean. To take off the reward it must be the first: the closed form is the same
+    whatever was done, so as a reward it says nothing about the action.
+    """
+    action = torch.from_numpy(rollout.action)
     with torch.no_grad():
-        p = policy.distribution(policy.features(obs))
-        q = reference.distribution(reference.features(obs))
-        return p.kl(q).numpy()
+        p, q = (x.distribution(x.features(rollout.obs)) for x in (policy, reference))
+        return (p.log_prob(action) - q.log_prob(action)).numpy(), p.kl(q).numpy()
 
 
 class Anchor:
-    """beta * KL(policy || reference), a step. The reference is the pretrained policy, or is moved to the policy of each
+    """Takes beta * KL(policy || reference) a step off the reward, as a mean over actions. The reference is the pretrained policy, or is moved to the policy of each
     label round; beta is fixed, or follows a target."""
 
     def __init__(self, pretrained: Policy, config: ReferenceConfig) -> None:
@@ -42,9 +46,9 @@ class Anchor:
     def penalty(self, policy: Policy, rollout: Rollout) -> tuple[Array, dict[str, float]]:
         """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
         this very rollout, for the next one."""
-        kl = kl_divergence(policy, self.reference, rollout.obs)
-        start = kl_divergence(policy, self.pretrained, rollout.obs)
-        penalty = self.beta * kl
+        log_ratio, kl = divergence(policy, self.reference, rollout)
+        start = kl if self.reference is self.pretrained else divergence(policy, self.pretrained, rollout)[1]
+        penalty = self.beta * log_ratio
         metrics = {"kl_reference": float(kl.mean()), "kl_start": float(start.mean()), "beta": self.beta}
         if self.config.target is not None:
             self.beta = adapted_beta(self.beta, metrics["kl_reference"], self.config.target, rollout.reward.size)

@@ -59,7 +59,7 @@ def bald_of(p: Array) -> Array:
 
 def binary_entropy(p: Array) -> Array:
     """-p log p - (1 - p) log(1 - p), in nats."""
-    p = np.clip(p, 1e-12, 1 - 1e-12)
+    p = np.clip(np.asarray(p, np.float64), 1e-12, 1 - 1e-12)  # in float32 the upper bound would be 1: NaN
     return -p * np.log(p) - (1 - p) * np.log(1 - p)
 
 

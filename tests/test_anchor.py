@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import random_rollout
 
-from rlhf_control.anchor import Anchor, adapted_beta, kl_divergence
+from rlhf_control.anchor import Anchor, adapted_beta, divergence
 from rlhf_control.config import ReferenceConfig
 from rlhf_control.nets import Policy
 
@@ -14,15 +16,36 @@ def moved(policy: Policy) -> None:
         policy.actor[-1].bias.add_(0.1)
 
 
-def test_kl_is_that_of_the_two_gaussians(cheetah_policy: Policy) -> None:
+def test_kl_and_log_ratio_are_those_of_the_two_gaussians(cheetah_policy: Policy) -> None:
     rollout = random_rollout(np.random.default_rng(0))
     reference = cheetah_policy.frozen()
-    assert (kl_divergence(cheetah_policy, reference, rollout.obs) == 0).all()
+    assert all((x == 0).all() for x in divergence(cheetah_policy, reference, rollout))
     moved(cheetah_policy)
     p, q = (torch.distributions.Normal(m.distribution(m.features(rollout.obs)).mean, m.log_std.exp())
             for m in (cheetah_policy, reference))  # fmt: skip
-    expected = torch.distributions.kl_divergence(p, q).sum(-1).detach().numpy()
-    np.testing.assert_allclose(kl_divergence(cheetah_policy, reference, rollout.obs), expected, rtol=1e-4)
+    action = torch.from_numpy(rollout.action)
+    log_ratio, kl = divergence(cheetah_policy, reference, rollout)
+    np.testing.assert_allclose(kl, torch.distributions.kl_divergence(p, q).sum(-1).detach(), rtol=1e-4)
+    np.testing.assert_allclose(
+        log_ratio, (p.log_prob(action) - q.log_prob(action)).sum(-1).detach(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_as_a_reward_the_log_ratio_has_the_gradient_of_the_kl(cheetah_policy: Policy) -> None:
+    """By the score function, over the policy's own actions: the closed form, the same for every action, has none."""
+    reference, rng = cheetah_policy.frozen(), np.random.default_rng(0)
+    moved(cheetah_policy)
+    obs = np.zeros((20_000, 1, 17), np.float32)
+    p, q = (x.distribution(x.features(obs)) for x in (cheetah_policy, reference))
+    mean, std = p.mean.detach().numpy(), p.log_std.detach().exp().numpy()
+    action = (mean + std * rng.standard_normal(mean.shape)).astype(np.float32)
+    rollout = replace(random_rollout(rng, T=20_000, N=1), obs=obs, action=action)
+    score = (action - mean) / std**2  # d log p / d mean
+    expected = ((p.mean - q.mean) / q.log_std.exp() ** 2)[0, 0].detach().numpy()  # d KL / d mean
+    log_ratio, kl = divergence(cheetah_policy, reference, rollout)
+    np.testing.assert_allclose((score * log_ratio[..., None]).mean((0, 1)), expected, atol=0.1)
+    assert np.abs(expected).min() > 0.1
+    assert np.abs((score * kl[..., None]).mean((0, 1))).max() < 0.05
 
 
 def test_the_reference_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
@@ -30,7 +53,7 @@ def test_the_reference_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
     anchor = Anchor(cheetah_policy, ReferenceConfig(policy="pretrained", beta=1.0))
     cheetah_policy.obs_norm.update(np.full((1000, 17), 5.0))  # same weights, other eyes
     penalty, metrics = anchor.penalty(cheetah_policy, rollout)
-    assert metrics["kl_start"] > 0 and (penalty > 0).all()
+    assert metrics["kl_start"] > 0 and (penalty != 0).all()
 
 
 def test_ratchet_or_pretrained(cheetah_policy: Policy) -> None:
@@ -44,7 +67,7 @@ def test_ratchet_or_pretrained(cheetah_policy: Policy) -> None:
         assert metrics["kl_start"] > 0  # always to the start, whatever the reference
         assert (metrics["kl_reference"] == 0) == (kind == "round")
         assert penalty.shape == rollout.reward.shape
-        np.testing.assert_allclose(penalty.mean(), 0.5 * metrics["kl_reference"], rtol=1e-5)
+        np.testing.assert_array_equal(penalty, np.float32(0.5) * divergence(policy, anchor.reference, rollout)[0])
 
 
 def test_adaptation_by_hand() -> None:
@@ -59,7 +82,9 @@ def test_the_controller_is_fed_the_kl_of_the_rollout_it_penalises(cheetah_policy
     anchor = Anchor(cheetah_policy, ReferenceConfig(policy="pretrained", beta=0.5, target=0.01))
     moved(cheetah_policy)
     penalty, metrics = anchor.penalty(cheetah_policy, rollout)
-    np.testing.assert_allclose(penalty.mean(), 0.5 * metrics["kl_reference"], rtol=1e-5)  # with the beta of before
+    log_ratio, kl = divergence(cheetah_policy, anchor.reference, rollout)
+    np.testing.assert_array_equal(penalty, np.float32(0.5) * log_ratio)  # with the beta of before
+    assert metrics["kl_reference"] == float(kl.mean())
     assert metrics["beta"] == 0.5
     assert anchor.beta == adapted_beta(0.5, metrics["kl_reference"], 0.01, rollout.reward.size)
 

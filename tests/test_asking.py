@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,10 +41,13 @@ def answer_all(labels: Labels) -> None:
     labels.collect()
 
 
+NOBODY: Any = None  # a policy: only corrections by an oracle need it
+
+
 def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Query]:
     pool = random_segments(np.random.default_rng([7, k]), 3 * n + 10, 5)
     model = RewardModel(17, 6, config.reward)
-    queries = questions(config, LabelRound(k, n), pool, len(pool), model, labels)
+    queries = questions(config, LabelRound(k, n), pool, len(pool), model, labels, NOBODY)
     labels.issue(queries)
     answer_all(labels)
     return queries

@@ -70,6 +70,7 @@ def test_acquisition_by_hand() -> None:
     np.testing.assert_allclose(disagreement_of(p), [0.5, 0, 0])
     np.testing.assert_allclose(entropy_of(p), [math.log(2), 0, math.log(2)], atol=1e-9)
     np.testing.assert_allclose(bald_of(p), [math.log(2), 0, 0], atol=1e-9)
+    np.testing.assert_allclose(bald_of(p.astype(np.float32)), [math.log(2), 0, 0], atol=1e-6)  # not NaN
     np.testing.assert_allclose(binary_entropy(np.array(0.25)), -0.25 * math.log(0.25) - 0.75 * math.log(0.75))
 
 
