@@ -24,8 +24,8 @@ def divergence(policy: Policy, reference: Policy, rollout: Rollout) -> tuple[Arr
 
 
 class Anchor:
-    """Takes beta * KL(policy || reference) a step off the reward, as a mean over actions. The reference is the pretrained policy, or is moved to the policy of each
-    label round; beta is fixed, or follows a target."""
+    """Takes beta * KL(policy || reference) a step, on the mean over actions, off the reward. The reference is the
+    pretrained policy, or is moved to the policy of each label round; beta is fixed, or follows a target."""
 
     def __init__(self, pretrained: Policy, config: ReferenceConfig) -> None:
         self.config = config

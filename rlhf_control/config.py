@@ -373,7 +373,7 @@ class FinetuneConfig:
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
-    checkpoint_seconds: float = 5.0
+    checkpoint_seconds: float = 15.0
     video: bool = True
     """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
