@@ -256,7 +256,7 @@ class HumanConfig:
     """Asynchronous labelling (--labelling async)."""
 
     open_queries: int = 6
-    """Questions kept open, each about the policy as it was when the one before was answered."""
+    """Questions kept open: as they are answered, others about the newest policy follow, half of these at a time."""
     refit_answers: int = 5
     """The reward is fitted anew when so many questions were answered since the last fit ..."""
     refit_share: float = 0.1

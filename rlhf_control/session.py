@@ -100,10 +100,14 @@ class Session:
             self._show(self.store.vote_and_claim(None, self.annotator, self.lease))
         return self.question
 
-    def vote(self, seen: Sequence[int] | None, value: float | None = None, seconds: float = 0.0) -> Question | None:
-        """Commits an answer to the question: the ranks of its clips in the order shown, or a value; neither is "cannot
-        tell". Returns the next question. On an error (the disk is full) the question stays, and nothing is lost."""
-        question = self._there()
+    def vote(
+        self, seen: Sequence[int] | None, value: float | None = None, seconds: float = 0.0,
+        question: Question | None = None,
+    ) -> Question | None:  # fmt: skip
+        """Commits an answer to `question` (default: the one before the annotator): the ranks of its clips in the order
+        shown, or a value; neither is "cannot tell". Returns the next question. On an error (the disk is full) the
+        question stays, and nothing is lost."""
+        question = question or self._there()
         ranks = None if seen is None else question.ranks(seen)
         feedback = Feedback(ranks, self.annotator, seconds, value)
         vote = Vote(question.key, self.annotator, feedback, question.shown, time.time())
@@ -189,8 +193,8 @@ def pace(done: Sequence[Answered], left: int) -> Pace:
     latest = [answered.seconds for answered in done[-PACE_OF:]]
     if not latest:
         return Pace(None, None)
-    mean = max(0.05, sum(latest) / len(latest))
-    return Pace(60 / mean, left * mean)
+    typical = max(0.05, sorted(latest)[len(latest) // 2])  # a coffee break is no sign of slowness
+    return Pace(60 / typical, left * typical)
 
 
 def goal(tally: Tally, status: Status | None) -> int:
@@ -230,20 +234,15 @@ EMPTY, STARTING, WAITING, ELSEWHERE, FINISHED, STOPPED, FAILED, LOST, ALL_DONE =
 def situation(news: News) -> str:
     """Why there is no question: what the run is at, and whether others are answering."""
     status, tally = news.status, news.tally
-    if status is not None and status.state in ENDED:
-        return tally_or(tally, {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}[status.state])
-    if status is not None and not news.lively:
-        return tally_or(tally, LOST)
-    if tally.elsewhere and tally.answers < tally.wanted:
+    if tally.elsewhere and tally.answers < tally.wanted:  # these may come back, whatever the run does
         return ELSEWHERE
-    if status is not None:
-        return STARTING if status.state == "starting" else WAITING
-    return ALL_DONE if tally.wanted else EMPTY
-
-
-def tally_or(tally: Tally, otherwise: str) -> str:
-    """Questions that others have before them may come back, whatever the run does."""
-    return ELSEWHERE if tally.elsewhere and tally.answers < tally.wanted else otherwise
+    if status is None:
+        return ALL_DONE if tally.wanted else EMPTY
+    if status.state in ENDED:
+        return {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}[status.state]
+    if not news.lively:
+        return LOST
+    return STARTING if status.state == "starting" else WAITING
 
 
 def run_line(news: News | None, now: float) -> tuple[str, str]:
@@ -375,7 +374,9 @@ def _consistency(c: Mapping[str, Any]) -> Fact:
     if not c["repeats"]:
         return Fact("asked again", "none yet", "a few pairs come twice")
     same = round(c["same"]["share"] * c["repeats"])
-    return Fact("same answer when asked again", f"{same} of {c['repeats']}", _interval(c["same"]))
+    low, high = c["same"]["interval"]
+    note = f"{c['same']['share']:.0%}; 95 % interval {low:.0%} to {high:.0%}"
+    return Fact("same answer when asked again", f"{same} of {c['repeats']}", note)
 
 
 def _position(p: Mapping[str, Any]) -> Fact:
@@ -395,8 +396,3 @@ def _agreement(given: Sequence[tuple[Asked, Feedback]]) -> Fact | None:
     best = max(found, key=lambda a: a["items"])
     kappa = "undefined" if best["kappa"] is None else f"{best['kappa']:.2f}"
     return Fact("agreement with others", f"kappa {kappa}", f"{best['items']} judged by {best['annotators']} annotators")
-
-
-def _interval(share: Mapping[str, Any]) -> str:
-    low, high = share["interval"]
-    return f"{share['share']:.0%}; 95 % interval {low:.0%} to {high:.0%}"

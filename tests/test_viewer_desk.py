@@ -507,7 +507,7 @@ def test_kill_9_while_voting_loses_nothing(tmp_path: Path) -> None:
     """The process with the window is killed at random moments, as often as RLHF_CONTROL_KILLS says; what it had shown
     as saved is there, the store is whole, and the question it had comes back."""
     kills = int(os.environ.get("RLHF_CONTROL_KILLS", "6"))
-    run = make_run(tmp_path, 40 * kills + 100)
+    run = make_run(tmp_path, 20 * kills + 40)
     rng = np.random.default_rng(0)
     promised = 0
     code = LABEL.format(tests=str(Path(__file__).parent))
@@ -523,8 +523,8 @@ def test_kill_9_while_voting_loses_nothing(tmp_path: Path) -> None:
         process.stdout.close()
         store = FeedbackStore(run / "labels.sqlite", create=False)
         assert len(store.votes()) >= promised
-        for asked in store.asked():
-            store.segments(asked.clips)
+    for asked in store.asked():
+        store.segments(asked.clips)
     with sqlite3.connect(run / "labels.sqlite") as db:
         held = {key for (key,) in db.execute("SELECT query FROM leases WHERE annotator = 'me'")}
     db.close()

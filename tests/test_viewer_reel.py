@@ -42,7 +42,7 @@ def test_old_frames_stay_until_the_new_ones_are_there() -> None:
     reel.want([A, B], SIZE)
     assert reel.frames(A) is None
     small = clips.finish(A, SIZE)
-    assert reel.frames(A) is small and reel.frames(B) is None
+    assert reel.frames(A) is small and reel.frames(B) is None and reel.ready([A, B]) == 1
     reel.want([A, B], (480, 480))
     assert reel.frames(A) is small
     large = clips.finish(A, (480, 480))

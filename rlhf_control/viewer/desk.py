@@ -65,8 +65,8 @@ class Desk:
         self.help = self.away = self.choosing = False
         self.sound = config.sound
         self.going = True
-        self.now = self.touched = self.opened = time.perf_counter()
-        self.looked = self.renewed = self.clicked = self.stepped = self.idle_since = self.now - 60.0
+        self.now = self.touched = self.opened = self.idle_since = time.perf_counter()
+        self.looked = self.renewed = self.clicked = self.stepped = self.now - 60.0
 
     # -- one frame
 
@@ -299,7 +299,7 @@ class Desk:
         seconds = self.now - (ballot.shown_at or self.now)
         self.flash, self.last, self.expected = (action, self.now), f"Last: {given.words}", ""
         self.notice = ("", 0.0)
-        self.worker.do("vote", self.session.vote, given.seen, given.value, seconds)
+        self.worker.do("vote", self.session.vote, given.seen, given.value, seconds, ballot.question)
         if self.config.show_prediction:
             self.worker.do("expected", self.expectation, ballot.question)
 
@@ -363,9 +363,7 @@ class Desk:
             return
         self.choosing = len(self.ballot.question.shown) > 1
         if self.choosing:
-            self.say(
-                "Which clip will you do better? Answer by its key or a click; any other key takes you back.", math.inf
-            )
+            self.say("Which clip will you do better? Its key or a click says it; any other key goes back.", math.inf)
         else:
             self.do_better(self.ballot, 0)
 
@@ -385,11 +383,10 @@ class Desk:
         try:
             original, self.notice = self.reel.frames(digest), ("", 0.0)
             improved = drive(self.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
+            self.now = time.perf_counter()
             if improved is not None:
                 self.session.correct(place, improved)
                 self.say("Kept: the policy learns from what you did. And the question?")
         except UserError as error:
             self.say(str(error))
-        self.painter.drawn = None
-        self.touched = time.perf_counter()
-        self.renewed = 0.0
+        self.painter.drawn, self.touched, self.renewed = None, time.perf_counter(), 0.0

@@ -54,3 +54,7 @@ class Reel:
     def problem(self, digests: Sequence[str]) -> str:
         """Why one of these clips will never be there, or ""."""
         return next((why for digest in digests if (why := self.clips.failure(digest))), "")
+
+    def ready(self, digests: Sequence[str]) -> int:
+        """How many of these clips are there."""
+        return sum(self.frames(digest) is not None for digest in digests)

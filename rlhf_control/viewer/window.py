@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf_control.errors import UserError
-from rlhf_control.viewer.canvas import BASE, Canvas, Size, pygame
+from rlhf_control.viewer.canvas import BASE, SIDE_A, SIDE_B, Canvas, Size, pygame
 
 FPS = 60
 WAKE = pygame.event.custom_type()
@@ -127,6 +127,7 @@ class Window(Canvas):
             pygame.display.set_allow_screensaver(True)
             self._window = pygame.Window(title, size, resizable=True, allow_high_dpi=True)
             self._window.minimum_size = (min(least[0], size[0]), min(least[1], size[1]))
+            self._window.set_icon(icon())
             super().__init__(self._window.get_surface())
         except pygame.error as error:
             raise NoDisplayError(
@@ -223,6 +224,14 @@ class Window(Canvas):
         """From the desktop's units."""
         width, height = self._window.size
         return position[0] * self.size[0] / max(1, width), position[1] * self.size[1] / max(1, height)
+
+
+def icon() -> pygame.Surface:
+    """The two sides."""
+    picture = pygame.Surface((64, 64), pygame.SRCALPHA)
+    pygame.draw.rect(picture, SIDE_A, (4, 12, 26, 40), border_radius=7)
+    pygame.draw.rect(picture, SIDE_B, (34, 12, 26, 40), border_radius=7)
+    return picture
 
 
 def _key_name(event: Any) -> str:
