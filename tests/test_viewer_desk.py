@@ -405,6 +405,12 @@ def test_leaving_shows_how_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         person.ready()
         person.press("escape")  # no vote, no summary
         assert not person.desk.going
+    with at_the_window(run) as person:
+        person.ready()
+        person.vote("left")
+        person.press("escape")
+        person.press("escape")  # in a hurry
+        assert not person.desk.going
     monkeypatch.setattr(desk_module, "SUMMARY_SECONDS", 0.2)
     with at_the_window(run) as person:
         person.ready()

@@ -183,7 +183,7 @@ class Hands:
 
         def come() -> bool:
             nonlocal last
-            if time.monotonic() - last > 10.0:
+            if time.monotonic() - last > 3.0:
                 self.do(*command)
                 last = time.monotonic()
             return len(self.store.votes()) > before

@@ -350,12 +350,11 @@ class Desk:
 
     def leave(self) -> None:
         """Gives the question back at once. Who has voted sees how it went, and leaves by the next key."""
-        if self.session is None or self.summary_since is not None or not self.session.done:
+        if self.session is None or not self.session.done or self.summary_since or self.worker.doing("summary"):
             self.going = False
-        elif not self.worker.doing("summary"):
-            session = self.session
-            self.worker.do("close", session.close)
-            self.worker.do("summary", summary, session)
+            return
+        self.worker.do("close", self.session.close)
+        self.worker.do("summary", summary, self.session)
 
     def correct(self) -> None:
         """Asks which clip the person wants to do better; with a single one, there is no question."""

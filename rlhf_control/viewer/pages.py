@@ -66,7 +66,7 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
 def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> tuple[str, str, str]:
     """Title, text and command of a situation."""
     resume = f"rlhf-control resume {run}"
-    one = elsewhere == 1
+    one, given = elsewhere == 1, f"{answers} answer{'s' * (answers != 1)}"
     return {
         EMPTY: (
             "No questions yet",
@@ -91,7 +91,7 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
         ),
         FINISHED: (
             "The run has finished. Thank you.",
-            f"All {answers} answers are saved with it. To look into the run:",
+            f"Saved with it: {given}. To look into the run:",
             f"rlhf-control watch {run}",
         ),
         STOPPED: (
@@ -111,7 +111,7 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
         ),
         ALL_DONE: (
             "Everything is answered",
-            f"There are {answers} answers, and no run asks for more. What is known about them:",
+            f"The run has {given}, and nobody asks for more. What is known about them:",
             f"rlhf-control labels {run}",
         ),
     }[name]
@@ -142,10 +142,10 @@ def trouble_page(problem: str) -> Page:
 
 
 def summary_page(facts: Sequence[Fact], run: Path) -> Page:
-    return Page(
-        SUMMARY, "Thank you. Everything is saved.", "To vote on, any time:", f"rlhf-control label {run}", tuple(facts),
-        (Button("Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc")),
-    )  # fmt: skip
+    text = "This window closes by itself in a moment. To vote on, any time:"
+    buttons = (Button("Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc"))
+    command = f"rlhf-control label {run}"
+    return Page(SUMMARY, "Thank you. Everything is saved.", text, command, tuple(facts), buttons)
 
 
 # -- drawing
