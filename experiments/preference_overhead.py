@@ -27,7 +27,7 @@ from rlhf_control.runs import environment_facts
 from rlhf_control.train import finetune, pretrain
 
 PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's file and name
-    "asking: choosing clips": ("train.py", "make_queries"),
+    "asking: choosing clips": ("asking.py", "make_queries"),
     "asking: answers, and their way to the disk": ("labels.py", "ask"),
     "asking: clips put together for the fit": ("labels.py", "answers"),
     "asking: pool of clips": ("segments.py", "pool"),

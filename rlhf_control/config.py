@@ -399,6 +399,11 @@ class FinetuneConfig:
         within(self, "seed", low=0, high=2**31 - 1)
         if self.rounds == 1 and self.labels > self.first_labels:
             raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")
+        if self.guard.chance == "hold" and self.reward.bootstrap == 1 and self.learn_from == "votes":
+            raise UserError(
+                "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
+                "lower it, or give --guard.chance off"
+            )
         if self.oracle == "human":
             self._check_people()
         elif self.labelling == "async" or self.annotators > 1 or self.query.gold:
@@ -411,11 +416,6 @@ class FinetuneConfig:
             raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
         if self.learn_from == "oracle":
             raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
-        if self.guard.chance == "hold" and self.reward.bootstrap == 1 and self.learn_from == "votes":
-            raise UserError(
-                "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
-                "lower it, or give --guard.chance off"
-            )
 
     def behaviour(self) -> str:
         """The name of the behaviour whose success is reported; other oracles than behaviours have none."""

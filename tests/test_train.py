@@ -145,8 +145,9 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
     ):
         np.testing.assert_allclose(rollout.reward, learned - taken, atol=1e-6)
         assert not np.array_equal(rollout.reward, rollout.env_reward)
-        assert ((taken == 0).all()) == (i in rounds)  # the ratchet: at a round the policy is its own reference
-        assert (taken >= -1e-6).all()
+        at_itself = float(np.abs(taken).max()) < 1e-4  # the ratchet: at a round the policy is its own reference
+        assert at_itself == (i in rounds)
+        assert taken.mean() > -1e-2  # a log-ratio, whose mean over the policy's actions is a KL
     np.testing.assert_allclose([r["lr"] for r in rows], config.ppo.lr * (1 - np.arange(8) / 8))
     assert "reward/fresh_accuracy" not in rows[0]
     start = find_policy(run.path / "pretrained.npz")
@@ -623,10 +624,8 @@ def test_newest_answers_against_a_rising_reward(tiny_config: FinetuneConfig) -> 
 
 def test_a_guarded_run_resumes_bit_equal(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """From each of its iterations, before and after a roll-back."""
-    config = replace(
-        tiny_config, guard=GuardConfig("off", alarm="roll-back", window=2, kl_jump=1.01, min_log_std=-0.65)
-    )
-    monkeypatch.setattr(guards, "KL_FLOOR", 1e-3)
+    config = replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=1.01, min_log_std=-0.65))
+    monkeypatch.setattr(guards, "KL_FLOOR", 1e-6)
     whole = train.finetune(replace(config, out=tiny_config.out + "-whole"))
     assert any(r["guard/alarm"] for r in whole.metrics())
     save = Run.save_checkpoint
