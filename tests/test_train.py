@@ -624,7 +624,9 @@ def test_newest_answers_against_a_rising_reward(tiny_config: FinetuneConfig) -> 
 
 def test_a_guarded_run_resumes_bit_equal(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """From each of its iterations, before and after a roll-back."""
-    config = replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=1.01, min_log_std=-0.65))
+    config = replace(
+        tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=1.01, min_log_std=-0.65)
+    )
     monkeypatch.setattr(guards, "KL_FLOOR", 1e-6)
     whole = train.finetune(replace(config, out=tiny_config.out + "-whole"))
     assert any(r["guard/alarm"] for r in whole.metrics())
