@@ -40,7 +40,7 @@ from rlhf_control.policies import find_policy
 from rlhf_control.report import EPISODES, SEED, measure
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import evaluate
-from rlhf_control.runs import Run, environment_facts
+from rlhf_control.runs import Run, available_cores, environment_facts
 from rlhf_control.seeds import parse_seeds
 from rlhf_control.store import FeedbackStore, in_force
 from rlhf_control.train import finetune, resume
@@ -101,13 +101,9 @@ def options(doc: str | None, tasks: Sequence[str] = tuple(TASKS)) -> argparse.Na
     parser.add_argument("--steps", type=int, help="of a run (default: the task's)")
     parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
     parser.add_argument("--runs", type=Path, default=Path("runs/feedback"), help="where runs are kept and found")
-    parser.add_argument("--workers", type=int, default=len(cores()), help="runs side by side, a core each")
+    parser.add_argument("--workers", type=int, default=len(available_cores()), help="runs side by side, a core each")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
     return parser.parse_args()
-
-
-def cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 # -- running
@@ -154,7 +150,7 @@ def train_all(configs: Sequence[FinetuneConfig], workers: int) -> None:
     context = get_context("spawn")
     free: SimpleQueue[int] = context.SimpleQueue()
     for i in range(workers):
-        free.put(cores()[i % len(cores())])
+        free.put(available_cores()[i % len(available_cores())])
     started = time.monotonic()
     with ProcessPoolExecutor(workers, context, settle, (free,)) as pool:
         runs = {pool.submit(make, config): config for config in configs}

@@ -33,29 +33,35 @@ class Asynchronous:
         self.policy = policy
         self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
         self.batches, self.fits = 0, 1
-        self.learned: set[str] = set()  # keys of the questions whose answers the reward was fitted on
+        self.learned: dict[str, int] = {}  # question's key -> so many of its answers the reward was fitted on
         self.readings = votes_read(config.replay) if config.replay and config.labelling == "async" else None
 
     def due(self, iteration: int) -> LabelRound | None:
         """Reads the votes, asks more, and returns a round without questions when the reward is to be fitted anew."""
         if self.config.labelling != "async" or iteration <= self.first:
             return None
-        self.learned = self.learned or set(self.answered())
+        self.learned = self.learned or self.answers()
         self._read(iteration)
         self._top_up(self.needed(iteration + 1))
-        answered = self.answered()
-        news = [key for key in answered if key not in self.learned]
+        answers = self.answers()
+        news = {key: n - self.learned.get(key, 0) for key, n in answers.items() if n > self.learned.get(key, 0)}
         everything = len(self.labels.questions()) >= self.config.labels and not self.labels.pending()
-        enough = max(self.config.human.refit_answers, self.config.human.refit_share * len(answered))
-        if not news or (len(news) < enough and not everything):
+        enough = max(self.config.human.refit_answers, self.config.human.refit_share * sum(answers.values()))
+        if not news or (sum(news.values()) < enough and not everything):
             return None
-        self.learned |= set(news)
+        self.learned = answers
         self.batches, self.fits = self.batches + 1, self.fits + 1
         return LabelRound(self.batches, 0, tuple(news))
 
-    def answered(self) -> list[str]:
-        """Keys of the questions with an answer."""
-        return [asked.key for asked in self.labels.questions() if self.labels.votes.get(asked.key)]
+    def more_to_come(self) -> bool:
+        """Whether people will be heard again."""
+        asked = len(self.labels.questions())
+        return self.config.labelling == "async" and (asked < self.config.labels or bool(self.labels.pending()))
+
+    def answers(self) -> dict[str, int]:
+        """Question's key -> how many answers to it have come, if any."""
+        given = {asked.key: len(self.labels.votes.get(asked.key, ())) for asked in self.labels.questions()}
+        return {key: n for key, n in given.items() if n}
 
     def needed(self, iteration: int) -> int:
         """How many questions must have been answered before this iteration, so that training is not too far ahead."""
@@ -71,10 +77,12 @@ class Asynchronous:
         return {"votes_read": self.labels.read} if self.config.labelling == "async" else {}
 
     def state(self) -> dict[str, Any]:
-        return {"batches": self.batches, "fits": self.fits, "learned": sorted(self.learned)}
+        learned = {"keys": list(self.learned), "answers": list(self.learned.values())}
+        return {"batches": self.batches, "fits": self.fits, "learned": learned}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.batches, self.fits, self.learned = state["batches"], state["fits"], set(state["learned"])
+        self.batches, self.fits = state["batches"], state["fits"]
+        self.learned = dict(zip(state["learned"]["keys"], state["learned"]["answers"], strict=True))
 
     def _read(self, iteration: int) -> None:
         if self.readings is not None:

@@ -178,7 +178,8 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 128 + N after signal N."""
+    """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 3 if a guard stopped the
+    run, 128 + N after signal N."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]

@@ -414,6 +414,11 @@ class FinetuneConfig:
     def _check_people(self) -> None:
         if self.seeds:
             raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
+        if unasked := {"reward", "correction"} & set(self.feedback):
+            raise UserError(
+                f"people are not asked for a {unasked.pop()}: they rate clips (--feedback rating), and correct "
+                "what they see with the keyboard, unasked; leave it out of --feedback"
+            )
         if self.learn_from == "oracle":
             raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
 

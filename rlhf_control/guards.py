@@ -58,12 +58,13 @@ STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "go
 def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
     """(right, asked): of the preferences that these answers state, counted as independent answers, how many are as the
     reward predicts."""
-    clips, stated_by = stated_preferences(Targets.of(answers))
+    targets = Targets.of(answers)
+    clips, stated_by = stated_preferences(targets)
     if not len(clips):
         return 0.0, 0.0
     logits = reward.clip_logits(answers.clips)
     p = 1 / (1 + np.exp(np.clip(logits[:, clips[:, 1]] - logits[:, clips[:, 0]], -50, 50)))
-    asked = independent(stated_by)
+    asked = independent(stated_by, targets)
     return float((p.mean(0) > 0.5).mean()) * asked, asked
 
 
@@ -170,7 +171,8 @@ class Guard:
         words = {"kl": "KL from the pretrained policy", "uncertainty": "uncertainty of the reward"}
         for name, factor in factors.items():
             times = jump(self.since[name], self.usual[name], self.config.window)
-            if times > factor and self.usual[name] > 0:
+            enough = len(self.since[name]) >= self.config.window
+            if enough and times > factor and self.usual[name] > 0:
                 value = times * self.usual[name]
                 return f"the {words[name]} jumped to {value:.3g}, {times:.1f} times what it was at the last fit"
         return ""

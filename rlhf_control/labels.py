@@ -133,9 +133,10 @@ class Labels:
         self.asked[asked.key] = asked
 
     def take_in_all(self) -> None:
-        """Counts all that was asked through this store, and not yet counted, among this run's."""
+        """Counts all that was asked through this store, and not yet counted, among this run's. Corrections come with
+        their votes."""
         for asked in self.store.asked():
-            if asked.key not in self.asked:
+            if asked.key not in self.asked and asked.strategy != CORRECTION:
                 self.take_in(asked)
 
     def adopt(self) -> None:
@@ -180,7 +181,7 @@ class Labels:
 
     def _annotators_of(self, query: Query) -> int:
         """How many have to answer: beside people, whoever knows the answer."""
-        if self.oracle is None and query.kind == DEMONSTRATION:
+        if query.kind == DEMONSTRATION:
             return 1
         return self.annotators + (query.strategy == GOLD)
 

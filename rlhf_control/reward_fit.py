@@ -72,12 +72,21 @@ def stride_of(length: int, max_frames: int) -> int:
     return -(-length // max_frames)
 
 
-def held_out_mask(members: int, answers: int, bootstrap: float, rng: np.random.Generator) -> Array:
-    """(E, Q) bool: which answers each member does not train on: a share 1 - bootstrap, rotated from member to member,
-    so that with E (1 - bootstrap) >= 1 every answer is held out by somebody."""
-    place = rng.permutation(answers) / answers
+def held_out_mask(members: int, question: Array, bootstrap: float, rng: np.random.Generator) -> Array:
+    """(E, Q) bool: which answers each member does not train on, given the questions (Q,) they answer: all answers to a
+    share 1 - bootstrap of the questions, rotated from member to member, so that with E (1 - bootstrap) >= 1 every one
+    is held out by somebody. Whoever saw one answer to a question would know another one by heart."""
+    number = len(np.unique(question))
+    place = rng.permutation(number)[question] / number
     shift = np.arange(members) / members
     return (place + shift[:, None]) % 1 >= bootstrap - 1e-9
+
+
+def questions_of(items: Array) -> Array:
+    """(Q,) numbers from 0, in the order in which they first appear: the same for answers about the same clips, in
+    whatever order they stand in `items` (Q, K)."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return np.array([numbers.setdefault(tuple(row), len(numbers)) for row in np.sort(items, 1).tolist()], np.int64)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,7 @@ class Targets:
     reward: Tensor  # (Q,) standardised; 0 for the other kinds
     is_rating: Tensor  # (Q,) bool
     is_reward: Tensor  # (Q,) bool
+    question: Tensor  # (Q,) number, the same for answers about the same clips
     fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
 
     @staticmethod
@@ -108,6 +118,7 @@ class Targets:
             np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
             is_rating,
             is_reward,
+            questions_of(answers.items),
             answers.at_random if known else np.ones(len(answers), bool),
         )
         return Targets(*map(torch.tensor, columns))
@@ -202,8 +213,8 @@ def fit_ensemble(
 ) -> Fit:
     """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), and keeps the weights
     with the lowest held-out loss, over all members' held-out answers together."""
-    held_out = held_out_mask(config.members, len(targets.items), config.bootstrap, rng)
-    held_out &= ~held_out.all(1, keepdims=True)  # with one answer, learn from it rather than hold it out
+    held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
+    held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
     answering, batches = Answering(targets, config), Minibatches(x, targets, held_out, config, rng)
     learner: FastSteps | AutogradSteps
@@ -321,10 +332,10 @@ def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> 
 # -- judging
 
 
-def independent(answers: Array) -> float:
+def independent(answers: Array, targets: Targets) -> float:
     """How many independent answers stand behind stated preferences (P, 2), given by the answers that each follows from:
-    a ranking states several, and two ratings are needed for one."""
-    return float(min(len(np.unique(answers)), len(answers)))
+    a ranking states several, two ratings are needed for one, and a question asked again counts once."""
+    return float(min(len(np.unique(targets.question.numpy()[answers])), len(answers)))
 
 
 @torch.no_grad()
@@ -352,7 +363,7 @@ def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) ->
     }
     held = fresh.any(0)
     fair = targets.fair.numpy()[answers[held]].all(-1)
-    fair_p, number = fresh_p[fair], independent(answers[held][fair])
+    fair_p, number = fresh_p[fair], independent(answers[held][fair], targets)
     metrics |= {
         "fair_accuracy": float((fair_p > 0.5).mean()) if len(fair_p) else 0.5,
         "fair_answers": number,

@@ -137,10 +137,9 @@ class Session:
         self._show(following)
         return following is not None and following.key == before
 
-    def correct(self, place: Side, improved: Segments) -> None:
-        """Stores what the person did better than the clip at this place on the screen: a query with its answer. The
-        question stays."""
-        question = self._there()
+    def correct(self, place: Side, improved: Segments, question: Question) -> None:
+        """Stores what the person did better than this question's clip at this place on the screen: a query with its
+        answer. The question stays."""
         original = self.store.segments([question.clips[place]])[question.clips[place]]
         clips = Segments.stack([original.without_frames(), improved.without_frames()])
         query = Query(question.asked.round, question.asked.index, CORRECTION, clips, CORRECTION)
@@ -154,9 +153,10 @@ class Session:
     def close(self) -> None:
         """Gives back what is not answered; if another process keeps the store for itself, by and by."""
         self.question = None
-        self.store.timeout = min(self.store.timeout, CLOSE_SECONDS)
+        usual, self.store.timeout = self.store.timeout, min(self.store.timeout, CLOSE_SECONDS)
         with suppress(UserError):
             self.store.release(None, self.annotator)
+        self.store.timeout = usual
 
     def upcoming(self, n: int) -> list[Question]:
         """The question before the annotator and those that are likely to come after it, n in all."""

@@ -74,7 +74,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             penalty, kl = p.anchor.penalty(policy, rollout)
             log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
             if p.guard.alarm:
-                wait, rng = not label_round and iteration < max(rounds), stream(seed, "roll-back", iteration)
+                wait = not label_round and (iteration < max(rounds) or p.votes.more_to_come())
+                rng = stream(seed, "roll-back", iteration)
                 loop.halt = p.guard.react(run.path, p.learner, p.anchor, p.bank, rng, wait=wait)
             rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
 

@@ -464,6 +464,8 @@ def test_what_is_left_unanswered_is_said(human_config: FinetuneConfig, capsys: p
         ({"oracle": "backward", "labelling": "async"}, "for people"),
         ({"oracle": "backward", "annotators": 2}, "for people"),
         ({"annotators": 0}, "positive"),
+        ({"feedback": ("comparison", "reward")}, "not asked for a reward"),
+        ({"feedback": ("correction",)}, "not asked for a correction"),
         ({"labelling": "sometimes"}, "labelling"),
     ],
 )

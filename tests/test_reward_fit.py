@@ -17,6 +17,7 @@ from rlhf_control.reward_fit import (
     assess,
     held_out_mask,
     independent,
+    questions_of,
     stated_preferences,
     stride_of,
 )
@@ -66,11 +67,30 @@ def small(**columns: list) -> Answers:
     ("members", "bootstrap", "answers"), [(5, 0.8, 100), (5, 0.8, 7), (1, 0.8, 10), (3, 0.5, 12), (4, 1.0, 9)]
 )
 def test_held_out_answers(members: int, bootstrap: float, answers: int) -> None:
-    mask = held_out_mask(members, answers, bootstrap, np.random.default_rng(0))
+    mask = held_out_mask(members, np.arange(answers), bootstrap, np.random.default_rng(0))
     assert mask.shape == (members, answers)
     np.testing.assert_allclose(mask.mean(1), 1 - bootstrap, atol=1 / answers + 1e-9)
     if members * (1 - bootstrap) >= 1:
         assert mask.any(0).all()
+
+
+def test_answers_to_one_question_are_held_out_together() -> None:
+    """Whichever way round it stood."""
+    question = questions_of(np.array([[4, 1, -1], [0, 2, -1], [1, 4, -1], [1, 4, 2], [0, 2, -1]]))
+    np.testing.assert_array_equal(question, [0, 1, 0, 2, 1])
+    mask = held_out_mask(5, question, 0.6, np.random.default_rng(0))
+    assert mask.any() and (mask[:, 0] == mask[:, 2]).all() and (mask[:, 1] == mask[:, 4]).all()
+
+
+def test_answers_known_by_heart_are_no_evidence() -> None:
+    """Coin flips about clips of noise, each given twice: none is predicted from its copy."""
+    rng = np.random.default_rng(0)
+    items = np.repeat(np.arange(80).reshape(40, 2), 2, axis=0)
+    flips = np.repeat(rng.permuted(np.tile([0, 1], (40, 1)), axis=1), 2, axis=0)
+    answers = small(items=items.tolist(), ranks=flips.tolist(), kind=["comparison"] * 80)
+    model = RewardModel(17, 6, RewardConfig())
+    metrics = model.fit(answers, random_segments(rng, 20, 8), rng)
+    assert metrics["fair_answers"] == 40 and metrics["evidence"] < 3.0
 
 
 def test_stride() -> None:
@@ -143,10 +163,12 @@ def test_how_many_answers_stand_behind_preferences() -> None:
     ranking = small(items=[[0, 1, 2]], ranks=[[0, 1, 2]], kind=["ranking"])
     ratings = small(items=[[0], [1], [2]], ranks=[[0]] * 3, kind=["rating"] * 3, value=[1.0, 2.0, 3.0])
     two = small(items=[[0], [1]], ranks=[[0]] * 2, kind=["rating"] * 2, value=[1.0, 2.0])
-    found = [stated_preferences(Targets.of(answers))[1] for answers in (ranking, ratings, two)]
-    assert [len(answers) for answers in found] == [3, 3, 1]
-    assert [independent(answers) for answers in found] == [1, 3, 1]
-    assert independent(np.zeros((0, 2), np.int64)) == 0
+    twice = small(items=[[0, 1], [1, 0]], ranks=[[0, 1], [1, 0]], kind=["comparison"] * 2)
+    given = [Targets.of(answers) for answers in (ranking, ratings, two, twice)]
+    found = [stated_preferences(targets)[1] for targets in given]
+    assert [len(answers) for answers in found] == [3, 3, 1, 2]
+    assert [independent(answers, targets) for answers, targets in zip(found, given, strict=True)] == [1, 3, 1, 1]
+    assert independent(np.zeros((0, 2), np.int64), given[0]) == 0
 
 
 def test_a_clip_is_scored_once_in_a_minibatch() -> None:

@@ -164,14 +164,15 @@ def test_a_question_stays_when_its_vote_cannot_be_saved(tmp_path: Path) -> None:
 # -- leases
 
 
-def test_a_question_is_kept_as_long_as_it_is_renewed(tmp_path: Path) -> None:
+def test_a_question_is_kept_as_long_as_it_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session, you = make_session(tmp_path, 1), Session(FeedbackStore(tmp_path / "labels.sqlite"), "you")
-    session.lease = 0.3
+    now = time.time()
+    monkeypatch.setattr("rlhf_control.store.time.time", lambda: now)
     question(session)
     for _ in range(4):
-        time.sleep(0.15)
+        now += 0.5 * session.lease
         assert session.renew() and you.next() is None
-    time.sleep(0.35)  # away
+    now += 1.1 * session.lease  # away
     assert you.next() is not None
     assert not session.renew() and session.question is None
     you.close()
@@ -230,7 +231,7 @@ def test_a_correction_brings_its_answer(tmp_path: Path) -> None:
     session = make_session(tmp_path)
     q = question(session)
     improved = random_segments(np.random.default_rng(7), 5)
-    session.correct(1, improved)
+    session.correct(1, improved, q)
     asked = session.store.asked()[-1]
     assert (asked.kind, asked.strategy) == (CORRECTION, CORRECTION)
     assert asked.clips == (q.clips[1], improved.digest())

@@ -207,15 +207,17 @@ def test_what_comes_next_can_be_looked_at(tmp_path: Path) -> None:
     assert FeedbackStore(tmp_path / "empty.sqlite").upcoming("a", 9) == []
 
 
-def test_leases_are_renewed_together_and_given_back_together(tmp_path: Path) -> None:
+def test_leases_are_renewed_together_and_given_back_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, keys = make_store(tmp_path, 3)
+    now = time.time()
+    monkeypatch.setattr("rlhf_control.store.time.time", lambda: now)
     store.claim("a", 1.0, keys[0])
     store.claim("a", 0.01, keys[1])
     store.claim("b", 60, keys[2])
-    time.sleep(0.05)
+    now += 0.05
     assert store.renew("a", 60) == {keys[0]}  # the other one has run out
     assert store.claim("b", 60, keys[1])[0] == keys[1]  # type: ignore[index]
-    time.sleep(1.0)
+    now += 1.0
     assert store.claim("c", 60) is None
     store.release(None, "a")
     assert store.renew("a", 60) == set() and store.renew("b", 60) == {keys[1], keys[2]}

@@ -350,8 +350,8 @@ def test_a_slow_thinker_keeps_the_question(tmp_path: Path, monkeypatch: pytest.M
     store = FeedbackStore(run / "labels.sqlite")
     with at_the_window(run) as person:
         person.ready()
-        person.desk.session.lease = 0.5  # type: ignore[union-attr]
-        person.rest(1.2)
+        person.desk.session.lease = 3.0  # type: ignore[union-attr]
+        person.rest(4.0)
         assert store.claim("you", 60) is None
 
 

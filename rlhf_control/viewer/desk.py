@@ -384,7 +384,7 @@ class Desk:
             improved = drive(self.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
             self.now = time.perf_counter()
             if improved is not None:
-                self.session.correct(place, improved)
+                self.session.correct(place, improved, ballot.question)
                 self.say("Kept: the policy learns from what you did. And the question?")
         except UserError as error:
             self.say(str(error))
