@@ -4,6 +4,7 @@ The file is an ordinary zip of .npy arrays (`numpy.load` reads it) whose zip com
 byte before it. Nothing is pickled, so reading one cannot run code.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -76,9 +77,9 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make its folder writable"
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder with --out "
-            "(what stood there before is untouched)"
+            f"cannot write {path}: {error.strerror or error}; {remedy} (what stood there before is untouched)"
         ) from error
 
 

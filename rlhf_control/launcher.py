@@ -2,11 +2,16 @@
 neither's end is the other's."""
 
 import fcntl
+import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from rlhf_control.errors import UserError
 from rlhf_control.gl import has_display
+from rlhf_control.verbs import login_name
 
 LOCK, LOG = "window.lock", "window.log"
 LEFT_OPEN: list[subprocess.Popen[bytes]] = []  # Python complains of one that is forgotten while it runs
@@ -15,6 +20,24 @@ LEFT_OPEN: list[subprocess.Popen[bytes]] = []  # Python complains of one that is
 def command(run: Path) -> str:
     """What to type to open the window, or another one for a further annotator."""
     return f"rlhf-control label {run}"
+
+
+@contextmanager
+def seat(run: Path, annotator: str) -> Iterator[None]:
+    """Within, this process is the only one in which this annotator votes on the run: two would be given the same
+    question, and the second answer would replace the first. Raises UserError if the seat is taken."""
+    name = hashlib.sha256(annotator.encode()).hexdigest()[:16]
+    with ExitStack() as stack:
+        with suppress(OSError):  # a folder that cannot be written: the first vote will say so
+            file = stack.enter_context(open(run / f"annotator-{name}.lock", "wb"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{annotator} is voting on {run} already; close that window, or vote under another name with "
+                    "--annotator NAME"
+                ) from None
+        yield
 
 
 class Window:
@@ -28,6 +51,11 @@ class Window:
         """Starts it; returns why not, or "". One that an earlier start of this run has left open stays the only one."""
         if not has_display():
             return "there is no display for a window"
+        try:
+            with seat(self.run, login_name()):
+                pass
+        except UserError:  # in a window that was opened by hand, and goes on
+            return ""
         try:
             with open(self.run / LOCK, "wb") as lock, open(self.run / LOG, "ab") as log:
                 # The window inherits the lock and holds it as long as it lives, however it ends.

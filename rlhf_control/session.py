@@ -226,8 +226,8 @@ def read_news(run: Path, store: FeedbackStore, annotator: str) -> News:
 
 
 # Situations of a session without a question. Each has its page in the window and its sentence on a terminal.
-EMPTY, STARTING, WAITING, ELSEWHERE, FINISHED, STOPPED, FAILED, LOST, ALL_DONE = SITUATIONS = (
-    "empty", "starting", "waiting", "elsewhere", "finished", "stopped", "failed", "lost", "all done"
+EMPTY, STARTING, WAITING, ELSEWHERE, OTHERS, FINISHED, STOPPED, FAILED, LOST, ALL_DONE = SITUATIONS = (
+    "empty", "starting", "waiting", "elsewhere", "others", "finished", "stopped", "failed", "lost", "all done"
 )  # fmt: skip
 
 
@@ -242,6 +242,8 @@ def situation(news: News) -> str:
         return {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}[status.state]
     if not news.lively:
         return LOST
+    if status.state == "waiting" and tally.answers < tally.wanted:  # by nobody who is there
+        return OTHERS
     return STARTING if status.state == "starting" else WAITING
 
 

@@ -45,8 +45,10 @@ class FeedbackStore:
             raise UserError(f"cannot open {self.path}: its folder does not exist")
         if not create and not self.path.is_file():
             raise UserError(f"{self.path} does not exist; name a run's folder that has a labels.sqlite")
+        if not create and self.path.stat().st_size == 0:
+            raise CorruptFileError(f"{self.path} is empty, so what it held is gone; restore it from a copy")
         with self._connection() as db:
-            problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            problem = " ".join(db.execute("PRAGMA quick_check(1)").fetchone()[0].split())
             if problem != "ok":
                 raise CorruptFileError(f"{self.path} is damaged ({problem}); restore it from a copy")
             if _version(db) == SCHEMA_VERSION:

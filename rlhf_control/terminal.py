@@ -21,6 +21,7 @@ from rlhf_control.session import (
     FAILED,
     FINISHED,
     LOST,
+    OTHERS,
     RENEW_SECONDS,
     STARTING,
     STOPPED,
@@ -60,7 +61,12 @@ OVER = {  # situations in which no question will come, and what is to be said
     ALL_DONE: "every question is answered, and no run is there to ask more",
     EMPTY: "nothing was asked yet, and no run is there to ask; start one, or go on by `rlhf-control resume {run}`",
 }
-AWAITED = {STARTING: "", WAITING: "", ELSEWHERE: "other annotators have the open questions before them; waiting"}
+AWAITED = {
+    STARTING: "",
+    WAITING: "",
+    ELSEWHERE: "other annotators have the open questions before them; waiting",
+    OTHERS: "you have answered everything; other people are to answer too, each with --annotator NAME; waiting",
+}
 
 
 def label_in_terminal(config: LabelConfig) -> int:
@@ -109,9 +115,12 @@ def open_store(run: Path, keyboard: Keyboard) -> FeedbackStore | None:
     if not run.is_dir():
         raise UserError(f"{run} does not exist; name a run's folder, or start one with rlhf-control finetune")
     told = False
-    while not (run / "labels.sqlite").is_file():
+    path = run / "labels.sqlite"
+    while not (path.is_file() and path.stat().st_size):  # it is made empty, and filled at once
         status = read_status(run)
         if status is None or not alive(status):
+            if path.is_file():
+                break
             raise UserError(
                 f"{run} has no labels.sqlite, and no run is at work there; start it, or name another folder"
             )

@@ -185,7 +185,9 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
         anchor.pretrained.save(run.path / "pretrained.npz")
-    labels = Labels(FeedbackStore(run.path / "labels.sqlite"), oracle, config.seed, annotators=config.annotators)
+    begun = any((run.path / "checkpoints").glob("*.npz"))  # and so had a store, which is not to be made anew
+    store = FeedbackStore(run.path / "labels.sqlite", create=not begun)
+    labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
     learned = config.learn_from == "votes"  # what is known cannot be hacked

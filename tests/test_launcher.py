@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlhf_control import launcher
-from rlhf_control.launcher import Window, command
+from rlhf_control.errors import UserError
+from rlhf_control.launcher import Window, command, seat
 
 
 @pytest.fixture
@@ -104,3 +105,13 @@ def test_without_a_display_none_is_opened(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("DISPLAY", ":0")
     assert "cannot be started" in Window(tmp_path / "gone").open()
     assert command(Path("runs/x")) == "rlhf-control label runs/x"
+
+
+def test_an_annotator_sits_in_one_place(tmp_path: Path) -> None:
+    taken = pytest.raises(UserError, match=r"ann is voting on .* already; .*--annotator NAME")
+    with seat(tmp_path, "ann"), seat(tmp_path, "bob"), taken, seat(tmp_path, "ann"):
+        pass
+    with seat(tmp_path, "ann"):
+        pass
+    with seat(tmp_path / "nowhere", "ann"):  # a folder that cannot be written is somebody else's complaint
+        pass

@@ -22,6 +22,7 @@ from rlhf_control.session import (
     FINISHED,
     LEFT,
     LOST,
+    OTHERS,
     RIGHT,
     STARTING,
     STOPPED,
@@ -263,7 +264,8 @@ OPEN, DONE, THEIRS = Tally(3, 9, 3, 0), Tally(9, 9, 9, 0), Tally(8, 9, 8, 1)
     ("state", "lively", "tally", "expected"),
     [
         ("starting", True, DONE, STARTING), ("training", True, DONE, WAITING), ("waiting", True, DONE, WAITING),
-        ("waiting", True, THEIRS, ELSEWHERE), ("training", False, DONE, LOST), ("finished", False, DONE, FINISHED),
+        ("waiting", True, OPEN, OTHERS), ("training", True, OPEN, WAITING), ("waiting", True, THEIRS, ELSEWHERE),
+        ("training", False, DONE, LOST), ("finished", False, DONE, FINISHED),
         ("stopped", False, DONE, STOPPED), ("failed", False, DONE, FAILED), ("failed", False, THEIRS, ELSEWHERE),
         (None, False, DONE, ALL_DONE), (None, False, THEIRS, ELSEWHERE), (None, False, Tally(0, 0, 0, 0), EMPTY),
     ],

@@ -461,3 +461,10 @@ def test_kill_9_loses_no_vote(tmp_path: Path) -> None:
             promised += len(pipe.read())
         assert len(FeedbackStore(store.path).votes()) >= promised
     assert promised > 20
+
+
+def test_an_emptied_file_is_no_new_store(tmp_path: Path) -> None:
+    (tmp_path / "labels.sqlite").touch()
+    with pytest.raises(CorruptFileError, match="is empty"):
+        FeedbackStore(tmp_path / "labels.sqlite", create=False)
+    assert (tmp_path / "labels.sqlite").stat().st_size == 0

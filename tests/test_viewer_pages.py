@@ -6,7 +6,7 @@ import pytest
 from pages_kit import SIZES, a_canvas, check_places, colors, overlap
 
 from rlhf_control.schema import Tally
-from rlhf_control.session import ALL_DONE, ELSEWHERE, EMPTY, SITUATIONS, Fact, News
+from rlhf_control.session import ALL_DONE, ELSEWHERE, EMPTY, OTHERS, SITUATIONS, Fact, News
 from rlhf_control.status import Status
 from rlhf_control.viewer.pages import (
     LIVE,
@@ -35,14 +35,15 @@ FACTS = (
 
 def news(situation: str) -> News:
     """Of a run in this situation."""
-    tally = (
-        Tally(8, 9, 8, 2) if situation == ELSEWHERE else Tally(0, 0, 0, 0) if situation == EMPTY else Tally(9, 9, 9, 0)
-    )
+    tallies = {ELSEWHERE: Tally(8, 9, 8, 2), OTHERS: Tally(8, 9, 8, 0), EMPTY: Tally(0, 0, 0, 0)}
+    tally = tallies.get(situation, Tally(9, 9, 9, 0))
     if situation in (EMPTY, ALL_DONE):
         return News(None, False, tally)
-    state = {"elsewhere": "waiting", "lost": "training", "waiting": "training"}.get(situation, situation)
+    state = {"elsewhere": "waiting", "others": "waiting", "lost": "training", "waiting": "training"}.get(
+        situation, situation
+    )
     status = Status(state, os.getpid(), time.time(), "Hopper-v5", message="obs is not finite in environment 3.")  # type: ignore[arg-type]
-    return News(status, situation in ("starting", "waiting", "elsewhere"), tally)
+    return News(status, situation in ("starting", "waiting", "elsewhere", "others"), tally)
 
 
 def every_page() -> list[Page]:
@@ -57,7 +58,8 @@ def every_page() -> list[Page]:
 def test_each_situation_says_what_to_do(name: str) -> None:
     page = page_of(news(name), RUN, time.time(), undo=False, sound=False, facts=FACTS)
     assert page.name == name and page.title and page.text.endswith((".", ":"))
-    assert (page.name in LIVE) != bool(page.command)  # either it goes on by itself, or there is something to type
+    # Either it goes on by itself, or there is something to type; by others it goes on when they have typed it.
+    assert (page.name in LIVE) != bool(page.command) or page.name == OTHERS
     assert bool(page.facts) == (name in ("finished", "stopped", "failed", "all done"))
     assert "leave" in [button.action for button in page.buttons]
     assert ("sound" in [button.action for button in page.buttons]) == (name in LIVE)
@@ -72,6 +74,7 @@ def test_the_time_to_the_next_question() -> None:
 
 def test_sentences() -> None:
     assert sentence("obs is NaN") == "Obs is NaN. " and sentence("Stopped.") == "Stopped. " and sentence("") == ""
+    assert sentence("runs/x: cannot be read") == "runs/x: cannot be read. "  # a path keeps its letters
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.errors import Stopped, UserError
+from rlhf_control.launcher import seat
 from rlhf_control.session import Session, summary, summary_text
 from rlhf_control.status import alive, read_status
 from rlhf_control.verbs import LabelConfig
@@ -21,14 +22,15 @@ def label(config: LabelConfig) -> int:
     """Opens the window until the person leaves; without a display, asks on the terminal."""
     run = Path(config.run)
     check_run(run)
-    if config.terminal or display_problem():
-        return on_terminal(config, display_problem())
-    try:
-        window = Window(f"rlhf-control: vote on {run.name}", config.width_and_height())
-    except NoDisplayError as error:
-        return on_terminal(config, str(error))
-    with window:
-        return vote_in(window, config, run)
+    with seat(run, config.annotator):
+        if config.terminal or display_problem():
+            return on_terminal(config, display_problem())
+        try:
+            window = Window(f"rlhf-control: vote on {run.name}", config.width_and_height())
+        except NoDisplayError as error:
+            return on_terminal(config, str(error))
+        with window:
+            return vote_in(window, config, run)
 
 
 def check_run(run: Path) -> None:

@@ -11,6 +11,7 @@ from rlhf_control.session import (
     FAILED,
     FINISHED,
     LOST,
+    OTHERS,
     STARTING,
     STOPPED,
     WAITING,
@@ -23,7 +24,7 @@ from rlhf_control.viewer.canvas import BACKGROUND, BAD, GOOD, LINE, MUTED, PANEL
 from rlhf_control.viewer.parts import Bar, draw_bar
 
 OPENING, AWAY, TROUBLE, SUMMARY = "opening", "away", "trouble", "summary"
-LIVE = (OPENING, STARTING, WAITING, ELSEWHERE)  # something goes on: the dots move
+LIVE = (OPENING, STARTING, WAITING, ELSEWHERE, OTHERS)  # something goes on: the dots move
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
             f"If they leave {'it' if one else 'one'}, it comes here by itself.",
             "",
         ),
+        OTHERS: (
+            "You have answered everything",
+            "The run waits for the same answers by other people. Whoever gives them does so under a name of their own:",
+            f"rlhf-control label {run} --annotator NAME",
+        ),
         FINISHED: (
             "The run has finished. Thank you.",
             f"Saved with it: {given}. To look into the run:",
@@ -118,8 +124,10 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
 
 
 def sentence(message: str) -> str:
+    """With a capital, unless it begins with a path."""
     message = message.strip().rstrip(".")
-    return f"{message[:1].upper()}{message[1:]}. " if message else ""
+    start = message[:1] if "/" in message.partition(" ")[0] else message[:1].upper()
+    return f"{start}{message[1:]}. " if message else ""
 
 
 def opening_page(run: Path, starting: bool) -> Page:
@@ -136,7 +144,7 @@ def away_page() -> Page:
 
 def trouble_page(problem: str) -> Page:
     return Page(
-        TROUBLE, "The votes cannot be reached", f"{sentence(problem)}What was saved before is safe.",
+        TROUBLE, "The votes cannot be reached", f"{sentence(problem)}Nothing is voted until they can.",
         buttons=(Button("Try again", "retry", "R"), LEAVE),
     )  # fmt: skip
 

@@ -96,7 +96,7 @@ def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hov
     renderer = desk.reel.clips.error() if desk.reel is not None and not drawn else ""
     return Scene(
         bar=bar_of(desk),
-        question=status.question if status is not None and status.question else DEFAULT_QUESTIONS[ballot.mode],
+        question=question_of(ballot.mode, status.question if status is not None else ""),
         mode=ballot.mode,
         frames=frames,
         look=f"{desk.reel.size} {desk.reel.camera}" if desk.reel is not None else "",
@@ -118,6 +118,14 @@ def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hov
         spin=0 if drawn else int(desk.now * SPINS),
         hover=hover,
     )
+
+
+def question_of(mode: str, asked: str) -> str:
+    """What stands above the clips: the run's question, which is put for a comparison, said with what is to be done."""
+    default = DEFAULT_QUESTIONS[mode]
+    if not asked or asked == DEFAULT_QUESTIONS["comparison"]:
+        return default
+    return asked if mode == "comparison" else f"{default[:-1]}: {asked}"
 
 
 DEFAULT_QUESTIONS = {
