@@ -47,13 +47,13 @@ class Run:
     def create(cls, path: str | Path, verb: str, config: Any, **facts: Any) -> "Run":
         """A new folder with its manifest and config. An existing one is never written over."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not unfinished(file) for file in path.iterdir())):
             raise UserError(
                 f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`"
             )
         run = cls(path)
-        run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(config)})
         run.write_json("manifest.json", {"verb": verb, "seed": config.seed, **facts, **environment_facts()})
+        run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(config)})  # last: now it is a run
         return run
 
     @classmethod
@@ -181,6 +181,14 @@ class Run:
     def wall_seconds(self) -> float:
         """Seconds spent on this run, over all its resumptions."""
         return time.monotonic() - self._started
+
+
+def unfinished(file: Path) -> bool:
+    """Whether this is all that a process killed while it made a run's folder can have left there."""
+    if file.name == "manifest.json":
+        with suppress(OSError, ValueError):
+            return "git_commit" in json.loads(file.read_text())  # ours
+    return file.name.startswith(".") and file.name.endswith(".tmp")
 
 
 def _finite(value: Any) -> Any:

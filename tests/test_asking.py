@@ -102,7 +102,7 @@ def test_nothing_is_repeated_or_renumbered_without_a_share(tmp_path: Path) -> No
 
 def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
     """Rewards are numbers, which nobody gives twice; and of three questions of one round none is far enough apart."""
-    config = replace(PEOPLE, feedback=("reward",), query=QueryConfig(repeat_share=0.5))
+    config = replace(PEOPLE, oracle="backward", feedback=("reward",), query=QueryConfig(repeat_share=0.5))
     assert not any(query.repeat for query in ask_round(config, 0, 6, make_labels(tmp_path)))
     for n in range(1, 12):
         (tmp_path / str(n)).mkdir()

@@ -104,3 +104,14 @@ def test_last_metrics_is_the_newest_whole_row(tmp_path: Path) -> None:
         file.write('{"iteration": 2000, "env_st')  # cut off by a crash
     last = run.last_metrics()
     assert last is not None and last["env_steps"] == 1999
+
+
+def test_a_folder_whose_making_was_killed_can_be_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".config.json.123.tmp").write_text('{"verb": "pre')
+    (folder / "manifest.json").write_text('{"git_commit": "unknown"}')
+    Run.create(folder, "pretrain", PretrainConfig("CartPole-v1"))
+    assert Run.open(folder).config()[1] == PretrainConfig("CartPole-v1")
+    with pytest.raises(UserError, match="exists"):
+        Run.create(folder, "pretrain", PretrainConfig("CartPole-v1"))
