@@ -8,7 +8,7 @@ during a run), on older versions of the tasks: only HalfCheetah and Swimmer are 
 
 Command: python experiments/ppo_table.py                  (--tasks Hopper-v5 --seeds 5-9)
 Cost:    an hour and a half on two cores, a third of it the two humanoids'; a stopped one goes on where it was
-Result:  results/ppo_table.json, .md and .png
+Result:  results/ppo_table.json, .md and .png (as yet of Ant-v5 and Hopper-v5)
 """
 
 import argparse
