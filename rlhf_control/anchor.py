@@ -1,5 +1,6 @@
 """The KL anchor: holds the policy near a frozen reference, so that a learned reward is not pushed off its data."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from rlhf_control.config import ReferenceConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.nets import Policy
+
+EVERY = 8  # steps; for reports the KL of some steps is as good as that of all
 
 
 def divergence(policy: Policy, reference: Policy, rollout: Rollout) -> tuple[Array, Array]:
@@ -45,9 +48,14 @@ class Anchor:
 
     def penalty(self, policy: Policy, rollout: Rollout) -> tuple[Array, dict[str, float]]:
         """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
-        this very rollout, for the next one."""
+        this very rollout, for the next one. The KL from the start is that of every eighth step."""
         log_ratio, kl = divergence(policy, self.reference, rollout)
-        start = kl if self.reference is self.pretrained else divergence(policy, self.pretrained, rollout)[1]
+        some = slice(None, None, EVERY)
+        if self.reference is self.pretrained:
+            start = kl[some]
+        else:
+            few = replace(rollout, obs=rollout.obs[some], action=rollout.action[some])
+            start = divergence(policy, self.pretrained, few)[1]
         penalty = self.beta * log_ratio
         metrics = {"kl_reference": float(kl.mean()), "kl_start": float(start.mean()), "beta": self.beta}
         if self.config.target is not None:

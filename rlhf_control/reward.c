@@ -334,6 +334,24 @@ static void *score_share(void *argument)
     return NULL;
 }
 
+/* The outputs of all steps of the clips, looked at one by one. */
+static void *output_share(void *argument)
+{
+    Shared *shared = argument;
+    const Job *job = shared->job;
+    int64_t chunk, rows = job->clips * job->length;
+    Work work = {0};
+    int ok = allocate(job, 1, &work);
+    if (!ok) shared->failed = 1;
+    while (ok && (chunk = shared->next++) < job->clips)
+        for (int64_t e = 0; e < job->members; e++) {
+            forward(job, e, chunk, 0, 0, &work);
+            memcpy(shared->out + e * rows + chunk * job->length, work.y, job->length * sizeof(real));
+        }
+    release(job, &work);
+    return NULL;
+}
+
 static int64_t on_all_cores(Shared *shared, void *(*share)(void *))
 {
     pthread_t threads[MAX_CORES];
@@ -364,4 +382,11 @@ int64_t clip_logits(Job *job, real *out)
 {
     Shared shared = {.job = job, .out = out};
     return on_all_cores(&shared, score_share);
+}
+
+/* Outputs (E, S L) of all steps; the job's stride is 1. */
+int64_t step_outputs(Job *job, real *out)
+{
+    Shared shared = {.job = job, .out = out};
+    return on_all_cores(&shared, output_share);
 }

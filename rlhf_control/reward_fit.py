@@ -18,7 +18,7 @@ from torch.nn import functional
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
 from rlhf_control.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
-from rlhf_control.reward_fast import FastSteps, supports
+from rlhf_control.reward_fast import FastSteps, step_outputs, supports
 from rlhf_control.reward_metrics import best_temperature, both_ways, evidence, expected_calibration_error
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
@@ -59,8 +59,11 @@ def outputs(layers: Layers, x: Tensor) -> Tensor:
 
 def scores(layers: Layers, x: Tensor) -> Tensor:
     """(E, ...) outputs of standardised inputs (..., I), without gradients."""
-    with torch.no_grad():
-        rows = torch.cat([outputs(layers, chunk) for chunk in x.flatten(0, -2).split(CHUNK)], 1)
+    flat = x.flatten(0, -2)
+    rows = step_outputs(layers, flat)
+    if rows is None:
+        with torch.no_grad():
+            rows = torch.cat([outputs(layers, chunk) for chunk in flat.split(CHUNK)], 1)
     return rows.reshape(-1, *x.shape[:-1])
 
 

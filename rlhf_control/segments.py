@@ -77,6 +77,11 @@ class SegmentBank:
         """Clips of the last rollouts."""
         return cut_segments(join(self.rollouts), self.length, rng)
 
+    def newest(self, rng: np.random.Generator) -> Segments:
+        """Clips of as few of the last rollouts as one clip needs."""
+        needed = -(-self.length // self.num_steps)
+        return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
+
     def pool(self, rng: np.random.Generator) -> tuple[Segments, int]:
         """Recent clips and as many older ones, as far as there are any; and how many of them, the first, are recent."""
         recent = self.recent(rng)

@@ -5,7 +5,7 @@ collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -326,11 +326,13 @@ def true_reward(config: FinetuneConfig, rollout: Rollout, env_id: str) -> dict[s
 
 
 def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.Generator) -> dict[str, float]:
-    """The success score of the policy's own recent clips, if the run is about a behaviour."""
+    """The success score of the policy's newest clips, if the run is about a behaviour."""
     name = config.behaviour()
     if name not in BEHAVIOURS or bank.steps < bank.length:
         return {}
-    return {"score": float(BEHAVIOURS[name].score(bank.recent(rng)).mean())}
+    with suppress(UserError):  # every clip's time spans the end of an episode
+        return {"score": float(BEHAVIOURS[name].score(bank.newest(rng)).mean())}
+    return {}
 
 
 def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:

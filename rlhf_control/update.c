@@ -10,7 +10,6 @@
    B rows of a minibatch, A actions or logits. */
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,7 +21,7 @@ typedef double real;
 #else
 typedef float real;
 #endif
-enum { V = 64 / sizeof(real), MAX_LAYERS = 8, METRICS = 5 };
+enum { V = 64 / sizeof(real), MAX_LAYERS = 8, METRICS = 5, SPINS = 20000 };
 typedef real vec __attribute__((vector_size(64), aligned(sizeof(real))));
 static const double LOG_2PI = 1.8378770664093453, BETA1 = 0.9, BETA2 = 0.999, EPS = 1e-5; /* Adam's, as in SB3 */
 
@@ -399,16 +398,30 @@ typedef struct {
     double squares[2][2];    /* squared norms by network, of even and of odd minibatches */
     int stop[2][2];          /* by minibatch, even or odd, and core */
     int64_t applied;
+    _Atomic int asleep[2];
+    pthread_mutex_t lock;
+    pthread_cond_t arrived;
 } Shared;
 
 typedef struct { Shared *shared; int core, first, last, failed; } Share;
 
-/* Both cores wait here, once a minibatch: the norm is that of both gradients. */
+/* Both cores wait here, once a minibatch: the norm is that of both gradients. Spinning is quickest where both run; where
+   other work has taken the other core, sleeping is: who yields instead loses its own core too, for a time slice. */
 static void meet(Shared *shared, int core, int64_t step)
 {
-    atomic_store_explicit(&shared->done[core], step + 1, memory_order_release);
-    for (int spins = 0; atomic_load_explicit(&shared->done[1 - core], memory_order_acquire) <= step; spins++)
-        if (spins > 2000) sched_yield();
+    shared->done[core] = step + 1;
+    if (shared->asleep[1 - core]) {
+        pthread_mutex_lock(&shared->lock);
+        pthread_cond_signal(&shared->arrived);
+        pthread_mutex_unlock(&shared->lock);
+    }
+    for (int spins = 0; spins < SPINS; spins++)
+        if (atomic_load_explicit(&shared->done[1 - core], memory_order_acquire) > step) return;
+    pthread_mutex_lock(&shared->lock);
+    shared->asleep[core] = 1;
+    while (shared->done[1 - core] <= step) pthread_cond_wait(&shared->arrived, &shared->lock);
+    shared->asleep[core] = 0;
+    pthread_mutex_unlock(&shared->lock);
 }
 
 static void *train_share(void *argument)
@@ -443,7 +456,7 @@ static void *train_share(void *argument)
    exceeds max_kl; -1 without memory. */
 int64_t train(Job *job)
 {
-    Shared shared = {.job = job};
+    Shared shared = {.job = job, .lock = PTHREAD_MUTEX_INITIALIZER, .arrived = PTHREAD_COND_INITIALIZER};
     Share mine = {&shared, 0, job->first, 2, 0}, other = {&shared, 1, 1, 2, 0};
     pthread_t thread;
     mine.last = job->cores > 1 && job->first == 0 ? 1 : 2;

@@ -8,8 +8,8 @@ from rlhf_control import reward_fast
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Answers
 from rlhf_control.reward import RewardModel
-from rlhf_control.reward_fast import FastSteps, library, supports
-from rlhf_control.reward_fit import Answering, AutogradSteps, Layers, Minibatches, Targets, initial_layers
+from rlhf_control.reward_fast import FastSteps, library, step_outputs, supports
+from rlhf_control.reward_fit import Answering, AutogradSteps, Layers, Minibatches, Targets, initial_layers, outputs
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler")
 
@@ -47,7 +47,7 @@ def test_gradients_and_steps_are_autograds(kinds: dict[str, int], config: Reward
     for steps, weight_decay in ((1, 0.01), (1, 0.0), (40, 0.3), (5, 0.01)):
         fast.train(steps, weight_decay)
         slow.train(steps, weight_decay)
-        gradients = [torch.from_numpy(view) for view in fast.views(fast.buffers[1])]
+        gradients = [torch.from_numpy(view) for view in fast.layout.views(fast.buffers[1])]
         for mine, tensor in zip(gradients, slow.tensors, strict=True):
             torch.testing.assert_close(mine, tensor.grad, rtol=1e-6, atol=1e-10)
         for mine, tensor in zip(fast.parameters(), slow.parameters(), strict=True):
@@ -55,12 +55,32 @@ def test_gradients_and_steps_are_autograds(kinds: dict[str, int], config: Reward
         torch.testing.assert_close(fast.clip_logits(), slow.clip_logits(), rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 300])
+@pytest.mark.parametrize("hidden", [(), (9,), (64, 64), (16, 70, 8)])
+def test_outputs_of_steps_are_torchs(hidden: tuple[int, ...], rows: int) -> None:
+    layers = initial_layers((5, *hidden, 1), 3, torch.Generator().manual_seed(0))
+    x = torch.randn(rows, 5, generator=torch.Generator().manual_seed(1))
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)):
+        typed = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
+        found = step_outputs(typed, x.to(dtype))
+        assert found is not None
+        torch.testing.assert_close(found, outputs(typed, x.to(dtype)), rtol=tolerance, atol=tolerance)
+
+
+def test_an_output_does_not_depend_on_the_steps_beside_it() -> None:
+    layers = initial_layers((5, 64, 1), 3, torch.Generator().manual_seed(0))
+    x = torch.randn(100, 5, generator=torch.Generator().manual_seed(1))
+    whole, part = step_outputs(layers, x), step_outputs(layers, x[37:38])
+    assert whole is not None and part is not None
+    assert (whole[:, 37:38] == part).all()
+
+
 def test_the_padding_stays_zero() -> None:
     config = RewardConfig(members=2, hidden=(9, 5))
     fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
     fast.train(20, 0.01)
     for buffer in fast.buffers:
-        for view in fast.views(buffer):
+        for view in fast.layout.views(buffer):
             assert view.any()
             view[...] = 0
         assert not buffer.any()
@@ -107,10 +127,8 @@ def test_what_the_compiled_steps_leave_to_autograd() -> None:
 
 
 def test_without_memory() -> None:
-    config = RewardConfig(members=2)
-    fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
     with pytest.raises(MemoryError):
-        fast._check(-1)
+        reward_fast._check(-1)
 
 
 @pytest.mark.parametrize("options", [{}, {"adaptive_l2": True}, {"start": "warm", "bootstrap": 1.0}])
@@ -121,7 +139,7 @@ def test_a_fit_is_the_same_without_a_compiler(options: dict, monkeypatch: pytest
     found = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(reward_fast, "library", lambda: None)
+            monkeypatch.setattr(reward_fast, "library", lambda *_: None)
         model, rng = RewardModel(17, 6, config), np.random.default_rng(0)
         metrics = [model.fit(answers, answers.clips, rng) for _ in range(2)][1]
         found.append((metrics, model.predict(fresh)))

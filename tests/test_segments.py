@@ -53,6 +53,8 @@ def test_the_bank_cuts_clips_longer_than_a_rollout() -> None:
     for i in range(50):
         assert len(bank.recent(np.random.default_rng(i))) >= 6
     assert bank.recent(rng).obs.shape[1:] == (30, 17)
+    last = {float(x) for x in join(bank.rollouts[-3:]).obs[..., 0].ravel()}
+    assert {float(x) for x in bank.newest(rng).obs[..., 0].ravel()} <= last
 
 
 def test_the_pool_is_half_recent_half_older() -> None:
