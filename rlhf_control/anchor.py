@@ -6,24 +6,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlhf_control.config import ReferenceConfig
+from rlhf_control.config import PPOConfig, ReferenceConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.nets import Policy
+from rlhf_control.ppo import PPO
 
 EVERY = 8  # steps; for reports the KL of some steps is as good as that of all
 
 
-def divergence(policy: Policy, reference: Policy, rollout: Rollout) -> tuple[Array, Array]:
+def divergence(policy: PPO, reference: PPO, rollout: Rollout) -> tuple[Array, Array]:
     """(log policy(a|s) - log reference(a|s), KL(policy || reference) at s in closed form), nats, (T, N) each, over a
-    rollout of this policy; each policy sees the raw observations through its own normaliser.
+    rollout of this policy; each policy sees the raw observations through its own normaliser. Learners, for they read
+    their networks in compiled code.
 
     The first is the second on the mean. To take off the reward it must be the first: the closed form is the same
     whatever was done, so as a reward it says nothing about the action.
     """
     action = torch.from_numpy(rollout.action)
     with torch.no_grad():
-        p, q = (x.distribution(x.features(rollout.obs)) for x in (policy, reference))
+        p, q = (learner.distribution(rollout.obs) for learner in (policy, reference))
         return (p.log_prob(action) - q.log_prob(action)).numpy(), p.kl(q).numpy()
+
+
+def frozen(policy: Policy) -> PPO:
+    """A copy that is only read."""
+    return PPO(policy.frozen(), PPOConfig())
 
 
 class Anchor:
@@ -32,30 +39,26 @@ class Anchor:
 
     def __init__(self, pretrained: Policy, config: ReferenceConfig) -> None:
         self.config = config
-        self.pretrained = pretrained.frozen()
+        self.pretrained = frozen(pretrained)
         self.reference = self.pretrained
         self.beta = config.beta
 
     def new_round(self, policy: Policy) -> None:
         """Moves the ratchet."""
         if self.config.policy == "round":
-            self.reference = policy.frozen()
+            self.reference = frozen(policy)
 
     def tighten(self, policy: Policy) -> None:
         """Moves the ratchet back and doubles the coefficient; from 0, to what it is by default."""
         self.new_round(policy)
         self.beta = 2 * self.beta or ReferenceConfig().beta
 
-    def penalty(self, policy: Policy, rollout: Rollout) -> tuple[Array, dict[str, float]]:
+    def penalty(self, policy: PPO, rollout: Rollout) -> tuple[Array, dict[str, float]]:
         """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
         this very rollout, for the next one. The KL from the start is that of every eighth step."""
         log_ratio, kl = divergence(policy, self.reference, rollout)
-        some = slice(None, None, EVERY)
-        if self.reference is self.pretrained:
-            start = kl[some]
-        else:
-            few = replace(rollout, obs=rollout.obs[some], action=rollout.action[some])
-            start = divergence(policy, self.pretrained, few)[1]
+        some = replace(rollout, obs=rollout.obs[::EVERY], action=rollout.action[::EVERY])
+        start = divergence(policy, self.pretrained, some)[1]
         penalty = self.beta * log_ratio
         metrics = {"kl_reference": float(kl.mean()), "kl_start": float(start.mean()), "beta": self.beta}
         if self.config.target is not None:
@@ -63,11 +66,12 @@ class Anchor:
         return penalty, metrics
 
     def state(self) -> dict[str, Any]:
-        return {"pretrained": self.pretrained.state(), "reference": self.reference.state(), "beta": self.beta}
+        policies = {"pretrained": self.pretrained.policy.state(), "reference": self.reference.policy.state()}
+        return {**policies, "beta": self.beta}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.pretrained = Policy.from_state(state["pretrained"]).frozen()
-        self.reference = Policy.from_state(state["reference"]).frozen()
+        self.pretrained = frozen(Policy.from_state(state["pretrained"]))
+        self.reference = frozen(Policy.from_state(state["reference"]))
         self.beta = state["beta"]
 
 

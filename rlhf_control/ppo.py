@@ -181,6 +181,11 @@ class PPO:
         return self.optimizer.acting()
 
     @torch.no_grad()
+    def distribution(self, obs: Array) -> Gaussian | Categorical:
+        """Of the policy as it now is, for raw observations (..., O)."""
+        return self.policy.head(self.optimizer.outputs(self.policy.features(obs)))
+
+    @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
         """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
         features = self.policy.features(rollout.obs).flatten(0, 1)

@@ -71,7 +71,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
                 p.anchor.new_round(policy)
 
             learned = p.reward.predict(rollout)
-            penalty, kl = p.anchor.penalty(policy, rollout)
+            penalty, kl = p.anchor.penalty(p.learner, rollout)
             log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
             if p.guard.alarm:
                 wait = not label_round and (iteration < max(rounds) or p.votes.more_to_come())
@@ -184,7 +184,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if source is not None:
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
-        anchor.pretrained.save(run.path / "pretrained.npz")
+        anchor.pretrained.policy.save(run.path / "pretrained.npz")
     begun = any((run.path / "checkpoints").glob("*.npz"))  # and so had a store, which is not to be made anew
     store = FeedbackStore(run.path / "labels.sqlite", create=not begun)
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)

@@ -21,7 +21,7 @@ typedef double real;
 #else
 typedef float real;
 #endif
-enum { V = 64 / sizeof(real), MAX_LAYERS = 8, METRICS = 5, SPINS = 20000 };
+enum { V = 64 / sizeof(real), MAX_LAYERS = 8, METRICS = 5, SPINS = 20000, CHUNK = 64 };
 typedef real vec __attribute__((vector_size(64), aligned(sizeof(real))));
 static const double LOG_2PI = 1.8378770664093453, BETA1 = 0.9, BETA2 = 0.999, EPS = 1e-5; /* Adam's, as in SB3 */
 
@@ -480,19 +480,41 @@ int64_t gradients(Job *job)
     return 0;
 }
 
-/* Outputs (rows, padded outputs) of one network for x (rows, inputs). */
-int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *out)
+/* Outputs (rows, padded outputs) of one network for x (rows, inputs): on all cores, where they are many; each takes what
+   is next until nothing is left. */
+typedef struct {
+    const Job *job;
+    int64_t net, rows;
+    const real *x;
+    real *out;
+    _Atomic int64_t next, failed;
+} Reading;
+
+static void *output_share(void *argument)
 {
-    int64_t chunk = rows < 64 ? rows : 64, width = job->widths[job->layers];
+    Reading *reading = argument;
+    const Job *job = reading->job;
+    int64_t chunk = reading->rows < CHUNK ? reading->rows : CHUNK, width = job->widths[job->layers], i;
     Work work = {0};
     int ok = allocate(job, chunk, &work);
-    for (int64_t i = 0; ok && i < rows; i += chunk) {
-        int64_t n = rows - i < chunk ? rows - i : chunk;
-        forward(job, net, n, x + i * job->widths[0], &work);
-        memcpy(out + i * width, work.h[job->layers], n * width * sizeof(real));
+    if (!ok) reading->failed = 1;
+    while (ok && (i = atomic_fetch_add(&reading->next, chunk)) < reading->rows) {
+        int64_t n = reading->rows - i < chunk ? reading->rows - i : chunk;
+        forward(job, reading->net, n, reading->x + i * job->widths[0], &work);
+        memcpy(reading->out + i * width, work.h[job->layers], n * width * sizeof(real));
     }
     release(job, &work);
-    return ok ? 0 : -1;
+    return NULL;
+}
+
+int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *out)
+{
+    Reading reading = {.job = job, .net = net, .rows = rows, .x = x, .out = out};
+    pthread_t thread;
+    int helped = job->cores > 1 && rows > 4 * CHUNK && pthread_create(&thread, NULL, output_share, &reading) == 0;
+    output_share(&reading);
+    if (helped) pthread_join(thread, NULL);
+    return reading.failed ? -1 : 0;
 }
 
 /* The same for raw observations: x = clip((observation - mean) * scale). */

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import random_rollout
 
-from rlhf_control.anchor import Anchor, adapted_beta, divergence
+from rlhf_control.anchor import EVERY, Anchor, adapted_beta, divergence, frozen
 from rlhf_control.config import ReferenceConfig
 from rlhf_control.nets import Policy
 
@@ -19,12 +19,12 @@ def moved(policy: Policy) -> None:
 def test_kl_and_log_ratio_are_those_of_the_two_gaussians(cheetah_policy: Policy) -> None:
     rollout = random_rollout(np.random.default_rng(0))
     reference = cheetah_policy.frozen()
-    assert all((x == 0).all() for x in divergence(cheetah_policy, reference, rollout))
+    assert all((x == 0).all() for x in divergence(frozen(cheetah_policy), frozen(reference), rollout))
     moved(cheetah_policy)
     p, q = (torch.distributions.Normal(m.distribution(m.features(rollout.obs)).mean, m.log_std.exp())
             for m in (cheetah_policy, reference))  # fmt: skip
     action = torch.from_numpy(rollout.action)
-    log_ratio, kl = divergence(cheetah_policy, reference, rollout)
+    log_ratio, kl = divergence(frozen(cheetah_policy), frozen(reference), rollout)
     np.testing.assert_allclose(kl, torch.distributions.kl_divergence(p, q).sum(-1).detach(), rtol=1e-4)
     np.testing.assert_allclose(
         log_ratio, (p.log_prob(action) - q.log_prob(action)).sum(-1).detach(), rtol=1e-3, atol=1e-3
@@ -42,7 +42,7 @@ def test_as_a_reward_the_log_ratio_has_the_gradient_of_the_kl(cheetah_policy: Po
     rollout = replace(random_rollout(rng, T=20_000, N=1), obs=obs, action=action)
     score = (action - mean) / std**2  # d log p / d mean
     expected = ((p.mean - q.mean) / q.log_std.exp() ** 2)[0, 0].detach().numpy()  # d KL / d mean
-    log_ratio, kl = divergence(cheetah_policy, reference, rollout)
+    log_ratio, kl = divergence(frozen(cheetah_policy), frozen(reference), rollout)
     np.testing.assert_allclose((score * log_ratio[..., None]).mean((0, 1)), expected, atol=0.1)
     assert np.abs(expected).min() > 0.1
     assert np.abs((score * kl[..., None]).mean((0, 1))).max() < 0.05
@@ -52,7 +52,7 @@ def test_the_reference_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
     rollout = random_rollout(np.random.default_rng(0))
     anchor = Anchor(cheetah_policy, ReferenceConfig(policy="pretrained", beta=1.0))
     cheetah_policy.obs_norm.update(np.full((1000, 17), 5.0))  # same weights, other eyes
-    penalty, metrics = anchor.penalty(cheetah_policy, rollout)
+    penalty, metrics = anchor.penalty(frozen(cheetah_policy), rollout)
     assert metrics["kl_start"] > 0 and (penalty != 0).all()
 
 
@@ -63,11 +63,13 @@ def test_ratchet_or_pretrained(cheetah_policy: Policy) -> None:
         anchor = Anchor(policy, ReferenceConfig(policy=kind, beta=0.5))  # type: ignore[arg-type]
         moved(policy)
         anchor.new_round(policy)
-        penalty, metrics = anchor.penalty(policy, rollout)
+        penalty, metrics = anchor.penalty(frozen(policy), rollout)
         assert metrics["kl_start"] > 0  # always to the start, whatever the reference
+        whole = divergence(frozen(policy), anchor.pretrained, rollout)[1]
+        assert metrics["kl_start"] == float(whole[::EVERY].mean())
         assert (metrics["kl_reference"] == 0) == (kind == "round")
         assert penalty.shape == rollout.reward.shape
-        np.testing.assert_array_equal(penalty, np.float32(0.5) * divergence(policy, anchor.reference, rollout)[0])
+        np.testing.assert_array_equal(penalty, np.float32(0.5) * divergence(frozen(policy), anchor.reference, rollout)[0])
 
 
 def test_adaptation_by_hand() -> None:
@@ -81,8 +83,8 @@ def test_the_controller_is_fed_the_kl_of_the_rollout_it_penalises(cheetah_policy
     rollout = random_rollout(np.random.default_rng(0))
     anchor = Anchor(cheetah_policy, ReferenceConfig(policy="pretrained", beta=0.5, target=0.01))
     moved(cheetah_policy)
-    penalty, metrics = anchor.penalty(cheetah_policy, rollout)
-    log_ratio, kl = divergence(cheetah_policy, anchor.reference, rollout)
+    penalty, metrics = anchor.penalty(frozen(cheetah_policy), rollout)
+    log_ratio, kl = divergence(frozen(cheetah_policy), anchor.reference, rollout)
     np.testing.assert_array_equal(penalty, np.float32(0.5) * log_ratio)  # with the beta of before
     assert metrics["kl_reference"] == float(kl.mean())
     assert metrics["beta"] == 0.5
@@ -95,10 +97,10 @@ def test_state_round_trip(cheetah_policy: Policy) -> None:
     moved(cheetah_policy)
     anchor.new_round(cheetah_policy)
     moved(cheetah_policy)
-    anchor.penalty(cheetah_policy, rollout)
+    anchor.penalty(frozen(cheetah_policy), rollout)
     other = Anchor(cheetah_policy, ReferenceConfig(beta=0.5, target=0.1))
     other.load_state(anchor.state())
-    (a, x), (b, y) = anchor.penalty(cheetah_policy, rollout), other.penalty(cheetah_policy, rollout)
+    (a, x), (b, y) = anchor.penalty(frozen(cheetah_policy), rollout), other.penalty(frozen(cheetah_policy), rollout)
     np.testing.assert_array_equal(a, b)
     assert x == y
 
@@ -111,5 +113,5 @@ def test_tightened(cheetah_policy: Policy, kind: str, beta: float, tighter: floa
     anchor = Anchor(policy, ReferenceConfig(policy=kind, beta=beta))  # type: ignore[arg-type]
     moved(policy)
     anchor.tighten(policy)
-    _, metrics = anchor.penalty(policy, random_rollout(np.random.default_rng(0)))
+    _, metrics = anchor.penalty(frozen(policy), random_rollout(np.random.default_rng(0)))
     assert metrics["beta"] == tighter and (metrics["kl_reference"] == 0) == (kind == "round")

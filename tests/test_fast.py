@@ -295,6 +295,18 @@ def test_outputs_equal_torchs(kind: str) -> None:
         torch.testing.assert_close(update.values(features), policy.value(features), rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("rows", [256, 257, 1000])
+def test_outputs_are_the_same_on_one_core_and_two(rows: int) -> None:
+    policy = make_policy("gaussian", (64, 33))
+    update = FastUpdate(policy, PPOConfig())
+    features = torch.randn(rows, 17, generator=torch.Generator().manual_seed(0))
+    found = []
+    for update.job.cores in (1, 2):
+        found.append(torch.cat([update.outputs(features), update.values(features)[:, None]], 1))
+    assert (found[0] == found[1]).all()
+    torch.testing.assert_close(found[0][:, :-1], policy.actor(features).detach(), rtol=1e-5, atol=2e-5)
+
+
 # -- bits, memory and checkpoints
 
 

@@ -226,7 +226,7 @@ def test_rolling_back(cheetah_policy: Policy, tmp_path: Path, beta: float, tight
     assert all(np.array_equal(file[name], value) for name, value in kept["policy"]["parameters"].items())
     assert anchor.beta == tighter and bank.older is not None and guard.waiting
     np.testing.assert_array_equal(
-        anchor.reference.state()["parameters"]["log_std"], kept["policy"]["parameters"]["log_std"]
+        anchor.reference.policy.state()["parameters"]["log_std"], kept["policy"]["parameters"]["log_std"]
     )
     assert guard.closed
     guard.fitted(GOOD)
