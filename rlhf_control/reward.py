@@ -137,7 +137,8 @@ class RewardModel:
     # -- learning
 
     def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
-        """Learns from answers of any kinds, and returns losses, accuracies and calibration, seen and held out.
+        """Learns from answers of any kinds, and returns losses, accuracies and calibration, seen and held out, and the
+        mean uncertainty about the reference.
 
         `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
         """
@@ -161,7 +162,7 @@ class RewardModel:
         self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
         self.usual_uncertainty = float(self._uncertainty(x, self._standardise_outputs(out).numpy()).mean())
         self.fitted = True
-        return fit.metrics
+        return fit.metrics | {"uncertainty": self.usual_uncertainty}
 
     def _standardise_on(self, rows: Tensor, *, keep_function: bool) -> None:
         """New input normalisers, from rows (B, I); on request the first layer takes up the change."""

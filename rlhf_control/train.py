@@ -285,7 +285,6 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         started = time.perf_counter()
         fitted = reward.fit(answers, pool, stream(seed, "fit", k))
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
-        metrics["reward/uncertainty"] = float(reward.uncertainty(pool).mean())
         metrics["reward/fit_seconds"] = time.perf_counter() - started
         p.guard.fitted(metrics)
     return metrics
