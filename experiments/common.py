@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from rlhf_control.curves import bootstrap_interval, interquartile_mean
+from rlhf_control.curves import aggregate, bootstrap_interval, interquartile_mean, load_curves
+from rlhf_control.plots import WIDTH, draw_bands, label_axes, save_figure, style
 from rlhf_control.policies import find_policy
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import evaluate
@@ -69,6 +73,31 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     scores = np.array(values)
     low, high = bootstrap_interval(scores, stream(0, "bootstrap"))
     return {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
+
+
+def plot_by_task(runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, smooth: int = 10) -> None:
+    """Task -> learner -> its runs, into OUT.png and OUT.pdf: a panel for each task, a line for each learner."""
+    learners = list(dict.fromkeys(learner for of_task in runs.values() for learner in of_task))
+    columns = min(len(runs), 4 if len(runs) > 6 else 3)
+    rows = -(-len(runs) // columns)
+    with style():
+        size = (WIDTH, 0.3 + 1.5 * rows)
+        fig = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # inches
+        axes = fig.subplots(rows, columns, squeeze=False).ravel()
+        for ax, (env_id, of_task) in zip(axes, runs.items(), strict=False):
+            named = [(learner, curve) for learner, paths in of_task.items() for curve in load_curves(paths)]
+            curves = [replace(curve, group=learner) for learner, curve in named]
+            bands = aggregate(curves, "env_return", stream(0, f"plot_by_task {env_id}"), smooth=smooth)
+            label_axes(draw_bands(ax, bands, learners), "env_steps", "")
+            ax.set_xlabel("")
+            ax.set_title(env_id, fontsize=8)
+        if len(learners) > 1:
+            axes[0].legend(axes[0].get_lines(), learners, loc="upper left", frameon=False)
+        for ax in axes[len(runs) :]:
+            ax.remove()
+        fig.supxlabel("environment steps", fontsize=8)
+        fig.supylabel("return of an episode", fontsize=8)
+        save_figure(fig, out)
 
 
 def keep(name: str, result: dict[str, Any]) -> None:

@@ -7,14 +7,14 @@ tenth of a run; interquartile mean over seeds and its 95 % bootstrap interval.
 
 Command: python experiments/ppo_parity.py                 (--learners ppo --seeds 5-9 --tasks Ant-v5)
 Cost:    two hours on two cores, nearly all of them SB3's; a stopped one goes on where it was
-Result:  results/ppo_parity.json, with the curves: see README (four seeds as yet: --seeds 0-3)
+Result:  results/ppo_parity.json, with the curves, .png and .pdf: see README
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from common import curve, keep, over_seeds, train
+from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
 
 from rlhf_control.runs import environment_facts
 from rlhf_control.seeds import parse_seeds
@@ -32,12 +32,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/ppo_parity"))
     arguments = parser.parse_args()
     tasks: dict[str, Any] = {}
+    folders: dict[str, dict[str, list[Path]]] = {}
     for env_id in arguments.tasks:
         for learner in arguments.learners:
             out = arguments.runs / f"{learner}-{env_id}"
             options = ["--preset", "sb3", "--learner", learner, "--total-steps", str(arguments.steps)]
             train(env_id, options, arguments.seeds, out)
             runs = {seed: Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
+            folders.setdefault(env_id, {})[LEARNERS[learner]] = list(runs.values())
             curves = {str(seed): curve(run) for seed, run in runs.items()}
             summary = over_seeds(curves.values())
             tasks.setdefault(env_id, {})[learner] = {**summary, "seeds": curves}
@@ -46,6 +48,7 @@ def main() -> None:
     if list(tasks) == list(TASKS) and set(arguments.learners) == set(LEARNERS):
         command = f"python experiments/ppo_parity.py --seeds {arguments.seeds}"
         keep("ppo_parity", {"command": command, **environment_facts(), "tasks": tasks})
+        plot_by_task(folders, RESULTS / "ppo_parity")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ during a run), on older versions of the tasks: only HalfCheetah and Swimmer are 
 
 Command: python experiments/ppo_table.py                  (--tasks Hopper-v5 --seeds 5-9)
 Cost:    an hour and a half on two cores, a third of it the two humanoids'; a stopped one goes on where it was
-Result:  results/ppo_table.json, .md and .png (as yet of Ant-v5 and Hopper-v5)
+Result:  results/ppo_table.json, .md, .png and .pdf
 """
 
 import argparse
@@ -16,9 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, curve, keep, over_seeds, train
+from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
 
-from rlhf_control.plots import plot_runs
 from rlhf_control.presets import TUNED
 from rlhf_control.runs import environment_facts
 from rlhf_control.seeds import parse_seeds
@@ -47,14 +46,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/ppo_table"))
     arguments = parser.parse_args()
     tasks: dict[str, Any] = {}
-    folders = []
+    folders: dict[str, dict[str, list[Path]]] = {}
     for env_id in arguments.tasks:
         out = arguments.runs / env_id
         train(env_id, ["--preset", "tuned"], arguments.seeds, out)
         runs = {str(seed): Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
         curves = {seed: curve(run) for seed, run in runs.items()}
         tasks[env_id] = {**over_seeds(curves.values()), "seeds": curves}
-        folders += list(runs.values())
+        folders[env_id] = {"tuned": list(runs.values())}
         print(row(env_id, tasks[env_id]), flush=True)
     if arguments.seeds == "0-4":
         earlier = RESULTS / "ppo_table.json"
@@ -63,7 +62,7 @@ def main() -> None:
         keep("ppo_table", {"command": "python experiments/ppo_table.py", **environment_facts(), "tasks": tasks})
         (RESULTS / "ppo_table.md").write_text(table(tasks) + "\n")
     if arguments.tasks == list(TUNED):
-        plot_runs(folders, RESULTS / "ppo_table", metrics=["env_return"])
+        plot_by_task(folders, RESULTS / "ppo_table")
 
 
 def row(env_id: str, task: dict[str, Any]) -> str:
