@@ -224,7 +224,9 @@ def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
         with contextlib.redirect_stderr(said):
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
             if getattr(config, "preset", ""):  # once more, on top of it
-                config = tyro.cli(config_type, args=arguments, default=preset(config.env_id, config.preset))
+                start = preset(config.env_id, config.preset)
+                config = tyro.cli(config_type, args=arguments, default=start)
+                config = replace(config, env={**start.env, **config.env})
             return config
     except SystemExit as stopped:
         if not stopped.code:

@@ -92,7 +92,7 @@ class PretrainConfig:
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
     total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
-    the environment, which --env would replace. Command line only: in Python, start from
+    the environment, to which --env adds. Command line only: in Python, start from
     `presets.preset(env_id, name)`."""
     seed: int = 0
     seeds: str = ""

@@ -34,3 +34,10 @@ def test_options_change_a_preset_wherever_they_stand() -> None:
         expected = preset("Hopper-v5", "tuned")
         assert config == replace(expected, ppo=replace(expected.ppo, lr=1e-5))
     assert parse(PretrainConfig, "pretrain", ["Hopper-v5"]) == PretrainConfig("Hopper-v5")
+
+
+def test_arguments_of_the_environment_join_the_presets() -> None:
+    config = parse(PretrainConfig, "pretrain", ["Ant-v5", "--preset", "tuned", "--env", "ctrl_cost_weight", "0.1"])
+    assert config.env == {**preset("Ant-v5", "tuned").env, "ctrl_cost_weight": 0.1}
+    changed = ["Ant-v5", "--preset", "tuned", "--env", "include_cfrc_ext_in_observation", "True"]
+    assert parse(PretrainConfig, "pretrain", changed).env == {"include_cfrc_ext_in_observation": True}
