@@ -225,7 +225,9 @@ def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
             if getattr(config, "preset", ""):  # once more, on top of it
                 start = preset(config.env_id, config.preset)
-                config = tyro.cli(config_type, args=arguments, default=start)
+                config = tyro.cli(
+                    config_type, args=arguments, default=replace(start, env={})
+                )  # a flag for each key, else
                 config = replace(config, env={**start.env, **config.env})
             return config
     except SystemExit as stopped:

@@ -69,7 +69,9 @@ def test_ratchet_or_pretrained(cheetah_policy: Policy) -> None:
         assert metrics["kl_start"] == float(whole[::EVERY].mean())
         assert (metrics["kl_reference"] == 0) == (kind == "round")
         assert penalty.shape == rollout.reward.shape
-        np.testing.assert_array_equal(penalty, np.float32(0.5) * divergence(frozen(policy), anchor.reference, rollout)[0])
+        np.testing.assert_array_equal(
+            penalty, np.float32(0.5) * divergence(frozen(policy), anchor.reference, rollout)[0]
+        )
 
 
 def test_adaptation_by_hand() -> None:
