@@ -225,9 +225,8 @@ def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
             if getattr(config, "preset", ""):  # once more, on top of it
                 start = preset(config.env_id, config.preset)
-                config = tyro.cli(
-                    config_type, args=arguments, default=replace(start, env={})
-                )  # a flag for each key, else
+                # With keys in the default, tyro would want a flag for each
+                config = tyro.cli(config_type, args=arguments, default=replace(start, env={}))
                 config = replace(config, env={**start.env, **config.env})
             return config
     except SystemExit as stopped:
