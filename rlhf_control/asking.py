@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.exchange import import_labels, import_pairs
 from rlhf_control.files import load_state
@@ -101,7 +101,7 @@ def make_queries(
     """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in random
     order, and no clip twice while there are others."""
     queries: list[Query] = []
-    free, k = np.ones(len(pool), bool), label_round.index
+    free, k = ~asked_alone(pool, recent, labels), label_round.index
     counts = apportion(label_round.labels, [1.0] * len(config.feedback))
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind))
@@ -118,6 +118,12 @@ def make_queries(
     if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
     return [replace(query, index=index) for index, query in enumerate(queries)]
+
+
+def asked_alone(pool: Segments, recent: int, labels: Labels) -> Array:
+    """(S,) bool: the older clips that were rated before; the same question again would count as the same answer."""
+    rated = {asked.clips[0] for asked in labels.questions() if asked.kind in (RATING, REWARD)}
+    return np.array([i >= recent and bool(rated) and pool[i].digest() in rated for i in range(len(pool))])
 
 
 def share_due(share: float, asked: int, more: int, had: int) -> int:

@@ -53,6 +53,18 @@ def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Qu
     return queries
 
 
+def test_an_older_clip_is_not_rated_twice(tmp_path: Path) -> None:
+    config = replace(PEOPLE, oracle="env", feedback=("rating",), query=QueryConfig(repeat_share=0.0))
+    labels, older = make_labels(tmp_path), random_segments(np.random.default_rng(1), 12, 5)
+    for k in range(3):
+        recent = random_segments(np.random.default_rng([2, k]), 4, 5)
+        pool = Segments.concatenate([recent, older])
+        labels.issue(questions(config, LabelRound(k, 4), pool, 4, RewardModel(17, 6, config.reward), labels, NOBODY))
+        answer_all(labels)
+    clips = [clip for asked in labels.questions() for clip in asked.clips]
+    assert len(clips) == len(set(clips)) == 12
+
+
 def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
     """122 iterations; from the first, rounds in steps of 0.7 * 122 / 9 = 9.49."""
     config = replace(PEOPLE, labels=100, first_labels=20)
