@@ -4,8 +4,8 @@ Fine-tuning on 100 answers of a synthetic oracle, an ensemble of 5, against PPO 
 PPO, steps and environments, by turns on an otherwise idle machine; the ratio of each turn, its median and range. Then
 one more fine-tuning under cProfile, which slows Python's own work more than the rest, for where the time goes.
 
-Command: python experiments/preference_overhead.py     (--steps 250000 --turns 5)
-Cost:    five minutes on two idle cores
+Command: python experiments/preference_overhead.py     (--steps 250000 1000000 --turns 5)
+Cost:    ten minutes on two idle cores
 Result:  results/preference_overhead.md and .json
 """
 
@@ -33,7 +33,6 @@ PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's
     "asking: pool of clips": ("segments.py", "pool"),
     "asking: older clips kept": ("segments.py", "archive"),
     "learning: fit of the ensemble": ("reward.py", "fit"),
-    "learning: its uncertainty": ("reward.py", "uncertainty"),
     "learning: values after a fit": ("ppo.py", "fit_value"),
     "each iteration: reward of the rollout": ("reward.py", "predict"),
     "each iteration: KL anchor": ("anchor.py", "penalty"),
@@ -75,20 +74,27 @@ def profile(steps: int) -> dict[str, Any]:
         if "rlhf_control" in Path(file).parts:
             cumulative[Path(file).name, function] = spent
     parts = {name: cumulative[place] for name, place in PREFERENCES.items() if place in cumulative}
-    return {"total": cumulative["train.py", "finetune"], "parts": parts}
+    return {"steps": steps, "total": cumulative["train.py", "finetune"], "parts": parts}
 
 
 def table(result: dict[str, Any]) -> str:
-    took, ratios, profiled = result["seconds"], np.array(result["ratios"]), result["profile"]
-    medians = {name: float(np.median(times)) for name, times in took.items()}
+    profiled = result["profile"]
     lines = [
         "# What preferences cost beside plain PPO",
         "",
-        f"HalfCheetah-v5, {result['steps']:,} steps, 100 answers, an ensemble of 5; {len(ratios)} turns. Plain PPO "
-        f"took {medians['plain']:.1f} s, fine-tuning {medians['preferences']:.1f} s (medians): "
-        f"**{np.median(ratios):.2f}** times as long ({ratios.min():.2f} to {ratios.max():.2f}).",
+        "HalfCheetah-v5, 100 answers, an ensemble of 5; by turns, medians, and the range of the ratio.",
         "",
-        "| of a fine-tuning under cProfile | share |",
+        "| steps | turns | plain PPO, s | fine-tuning, s | so many times as long |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for steps, run in result["runs"].items():
+        plain, preferences = (np.median(run["seconds"][name]) for name in LEARNERS)
+        ratios = np.array(run["ratios"])
+        spread = f"**{np.median(ratios):.2f}** ({ratios.min():.2f} to {ratios.max():.2f})"
+        lines.append(f"| {int(steps):,} | {len(ratios)} | {plain:.1f} | {preferences:.1f} | {spread} |")
+    lines += [
+        "",
+        f"| of a fine-tuning of {profiled['steps']:,} steps under cProfile | share |",
         "|---|---:|",
         *(f"| {name} | {spent / profiled['total']:.1%} |" for name, spent in profiled["parts"].items()),
         "",
@@ -97,26 +103,29 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def by_turns(steps: int, turns: int) -> dict[str, Any]:
+    """Seconds of both learners, and the ratio of each turn."""
+    took: dict[str, list[float]] = {name: [] for name in LEARNERS}
+    for turn in range(turns):
+        for learner in list(LEARNERS)[:: 1 if turn % 2 == 0 else -1]:
+            took[learner].append(seconds(learner, steps))
+        print(f"{steps:,} steps, turn {turn + 1}: {took['preferences'][-1] / took['plain'][-1]:.2f} times", flush=True)
+    return {"seconds": took, "ratios": [a / b for a, b in zip(took["preferences"], took["plain"], strict=True)]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=250_000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[250_000, 1_000_000])
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     for learner in LEARNERS:  # compiles what is to be compiled
         seconds(learner, 40_960)
-    took: dict[str, list[float]] = {name: [] for name in LEARNERS}
-    for turn in range(arguments.turns):
-        for learner in list(LEARNERS)[:: 1 if turn % 2 == 0 else -1]:
-            took[learner].append(seconds(learner, arguments.steps))
-        print(f"turn {turn + 1}: {took['preferences'][-1] / took['plain'][-1]:.2f} times as long", flush=True)
     result = {
         "command": f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
         **environment_facts(),
-        "steps": arguments.steps,
-        "seconds": took,
-        "ratios": [a / b for a, b in zip(took["preferences"], took["plain"], strict=True)],
-        "profile": profile(arguments.steps),
+        "runs": {str(steps): by_turns(steps, arguments.turns) for steps in arguments.steps},
+        "profile": profile(arguments.steps[0]),
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "preference_overhead.json").write_text(json.dumps(result) + "\n")
