@@ -130,14 +130,16 @@ class RewardConfig:
     """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
-    max_frames: int = 50
-    """Of longer clips every n-th step is looked at, so that they have at most this many."""
+    max_frames: int = 15
+    """Of longer clips a gradient step looks at every n-th step, from a random one on, so that they have at most this
+    many. When a clip is judged, all of its steps count."""
     crop: float = 1.0
     """Below 1, a gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
     start: Literal["scratch", "warm"] = "scratch"
     """warm: a fit goes on from the weights of the one before."""
     steps: int = 200
-    """Gradient steps of one fit, which keeps the weights of the lowest held-out loss."""
+    """Gradient steps of one fit at most: it ends when the held-out loss falls no more, and keeps the weights of the
+    lowest."""
     batch_size: int = 24
     """Answers a gradient step."""
     lr: float = 1e-3

@@ -323,13 +323,13 @@ static void *score_share(void *argument)
 {
     Shared *shared = argument;
     const Job *job = shared->job;
-    int64_t clip, phase = job->stride / 2;
+    int64_t clip;
     Work work = {0};
     int ok = allocate(job, 1, &work);
     if (!ok) shared->failed = 1;
     while (ok && (clip = shared->next++) < job->clips)
         for (int64_t e = 0; e < job->members; e++)
-            shared->out[e * job->clips + clip] = job->logit_scale * forward(job, e, clip, phase, 0, &work);
+            shared->out[e * job->clips + clip] = job->logit_scale * forward(job, e, clip, 0, 0, &work);
     release(job, &work);
     return NULL;
 }
@@ -377,10 +377,12 @@ int64_t train(Job *job)
     return result;
 }
 
-/* Logits (E, S) of all clips. */
+/* Logits (E, S) of all clips, from all of their steps. */
 int64_t clip_logits(Job *job, real *out)
 {
-    Shared shared = {.job = job, .out = out};
+    Job every_step = *job;
+    every_step.stride = 1;
+    Shared shared = {.job = &every_step, .out = out};
     return on_all_cores(&shared, score_share);
 }
 

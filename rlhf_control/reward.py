@@ -17,7 +17,7 @@ from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segmen
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
 from rlhf_control.options import from_dict
-from rlhf_control.reward_fit import Targets, clip_logits, fit_ensemble, initial_layers, scores, stride_of, zero_layers
+from rlhf_control.reward_fit import Targets, clip_logits, fit_ensemble, initial_layers, scores, zero_layers
 
 INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
@@ -93,8 +93,7 @@ class RewardModel:
 
     def clip_logits(self, clips: Segments) -> Array:
         """(E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i - logit j)."""
-        stride = stride_of(clips.obs.shape[-2], self.config.max_frames)
-        x = self._standardise(self.rows(clips)[..., stride // 2 :: stride, :]).clamp(-INPUT_CLIP, INPUT_CLIP)
+        x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
         return (clip_logits(self.layers, x, self.config) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:

@@ -23,6 +23,7 @@ from rlhf_control.reward_metrics import best_temperature, both_ways, evidence, e
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
+PATIENCE = 50  # gradient steps without a lower held-out loss, after which a fit ends
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
@@ -71,7 +72,7 @@ def scores(layers: Layers, x: Tensor) -> Tensor:
 
 
 def stride_of(length: int, max_frames: int) -> int:
-    """Every how many steps of a clip are looked at: the least for which there are at most `max_frames`."""
+    """Every how many steps of a clip a gradient step looks at: the least for which there are at most `max_frames`."""
     return -(-length // max_frames)
 
 
@@ -214,8 +215,8 @@ class Fit:
 def fit_ensemble(
     layers: Layers, x: Tensor, targets: Targets, weight_decay: float, config: RewardConfig, rng: np.random.Generator
 ) -> Fit:
-    """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), and keeps the weights
-    with the lowest held-out loss, over all members' held-out answers together."""
+    """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), until the held-out loss,
+    over all members' held-out answers together, falls no more, and keeps the weights with the lowest."""
     held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
     held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
@@ -233,6 +234,8 @@ def fit_ensemble(
         loss_now = held_out_loss if held_out.any() else -step
         if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
             best_loss, best_step, best = loss_now, step, learner.parameters()
+        if best_step and step - best_step >= PATIENCE:
+            break
     learner.load(best)
     logits = learner.clip_logits()
     train_loss, held_out_loss = losses(answering, logits, targets, mask)
@@ -265,8 +268,7 @@ class AutogradSteps:
 
     def clip_logits(self) -> Tensor:
         """(E, S) of all clips."""
-        stride = self.batches.stride
-        return clip_logits(self.layers, self.batches.x[:, stride // 2 :: stride], self.config)
+        return clip_logits(self.layers, self.batches.x, self.config)
 
     def parameters(self) -> list[Tensor]:
         """Copies of all that is learned."""
