@@ -135,8 +135,7 @@ class FastSteps:
 
     def train(self, steps: int, weight_decay: float) -> None:
         """So many steps of all members, each on minibatches of its own."""
-        drawn = [(self.batches.draw_answers(), self.batches.draw_phase()) for _ in range(steps)]
-        answers, phase = (np.ascontiguousarray(np.stack(column), np.int64) for column in zip(*drawn, strict=True))
+        answers, phase = (np.ascontiguousarray(column, np.int64) for column in self.batches.indices(steps))
         self.job.steps, self.job.answers, self.job.phase = steps, answers.ctypes.data, phase.ctypes.data
         self.job.weight_decay = weight_decay
         _check(self.code.train(ctypes.byref(self.job)))

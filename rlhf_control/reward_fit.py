@@ -5,7 +5,7 @@ P stated preferences.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,6 @@ from rlhf_control.reward_metrics import best_temperature, both_ways, evidence, e
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
-PATIENCE = 50  # gradient steps without a lower held-out loss, after which a fit ends
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
@@ -234,7 +233,7 @@ def fit_ensemble(
         loss_now = held_out_loss if held_out.any() else -step
         if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
             best_loss, best_step, best = loss_now, step, learner.parameters()
-        if best_step and step - best_step >= PATIENCE:
+        elif best_step:
             break
     learner.load(best)
     logits = learner.clip_logits()
@@ -257,8 +256,7 @@ class AutogradSteps:
     def train(self, steps: int, weight_decay: float) -> None:
         """So many steps of all members, each on minibatches of its own."""
         self.optimizer.param_groups[0]["weight_decay"] = weight_decay
-        for _ in range(steps):
-            clips, items, batch = self.batches.draw()
+        for clips, items, batch in self.batches.draw(steps):
             rewards = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
             logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
             loss = -self.answering.log_prob(logits, batch)
@@ -297,32 +295,37 @@ class Minibatches:
         self.items = targets.items.numpy()
         self.stride = stride_of(x.shape[1], config.max_frames)
 
-    def draw_answers(self) -> Array:
-        """(E, B)"""
-        return np.stack([rows[self.rng.integers(len(rows), size=self.config.batch_size)] for rows in self.seen])
+    def indices(self, steps: int) -> tuple[Array, Array]:
+        """(steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
+        size = (steps, self.config.batch_size)
+        answers = np.stack([rows[self.rng.integers(len(rows), size=size)] for rows in self.seen], 1)
+        return answers, self.rng.integers(self.stride, size=steps)
 
-    def draw_phase(self) -> int:
-        """The first step to look at, where every n-th is."""
-        return int(self.rng.integers(self.stride)) if self.stride > 1 else 0
+    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Targets]]:
+        """Minibatches: inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, the answers (E, B)."""
+        for index, phase in zip(*self.indices(steps), strict=True):
+            yield self._minibatch(index, int(phase))
 
-    def draw(self) -> tuple[Tensor, Tensor, Targets]:
-        """Inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, and the answers (E, B)."""
-        index = self.draw_answers()
+    def _minibatch(self, index: Array, phase: int) -> tuple[Tensor, Tensor, Targets]:
         found = [np.unique(items, return_inverse=True) for items in self.items[index]]
         clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
         for row, (used, _) in zip(clips, found, strict=True):
             row[: len(used)] = used
         places = np.stack([inverse.reshape(index.shape[1], -1) for _, inverse in found])
-        return self._frames(torch.from_numpy(clips)), torch.from_numpy(places), self.targets[torch.from_numpy(index)]
+        return (
+            self._frames(torch.from_numpy(clips), phase),
+            torch.from_numpy(places),
+            self.targets[torch.from_numpy(index)],
+        )
 
-    def _frames(self, clips: Tensor) -> Tensor:
-        """(E, C, L', I): every n-th step from a random one on, of all of the clip or of a stretch of it."""
+    def _frames(self, clips: Tensor, phase: int) -> Tensor:
+        """(E, C, L', I): every n-th step from `phase` on, of all of the clip or of a random stretch of it."""
         length, config = self.x.shape[1], self.config
         if config.crop == 1:
-            return self.x[:, self.draw_phase() :: self.stride][clips]
+            return self.x[:, phase :: self.stride][clips]
         cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
         start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))
-        phase = self.rng.integers(min(self.stride, cropped))
+        phase %= cropped
         return self.x[clips[..., None], torch.from_numpy(start + np.arange(phase, cropped, self.stride))]
 
 

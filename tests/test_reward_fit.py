@@ -176,7 +176,7 @@ def test_a_clip_is_scored_once_in_a_minibatch() -> None:
     x = torch.arange(4.0)[:, None, None].expand(4, 8, 1)
     config = RewardConfig(members=2, batch_size=50)
     batches = Minibatches(x, Targets.of(answers), np.zeros((2, 3), bool), config, np.random.default_rng(0))
-    clips, places, targets = batches.draw()
+    clips, places, targets = next(batches.draw(1))
     assert clips.shape == (2, 4, 8, 1) and places.shape == (2, 50, 2)
     named = clips[..., 0, 0].gather(1, places.flatten(1)).reshape(places.shape)
     torch.testing.assert_close(named, targets.items.float())
@@ -192,8 +192,8 @@ def test_frames_of_a_minibatch(length: int, crop: float, frames: tuple[int, int]
     config = RewardConfig(members=2, crop=crop)
     batches = Minibatches(x, Targets.of(answers), np.zeros((2, 1), bool), config, np.random.default_rng(0))
     seen = set()
-    for _ in range(60):
-        steps = batches.draw()[0][..., 0]
+    for clips, _, _ in batches.draw(60):
+        steps = clips[..., 0]
         assert frames[0] <= steps.shape[2] <= frames[1]
         assert (steps.diff(dim=2) == stride_of(length, 15)).all() and steps.min() >= 0 and steps.max() < length
         seen |= set(steps.flatten().int().tolist())
