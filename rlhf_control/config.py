@@ -153,7 +153,9 @@ class RewardConfig:
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
     calibrate: bool = False
-    """Divide the logits by the temperature under which the held-out answers are likeliest (arXiv 1706.04599)."""
+    """Divide the logits by the temperature under which the held-out answers are likeliest (arXiv 1706.04599), each
+    under the members that did not see it. Their mean is less sure than they are: of precise annotators it needs no
+    more."""
     conservative: float = 0.0
     """Take off the reward this times its uncertainty."""
 
@@ -396,6 +398,7 @@ class FinetuneConfig:
             raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
         positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
+        within(self, "clip_seconds", low=0.0, high=3600.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "value_epochs", low=0, high=1e9)
         within(self, "min_log_std", low=-20.0, high=5.0)
         within(self, "seed", low=0, high=2**31 - 1)

@@ -261,6 +261,12 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     return {**env, "terminate_when_unhealthy": False}
 
 
+def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
+    """After how many steps every episode is cut off; None if never, or if the environment does not say."""
+    limit = env.get("max_episode_steps", gymnasium.spec(env_id).max_episode_steps)
+    return int(limit) if limit and int(limit) > 0 else None
+
+
 def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
     learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""

@@ -3,8 +3,8 @@
 T time, N environments, S segments, L segment length.
 """
 
-import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from rlhf_control.data import Array, Rollout, Segments
 from rlhf_control.errors import UserError
 
+MOST_ROLLOUTS = 10_000
 FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
 
 
@@ -55,12 +56,24 @@ class SegmentBank:
     has been (in PPE, 2025, either half alone brought no significant gain).
     """
 
-    def __init__(self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000) -> None:
+    def __init__(
+        self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000,
+        time_limit: int | None = None,
+    ) -> None:  # fmt: skip
+        """Keeps rollouts enough for `clips` recent clips of this length, whatever the offsets they are cut at, where
+        only the time limit (in steps) ends episodes. Raises UserError if no number of rollouts is enough."""
         self.length, self.num_steps = length, num_steps
-        # Rollouts enough for this many recent clips, whatever the offsets they are cut at
-        needed = next(k for k in itertools.count(1) if num_envs * (k * num_steps // length - 1) >= clips)
-        self.first_full = needed - 1  # iteration
-        self.keep = max(4, needed)
+
+        def enough(ends: Callable[[int], float]) -> int:
+            """The fewest rollouts; of each environment a clip is lost to the offset and one to each end."""
+            for k in range(1, MOST_ROLLOUTS):
+                if num_envs * (k * num_steps // length - 1 - (ends(k * num_steps) if time_limit else 0)) >= clips:
+                    return k
+            whole = f" in episodes of {time_limit}" if time_limit else ""
+            raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
+
+        self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
+        self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))))
         self.capacity = capacity  # older clips
         self.rollouts: list[Rollout] = []
         self.older: Segments | None = None

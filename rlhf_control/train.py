@@ -40,7 +40,7 @@ from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import check_env_id, fixed_horizon, refuse_early_ends, refuse_terminated
+from rlhf_control.rollouts import check_env_id, fixed_horizon, refuse_early_ends, refuse_terminated, time_limit
 from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
@@ -172,7 +172,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     policy.loosen(config.shrink, config.min_log_std)
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
     length = max(2, round(config.clip_seconds / envs.step_seconds))
-    bank = SegmentBank(length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config))
+    ppo, limit = config.ppo, time_limit(env_id, env)
+    bank = SegmentBank(length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit)
     rounds = label_rounds(config, bank.first_full)
     gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
     if config.demonstrations and not kept:

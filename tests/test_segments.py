@@ -57,6 +57,24 @@ def test_the_bank_cuts_clips_longer_than_a_rollout() -> None:
     assert {float(x) for x in bank.newest(rng).obs[..., 0].ravel()} <= last
 
 
+@pytest.mark.parametrize(("T", "limit"), [(128, 200), (64, 100), (45, 46), (128, 1000)])
+def test_there_are_clips_enough_where_a_time_limit_ends_episodes(T: int, limit: int) -> None:
+    bank, rng = SegmentBank(length=45, num_envs=3, num_steps=T, clips=24, time_limit=limit), np.random.default_rng(0)
+    least = []
+    for i in range(bank.first_full + 30):
+        ends = (np.arange(i * T, (i + 1) * T) + 1) % limit == 0
+        rollout = random_rollout(rng, T=T, ends=0)
+        nothing = np.zeros_like(rollout.terminated)
+        bank.add(replace(rollout, truncated=nothing | ends[:, None], terminated=nothing))
+        least.append(min(len(bank.recent(np.random.default_rng(k))) for k in range(5)) if i >= bank.first_full else 99)
+    assert min(least) >= 24
+
+
+def test_clips_longer_than_episodes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"never 6 clips of 30 steps in episodes of 20; shorten --clip-seconds"):
+        SegmentBank(length=30, num_envs=3, num_steps=10, clips=6, time_limit=20)
+
+
 def test_the_pool_is_half_recent_half_older() -> None:
     rng = np.random.default_rng(0)
     bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
