@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -154,11 +155,23 @@ class Spaces:
         if self.choices:
             hot = [np.eye(n, dtype=np.float32)[action[:, i]] for i, n in enumerate(self.choices)]
             return np.concatenate(hot, -1)
-        return action.clip(np.array(self.low, np.float32), np.array(self.high, np.float32))
+        return action.clip(*float32_bounds(self.low, self.high))
 
     def __str__(self) -> str:
         action = f"choices of {self.choices}" if self.choices else f"Box{self.action_shape}"
         return f"observations Box{self.obs_shape}, actions {action}"
+
+
+@lru_cache
+def float32_bounds(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(A,) float32 each, not beyond the bounds: the nearest number to -0.1 lies below it."""
+    ends = []
+    for bound, inward in ((low, np.inf), (high, -np.inf)):
+        exact = np.array(bound, np.float64)
+        nearest = exact.astype(np.float32)
+        beyond = nearest < exact if inward > 0 else nearest > exact
+        ends.append(np.where(beyond, np.nextafter(nearest, np.float32(inward)), nearest))
+    return ends[0], ends[1]
 
 
 # -- networks

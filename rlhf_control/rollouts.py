@@ -321,8 +321,11 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         actions.append(action)
         next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
         check_finite("observation", next_obs[t][None], t, first)
-        check_finite("reward", step_reward[None], t, first)
-        reward[t] = step_reward
+        if (terminated[t] | truncated[t]).any():
+            check_finite("first observation of an episode", envs.obs[None], t, first)
+        with np.errstate(over="ignore"):  # which the check finds
+            reward[t] = step_reward
+        check_finite("reward", reward[t][None], t, first)
     episodes = envs.count(reward, terminated | truncated)
     state = None if states[0] is None else np.stack(states)
     frames = np.array(pictures, "S") if pictures else None  # (T, N)

@@ -3,6 +3,7 @@
 collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
+import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION, Rollout
 from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.guards import Guard
+from rlhf_control.guards import Guard, tell
 from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
@@ -105,6 +106,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     seed = config.seed
     envs = start_lanes(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
+    tell_of_far_bounds(policy)
     learner = PPO(policy, config.ppo)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
@@ -245,6 +247,19 @@ def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, An
     if config.termination == "refuse":
         refuse_early_ends(env_id, env, config.seed)
     return env
+
+
+def tell_of_far_bounds(policy: Policy) -> None:
+    """A fresh policy acts around 0, within two standard deviations or so, and what it does is clipped to the bounds."""
+    spaces, reach = policy.spaces, 2 * math.exp(policy.config.log_std_init)
+    for low, high in zip(spaces.low, spaces.high, strict=True):
+        finite = math.isfinite(low) and math.isfinite(high)
+        if low > reach or high < -reach or (finite and not reach / 10 < high - low < 10 * reach):
+            tell(
+                f"{policy.env_id} takes actions from {low:g} to {high:g}, but a fresh policy does 0 +- {reach:.2g}, so "
+                "it may not learn; wrap the environment in gymnasium.wrappers.RescaleAction(env, -1, 1)"
+            )
+            return
 
 
 def env_seed(seed: int) -> int:

@@ -132,6 +132,15 @@ def test_same_seed_same_weights(cheetah_policy: Policy) -> None:
     assert not torch.equal(make[0].actor[0].weight, make[2].actor[0].weight)
 
 
+def test_executed_actions_lie_within_double_precision_bounds() -> None:
+    space = Box(np.array([-0.1, -0.3]), np.array([0.7, 1e-9]), dtype=np.float64)
+    spaces = Spaces.of(Box(-1, 1, (2,)), space)
+    for action in ([-9, -9], [9, 9]):
+        executed = spaces.execute(np.array([action], np.float32))[0]
+        assert space.contains(executed.astype(np.float64))
+        np.testing.assert_allclose(executed, space.low if action[0] < 0 else space.high, rtol=1e-6)
+
+
 def test_spaces() -> None:
     box = Spaces.of(Box(-1, 1, (2, 3)), Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float64))
     assert box.obs_size == 6 and box.action_size == 2

@@ -22,18 +22,18 @@ class Countdown(gymnasium.Env):
     observation_space = Box(-np.inf, np.inf, (2,))
     action_space = Box(-1, 1, (1,))
 
-    def __init__(self, end: int = 10**9, nan_at: int = -1) -> None:
-        self.end, self.nan_at, self.episode = end, nan_at, -1
+    def __init__(self, end: int = 10**9, nan_at: int = -1, bad: float = np.nan, nan_episode: int = -1) -> None:
+        self.end, self.nan_at, self.bad, self.nan_episode, self.episode = end, nan_at, bad, nan_episode, -1
 
     def reset(self, **kwargs: Any) -> Any:
         super().reset(seed=kwargs.get("seed"))
         self.episode, self.step_count = self.episode + 1, 0
-        return np.array([self.episode, 0], np.float32), {}
+        return np.array([self.episode, np.nan if self.episode == self.nan_episode else 0], np.float32), {}
 
     def step(self, action: Any) -> Any:
         assert self.action_space.contains(action), "the environment gets executed actions only"
         self.step_count += 1
-        reward = np.nan if self.step_count == self.nan_at else 1.0
+        reward = self.bad if self.step_count == self.nan_at else 1.0
         return np.array([self.episode, self.step_count], np.float32), reward, self.step_count >= self.end, False, {}
 
 
@@ -205,10 +205,18 @@ def test_an_environment_that_cannot_be_replayed_says_so() -> None:
         other.load_state(envs.state())
 
 
-def test_nan_from_an_environment_names_environment_step_and_field() -> None:
-    env = {"nan_at": 4}
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])  # the last one, in single precision
+def test_nan_from_an_environment_names_environment_step_and_field(bad: float) -> None:
+    env = {"nan_at": 4, "bad": bad}
     envs = start_envs("Countdown-v0", 2, seed=0, env=env)
     with pytest.raises(NonFiniteError, match=r"reward .* environment 0 at step 3"):
+        collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
+
+
+def test_nan_from_a_reset_is_stopped_where_it_happens() -> None:
+    env = {"nan_episode": 2}  # of each; two resets go before the first step
+    envs = start_envs("Countdown-v0", 2, seed=0, env=env)
+    with pytest.raises(NonFiniteError, match=r"first observation of an episode .* environment 0 at step 6"):
         collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
 
 

@@ -21,6 +21,7 @@ from rlhf_control.config import (
     AnnotatorConfig,
     FinetuneConfig,
     GuardConfig,
+    NetConfig,
     PPOConfig,
     PretrainConfig,
     QueryConfig,
@@ -30,7 +31,7 @@ from rlhf_control.data import Feedback, Query, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError
 from rlhf_control.guards import Guard
 from rlhf_control.lanes import Lanes
-from rlhf_control.nets import Policy
+from rlhf_control.nets import Policy, Spaces
 from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
 from rlhf_control.ppo import PPO
@@ -38,6 +39,7 @@ from rlhf_control.report import report_finetuning
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
+from rlhf_control.train import tell_of_far_bounds
 
 TINY = PPOConfig(num_envs=2, num_steps=16, minibatch_size=8, epochs=2)
 TIMES = {"wall_seconds", "steps_per_second", "reward/fit_seconds"}
@@ -377,6 +379,19 @@ def test_bad_requests(tiny_config: FinetuneConfig, change: dict, words: str) -> 
     with pytest.raises(UserError, match=words):
         train.finetune(replace(tiny_config, **change))
     assert not Path(tiny_config.out).exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(-1, 1, False), (-3, 3, False), (0, 1, False), (-np.inf, np.inf, False), (0.5, np.inf, False),
+     (5, 10, True), (-200, -100, True), (-1000, 1000, True), (-0.001, 0.001, True)],
+)  # fmt: skip
+def test_bounds_far_from_what_a_fresh_policy_does_are_told(
+    low: float, high: float, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spaces = Spaces((3,), "box", (2,), (-1.0, low), (1.0, high))
+    tell_of_far_bounds(Policy(spaces, NetConfig(), 0, "Far-v0", {}))
+    assert ("RescaleAction" in capsys.readouterr().err) == told
 
 
 def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -> None:
