@@ -136,7 +136,7 @@ class Feedback:
     ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie
     annotator: str  # who answered
     seconds: float | None = None  # time to answer; None for an oracle
-    value: float | None = None  # a rating, a whole number from 1 (worst) up; or a reward
+    value: float | None = None  # a rating, a whole number from 1 (worst) to at most 100; or a reward
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The store's content as files that need no program of ours to read, and other people's comparisons as arrays.
 
-An export is a folder of three files:
+An export is a folder of four files:
 
 segments.npz    every clip once: the arrays "DIGEST/obs" (L, O), "DIGEST/action" (L, A), "DIGEST/next_obs" (L, O),
                 "DIGEST/env_reward" (L,) and, where there are any, "DIGEST/state" (L, D) and "DIGEST/frames" (L,), which
@@ -12,15 +12,20 @@ answers.jsonl   a vote a line, the whole history: query (its key), annotator, un
                 back; the next four are null), ranks (a number a clip, 0 best, equal numbers tie) or value (rating,
                 reward) or neither ("cannot tell"), shown (the clips' places in the query, in the order shown), seconds
                 (to answer, or null), time (Unix). The last line of an annotator on a query is the answer.
+sums.json       {"queries.jsonl": {"lines": how many, "sha256": of the file}, "answers.jsonl": the same}, by which an
+                import notices that a line was lost or a digit changed. Older exports lack this file and are read
+                without; so is one that was altered on purpose, once its sums.json is deleted
 
-A DIGEST is `Segments.digest`, a SHA-256. Importing an export gives the same queries, clips and history.
+A DIGEST is `Segments.digest`, a SHA-256. Importing an export gives the same queries, clips and history. What of it the
+store holds already is left as it is, so importing it twice is importing it once.
 """
 
+import hashlib
 import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -36,6 +41,7 @@ from rlhf_control.store import (
     FeedbackStore,
     Version,
     Vote,
+    check_clips,
     check_query,
     check_vote,
     in_force,
@@ -43,7 +49,7 @@ from rlhf_control.store import (
     query_key,
 )
 
-CLIPS, QUERIES, ANSWERS = "segments.npz", "queries.jsonl", "answers.jsonl"
+CLIPS, QUERIES, ANSWERS, SUMS = "segments.npz", "queries.jsonl", "answers.jsonl", "sums.json"
 QUERY_FIELDS: dict[str, Any] = {
     "key": str, "kind": str, "repeat": int, "round": int, "index": int, "strategy": str, "annotators": int,
     "policy": Version, "reward": Version, "time": float | int, "clips": list,
@@ -63,8 +69,11 @@ def export_labels(store: FeedbackStore, folder: str | Path) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(Path(folder) / CLIPS, buffer.getvalue())
-    write_atomic(Path(folder) / QUERIES, _jsonl(asdict(query) for query in asked))
-    write_atomic(Path(folder) / ANSWERS, _jsonl(_line(vote) for vote in votes))
+    lines = {QUERIES: _jsonl(asdict(query) for query in asked), ANSWERS: _jsonl(_line(vote) for vote in votes)}
+    for name, content in lines.items():
+        write_atomic(Path(folder) / name, content)
+    sums = json.dumps({name: _sum(content) for name, content in lines.items()}, indent=1)
+    write_atomic(Path(folder) / SUMS, sums.encode() + b"\n")
 
 
 def import_labels(store: FeedbackStore, folder: str | Path) -> None:
@@ -86,19 +95,21 @@ def import_labels(store: FeedbackStore, folder: str | Path) -> None:
     for where, line in _read_lines(folder / ANSWERS, ANSWER_FIELDS):
         with _naming(where):
             if line["query"] not in asked:
-                raise UserError(f"its query is not in {QUERIES}")
+                raise UserError(f"its query is not in {QUERIES}; use a whole copy of both")
             vote = _vote(line)
             check_vote(vote, asked[vote.query].kind, len(asked[vote.query].clips))
             if vote.feedback is None and (vote.query, vote.annotator) not in in_force(votes):
                 raise UserError("there is no answer to undo")
             votes.append(vote)
-    store.add(asked.values(), clips, votes)
+    _check_sums(folder)  # after the lines, whose own errors say more
+    store.add(asked.values(), clips, _unknown(votes, store.votes()))
 
 
 def import_pairs(
     store: FeedbackStore, source: str | Path | Mapping[str, Array], annotator: str = "imported"
 ) -> list[str]:
-    """Adds comparisons that were made elsewhere, from arrays or an .npz that holds them; returns the queries' keys.
+    """Adds comparisons that were made elsewhere, from arrays or an .npz that holds them; returns the queries' keys. An
+    answer that stands already (the same arrays came before) is not added again.
 
     obs_1, obs_2        (Q, L, O) or, with the successor of the last step, (Q, L + 1, O); raw
     action_1, action_2  (Q, L, A) as carried out; discrete ones one-hot
@@ -114,7 +125,7 @@ def import_pairs(
     missing = [name for name in ("obs_1", "obs_2", "action_1", "action_2", "label") if name not in arrays]
     if missing:
         raise UserError(f"the pairs lack {', '.join(missing)}; they have {', '.join(sorted(arrays)) or 'nothing'}")
-    label = np.asarray(arrays["label"], np.float64)
+    label = _numbers(arrays, "label", np.float64)
     clips = [_clips(arrays, side) for side in ("1", "2")]
     if label.ndim != 1 or {len(clip) for clip in clips} != {len(label)} or clips[0].obs.shape != clips[1].obs.shape:
         raise UserError(
@@ -131,27 +142,53 @@ def import_pairs(
         queries.append(Query(0, i, "imported", pair, repeat=seen[digest]))
         seen[digest] += 1
     keys = [asked.key for asked in store.ask(queries)]
-    answers = [Feedback(LABELS.get(float(y)), annotator) for y in label]
-    store.add(votes=[new_vote(key, feedback) for key, feedback in zip(keys, answers, strict=True)])
+    answers = {key: Feedback(LABELS.get(float(y)), annotator) for key, y in zip(keys, label, strict=True)}
+    standing = {key: vote.feedback for (key, who), vote in in_force(store.votes()).items() if who == annotator}
+    store.add(votes=[new_vote(key, answer) for key, answer in answers.items() if standing.get(key) != answer])
     return keys
+
+
+def _unknown(votes: Sequence[Vote], history: Sequence[Vote]) -> list[Vote]:
+    """Those that are not in the history yet, without undos of what has been taken back there in another way."""
+    known, answered = set(history), set(in_force(history))
+    new: list[Vote] = []
+    for vote in votes:
+        place = (vote.query, vote.annotator)
+        if vote in known or (vote.feedback is None and place not in answered):
+            continue
+        (answered.discard if vote.feedback is None else answered.add)(place)
+        new.append(vote)
+    return new
 
 
 def _clips(arrays: Mapping[str, Array], side: str) -> Segments:
     """The clips (Q, L, ...) of one side of the pairs."""
-    try:
-        obs, action = (np.asarray(arrays[f"{name}_{side}"], np.float32) for name in ("obs", "action"))
-        reward = np.asarray(arrays.get(f"reward_{side}", np.full(action.shape[:2], np.nan)), np.float32)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"clips {side} are no arrays of numbers: {error}") from None
+    obs, action = (_numbers(arrays, f"{name}_{side}") for name in ("obs", "action"))
+    name = f"reward_{side}"
+    reward = _numbers(arrays, name) if name in arrays else np.full(action.shape[:2], np.nan, np.float32)
     shapes = f"obs_{side} is {obs.shape}, action_{side} {action.shape}, reward_{side} {reward.shape}"
     if obs.ndim != 3 or action.ndim != 3 or len(obs) != len(action) or reward.shape != action.shape[:2]:
         raise UserError(f"{shapes}; give (pairs, steps, size), discrete actions one-hot, and rewards (pairs, steps)")
     if obs.shape[1] - action.shape[1] not in (0, 1) or obs.shape[1] < 2:
         raise UserError(f"{shapes}; there must be as many observations as actions, or one more, and two at least")
     if not (np.isfinite(obs).all() and np.isfinite(action).all()):
-        raise UserError(f"obs_{side} or action_{side} holds NaN or infinity; leave such pairs out")
+        raise UserError(f"obs_{side} or action_{side} holds NaN or infinity as float32; leave such pairs out")
+    if np.isinf(reward).any():
+        raise UserError(f"reward_{side} holds infinity as float32; leave such pairs out, or write NaN: not known")
     steps = obs.shape[1] - 1
     return Segments(obs[:, :-1], action[:, :steps], obs[:, 1:], reward[:, :steps])
+
+
+def _numbers(arrays: Mapping[str, Array], name: str, dtype: type = np.float32) -> Array:
+    """One of the arrays as real numbers; what is too large becomes infinity."""
+    try:
+        array = np.asarray(arrays[name])
+        if array.dtype.kind not in "biufO":  # NumPy would read texts as numbers, and drop an imaginary part
+            raise TypeError
+        with np.errstate(over="ignore"):
+            return array.astype(dtype)
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"{name} is no array of real numbers; write it as floats") from None
 
 
 def _vote(line: dict[str, Any]) -> Vote:
@@ -179,6 +216,30 @@ def _tuple(numbers: list[int] | None) -> tuple[int, ...] | None:
 
 def _jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+
+
+def _sum(content: bytes) -> dict[str, Any]:
+    return {"lines": content.count(b"\n"), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _check_sums(folder: Path) -> None:
+    """Raises CorruptFileError unless both tables are as they were exported; exports of before have no sums."""
+    path = folder / SUMS
+    if not path.exists():
+        return
+    try:
+        sums = json.loads(path.read_bytes())
+        written = {name: (sums[name]["lines"], sums[name]["sha256"]) for name in (QUERIES, ANSWERS)}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        raise CorruptFileError(f"{path} is damaged; use another copy of the export, or delete this file") from None
+    for name, (lines, sha256) in written.items():
+        found = _sum((folder / name).read_bytes())
+        if (lines, sha256) != (found["lines"], found["sha256"]):
+            cut = f"has {found['lines']} of {lines} lines" if found["lines"] != lines else "has another SHA-256"
+            raise CorruptFileError(
+                f"{folder / name} is not as it was exported ({cut}); use another copy, or delete {SUMS} if it was "
+                "altered on purpose"
+            )
 
 
 def _read_lines(path: Path, types: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -213,12 +274,15 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
 
 def _load_arrays(path: str | Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception as error:  # a damaged zip raises all sorts
-        raise CorruptFileError(f"{path} is no .npz of plain arrays ({error}); use another copy") from None
+    except Exception:  # a damaged zip raises all sorts, and NumPy would have pickles read, which can run code
+        raise CorruptFileError(
+            f"{path} is no .npz of plain arrays: damaged, cut short or with pickled objects, which are never read; use "
+            "another copy"
+        ) from None
 
 
 def _read_clips(path: Path) -> dict[str, Segments]:
@@ -229,7 +293,10 @@ def _read_clips(path: Path) -> dict[str, Segments]:
     known = {field.name for field in fields(Segments)}
     for digest, arrays in parts.items():
         with _naming(f"{path}, clip {digest[:12]}"):
-            if not known - {"state", "frames"} <= arrays.keys() <= known or Segments(**arrays).digest() != digest:
+            if not known - {"state", "frames"} <= arrays.keys() <= known:
+                raise UserError("damaged or misnamed; use another copy")
+            check_clips(Segments(**arrays), "its arrays")
+            if Segments(**arrays).digest() != digest:
                 raise UserError("damaged or misnamed; use another copy")
     return {digest: Segments(**arrays) for digest, arrays in parts.items()}
 

@@ -8,11 +8,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Feedback, Query, Segments
+import numpy as np
+
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 
 SCHEMA_VERSION = 2
+BEST_RATING = 100  # as `AnnotatorConfig.levels`: the likelihood keeps a threshold for each level
+LARGEST_REWARD = 1e30  # of a clip, either way: its square must be finite when rewards are standardised
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS segments (
         digest TEXT PRIMARY KEY,                      -- SHA-256 of the arrays
@@ -54,7 +60,7 @@ SCHEMA = (
         annotator TEXT NOT NULL CHECK (annotator <> ''),
         undo INTEGER NOT NULL CHECK (undo IN (0, 1)), -- takes the annotator's answer back
         ranks TEXT,                                   -- one number a clip, 0 best; neither ranks nor value: cannot tell
-        value REAL CHECK (value BETWEEN -1e300 AND 1e300),
+        value REAL CHECK (value BETWEEN -1e30 AND 1e30),
         shown TEXT,                                   -- the clips' places in the query, in the order shown
         seconds REAL CHECK (typeof(seconds) IN ('null', 'real') AND seconds >= 0),
         voted REAL NOT NULL,                          -- Unix time
@@ -75,7 +81,7 @@ SCHEMA = (
     """CREATE TRIGGER possible_value BEFORE INSERT ON votes WHEN NEW.value IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'this value does not answer this query') FROM queries q WHERE q.key = NEW.query AND (
             q.kind NOT IN ('rating', 'reward') OR typeof(NEW.value) <> 'real'
-            OR q.kind = 'rating' AND (NEW.value < 1 OR NEW.value <> round(NEW.value)));
+            OR q.kind = 'rating' AND (NOT NEW.value BETWEEN 1 AND 100 OR NEW.value <> round(NEW.value)));
     END""",
     """CREATE TRIGGER possible_order BEFORE INSERT ON votes WHEN NEW.shown IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'the order shown is not one of this query') FROM queries q WHERE q.key = NEW.query AND (
@@ -163,9 +169,22 @@ def query_key(query: Query) -> str:
 
 
 def check_query(query: Asked) -> None:
-    """Raises UserError for a query that nobody could answer."""
-    if query.kind not in KINDS:
-        raise UserError(f"'{query.kind}' is no kind of query; known: {', '.join(KINDS)}")
+    """Raises UserError for a query that nobody could answer, or that SQLite would not give back as it is."""
+    if not isinstance(query.kind, str) or query.kind not in KINDS:
+        raise UserError(f"{brief(query.kind)} is no kind of query; known: {', '.join(KINDS)}")
+    check_name("a query's strategy", query.strategy)
+    counts = {"repeat": query.repeat, "round": query.round, "index": query.index, "annotators": query.annotators}
+    versions = {"policy": query.policy, "reward": query.reward}
+    for name, n in counts.items():
+        if not _storable(n):
+            raise UserError(f"a query's {name} cannot be {brief(n)}; give a whole number")
+    for name, version in versions.items():
+        if not (version is None or isinstance(version, str) or _storable(version)):
+            raise UserError(f"a query's {name} cannot be {brief(version)}; give a whole number, a text or None")
+    if not isinstance(query.key, str) or not _number(query.time):
+        raise UserError(
+            f"a query has the key {brief(query.key)} and the time {brief(query.time)}; give text and number"
+        )
     size, one = len(query.clips), query.kind in (RATING, REWARD)
     if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
         raise UserError(f"a {query.kind} cannot be about {size} clip{'s' * (size != 1)}")
@@ -176,32 +195,58 @@ def check_query(query: Asked) -> None:
         )
 
 
+def check_clips(clips: Segments, where: str, leading: int = 1) -> None:
+    """Raises UserError for clips that nothing could be learned from. `leading` dimensions are free: 1 for (L, ...), 2
+    for (K, L, ...). What the environment paid may be unknown, NaN."""
+    arrays = clips.arrays()
+    shape, *others = {array.shape[:leading] for array in arrays.values()}
+    if others or len(shape) < leading or 0 in shape[1 - leading :] or clips.obs.shape != clips.next_obs.shape:
+        listed = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise UserError(f"{where}: its arrays do not go together: {listed}; give all of them the same steps")
+    for name, array in arrays.items():
+        if array.dtype.kind not in ("S" if name == "frames" else "biuf"):
+            raise UserError(f"{where}: {name} has the type {array.dtype}; give real numbers, and frames as bytes")
+        if name != "frames" and not _finite(array, unknown=name == "env_reward"):
+            raise UserError(f"{where}: {name} holds NaN or infinity; leave this clip out")
+
+
+def check_name(what: str, name: Any) -> None:
+    """Raises UserError for what cannot be shown as a name."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable() or name.isspace():
+        raise UserError(f"{what} cannot be {brief(name)}; give 1 to 200 printable characters, not all of them blank")
+
+
 def check_vote(vote: Vote, kind: str, size: int) -> None:
     """Raises UserError for a vote that cannot belong to a query of this kind and number of clips."""
     feedback = vote.feedback
     if not (feedback is None or isinstance(feedback, Feedback)) or not (
         isinstance(vote.annotator, str) and vote.annotator
     ):
-        raise UserError(f"{feedback!r} is no answer; an oracle must return a Feedback with its annotator's name")
+        raise UserError(f"{brief(feedback)} is no answer; an oracle must return a Feedback with its annotator's name")
+    check_name("the annotator of an answer", vote.annotator)
+    if not _number(vote.time):
+        raise UserError(f"a vote cannot be of the time {brief(vote.time)}; give seconds since 1970")
     if feedback is None:
         if vote.shown is not None:
             raise UserError("an undo shows nothing")
         return
     if feedback.annotator != vote.annotator:
-        raise UserError(f"{vote.annotator} cannot give the answer of {feedback.annotator}")
-    if feedback.seconds is not None and not 0 <= feedback.seconds < 1e9:
-        raise UserError(f"an answer cannot take {feedback.seconds} seconds")
+        raise UserError(f"{vote.annotator} cannot give the answer of {brief(feedback.annotator)}")
+    if feedback.seconds is not None and not (_number(feedback.seconds) and 0 <= feedback.seconds < 1e9):
+        raise UserError(f"an answer cannot take {brief(feedback.seconds)} seconds")
     ranks, value = feedback.ranks, feedback.value
     if value is not None and (kind in RANKED or not _possible_value(kind, value)):
         raise UserError(
-            f"the value {value} does not answer a {kind}; a rating is a whole number from 1, a reward finite"
+            f"the value {brief(value)} does not answer a {kind}; a rating is a whole number from 1 to {BEST_RATING}, a "
+            f"reward a number within {LARGEST_REWARD:g}"
         )
     if ranks is not None and (kind not in RANKED or not _possible_ranks(ranks, size)):
         raise UserError(
-            f"ranks {ranks} do not answer a {kind} of {size} clips: give each a whole number below {size}, the best 0"
+            f"ranks {brief(ranks)} do not answer a {kind} of {size} clips: give each a whole number below {size}, the "
+            "best 0"
         )
-    if vote.shown is not None and sorted(vote.shown) != list(range(size)):
-        raise UserError(f"{vote.shown} is no order of {size} clips")
+    if vote.shown is not None and not (_places(vote.shown, size) and sorted(vote.shown) == list(range(size))):
+        raise UserError(f"{brief(vote.shown)} is no order of {size} clips")
 
 
 def new_vote(query: str, feedback: Feedback, shown: Sequence[int] | None = None) -> Vote:
@@ -209,13 +254,54 @@ def new_vote(query: str, feedback: Feedback, shown: Sequence[int] | None = None)
     return Vote(query, getattr(feedback, "annotator", ""), feedback, order(shown), time.time())
 
 
+def order(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
+    if numbers is None:
+        return None
+    if not _places(numbers, math.inf):
+        raise UserError(f"{brief(numbers)} is no order of clips; give their places, whole numbers from 0")
+    return tuple(int(n) for n in numbers)
+
+
+def brief(value: Any) -> str:
+    """For an error's one line: whatever it is, at most 100 characters of it."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a whole number of more digits than Python prints, an object that cannot describe itself
+        text = f"this {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _number(value: Any) -> bool:
+    """A finite one that SQLite can hold."""
+    try:
+        return isinstance(value, Real) and abs(float(value)) <= 1e300  # NaN is not
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
+def _places(numbers: Any, size: float) -> bool:
+    """Whether these are whole numbers from 0 to below `size`, in an order: no text, no set, no dict."""
+    if not isinstance(numbers, Sequence | Array) or isinstance(numbers, bytes) or getattr(numbers, "ndim", 1) != 1:
+        return False
+    return all(_number(n) and 0 <= n < size and n == int(n) for n in numbers)
+
+
+def _storable(number: Any) -> bool:
+    """Whether SQLite gives this whole number back as it is: no bool, nothing of 64 bits or more."""
+    return type(number) is int and abs(number) < 2**63
+
+
+def _finite(array: Array, *, unknown: bool) -> bool:
+    """`unknown`: NaN is no fault."""
+    return bool((np.isfinite(array) | (np.isnan(array) & unknown)).all())
+
+
 def _possible_ranks(ranks: Sequence[int], size: int) -> bool:
-    return len(ranks) == size and all(r == int(r) and 0 <= r < size for r in ranks) and min(ranks) == 0
+    return _places(ranks, size) and len(ranks) == size and min(ranks) == 0
 
 
 def _possible_value(kind: str, value: float) -> bool:
-    return abs(value) <= 1e300 and (kind == REWARD or (value == math.floor(value) and value >= 1))
-
-
-def order(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if numbers is None else tuple(int(n) for n in numbers)
+    if not _number(value):
+        return False
+    value = float(value)
+    return abs(value) <= LARGEST_REWARD if kind == REWARD else 1 <= value <= BEST_RATING and value.is_integer()

@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rlhf_control.data import COMPARISON, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.packing import pack, unpack
@@ -27,12 +29,17 @@ from rlhf_control.schema import (
     Tally,
     Version,
     Vote,
+    brief,
+    check_clips,
+    check_name,
     check_query,
     check_vote,
     new_vote,
     order,
     query_key,
 )
+
+HEADER = 100  # bytes; no SQLite file is shorter, and SQLite takes one of a single byte for a new one
 
 
 class FeedbackStore:
@@ -47,6 +54,8 @@ class FeedbackStore:
             raise UserError(f"{self.path} does not exist; name a run's folder that has a labels.sqlite")
         if not create and self.path.stat().st_size == 0:
             raise CorruptFileError(f"{self.path} is empty, so what it held is gone; restore it from a copy")
+        if self.path.is_file() and 0 < (size := self.path.stat().st_size) < HEADER:
+            raise CorruptFileError(f"{self.path} is damaged (cut to {size} bytes); restore it from a copy")
         with self._connection() as db:
             problem = " ".join(db.execute("PRAGMA quick_check(1)").fetchone()[0].split())
             if problem != "ok":
@@ -72,11 +81,12 @@ class FeedbackStore:
         again) is left as it is. `policy` and `reward` are the versions of the models behind them."""
         asked, clips = [], dict[str, Segments]()
         for q in queries:
+            check_clips(q.segments, f"query {brief(q.index)} of round {brief(q.round)}", 2)
             parts = [q.segments[side] for side in range(len(q.segments))]
             digests = tuple(part.digest() for part in parts)
             clips |= dict(zip(digests, parts, strict=True))
-            place = (q.kind, int(q.repeat), int(q.round), int(q.index), q.strategy, annotators, policy, reward)
-            asked.append(Asked(query_key(q), *place, time.time(), digests))
+            place = (q.kind, _own(q.repeat), _own(q.round), _own(q.index), q.strategy, _own(annotators))
+            asked.append(Asked(query_key(q), *place, _own(policy), _own(reward), time.time(), digests))
         self.add(asked, clips)
         return asked
 
@@ -93,6 +103,8 @@ class FeedbackStore:
         self, asked: Iterable[Asked] = (), clips: Mapping[str, Segments] | None = None, votes: Iterable[Vote] = ()
     ) -> None:
         """Writes queries, their clips (L, ...) by digest, and votes in their order: all or, on an error, nothing."""
+        for digest, clip in (clips or {}).items():
+            check_clips(clip, f"clip {digest[:12]}")
         packed = [(digest, pack(clip)) for digest, clip in (clips or {}).items()]
         with self._writing() as db:
             db.executemany("INSERT INTO segments VALUES (?, ?) ON CONFLICT DO NOTHING", packed)
@@ -192,6 +204,8 @@ class FeedbackStore:
             db.execute("VACUUM INTO ?", (str(path),))
 
     def _add_vote(self, db: sqlite3.Connection, vote: Vote) -> None:
+        if not isinstance(vote.query, str):
+            raise UserError(f"{brief(vote.query)} is no query's key; name one that `ask` returned")
         row = db.execute("SELECT kind, size FROM queries WHERE key = ?", (vote.query,)).fetchone()
         if row is None:
             raise UserError(f"{self.path} has no query {vote.query[:12]}; ask it first")
@@ -265,6 +279,7 @@ def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
 
 def _lease(db: sqlite3.Connection, annotator: str, seconds: float, key: str | None) -> str | None:
     """Leases the annotator's next query; its key."""
+    check_name("an annotator", annotator)  # whose vote would be refused
     now = time.time()
     row = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": now, "key": key, "n": 1}).fetchone()
     if row is None:
@@ -275,6 +290,17 @@ def _lease(db: sqlite3.Connection, annotator: str, seconds: float, key: str | No
 
 def _seal(*values: Any) -> str:
     return hashlib.sha256(repr(values).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _plain(*values: Any) -> list[Any]:
+    """Texts and numbers as SQLite will give them back, which is what a seal must be of: a text of NumPy's, say, has
+    another repr, and -0.0 comes back as 0.0."""
+    return [value + 0.0 if isinstance(value, float) else value for value in json.loads(json.dumps(values))]
+
+
+def _own(value: Any) -> Any:
+    """A whole number of NumPy's as Python's own."""
+    return value.item() if isinstance(value, np.integer) else value
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -309,7 +335,8 @@ def _migrate(db: sqlite3.Connection) -> None:
 def _insert_query(db: sqlite3.Connection, q: Asked) -> None:
     if db.execute("SELECT 1 FROM queries WHERE key = ?", (q.key,)).fetchone():
         return
-    row = (q.key, q.kind, q.repeat, q.round, q.index, q.strategy, q.annotators, q.policy, q.reward, float(q.time))
+    place = (q.key, q.kind, q.repeat, q.round, q.index, q.strategy, q.annotators)
+    row = _plain(*place, q.policy, q.reward, float(q.time))
     db.execute(
         "INSERT INTO queries "
         "(key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, size, seal) VALUES "
@@ -325,8 +352,9 @@ def _insert_vote(db: sqlite3.Connection, vote: Vote) -> None:
         size = db.execute("SELECT size FROM queries WHERE key = ?", (vote.query,)).fetchone()[0]
         ranks = None if f.ranks is None else json.dumps([int(r) for r in f.ranks])
         value, seconds = (None if x is None else float(x) for x in (f.value, f.seconds))
-        answer = (0, ranks, value, json.dumps(vote.shown or list(range(size))), seconds)
-    row = (vote.query, vote.annotator, *answer, float(vote.time))
+        shown = range(size) if vote.shown is None else (int(place) for place in vote.shown)
+        answer = (0, ranks, value, json.dumps(list(shown)), seconds)
+    row = _plain(vote.query, vote.annotator, *answer, float(vote.time))
     db.execute(
         "INSERT INTO votes (query, annotator, undo, ranks, value, shown, seconds, voted, seal) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row))

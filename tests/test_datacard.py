@@ -182,6 +182,8 @@ def test_the_verb(store: FeedbackStore, tmp_path: Path) -> None:
     assert card == data_card(store)
     again = labels(LabelsConfig(str(tmp_path / "again.sqlite"), load=str(tmp_path / "export"), json=True))
     assert json.loads(again) == card
+    again = labels(LabelsConfig(str(tmp_path / "again.sqlite"), load=str(tmp_path / "export"), json=True))
+    assert json.loads(again) == card  # nothing changed: it was there already
     with pytest.raises(UserError, match="does not exist"):
         labels(LabelsConfig(str(tmp_path)))
 

@@ -1,4 +1,6 @@
 import json
+import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,10 @@ DAMAGE: list[tuple[str, int, Callable[[Line], Any], str]] = [
     ("answers.jsonl", 1, lambda a: a | {"undo": True}, "undo"),
     ("answers.jsonl", 4, lambda a: a | {"annotator": "nobody"}, "undo"),
     ("answers.jsonl", 7, lambda a: a | {"value": 4.5}, "rating"),
+    ("answers.jsonl", 7, lambda a: a | {"value": 1e8}, "from 1 to 100"),
+    ("answers.jsonl", 8, lambda a: a | {"value": 1e200}, "reward"),
+    ("answers.jsonl", 1, lambda a: a | {"annotator": "a\nb"}, "printable"),
+    ("queries.jsonl", 1, lambda q: q | {"strategy": " "}, "printable"),
     ("answers.jsonl", 7, lambda a: a | {"ranks": [0]}, "ranks"),
     ("answers.jsonl", 1, lambda a: {"query": a["query"]}, "fields"),
     ("answers.jsonl", 1, lambda a: a | {"mood": "good"}, "fields"),
@@ -159,6 +165,84 @@ def test_damaged_files_are_refused_or_read_the_same(store: FeedbackStore, tmp_pa
         import_labels(again, tmp_path / "export")
 
 
+def test_importing_twice_is_importing_once(store: FeedbackStore, tmp_path: Path) -> None:
+    export_labels(store, tmp_path / "export")
+    again = FeedbackStore(tmp_path / "again.sqlite")
+    for _ in range(2):
+        import_labels(again, tmp_path / "export")
+        assert again.votes() == store.votes() and again.asked() == store.asked()
+    changed = Feedback((0, 0), "ann")
+    again.vote(store.votes()[0].query, changed)
+    import_labels(again, tmp_path / "export")  # and an answer given since stays the one in force
+    assert again.votes()[:-1] == store.votes() and again.votes()[-1].feedback == changed
+
+
+def test_a_longer_history_is_added_to_a_shorter_one(store: FeedbackStore, tmp_path: Path) -> None:
+    """Also where an answer was taken back here and there, at different times."""
+    again, key = FeedbackStore(tmp_path / "again.sqlite"), store.votes()[1].query
+    asked = store.asked(key)
+    again.add(asked, store.segments(asked[0].clips), store.votes()[1:2])
+    again.undo(key, "bob")
+    export_labels(store, tmp_path / "export")
+    import_labels(again, tmp_path / "export")
+    places = {(vote.query, vote.annotator): vote.feedback for vote in in_force(store.votes()).values()}
+    assert {(v.query, v.annotator): v.feedback for v in in_force(again.votes()).values()} == places
+    assert len(again.votes()) == len(store.votes())  # all but the other undo, and the own one
+
+
+@pytest.mark.parametrize("name", ["answers.jsonl", "queries.jsonl"])
+def test_lost_lines_and_changed_digits_are_noticed(store: FeedbackStore, tmp_path: Path, name: str) -> None:
+    export_labels(store, tmp_path / "export")
+    path, again = tmp_path / "export" / name, FeedbackStore(tmp_path / "again.sqlite")
+    lines = path.read_bytes().splitlines(keepends=True)
+    first = json.loads(lines[0])
+    other = json.dumps(first | {"time": first["time"] + 1}).encode() + b"\n"
+    lost = rf"{name} .*has {{}} of {len(lines)} lines" if name == "answers.jsonl" else "not in queries"
+    for damaged, words in (
+        ([], lost.format(0)),
+        (lines[:-1], lost.format(len(lines) - 1)),
+        ([other, *lines[1:]], rf"{name} .*SHA-256.*sums\.json"),
+    ):
+        path.write_bytes(b"".join(damaged))
+        with pytest.raises(CorruptFileError, match=words):
+            import_labels(again, tmp_path / "export")
+        assert again.asked() == [] and again.votes() == []
+    (tmp_path / "export" / "sums.json").unlink()  # altered on purpose, or an export of before
+    import_labels(again, tmp_path / "export")
+    assert len(again.votes()) == len(store.votes())
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"queries.jsonl": 1, "answers.jsonl": 2}', "\xff"])
+def test_damaged_sums_are_named(store: FeedbackStore, tmp_path: Path, content: str) -> None:
+    export_labels(store, tmp_path / "export")
+    (tmp_path / "export" / "sums.json").write_text(content, encoding="latin-1")
+    with pytest.raises(CorruptFileError, match=r"sums\.json is damaged"):
+        import_labels(FeedbackStore(tmp_path / "again.sqlite"), tmp_path / "export")
+
+
+@pytest.mark.parametrize("damage", ["cut", "pickled", "objects", "empty"])
+def test_files_of_pickles_are_refused_in_our_own_words(store: FeedbackStore, tmp_path: Path, damage: str) -> None:
+    export_labels(store, tmp_path / "export")
+    path = tmp_path / "export" / "segments.npz"
+    if damage == "objects":
+        np.savez(path, a=np.array([None]))
+    else:
+        path.write_bytes({"cut": path.read_bytes()[:-30], "pickled": pickle.dumps([1]), "empty": b""}[damage])
+    with pytest.raises(CorruptFileError, match=r"segments\.npz is no \.npz of plain arrays") as refusal:
+        import_labels(FeedbackStore(tmp_path / "again.sqlite"), tmp_path / "export")
+    assert "allow_pickle" not in str(refusal.value)
+
+
+def test_clips_that_nothing_could_be_learned_from_are_not_imported(store: FeedbackStore, tmp_path: Path) -> None:
+    export_labels(store, tmp_path / "export")
+    clip = random_segments(np.random.default_rng(0), 4)
+    clip.obs[0] = np.nan
+    arrays = {f"{clip.digest()}/{name}": array for name, array in clip.arrays().items()}
+    np.savez(tmp_path / "export" / "segments.npz", allow_pickle=False, **arrays)
+    with pytest.raises(CorruptFileError, match=r"segments\.npz, clip .*: obs holds NaN"):
+        import_labels(FeedbackStore(tmp_path / "again.sqlite"), tmp_path / "export")
+
+
 # -- pairs as arrays
 
 
@@ -199,9 +283,26 @@ def test_the_same_pair_twice_is_a_repeat(tmp_path: Path) -> None:
     assert [asked.repeat for asked in store.asked()] == [0, 0, 1, 1] and len(read(store)) == 4
 
 
+def test_the_same_pairs_are_added_once(tmp_path: Path) -> None:
+    store, pairs = FeedbackStore(tmp_path / "labels.sqlite"), make_pairs()
+    keys = import_pairs(store, pairs)
+    assert import_pairs(store, pairs) == keys and len(store.votes()) == 4
+    import_pairs(store, pairs, "another")
+    import_pairs(store, pairs | {"label": np.array([1, 1, 0.5, np.nan])})  # one changed
+    assert [vote.query for vote in store.votes()[4:]] == [*keys, keys[1]]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"label": np.array(["left", "right", "tie", "left"])}, "label is no array of real numbers"),
+        ({"label": np.array(["1", "0", "1", "0"])}, "label is no array of real numbers"),
+        ({"label": np.array([1, 0, 1, 0]) * 1j}, "label is no array of real numbers"),
+        ({"obs_1": np.full((4, 7, 3), 1e39)}, "infinity as float32"),
+        ({"action_1": np.full((4, 6, 2), -1e300)}, "infinity as float32"),
+        ({"reward_1": np.full((4, 6), 1e39)}, "reward_1 holds infinity"),
+        ({"obs_2": np.ones((4, 7, 3), complex)}, "obs_2 is no array of real numbers"),
+        ({"reward_2": np.ones((4, 6), complex)}, "reward_2 is no array of real numbers"),
         ({"label": np.array([1, 0, 0.7, 0])}, "label is 0.7"),
         ({"label": np.ones(3)}, "do not match"),
         ({"obs_2": np.zeros((4, 6, 4))}, "do not match"),
@@ -215,7 +316,8 @@ def test_the_same_pair_twice_is_a_repeat(tmp_path: Path) -> None:
 )
 def test_impossible_pairs_are_refused(tmp_path: Path, change: dict[str, np.ndarray], words: str) -> None:
     store = FeedbackStore(tmp_path / "labels.sqlite")
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words), warnings.catch_warnings():
+        warnings.simplefilter("error")
         import_pairs(store, make_pairs() | change)
     assert store.asked() == []
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.schema import SCHEMA
+from rlhf_control.config import AnnotatorConfig
+from rlhf_control.errors import UserError
+from rlhf_control.schema import BEST_RATING, LARGEST_REWARD, SCHEMA
 
 QUERIES = {"comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "demonstration": 2, "correction": 2}  # clips
 
@@ -43,6 +45,8 @@ POSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("demonstration", {"ranks": "[0, 1]"}),
     ("correction", {"ranks": "[1, 0]"}),
     ("rating", {"value": 3.0}),
+    ("rating", {"value": float(BEST_RATING)}),
+    ("reward", {"value": -LARGEST_REWARD}),
     ("reward", {"value": -0.5}),
 ]
 IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
@@ -71,9 +75,13 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("comparison", {"undo": 2}),
     ("rating", {"value": 0.0}),
     ("rating", {"value": 2.5}),
+    ("rating", {"value": BEST_RATING + 1.0}),
+    ("rating", {"value": 1e8}),
     ("rating", {"value": "good"}),
     ("rating", {"ranks": "[0]"}),
     ("reward", {"value": float("inf")}),
+    ("reward", {"value": 1.1 * LARGEST_REWARD}),
+    ("reward", {"value": -1e200}),
     ("reward", {"ranks": "[0]"}),
     ("nothing", {"ranks": "[0, 1]"}),
 ]
@@ -107,6 +115,12 @@ def test_impossible_votes_do_not_get_in(db: sqlite3.Connection, query: str, colu
 def test_impossible_queries_do_not_get_in(db: sqlite3.Connection, kind: str, size: int) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         ask(db, kind, size, key="other")
+
+
+def test_the_best_rating_is_the_most_levels() -> None:
+    assert AnnotatorConfig(levels=BEST_RATING).levels == BEST_RATING
+    with pytest.raises(UserError, match="levels"):
+        AnnotatorConfig(levels=BEST_RATING + 1)
 
 
 def test_history_can_only_grow(db: sqlite3.Connection) -> None:

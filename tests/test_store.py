@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 from conftest import random_segments
 
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query
+from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.schema import Tally
+from rlhf_control.schema import SCHEMA, Tally
 from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, new_vote, query_key
 
 FIRST, SECOND = Feedback((0, 1), "me", 1.5), Feedback((1, 0), "me", 0.5)
@@ -76,6 +77,89 @@ def test_impossible_queries_are_refused(tmp_path: Path, kind: str, size: int) ->
     assert FeedbackStore(tmp_path / "labels.sqlite").asked() == []  # all or nothing
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"strategy": 5}, "strategy cannot be 5"),
+        ({"strategy": None}, "strategy cannot be None"),
+        ({"strategy": ""}, "strategy"),
+        ({"strategy": "a\nb"}, r"strategy cannot be 'a\\nb'"),
+        ({"strategy": "s" * 201}, "200 printable"),
+        ({"kind": 5}, "5 is no kind"),
+        ({"kind": None}, "None is no kind"),
+        ({"round": 0.0}, "round cannot be 0.0"),
+        ({"round": 2**63}, "round"),
+        ({"index": "0"}, "index cannot be '0'"),
+        ({"repeat": True}, "repeat cannot be True"),
+        ({"repeat": None}, "repeat"),
+    ],
+)
+def test_queries_of_wrong_types_are_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    """SQLite would keep some of them as something else, and the seal would never match again."""
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    with pytest.raises(UserError, match=words):
+        store.ask([*make_queries(1), replace(make_queries(1, 1)[0], **changed)])
+    assert store.asked() == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"annotators": "1"}, {"annotators": True}, {"policy": 1.5}, {"policy": True}, {"reward": 2**64}]
+)
+def test_askers_of_wrong_types_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    with pytest.raises(UserError, match=next(iter(options))):
+        store.ask(make_queries(1), **options)
+    assert store.asked() == []
+
+
+def test_numbers_and_texts_of_numpy_are_kept_as_pythons(tmp_path: Path) -> None:
+    store, name = FeedbackStore(tmp_path / "labels.sqlite"), np.str_("uniform")
+    clips = make_queries(1)[0].segments
+    query = Query(np.int64(1), np.int32(2), name, clips, COMPARISON, np.int64(3))  # type: ignore[arg-type]
+    (asked,) = store.ask([query], annotators=np.int64(2), policy=np.int64(7), reward=np.str_("abc"))  # type: ignore[arg-type]
+    store.vote(asked.key, Feedback(np.array([1, 0]), np.str_("me"), np.float32(1.5)), np.array([1, 0]))  # type: ignore[arg-type]
+    (found,), (vote,) = store.asked(), store.votes()
+    assert found == asked and (found.round, found.index, found.repeat, found.annotators, found.policy) == (
+        1,
+        2,
+        3,
+        2,
+        7,
+    )
+    assert vote.feedback == Feedback((1, 0), "me", 1.5) and vote.shown == (1, 0)
+
+
+def test_minus_zero_is_a_reward(tmp_path: Path) -> None:
+    """SQLite gives it back as 0.0, and the seal must be of that."""
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    (asked,) = store.ask(make_queries(1, kind=REWARD, size=1))
+    store.vote(asked.key, Feedback(None, "me", -0.0, value=-0.0))
+    assert store.votes()[0].feedback == Feedback(None, "me", 0.0, value=0.0)
+
+
+@pytest.mark.parametrize("name", ["obs", "action", "next_obs", "env_reward", "state"])
+def test_clips_that_nothing_could_be_learned_from_are_refused(tmp_path: Path, name: str) -> None:
+    store, (query,) = FeedbackStore(tmp_path / "labels.sqlite"), make_queries(1)
+    whole = query.segments.arrays()
+    infinite = np.full_like(whole[name], np.inf)
+    for array, words in (
+        (infinite, "infinity"),
+        (whole[name][:, 1:], "the same steps"),
+        (whole[name][1:], "the same steps"),
+        (whole[name].astype(complex), "complex128"),
+        (whole[name].astype(object), "object"),
+    ):
+        changed = Segments(**whole | {name: array})
+        with pytest.raises(UserError, match=f"query 0 of round 0: .*{name}.*{words}"):
+            store.ask([replace(query, segments=changed)])
+        part = {n: a[0] for n, a in (whole | {name: array}).items()}
+        if words != "the same steps":
+            with pytest.raises(UserError, match=f"clip abc: .*{name}.*{words}"):
+                store.add(clips={"abc": Segments(**part)})
+    blind = replace(query.segments, env_reward=np.full((2, 5), np.nan, np.float32))
+    assert len(store.ask([replace(query, segments=blind)])) == 1  # nobody knows what the environment paid
+
+
 def test_the_last_vote_counts_and_the_first_stays(tmp_path: Path) -> None:
     store, (key,) = make_store(tmp_path)
     for feedback in (FIRST, SECOND, Feedback(None, "me", 3.0)):
@@ -100,14 +184,70 @@ def test_an_undo_is_one_more_row(tmp_path: Path) -> None:
     assert [vote.feedback for vote in store.votes()] == [FIRST, None, SECOND]
 
 
-@pytest.mark.parametrize("ranks", [(0,), (0, 1, 2), (1, 2), (-1, 0), (0, 0.5), (0, 2)])
-def test_impossible_ranks_are_refused(tmp_path: Path, ranks: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "ranks",
+    [
+        *((0,), (0, 1, 2), (1, 2), (-1, 0), (0, 0.5), (0, 2), (0, float("nan")), (float("inf"), 0), (None, 0), 5),
+        *((0, [1]), {0: 1, 1: 1}, {0, 1}, "01", b"\0\1", (0, 10**400), np.array(0), np.array([[0, 1]]), (0, 1j)),
+    ],
+)
+def test_impossible_ranks_are_refused(tmp_path: Path, ranks: Any) -> None:
     store, (key,) = make_store(tmp_path)
-    with pytest.raises(UserError, match="ranks"):
+    with pytest.raises(UserError, match="ranks") as refusal:
         store.vote(key, Feedback(ranks, "me"))
+    assert len(str(refusal.value)) < 250 and "\n" not in str(refusal.value)
     with pytest.raises(UserError, match="no query"):
         store.vote("0" * 64, FIRST)
     assert store.votes() == []
+
+
+@pytest.mark.parametrize("shown", [(0, 1.7), "10", (1, None), 5, {0: 0, 1: 1}, (0, 0), (0, -1), (0, float("nan"))])
+def test_impossible_orders_are_refused(tmp_path: Path, shown: Any) -> None:
+    store, (key,) = make_store(tmp_path)
+    with pytest.raises(UserError, match="is no order"):
+        store.vote(key, FIRST, shown=shown)
+    with pytest.raises(UserError, match="is no order"):
+        store.add(votes=[Vote(key, "me", FIRST, shown, 1.0)])
+    assert store.votes() == []
+
+
+@pytest.mark.parametrize("value", ["3", [3], None, 1e8, 1e15, 1e300, 101, 3j])
+def test_ratings_that_are_no_rating_are_refused(tmp_path: Path, value: Any) -> None:
+    """The largest rating decides how many thresholds a fit has."""
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    rating, reward = (store.ask(make_queries(1, i, kind, 1))[0].key for i, kind in enumerate((RATING, REWARD)))
+    if value is not None:
+        with pytest.raises(UserError, match="a rating is a whole number from 1 to 100"):
+            store.vote(rating, Feedback(None, "me", value=value))
+    for far in (1.1e30, -1e200, "3", [3], 10**5000):
+        with pytest.raises(UserError, match="a reward a number within"):
+            store.vote(reward, Feedback(None, "me", value=far))  # type: ignore[arg-type]
+    store.vote(rating, Feedback(None, "me", value=100))
+    store.vote(reward, Feedback(None, "me", value=-1e30))
+
+
+@pytest.mark.parametrize("key", [None, 5, ["a"], b"a"])
+def test_keys_that_are_none_are_refused(tmp_path: Path, key: Any) -> None:
+    store, _ = make_store(tmp_path)
+    with pytest.raises(UserError, match="no query's key"):
+        store.vote(key, FIRST)
+    with pytest.raises(UserError, match="no query's key"):
+        store.undo(key, "me")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["n" * 10**6, " ", "a\0b", "a\nb", "\ud800", "\u3000"],
+    ids=["long", "blank", "NUL", "newline", "half", "wide"],
+)
+def test_names_that_cannot_be_shown_are_refused(tmp_path: Path, name: str) -> None:
+    store, (key,) = make_store(tmp_path)
+    with pytest.raises(UserError, match="1 to 200 printable") as refusal:
+        store.vote(key, Feedback((0, 1), name))
+    assert len(str(refusal.value)) < 250
+    with pytest.raises(UserError, match="1 to 200 printable"):
+        store.claim(name, 60)
+    store.vote(key, Feedback((0, 1), "Zoë Müller 王"))
 
 
 @pytest.mark.parametrize("value", [0.0, 2.5, -1.0, float("nan"), float("inf")])
@@ -128,7 +268,10 @@ def test_impossible_ratings_are_refused(tmp_path: Path, value: float) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [None, (0, 1), Feedback((0, 1), None), Feedback((0, 1), ""), Feedback((0, 1), "me", -1.0)],  # type: ignore[arg-type]
+    [
+        *(None, (0, 1), Feedback((0, 1), None), Feedback((0, 1), ""), Feedback((0, 1), "me", -1.0)),  # type: ignore[arg-type]
+        *(Feedback((0, 1), 5), Feedback((0, 1), "me", "x"), Feedback((0, 1), "me", [1])),  # type: ignore[arg-type]
+    ],
 )
 def test_what_is_no_answer_is_refused(tmp_path: Path, answer: object) -> None:
     store, (key,) = make_store(tmp_path)
@@ -468,3 +611,29 @@ def test_an_emptied_file_is_no_new_store(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="is empty"):
         FeedbackStore(tmp_path / "labels.sqlite", create=False)
     assert (tmp_path / "labels.sqlite").stat().st_size == 0
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_cut_file_is_no_new_store(tmp_path: Path, create: bool) -> None:
+    store, _ = make_store(tmp_path)
+    data = store.path.read_bytes()
+    for size in (1, 2, 15, 16, 99, 100, 511, 512, 1024):
+        store.path.write_bytes(data[:size])
+        with pytest.raises(CorruptFileError, match=r"labels\.sqlite"):
+            FeedbackStore(store.path, create=create)
+        assert store.path.read_bytes() == data[:size]
+
+
+def test_a_store_with_the_wider_limits_of_before_still_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds is read, and new votes are held to the limits of now."""
+    before = [s.replace("1e30", "1e300").replace("BETWEEN 1 AND 100", "BETWEEN 1 AND 1e300") for s in SCHEMA]
+    with monkeypatch.context() as patch:
+        patch.setattr("rlhf_control.store.SCHEMA", before)
+        patch.setattr("rlhf_control.store.check_vote", lambda *_: None)
+        store = FeedbackStore(tmp_path / "labels.sqlite")
+        (asked,) = store.ask(make_queries(1, kind=RATING, size=1))
+        store.vote(asked.key, Feedback(None, "a\nb", value=1e8))
+    again = FeedbackStore(tmp_path / "labels.sqlite", create=False)
+    assert again.votes() == store.votes() and again.asked() == [asked]
+    with pytest.raises(UserError, match="from 1 to 100"):
+        again.vote(asked.key, Feedback(None, "me", value=1e8))
