@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +26,7 @@ def pretrain(config: c.PretrainConfig) -> int | None:
 
     if config.seeds:
         return several("pretrain", config, config.env_id)
-    print(report_pretraining(pretrain(config)))
+    print(report_pretraining(pretrain(config), config.env_id))
     return None
 
 
@@ -34,7 +36,7 @@ def finetune(config: c.FinetuneConfig) -> int | None:
 
     if config.seeds:
         return several("finetune", config, config.oracle)
-    print(report_finetuning(finetune(config)))
+    print(report_finetuning(finetune(config), env_id=config.env_id))
     return None
 
 
@@ -61,7 +63,7 @@ def one_seed(config: Any) -> int:
         if (folder / "policy.npz").is_file() and Run(folder).finished():
             return None
         if (folder / "config.json").is_file():
-            resume(v.ResumeConfig(config.out))
+            resume(v.ResumeConfig(config.out, config.env_id))
             return None
         return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
 
@@ -72,7 +74,7 @@ def resume(config: v.ResumeConfig) -> None:
     from rlhf_control.report import report
     from rlhf_control.train import resume
 
-    print(report(resume(config.run)))
+    print(report(resume(config.run, env_id=config.env_id), config.env_id))
 
 
 def evaluate(config: v.EvaluateConfig) -> None:
@@ -127,7 +129,7 @@ def record(config: v.RecordConfig) -> None:
     from rlhf_control.policies import find_policy
     from rlhf_control.record import record_video
 
-    policies = [find_policy(path) for path in config.paths]
+    policies = [find_policy(path, config.env_id) for path in config.paths]
     captions = config.captions or config.paths
     record_video(list(zip(captions, policies, strict=True)), config.out, seed=config.seed, seconds=config.seconds)
     print(config.out)
@@ -180,7 +182,18 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 3 if a guard stopped the
     run, 128 + N after signal N."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return answer(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # or the interpreter does, and complains
+    except BrokenPipeError:  # whoever read has what they wanted, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """The exit code of a command line."""
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):

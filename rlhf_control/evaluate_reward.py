@@ -40,8 +40,9 @@ from rlhf_control.store import FeedbackStore
 from rlhf_control.train import make_reward
 from rlhf_control.verbs import EvaluateRewardConfig
 
-EPIC_SAMPLES = 256, 128  # transitions n, samples m
+EPIC_SAMPLES = 256, 128  # transitions n, samples m; where there are fewer, divided alike
 DARD_SAMPLES = 128, 8
+ENOUGH_ROWS = 20  # of metrics, for a peak to be more than noise
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     final = opened.policy
     policies = {
         "on-policy": final,
-        "expert": find_policy(config.expert) if config.expert else final,
+        "expert": find_policy(config.expert, config.env_id) if config.expert else final,
         "before": load_policy(opened.run.path / "pretrained.npz", final.env_id),
     }
     episodes = {}
@@ -110,7 +111,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     state = run.load_checkpoint()[1]
     if "reward" not in state:
         raise UserError(f"{run.path} has no checkpoint yet; let the run go on")
-    policy = find_policy(run.path)
+    policy = find_policy(run.path, config.env_id)
     reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.action_size, policy.env_id)
     try:
         reward.load_state(state["reward"])
@@ -213,6 +214,7 @@ def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Gener
     successors = Segments.concatenate([e[1:] for e in episodes])
     (n, m), (k, samples) = EPIC_SAMPLES, DARD_SAMPLES
     order = rng.permutation(len(transitions))
+    n = min(n, len(order) * n // (n + m))  # or short episodes would leave nothing for the m
     chosen, coverage = order[:n], transitions[order[n : n + m]]
     epic = pearson_distance(
         *(epic_canonical(r, transitions[chosen], successors[chosen], coverage, gamma) for r in rewards)
@@ -325,7 +327,8 @@ def report_text(result: dict[str, Any]) -> str:
         lines += ["", "## Accuracy beside trivial rewards", "", *table("reward", ("clips", "episodes"), rows), ""]
     lost = result["over-optimisation"]["lost"]
     peak = result["over-optimisation"]["peak_step"]
-    if lost is not None:
+    rows_measured = sum(value is not None for value in result["curves"]["true"])
+    if lost is not None and rows_measured >= ENOUGH_ROWS:
         lines += [f"The true reward was highest at step {peak:,.0f}; of its gain {lost:.0%} was gone at the end.", ""]
     return "\n".join(lines)
 

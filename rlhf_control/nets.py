@@ -123,8 +123,17 @@ class Spaces:
         MultiBinary (a choice of two for each place) actions."""
         if not isinstance(observation, gymnasium.spaces.Box):
             raise UserError(f"observation space {observation} is not supported; it must flatten to a Box")
+        if not math.prod(observation.shape):
+            raise UserError(
+                f"observation space {observation} is not supported: it is empty; give the policy something to see"
+            )
         match action:
             case gymnasium.spaces.Box():
+                if not np.can_cast(np.float32, action.dtype):  # what the space's own `contains` asks
+                    raise UserError(
+                        f"action space {action} is not supported: actions are float32; make it a Box of floats, or "
+                        "MultiDiscrete if only whole numbers will do"
+                    )
                 low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
                 return cls(observation.shape, "box", action.shape, low, high)
             case gymnasium.spaces.Discrete():
@@ -364,9 +373,12 @@ def load_policy(path: str | Path, env_id: str = "") -> Policy:
 def refuse_modules(policy: Policy, path: str | Path, env_id: str) -> Policy:
     """The policy, unless its environment is a MODULE:ID: Gymnasium would import MODULE, and reading a file must not run
     code. Giving the same id as `env_id` says that the module is trusted."""
-    module, _, _ = policy.env_id.rpartition(":")
-    if module and env_id != policy.env_id:
-        raise UserError(
-            f"{path} is for {policy.env_id} and would import {module}; if you trust it, give --env-id {policy.env_id}"
-        )
+    refuse_module(policy.env_id, path, env_id)
     return policy
+
+
+def refuse_module(found: str, path: str | Path, env_id: str) -> None:
+    """The same for an environment's id that was found in a file."""
+    module, _, _ = found.rpartition(":")
+    if module and env_id != found:
+        raise UserError(f"{path} is for {found} and would import {module}; if you trust it, give --env-id {found}")

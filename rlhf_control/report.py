@@ -54,14 +54,14 @@ def run_score(path: Path) -> str:
     return config.behaviour() if verb == "finetune" and config.behaviour() in BEHAVIOURS else ""
 
 
-def report(run: Run) -> str:
-    """The report of a run of either verb."""
-    return report_finetuning(run) if run.config()[0] == "finetune" else report_pretraining(run)
+def report(run: Run, env_id: str = "") -> str:
+    """The report of a run of either verb. `env_id`, here and below: see `nets.refuse_modules`."""
+    return report_finetuning(run, env_id=env_id) if run.config()[0] == "finetune" else report_pretraining(run, env_id)
 
 
-def report_pretraining(run: Run) -> str:
+def report_pretraining(run: Run, env_id: str = "") -> str:
     """Evaluates the policy, draws the curve, and returns a few lines for the terminal."""
-    result = measure(load_policy(run.path / "policy.npz"), "", EPISODES, SEED)
+    result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED)
     last = run.metrics()[-1]
     run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
     if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
@@ -73,12 +73,13 @@ def report_pretraining(run: Run) -> str:
     )
 
 
-def report_finetuning(run: Run, note: str = "") -> str:
+def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     """Writes results.json, curves.png and .pdf, before_after.mp4 and report.md (with `note`, a paragraph of the
     caller's), and returns the table for the terminal."""
     _, config = run.config()
     score = run_score(run.path)
-    policies = {"before": load_policy(run.path / "pretrained.npz"), "after": load_policy(run.path / "policy.npz")}
+    files = {"before": "pretrained.npz", "after": "policy.npz"}
+    policies = {when: load_policy(run.path / name, env_id) for when, name in files.items()}
     say("evaluating before and after")
     results = {when: measure(policy, score, EPISODES, SEED) for when, policy in policies.items()}
     last = run.metrics()[-1]

@@ -31,14 +31,14 @@ BACKENDS = ("auto", "batched", "gymnasium")
 class Envs:
     """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
 
-    def __init__(self, vector: VectorEnv, seed: int, first: int = 0) -> None:
-        self.vector = vector
+    def __init__(self, vector: VectorEnv, seed: int, first: int = 0, name: str = "the environment") -> None:
+        self.vector, self.name = vector, name
         self.first = first  # the number of the first one, where these are some of many
         self.num_envs = vector.num_envs
         if isinstance(vector, project_envs.MujocoVectorEnv):
             vector.infos = False
         self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
-        self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
+        self.obs = self._first_obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
         self._read_states = state_reader(vector.envs) if isinstance(vector, SyncVectorEnv) else None
         self._frames = False
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
@@ -58,6 +58,11 @@ class Envs:
             raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
         except mujoco.FatalError as error:
             raise UserError(f"the simulator refuses to step: {error}; look at the arguments in --env") from error
+        except Exception as error:
+            if self.obs is not self._first_obs:
+                raise
+            said = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
+            raise UserError(f"{self.name} fails in its first step: {said}; look at the arguments in --env") from error
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
@@ -234,7 +239,12 @@ def start_envs(
     some milliseconds a step; `Envs.frames` switches it off and on between rollouts.
     """
     arguments = dict(env or {})
-    envs = Envs(make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments), seed + first, first)
+
+    def start() -> Envs:
+        vector = make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments)
+        return Envs(vector, seed + first, first, f"{env_id} with {arguments}")
+
+    envs = start()
     if not frames or envs.states() is not None:
         return envs
     envs.close()
@@ -247,14 +257,17 @@ def start_envs(
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
     arguments["render_mode"] = "rgb_array"
-    envs = Envs(make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments), seed + first, first)
+    envs = start()
     envs.frames = True
     return envs
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     """The environment's arguments with early termination switched off. UserError where it has no such switch."""
-    entry_point = gymnasium.spec(env_id).entry_point
+    module, _, name = env_id.rpartition(":")
+    if module:
+        make_envs(env_id, 1, seed=0, **env).close()  # imports the module, which registers the name
+    entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
         raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")

@@ -21,6 +21,7 @@ from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, available_cores, deferred_signals
 
 POLL_SECONDS = 0.5
+MOST, LARGEST = 1000, 2**31 - 1  # seeds
 STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 
@@ -29,10 +30,13 @@ def parse_seeds(text: str) -> list[int]:
     """ "0-4" or "0,3,7-9": sorted, each once. Raises UserError for anything else."""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise UserError(f"seeds is '{text}'; write them as 0-4 or 0,3,7")
-    seeds: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        seeds |= set(range(int(first), int(last or first) + 1))
+    if any(len(number) > len(str(LARGEST)) or int(number) > LARGEST for number in re.findall(r"\d+", text)):
+        raise UserError(f"seeds is '{text}'; the largest seed is {LARGEST}")
+    parts = [part.partition("-") for part in text.split(",")]
+    ranges = [range(int(first), int(last or first) + 1) for first, _, last in parts]
+    if sum(map(len, ranges)) > MOST:
+        raise UserError(f"seeds is '{text}'; give {MOST} at most")
+    seeds: set[int] = set().union(*ranges)
     if not seeds:
         raise UserError(f"seeds is '{text}', which holds none; write the smaller number first")
     return sorted(seeds)

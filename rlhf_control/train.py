@@ -33,7 +33,7 @@ from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
-from rlhf_control.nets import Policy, one_thread
+from rlhf_control.nets import Policy, one_thread, refuse_module
 from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
@@ -122,11 +122,12 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     return run
 
 
-def resume(path: str | Path, *, oracle: Oracle | None = None) -> Run:
+def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "") -> Run:
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
-    with an oracle of its own needs it again."""
+    with an oracle of its own needs it again. `env_id`: see `nets.refuse_modules`."""
     run = Run.open(path)
     verb, config = run.config()
+    refuse_module(config.env_id, run.path, env_id)
     return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
 
 

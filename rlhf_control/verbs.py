@@ -63,6 +63,8 @@ class EvaluateRewardConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """The folder of a fine-tuning run."""
+    env_id: str = ""
+    """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
     truth: str = ""
     """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
     expert: str = ""
@@ -88,6 +90,8 @@ class RecordConfig:
     """One or two of: a policy file, a run's folder, the name of a shipped policy."""
     out: str = "video.mp4"
     """The video to write (.mp4 or .gif)."""
+    env_id: str = ""
+    """Only for policies of an environment MODULE:ID: the same id again, to say that you trust the module."""
     seconds: float = 10.0
     seed: int = 0
     captions: tuple[str, ...] = ()
@@ -198,6 +202,8 @@ class ResumeConfig:
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's folder."""
+    env_id: str = ""
+    """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from rlhf_control.cli import VERBS, main
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.nets import Policy
 from rlhf_control.runs import Run
+from rlhf_control.store import FeedbackStore
 
 TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", "16", "--ppo.epochs", "1"]
 
@@ -105,6 +108,43 @@ def test_pretrain_evaluate_plot_record_resume(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "v.mp4").stat().st_size > 1000
     assert main(["resume", run]) == 0
     assert len(Run.open(run).metrics()) == 4
+
+
+def test_an_environment_of_ones_own_goes_through_every_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own_envs.py").write_text(
+        "import gymnasium\n"
+        "make = 'gymnasium.envs.classic_control:PendulumEnv'\n"
+        "gymnasium.register('Own-v0', make, max_episode_steps=60)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    named = ["--env-id", "own_envs:Own-v0"]
+    assert main(["pretrain", "own_envs:Own-v0", "--total-steps", "256", "--out", "p", *TINY]) == 0
+    assert (tmp_path / "p" / "results.json").exists()
+    labels = ["--labels", "6", "--first-labels", "4", "--rounds", "2", "--clip-seconds", "0.5", "--reward.steps", "30"]
+    arguments = ["--oracle", "env", *labels, "--total-steps", "512", *TINY]
+    assert main(["finetune", "p", *named, "--out", "f", *arguments]) == 0
+    assert {"report.md", "results.json", "before_after.mp4"} <= {p.name for p in (tmp_path / "f").iterdir()}
+    measure = ["--episodes", "1", "--pairs", "20"]
+    capsys.readouterr()
+    for reads in (["resume", "p"], ["resume", "f"], ["evaluate-reward", "f", *measure], ["record", "p", "f"]):
+        assert main(reads) == 2
+        assert "would import own_envs; if you trust it, give --env-id own_envs:Own-v0" in capsys.readouterr().err
+        assert main([*reads, *named]) == 0
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
+    FeedbackStore(tmp_path / "labels.sqlite")
+    command = [sys.executable, "-m", "rlhf_control", "labels", str(tmp_path / "labels.sqlite")]
+    for unbuffered in ("", "1"):
+        reads, writes = os.pipe()
+        os.close(reads)
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        result = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, env=environment)
+        os.close(writes)
+        assert result.stderr == "" and result.returncode == 128 + signal.SIGPIPE
 
 
 def test_the_sb3_baseline_goes_through_the_same_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,16 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig, RewardConfig
 from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.evaluate_reward import cut, evaluate_reward, finite, random_pairs, simulated
+from rlhf_control.evaluate_reward import (
+    cut,
+    distances,
+    evaluate_reward,
+    finite,
+    open_run,
+    random_pairs,
+    report_text,
+    simulated,
+)
 from rlhf_control.nets import Policy
 from rlhf_control.reward import KnownReward, Reward, RewardModel, comparisons
 from rlhf_control.rollouts import evaluate
@@ -101,6 +110,24 @@ def test_the_true_reward_itself_is_right_about_everything(run_of: Any, clips: Se
         assert all(row[name] == pytest.approx(1, abs=1e-4) for name in ("step_pearson", "segment_spearman"))
     assert result["distances"]["epic"] < 1e-3 and result["distances"]["dard"] < 1e-3
     assert result["baselines"]["learned"]["clips"] == 1
+
+
+def test_distances_over_few_transitions(run_of: Any, clips: Segments) -> None:
+    path = run_of(learned(clips))
+    opened = open_run(EvaluateRewardConfig(str(path)))
+    for steps in (4, 20, 90):  # with EPIC's samples of S, A and S' taken last, nothing was left for them
+        found = distances(opened, [clips[i][:steps] for i in (0, 1, 59)], np.random.default_rng(0))
+        assert 0 <= found["epic"] <= 1 and 0 <= found["dard"] <= 1
+
+
+def test_over_optimisation_is_told_of_enough_rows_only(run_of: Any, clips: Segments) -> None:
+    path = run_of(learned(clips))
+    result = evaluate_reward(EvaluateRewardConfig(str(path), episodes=1, pairs=20))
+    result["over-optimisation"] = {"peak_step": 400.0, "lost": 1.38}
+    result["curves"]["true"] = [0.0] * 19 + [None]
+    assert "138%" not in report_text(result)
+    result["curves"]["true"] = [0.0] * 20
+    assert "of its gain 138% was gone" in report_text(result)
 
 
 def test_the_environments_own_reward_and_no_true_reward(run_of: Any, clips: Segments) -> None:

@@ -160,6 +160,14 @@ def test_spaces() -> None:
             Spaces.of(observation, action)
 
 
+def test_whole_numbers_in_a_box_and_empty_observations_are_refused() -> None:
+    with pytest.raises(UserError, match=r"action space Box\(0, 5, \(2,\), int32\) .* MultiDiscrete"):
+        Spaces.of(Box(-1, 1, (2,)), Box(0, 5, (2,), np.int32))
+    with pytest.raises(UserError, match=r"observation space Box\(.*\(0,\), float32\) .* it is empty"):
+        Spaces.of(Box(-1, 1, (0,)), Discrete(2))
+    assert Spaces.of(Box(-1, 1, ()), Box(-1, 1, ())).obs_size == 1
+
+
 def test_a_policy_file_is_whole(tmp_path: Path, cheetah_policy: Policy) -> None:
     cheetah_policy.save(tmp_path / "p.npz", note="n")
     again = load_policy(tmp_path / "p.npz")

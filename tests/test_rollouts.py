@@ -257,6 +257,24 @@ def test_an_environment_that_cannot_be_made(env_id: str, env: dict, words: str) 
         start_envs(env_id, 1, seed=0, env=env)
 
 
+def test_what_an_environment_raises_in_its_first_step_is_said_with_its_arguments() -> None:
+    env = {"g": "nope"}  # Pendulum looks at it when it steps
+    words = r"Pendulum-v1 with \{'g': 'nope'\} fails in its first step: TypeError: .*--env"
+    with pytest.raises(UserError, match=words):
+        evaluate(policy_for("Pendulum-v1", env), 1, seed=0)
+    with pytest.raises(UserError, match=words):
+        refuse_early_ends("Pendulum-v1", env, 0)
+
+
+def test_what_it_raises_later_is_its_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = start_envs("Pendulum-v1", 1, seed=0)
+    action = np.zeros((1, 1), np.float32)
+    envs.step(action, action)
+    envs.vector.envs[0].unwrapped.g = "nope"  # type: ignore[attr-defined]
+    with pytest.raises(TypeError):
+        envs.step(action, action)
+
+
 @pytest.mark.parametrize("backend", ["batched", "gymnasium"])
 def test_make_envs_gives_gymnasiums_vector_environments(backend: str) -> None:
     envs = make_envs("Hopper-v5", 3, seed=5, backend=backend, terminate_when_unhealthy=False)
@@ -292,6 +310,8 @@ def test_early_ends_are_found_and_switched_off() -> None:
     refuse_early_ends("Hopper-v5", env, 0)
     with pytest.raises(UserError, match="truncate or allow"):
         fixed_horizon("CartPole-v1", {})
+    with pytest.raises(UserError, match="truncate or allow"):
+        fixed_horizon("gymnasium:CartPole-v1", {})
 
 
 # -- what people look at

@@ -34,6 +34,22 @@ def test_other_texts_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0-9999999999", "largest seed is 2147483647"),
+        ("2147483648", "largest seed"),
+        ("9" * 5000, "largest seed"),
+        ("0-2147483647", "give 1000 at most"),
+        ("0-599,1000-1599", "give 1000 at most"),
+    ],
+)
+def test_too_many_and_too_large_seeds_are_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        parse_seeds(text)
+    assert parse_seeds("2147483647") == [2**31 - 1]
+
+
 def weights(path: Path) -> dict:
     return load_state(path / "policy.npz")["parameters"]
 

@@ -324,6 +324,18 @@ def test_a_run_with_an_oracle_of_its_own_is_resumed_with_it_alone(tiny_config: F
     train.resume(run.path, oracle=coin_flip)
 
 
+def test_a_runs_folder_cannot_have_a_module_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil_thing.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("evil_thing:Thing-v0"))
+    with pytest.raises(UserError, match=r"would import evil_thing; .* --env-id evil_thing:Thing-v0"):
+        train.resume(run.path)
+    assert "evil_thing" not in sys.modules
+    with pytest.raises(UserError, match="cannot make evil_thing:Thing-v0"):
+        train.resume(run.path, env_id="evil_thing:Thing-v0")
+    assert "evil_thing" in sys.modules
+
+
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
     """Whatever OMP_NUM_THREADS says; initial weights included."""
     code = (
