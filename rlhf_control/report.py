@@ -32,13 +32,15 @@ def evaluation(config: EvaluateConfig) -> dict[str, Any]:
     )
 
 
-def measure(policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True) -> dict[str, Any]:
+def measure(
+    policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True, backend: str = "auto"
+) -> dict[str, Any]:
     """Fresh episodes of a policy, with `score` the name of a behaviour or ""."""
     if score and score not in BEHAVIOURS:
         raise unknown_name("behaviour", score, BEHAVIOURS)
     if score and BEHAVIOURS[score].env_id != policy.env_id:
         raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
-    returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic)
+    returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
     result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
     if score:
         scores = [float(BEHAVIOURS[score].score(episode)) for episode in whole]
@@ -61,7 +63,8 @@ def report(run: Run, env_id: str = "") -> str:
 
 def report_pretraining(run: Run, env_id: str = "") -> str:
     """Evaluates the policy, draws the curve, and returns a few lines for the terminal."""
-    result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED)
+    backend = run.config()[1].backend
+    result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED, backend=backend)
     last = run.metrics()[-1]
     run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
     if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
@@ -81,7 +84,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     files = {"before": "pretrained.npz", "after": "policy.npz"}
     policies = {when: load_policy(run.path / name, env_id) for when, name in files.items()}
     say("evaluating before and after")
-    results = {when: measure(policy, score, EPISODES, SEED) for when, policy in policies.items()}
+    results = {when: measure(p, score, EPISODES, SEED, backend=config.backend) for when, p in policies.items()}
     last = run.metrics()[-1]
     facts = {key: last[key] for key in ("labels", "queries", "env_steps", "wall_seconds")}
     run.write_json("results.json", {**results, **facts})
