@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import operator
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -12,6 +15,7 @@ import gymnasium
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco.mujoco_env import expand_model_path
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -23,6 +27,11 @@ from envs.mujoco_task import Task, Terms
 
 Arrays = dict[str, np.ndarray]
 GENERATOR_WORDS = 6
+# Arguments of `gymnasium.make` and its MuJoCo tasks that change no number while nothing is drawn.
+WITHOUT_EFFECT = {
+    "camera_id", "camera_name", "default_camera_config", "disable_env_checker", "height", "max_geom", "render_mode",
+    "visual_options", "width",
+}  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     "Ant-v5": Ant,
@@ -66,7 +75,8 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     dtype (float32 actions give float32 costs, as in Gymnasium). Unlike Gymnasium, an action that is not finite, or a
     simulation that diverges, raises a `SimulationError`.
 
-    Not supported: rendering. `states` has what is needed to draw any environment elsewhere.
+    Not supported: rendering. `states` has what is needed to draw any environment elsewhere. Options for rendering
+    are accepted and ignored, except a `render_mode`.
     """
 
     def __init__(
@@ -84,30 +94,33 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             env_id: one of the ids for which `has_batched` is true.
             num_envs: n, the number of environments.
             num_threads: simulator threads; by default one a core of this process, at most `num_envs`.
-            max_episode_steps: time limit in steps; by default the one Gymnasium registered.
-            task_options: the options of Gymnasium's constructor, without those for rendering.
+            max_episode_steps: time limit in steps, -1 for none; by default the one Gymnasium registered.
+            task_options: the options of Gymnasium's constructor.
         """
         task = _make_task(env_id, task_options)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-        self.spec = gymnasium.spec(env_id)
+        self.spec = _spec(env_id, num_envs, max_episode_steps, task_options)
         if max_episode_steps is None:
             max_episode_steps = self.spec.max_episode_steps
-        if max_episode_steps is None or max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1, not {max_episode_steps}")
+        if max_episode_steps is None or (max_episode_steps < 1 and max_episode_steps != -1):
+            raise ValueError(f"max_episode_steps must be at least 1, or -1 for no limit, not {max_episode_steps}")
         if num_threads is None:
             num_threads = min(_available_cores(), num_envs)
 
         self.num_envs = num_envs
-        self.max_episode_steps = max_episode_steps
+        self.max_episode_steps = None if max_episode_steps == -1 else max_episode_steps
+        self._limit = self.max_episode_steps or sys.maxsize
         self._env_id = env_id
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.model = mujoco.MjModel.from_xml_path(expand_model_path(task.xml_file))
         self._task = task
         self._sim = Simulation(self.model, task.frame_skip, num_envs, num_threads, task.derived_fields)
 
+        self._dt = self._sim.dt
+        self.metadata = _metadata(self.spec, self._dt) | {"autoreset_mode": AutoresetMode.SAME_STEP}
+
         low, high = self.model.actuator_ctrlrange.astype(np.float32).T
-        observation_shape = task.observation(self._sim).shape[1:]
+        observation_shape = self._checked_observation().shape[1:]
         self.single_action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, observation_shape, dtype=np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -124,12 +137,36 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     @property
     def dt(self) -> float:
         """Simulated seconds of one step."""
-        return self._sim.dt
+        return self._dt
 
     @property
     def states(self) -> np.ndarray:
         """(n, nq + nv) float64, a copy of every environment's current [qpos, qvel]."""
+        if self.closed:
+            raise gymnasium.error.ClosedEnvironmentError("states of a closed MujocoVectorEnv")
         return self._sim.motion.copy()
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Once for each environment, an attribute of Gymnasium's single one that all share, for example "dt"."""
+        shared = {
+            "action_space": self.single_action_space,
+            "dt": self.dt,
+            "frame_skip": self._task.frame_skip,
+            "model": self.model,
+            "observation_space": self.single_observation_space,
+            "render_mode": self.render_mode,
+        }
+        if name not in shared:
+            raise AttributeError(f"the environments share no attribute {name!r}{_did_you_mean(name, shared)}")
+        return (shared[name],) * self.num_envs
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """The same as `get_attr`: no method is shared, and as in Gymnasium an attribute ignores the arguments."""
+        return self.get_attr(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Always an AttributeError: what the environments share was compiled into the batch."""
+        raise AttributeError(f"{name!r} of a MujocoVectorEnv cannot be set; give its options when you make it")
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -172,7 +209,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         rewards, terminated, terms = self._task.outcome(self._sim, velocities, actions)
         if self.infos:
             terms = self._task.state_info(self._sim) | terms
-        truncated = self._elapsed_steps >= self.max_episode_steps
+        truncated = self._elapsed_steps >= self._limit
         ended = terminated | truncated
         info = self._autoreset(ended, terms) if ended.any() else _of_all(terms, ~ended) if self.infos else {}
         return self._observations.copy(), rewards, terminated, truncated, info
@@ -211,6 +248,20 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Free the simulations and their threads."""
         self._started = False
         del self._sim
+
+    def _checked_observation(self) -> np.ndarray:
+        """The first observation, (n, O), after a try of all that a step reads: another robot's model may lack it."""
+        sim = self._sim
+        try:
+            velocity = np.zeros_like(self._task.position(sim))
+            self._task.outcome(sim, velocity, np.zeros(sim.ctrl.shape))
+            self._task.state_info(sim)
+            return self._task.observation(sim)
+        except KeyError as error:
+            raise ValueError(f"{self._task.xml_file} has no body {error}, which {self._env_id} reads") from error
+        except IndexError as error:
+            model = self._task.xml_file
+            raise ValueError(f"{self._env_id} does not fit the model {model} and these options: {error}") from error
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if seed is None:
@@ -288,11 +339,39 @@ def _available_cores() -> int:
 def _make_task(env_id: str, options: dict[str, Any]) -> Task:
     if env_id not in TASKS:
         raise ValueError(f"no batched environment {env_id!r}{_did_you_mean(env_id, TASKS)}")
+    if options.get("render_mode") is not None:
+        raise TypeError("batched environments do not draw; leave out 'render_mode' or take Gymnasium's (backend auto)")
     known = [field.name for field in fields(TASKS[env_id])]
+    options = {name: value for name, value in options.items() if name not in WITHOUT_EFFECT}
     for name in options:
         if name not in known:
             raise TypeError(f"{env_id} has no option {name!r}{_did_you_mean(name, known)}")
-    return TASKS[env_id](**options)
+    task = TASKS[env_id](**options)
+    try:
+        whole = operator.index(task.frame_skip) > 0
+    except TypeError:
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"the simulator refuses to step with frame_skip={task.frame_skip!r}; give an int of at least 1"
+        )
+    return task
+
+
+def _spec(env_id: str, num_envs: int, max_episode_steps: int | None, options: dict[str, Any]) -> EnvSpec:
+    """What `gymnasium.make_vec` makes equal environments from."""
+    spec = copy.deepcopy(gymnasium.spec(env_id))
+    limit = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
+    number = {} if num_envs == 1 else {"num_envs": num_envs}  # as `make_vec` writes it
+    vector = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}}
+    spec.kwargs = {**spec.kwargs, **limit, **options, **number, **vector}
+    return spec
+
+
+def _metadata(spec: EnvSpec, dt: float) -> dict[str, Any]:
+    """That of Gymnasium's single environment."""
+    make: Any = load_env_creator(str(spec.entry_point))
+    return {**make.metadata, "render_fps": int(np.round(1.0 / dt))}
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -173,7 +173,7 @@ def planar_walker_outcome(
         "reward_ctrl": -ctrl_cost,
         "reward_survive": healthy_reward,
     }
-    terminated = ~healthy & task.terminate_when_unhealthy
+    terminated = ~healthy & bool(task.terminate_when_unhealthy)
     return forward_reward + healthy_reward - ctrl_cost, terminated, terms
 
 
@@ -205,8 +205,7 @@ class Ant(Task):
         return np.concatenate((motion, contact_forces.reshape(sim.num_envs, -1)), axis=1)
 
     def position(self, sim: Simulation) -> np.ndarray:
-        body = self.main_body if isinstance(self.main_body, int) else sim.body_ids[self.main_body]
-        return sim.xpos[:, body, :2].copy()
+        return sim.xpos[:, sim.body_ids[self.main_body], :2].copy()
 
     def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
         x_velocity, y_velocity = velocity.T
@@ -226,7 +225,7 @@ class Ant(Task):
             "reward_survive": healthy_reward,
         }
         reward = (forward_reward + healthy_reward) - (ctrl_cost + contact_cost)
-        return reward, ~healthy & self.terminate_when_unhealthy, terms
+        return reward, ~healthy & bool(self.terminate_when_unhealthy), terms
 
     def state_info(self, sim: Simulation) -> Terms:
         return xy_position_and_distance(sim)
@@ -277,7 +276,7 @@ class Humanoid(Task):
             "reward_contact": -contact_cost,
         }
         reward = (forward_reward + healthy_reward) - (ctrl_cost + contact_cost)
-        return reward, ~healthy & self.terminate_when_unhealthy, terms
+        return reward, ~healthy & bool(self.terminate_when_unhealthy), terms
 
     def state_info(self, sim: Simulation) -> Terms:
         return xy_position_and_distance(sim) | tendons(sim)

@@ -63,7 +63,8 @@ class Simulation:
         self.num_envs = num_envs
         self.frame_skip = frame_skip
         self.dt = model.opt.timestep * frame_skip  # s, one environment step
-        self.body_ids = {model.body(i).name: i for i in range(model.nbody)}
+        # By number too, as `mujoco.MjData.body` takes them; every kind of integer finds its int.
+        self.body_ids: dict[int | str, int] = {key: i for i in range(model.nbody) for key in (i, model.body(i).name)}
 
         self._data = mujoco.MjData(model)
         self.init_qpos = self._data.qpos.copy()

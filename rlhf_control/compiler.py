@@ -1,9 +1,11 @@
 """C code of ours, compiled for this machine when it is first needed, and kept for the next time."""
 
+import atexit
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,11 +21,11 @@ LIBRARIES = ("-lm", "-lpthread")
 @cache
 def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
     """The library made of a C file, or None, said once, where that is impossible. One second, the first time."""
-    compiler = find_compiler()
-    if compiler is None:
+    compiler = compiler_command()
+    if not compiler:
         print("rlhf-control: no C compiler, so updates are several times slower; install gcc", file=sys.stderr)
         return None
-    command = [compiler, *FLAGS, *(f"-D{d}" for d in definitions)]
+    command = [*compiler, *FLAGS, *(f"-D{d}" for d in definitions)]
     try:
         return ctypes.CDLL(str(_built(command, source)))
     except (OSError, subprocess.SubprocessError) as error:
@@ -35,9 +37,28 @@ def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
 
 
 def find_compiler() -> str | None:
-    """$CC, or the first of the usual ones."""
-    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
-    return next((path for name in names if (path := shutil.which(name))), None)
+    """The path of $CC, or of the first of the usual ones."""
+    return next(iter(compiler_command()), None)
+
+
+def compiler_command() -> list[str]:
+    """The compiler's path and the flags of $CC, which often has some; empty without a compiler."""
+    chosen = os.environ.get("CC", "")
+    try:
+        name, *flags = shlex.split(chosen) or [""]
+    except ValueError:  # a quotation that does not end
+        name, flags = chosen, []
+    if path := shutil.which(name):
+        return [path, *flags]
+    usual = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if name and usual:
+        _say_once(f"rlhf-control: there is no C compiler {name} ($CC), so {usual} is used; correct $CC")
+    return [usual] if usual else []
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _built(command: list[str], source: Path) -> Path:
@@ -69,14 +90,14 @@ def _whole(library: Path) -> bool:
 
 def compiler_version() -> str:
     """The first line of what the compiler says about itself; "none" without one. It too decides the last bits."""
-    compiler = find_compiler()
-    if compiler is None:
+    command = compiler_command()
+    if not command:
         return "none"
     try:
-        said = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=30).stdout
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
-        return compiler
-    return (said.splitlines() or [compiler])[0]
+        return command[0]
+    return (said.splitlines() or command)[0]
 
 
 def cache_folder() -> Path:
@@ -88,7 +109,20 @@ def cache_folder() -> Path:
             return base
     except (OSError, RuntimeError):  # RuntimeError: nobody's home
         pass
-    return Path(tempfile.mkdtemp(prefix="rlhf_control-"))
+    return _folder_of_this_process()
+
+
+@cache
+def _folder_of_this_process() -> Path:
+    """A temporary folder, removed at exit."""
+    folder, maker = Path(tempfile.mkdtemp(prefix="rlhf_control-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == maker:  # a forked child leaves its parent's alone
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def processor() -> str:

@@ -3,9 +3,11 @@
 T time, N environments, O observation, A action, D simulator state.
 """
 
+import importlib
 import inspect
 import os
 from collections.abc import Mapping
+from numbers import Integral, Number
 from typing import Any, Protocol
 
 import gymnasium
@@ -199,16 +201,23 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
     """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
     which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`.
 
-    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists. `env_kwargs` are the
-    environment's arguments. Raises UserError for an unknown id or backend and for wrong arguments.
+    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists and no `render_mode` is asked
+    for, since it cannot draw. `env_kwargs` are the environment's arguments. Raises UserError for an unknown id or
+    backend and for wrong arguments.
     """
     check_env_id(env_id)
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
     if backend == "batched" and not project_envs.has_batched(env_id):
         raise UserError(f"{env_id} has no batched version; use --backend auto")
+    if num_envs < 1:
+        raise UserError(f"cannot make {num_envs} environments of {env_id}: give a number of at least 1")
+    render_mode = env_kwargs.get("render_mode")
+    if render_mode == "human" and project_envs.has_batched(env_id) and not has_display():  # GLFW would kill the process
+        raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")
     try:
-        if backend != "gymnasium" and project_envs.has_batched(env_id):
+        refuse_misread(env_id, env_kwargs)
+        if backend == "batched" or (backend == "auto" and render_mode is None and project_envs.has_batched(env_id)):
             vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env_kwargs)
         else:
             vector = SyncVectorEnv(
@@ -217,9 +226,35 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
         vector.reset(seed=seed)
         return vector
     except (
-        gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, mujoco.FatalError
+        gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, LookupError,
+        mujoco.FatalError,
     ) as error:  # fmt: skip
-        raise UserError(f"cannot make {env_id} with {env_kwargs}: {error}") from error
+        said = " ".join(str(error).split())  # in one line
+        raise UserError(f"cannot make {env_id} with {env_kwargs}: {said}") from error
+
+
+def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:
+    """Raises UserError for a value that an environment takes without a word and misreads, such as the string "false",
+    which is true, or with which only its first step fails."""
+    module, _, registered = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)  # registers it
+    spec = gymnasium.registry.get(registered)
+    if spec is None or spec.entry_point is None:
+        return
+    make: Any = spec.entry_point
+    make = gymnasium.envs.registration.load_env_creator(make) if isinstance(make, str) else make
+    parameters = inspect.signature(make).parameters
+    for name, value in env.items():
+        if name not in parameters:
+            continue
+        default, annotation = parameters[name].default, parameters[name].annotation
+        # Where the annotation has more than bool, a string may be meant.
+        boolean = isinstance(default, bool) and annotation in (bool, "bool", inspect.Parameter.empty)
+        if boolean and (isinstance(value, str) or (isinstance(value, Number) and value not in (0, 1))):
+            raise UserError(f"{name} of {env_id} is true or false, written True or False, not {value!r}")
+        if name == "frame_skip" and not isinstance(value, Integral):
+            raise UserError(f"frame_skip of {env_id} is a whole number, written without a point, not {value!r}")
 
 
 def start_envs(

@@ -1,4 +1,8 @@
 import ctypes
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,10 +47,31 @@ def test_without_a_compiler_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("PATH", "")
     assert compiler.load(write(tmp_path / "a.c", SOURCE)) is None
     assert compiler.load(tmp_path / "a.c") is None  # said once
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "install gcc" in err
+
+
+def test_flags_in_cc_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", f"{compiler.find_compiler()} -pthread '-DWORD=4 * 5'")
+    assert compiler.load(write(tmp_path / "a.c", "int n(void) { return WORD; }\n")).n() == 20
+    assert compiler.find_compiler() == os.environ["CC"].split()[0] and compiler.compiler_version() != "none"
+
+
+@pytest.mark.parametrize("chosen", ["gc -pthread", "gcc 'unfinished"])
+def test_a_misspelt_cc_is_said_once_and_passed_over(
+    chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "gcc").symlink_to(shutil.which("cc") or shutil.which("gcc") or "clang")
+    usual = tmp_path / "bin" / "gcc"
+    monkeypatch.setenv("CC", chosen)
+    monkeypatch.setenv("PATH", str(usual.parent))
+    assert compiler.find_compiler() == compiler.find_compiler() == str(usual)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "$CC" in err and chosen.split()[0] in err and str(usual) in err
 
 
 def test_code_that_does_not_compile_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +84,19 @@ def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path: Path, monkeypat
     write(tmp_path / "file", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert compiler.load(write(tmp_path / "a.c", SOURCE)).twice(1) == 2
+
+
+def test_the_folder_in_place_of_the_cache_is_one_a_process_and_removed_at_exit(tmp_path: Path) -> None:
+    (tmp_path / "temporary").mkdir()
+    write(tmp_path / "file", "")
+    code = (
+        "from rlhf_control.compiler import cache_folder; print(cache_folder(), cache_folder(), cache_folder().is_dir())"
+    )
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "temporary")}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    first, second, there = said.split()
+    assert first == second and there == "True" and first.startswith(str(tmp_path / "temporary"))
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_a_cut_library_is_made_anew(tmp_path: Path, own_cache: Path) -> None:

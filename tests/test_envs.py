@@ -139,8 +139,7 @@ def test_equals_gymnasium(env_id, changed):
     theirs, ours = gymnasium_envs(env_id, 3, **options), MujocoVectorEnv(env_id, 3, **options)
     for name in ("observation_space", "action_space", "single_observation_space", "single_action_space"):
         assert getattr(ours, name) == getattr(theirs, name)
-    assert ours.spec == gymnasium.spec(env_id)
-    assert ours.metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
+    assert ours.spec == theirs.spec and ours.metadata == theirs.metadata
 
     for name, our, their in zip(("obs", "info"), ours.reset(seed=5), theirs.reset(seed=5), strict=True):
         assert_same_bits(our, their, f"reset: {name}")
@@ -173,6 +172,53 @@ def test_equals_gymnasium_for_one_environment_and_for_strided_actions():
         ours.reset(seed=0)
         theirs.reset(seed=0)
         assert_same_steps(ours, theirs, np.asfortranarray(random_actions(ours, 100, scale=1.0)))
+
+
+@pytest.mark.parametrize("env_id", ["Ant-v5", "Hopper-v5", "Humanoid-v5", "Walker2d-v5"])
+@pytest.mark.parametrize("value", [0, 1])
+def test_equals_gymnasium_when_a_bool_is_given_as_a_number(env_id, value):
+    options = {"terminate_when_unhealthy": value, "max_episode_steps": 100}
+    theirs, ours = gymnasium_envs(env_id, 3, **options), MujocoVectorEnv(env_id, 3, **options)
+    ours.reset(seed=5)
+    theirs.reset(seed=5)
+    assert assert_same_steps(ours, theirs, random_actions(ours, 150, scale=1.0)) >= 3
+
+
+def test_equals_gymnasium_for_a_body_given_by_any_integer_and_without_a_time_limit():
+    options = {"main_body": np.int64(2), "max_episode_steps": -1, "terminate_when_unhealthy": False}
+    theirs, ours = gymnasium_envs("Ant-v5", 2, **options), MujocoVectorEnv("Ant-v5", 2, **options)
+    ours.reset(seed=5)
+    theirs.reset(seed=5)
+    assert assert_same_steps(ours, theirs, random_actions(ours, 1100, scale=0.1)) == 0
+    assert ours.max_episode_steps is None
+
+
+def test_the_spec_makes_equal_environments():
+    ours = MujocoVectorEnv("Hopper-v5", 2, healthy_reward=2, max_episode_steps=9)
+    theirs = gymnasium.make_vec(ours.spec)
+    ours.reset(seed=5)
+    theirs.reset(seed=5)
+    assert assert_same_steps(ours, theirs, random_actions(ours, 40, scale=1.0)) >= 8
+    assert gymnasium.spec("Hopper-v5").kwargs == {}  # the registered one stays as it is
+
+
+def test_options_that_change_no_number_are_ignored():
+    drawing = {"width": 64, "height": 64, "camera_name": "track", "camera_id": 0, "max_geom": 9, "visual_options": {}}
+    others = {"default_camera_config": {"distance": 4.0}, "disable_env_checker": True, "render_mode": None}
+    plain, ours = MujocoVectorEnv("Ant-v5", 2), MujocoVectorEnv("Ant-v5", 2, **drawing, **others)
+    assert_same_bits(ours.reset(seed=5)[0], plain.reset(seed=5)[0], "obs")
+    assert_same_steps(ours, plain, random_actions(ours, 20, scale=1.0))
+
+
+def test_attributes_that_all_environments_share():
+    theirs, ours = gymnasium_envs("Hopper-v5", 3, frame_skip=2), MujocoVectorEnv("Hopper-v5", 3, frame_skip=2)
+    for name in ("dt", "frame_skip", "observation_space", "action_space", "render_mode"):
+        assert ours.get_attr(name) == ours.call(name) == theirs.get_attr(name)
+    assert ours.get_attr("model") == (ours.model,) * 3
+    with pytest.raises(AttributeError, match="share no attribute 'frame_ski'; did you mean 'frame_skip'"):
+        ours.get_attr("frame_ski")
+    with pytest.raises(AttributeError, match=r"'frame_skip' .* cannot be set"):
+        ours.set_attr("frame_skip", 3)
 
 
 # --- Episodes, seeds, threads
@@ -291,7 +337,7 @@ def test_a_snapshot_of_another_environment_is_refused():
 def test_options_that_do_not_exist_are_named():
     with pytest.raises(TypeError, match=r"'healthy_z_rang'; did you mean 'healthy_z_range'"):
         MujocoVectorEnv("Hopper-v5", 1, healthy_z_rang=(0, 1))
-    with pytest.raises(TypeError, match="'render_mode'"):
+    with pytest.raises(TypeError, match="do not draw; leave out 'render_mode'"):
         MujocoVectorEnv("Hopper-v5", 1, render_mode="rgb_array")
     with pytest.raises(ValueError, match="did you mean 'Hopper-v5'"):
         MujocoVectorEnv("Hoper-v5", 1)
@@ -299,6 +345,27 @@ def test_options_that_do_not_exist_are_named():
         MujocoVectorEnv("Hopper-v5", 0)
     with pytest.raises(ValueError, match="max_episode_steps"):
         MujocoVectorEnv("Hopper-v5", 1, max_episode_steps=0)
+
+
+@pytest.mark.parametrize("frame_skip", [1.0, 0, -1, "2", None])
+def test_frame_skips_that_cannot_be_stepped_are_refused(frame_skip):
+    with pytest.raises(ValueError, match=f"refuses to step with frame_skip={frame_skip!r}"):
+        MujocoVectorEnv("Ant-v5", 1, frame_skip=frame_skip)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "words"),
+    [
+        ("Reacher-v5", {"xml_file": "hopper.xml"}, "hopper.xml has no body 'fingertip', which Reacher-v5 reads"),
+        ("Ant-v5", {"main_body": "nobody"}, "ant.xml has no body 'nobody'"),
+        ("Ant-v5", {"main_body": 14}, "ant.xml has no body 14"),
+        ("Ant-v5", {"main_body": -1}, "ant.xml has no body -1"),
+        ("InvertedDoublePendulum-v5", {"xml_file": "ant.xml"}, "does not fit the model ant.xml"),
+    ],
+)
+def test_models_without_what_the_task_reads_are_refused(env_id, options, words):
+    with pytest.raises(ValueError, match=words):
+        MujocoVectorEnv(env_id, 1, **options)
 
 
 def test_bad_actions_are_refused_before_the_step():
@@ -352,9 +419,11 @@ def test_seeds_masks_and_closed_environments():
     with pytest.raises(ValueError, match="reset_mask"):
         envs.reset(options={"reset_mask": np.array([1, 0])})
     envs.reset()  # unseeded: from the operating system's entropy
+    dt = envs.dt
     envs.close()
     envs.close()
-    for call in (envs.reset, lambda: envs.restore({})):
+    assert envs.dt == dt and envs.get_attr("dt") == (dt, dt)
+    for call in (envs.reset, lambda: envs.restore({}), lambda: envs.states):
         with pytest.raises(gymnasium.error.ClosedEnvironmentError):
             call()
     with pytest.raises(gymnasium.error.ResetNeeded):
