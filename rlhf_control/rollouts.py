@@ -310,8 +310,10 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
-    """After how many steps every episode is cut off; None if never, or if the environment does not say."""
-    limit = env.get("max_episode_steps", gymnasium.spec(env_id).max_episode_steps)
+    """After how many steps every episode of an environment that was made is cut off; None if never, or if it does not
+    say."""
+    name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
+    limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)
     return int(limit) if limit and int(limit) > 0 else None
 
 

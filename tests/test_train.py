@@ -377,7 +377,7 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
         ({"env_id": "Swimmer-v5"}, "is for HalfCheetah-v5"),
         ({"policy": "nowhere.npz"}, "no policy at nowhere.npz"),
         ({"rounds": 7}, "lower --rounds"),
-        ({"clip_seconds": 100.0}, "lower --rounds"),
+        ({"clip_seconds": 100.0}, "shorten --clip-seconds"),
         ({"oracle": "coin-flip", "learn_from": "oracle"}, "coin flips have no reward"),
         ({"score": "env"}, "unknown behaviour"),
         ({"env_id": "HalfCheeta-v5", "termination": "fixed-horizon"}, "did you mean HalfCheetah-v5"),
