@@ -38,9 +38,11 @@ def mode_return(run: Path) -> float:
 
 
 def training_return(run: Path) -> float:
-    """Mean of the raw returns of the episodes (of the sampling policy) that ended in the last tenth of a run."""
+    """Mean of the raw returns of the episodes (of the sampling policy) that ended in the last tenth of a run; of the
+    last ones, if none did."""
     steps, returns = episodes(run)
-    return float(returns[steps > (1 - LAST) * Run.open(run).metrics()[-1]["env_steps"]].mean())
+    late = returns[steps > (1 - LAST) * Run.open(run).metrics()[-1]["env_steps"]]
+    return float(late.mean() if len(late) else returns[-1])
 
 
 def episodes(run: Path) -> tuple[np.ndarray, np.ndarray]:

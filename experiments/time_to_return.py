@@ -7,7 +7,7 @@ and the return of the runs of ppo_parity.py in the same way.
 
 Command: python experiments/time_to_return.py             (--tasks Hopper-v5 --seeds 5-9)
 Cost:    ten minutes on two idle cores
-Result:  results/time_to_return.json (not made yet)
+Result:  results/time_to_return.json (Walker2d-v5 made after the others, with --tasks)
 """
 
 import argparse
@@ -62,8 +62,10 @@ def main() -> None:
         print(f"| {env_id} | {sides[0]} | {np.median(list(theirs.values())):.0f} | {sides[1]} | {seconds:.0f} "
               f"| **{np.median(ratios):.0f}** ({min(ratios):.0f} to {max(ratios):.0f}) |", flush=True)  # fmt: skip
     if arguments.seeds == "0-4":
+        earlier = RESULTS / "time_to_return.json"
+        kept = json.loads(earlier.read_text())["tasks"] if earlier.exists() else {}
         facts = {"command": "python experiments/time_to_return.py", **environment_facts()}
-        keep("time_to_return", {**facts, "tasks": tasks})
+        keep("time_to_return", {**facts, "tasks": {**kept, **tasks}})
 
 
 if __name__ == "__main__":
