@@ -71,7 +71,8 @@ def row(env_id: str, task: dict[str, Any]) -> str:
     digits = 0 if abs(mode["iqm"]) >= 100 else 2
     published = PUBLISHED.get(env_id, (None, None, None))
     iqm, low, high, sampled = (f"{x:.{digits}f}" for x in (*mode.values(), training["iqm"]))
-    iqm = f"**{iqm}**" if all(mode["iqm"] > p for p in published if p is not None) else iqm
+    above = [mode["iqm"] > p for p in published if p is not None]
+    iqm = f"**{iqm}**" if above and all(above) else iqm
     columns = " | ".join("" if p is None else f"{p:g}" for p in published)
     return f"| {env_id} | {iqm} | {low} to {high} | {sampled} | {TUNED[env_id].total_steps / 1e6:g}M | {columns} |"
 
