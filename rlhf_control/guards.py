@@ -48,7 +48,7 @@ from rlhf_control.segments import SegmentBank
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
-EVERY = 16  # steps: uncertainty is measured on some
+EVERY = 16  # steps: uncertainty is measured on every sixteenth
 STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
 
 

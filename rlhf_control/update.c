@@ -480,8 +480,6 @@ int64_t gradients(Job *job)
     return 0;
 }
 
-/* Outputs (rows, padded outputs) of one network for x (rows, inputs): on all cores, where they are many; each takes what
-   is next until nothing is left. */
 typedef struct {
     const Job *job;
     int64_t net, rows;
@@ -507,6 +505,8 @@ static void *output_share(void *argument)
     return NULL;
 }
 
+/* Outputs (rows, padded outputs) of one network for x (rows, inputs): on two cores, where they are many; each takes what
+   is next until nothing is left. */
 int64_t outputs(const Job *job, int64_t net, int64_t rows, const real *x, real *out)
 {
     Reading reading = {.job = job, .net = net, .rows = rows, .x = x, .out = out};
