@@ -1,6 +1,5 @@
 """The KL anchor: holds the policy near a frozen reference, so that a learned reward is not pushed off its data."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,6 @@ from rlhf_control.nets import Policy
 from rlhf_control.ppo import PPO
 
 EVERY = 8  # steps; for reports the KL of some steps is as good as that of all
-
-
-def divergence(policy: PPO, reference: PPO, rollout: Rollout) -> tuple[Array, Array]:
-    """(log policy(a|s) - log reference(a|s), KL(policy || reference) at s in closed form), nats, (T, N) each, over a
-    rollout of this policy; each policy sees the raw observations through its own normaliser. Learners, for they read
-    their networks in compiled code.
-
-    The first is the second on the mean. To take off the reward it must be the first: the closed form is the same
-    whatever was done, so as a reward it says nothing about the action.
-    """
-    action = torch.from_numpy(rollout.action)
-    with torch.no_grad():
-        p, q = (learner.distribution(rollout.obs) for learner in (policy, reference))
-        return (p.log_prob(action) - q.log_prob(action)).numpy(), p.kl(q).numpy()
 
 
 def frozen(policy: Policy) -> PPO:
@@ -53,14 +38,21 @@ class Anchor:
         self.new_round(policy)
         self.beta = 2 * self.beta or ReferenceConfig().beta
 
+    @torch.no_grad()
     def penalty(self, policy: PPO, rollout: Rollout) -> tuple[Array, dict[str, float]]:
-        """(T, N) to take off the reward of this rollout, and what to report. The coefficient then adapts to the KL of
-        this very rollout, for the next one. The KL from the start is that of every eighth step."""
-        log_ratio, kl = divergence(policy, self.reference, rollout)
-        some = replace(rollout, obs=rollout.obs[::EVERY], action=rollout.action[::EVERY])
-        start = divergence(policy, self.pretrained, some)[1]
-        penalty = self.beta * log_ratio
-        metrics = {"kl_reference": float(kl.mean()), "kl_start": float(start.mean()), "beta": self.beta}
+        """(T, N) to take off the reward of this rollout of the policy, and what to report. The coefficient then adapts
+        to the KL of this very rollout, for the next one. Each policy sees the raw observations through its own
+        normaliser. Learners, for they read their networks in compiled code.
+
+        What is taken off is log policy(a|s) - log reference(a|s), which is the KL on the mean. The closed form is the
+        same whatever was done, so as a reward it says nothing about the action.
+        """
+        action, some = torch.from_numpy(rollout.action), rollout.obs[::EVERY]
+        p, reference = (learner.distribution(rollout.obs) for learner in (policy, self.reference))
+        start = self.pretrained.distribution(some)
+        penalty = self.beta * (p.log_prob(action) - reference.log_prob(action)).numpy()
+        kl_reference, kl_start = (p[::EVERY].kl(q).mean().item() for q in (reference[::EVERY], start))
+        metrics = {"kl_reference": kl_reference, "kl_start": kl_start, "beta": self.beta}
         if self.config.target is not None:
             self.beta = adapted_beta(self.beta, metrics["kl_reference"], self.config.target, rollout.reward.size)
         return penalty, metrics

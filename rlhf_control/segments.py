@@ -31,12 +31,10 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
     """(S, L, ...): each environment's steps cut end to end from a random offset; what spans an episode's end is left
     out. Raises UserError if nothing is left."""
     T, N = rollout.reward.shape
-    starts: list[Array] = [np.zeros((0, 2), np.int64)]  # of (step, environment)
-    for column in range(N if length <= T else 0):
-        steps = rng.integers(0, min(length, T - length + 1)) + np.arange(0, T, length)
-        steps = steps[steps + length <= T]
-        starts.append(np.stack([steps, np.full(len(steps), column)], 1))
-    t, n = np.concatenate(starts).T
+    offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
+    steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
+    n, k = np.nonzero(steps + length <= T)
+    t = steps[n, k]
     ends_before = np.concatenate([np.zeros((1, N), np.int64), np.cumsum(rollout.done, axis=0)])
     whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
     t, n = t[whole], n[whole]
