@@ -110,3 +110,11 @@ def _join(plain: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> 
         if name.startswith(prefix) and "/" not in name[len(prefix) :]:
             node[name[len(prefix) :]] = array
     return node
+
+
+def refuse_module(found: str, path: str | Path, env_id: str) -> None:
+    """Raises UserError for an environment MODULE:ID that was found in a file: Gymnasium would import MODULE, and
+    reading a file must not run code. Giving the same id as `env_id` says that the module is trusted."""
+    module, _, _ = found.rpartition(":")
+    if module and env_id != found:
+        raise UserError(f"{path} is for {found} and would import {module}; if you trust it, give --env-id {found}")

@@ -82,7 +82,7 @@ class Host:
         self.config, self.loop, self.labels, self.reward, self.status = config, loop, labels, reward, status
         self.rounds = sorted(rounds)
         self.path = loop.run.path
-        self.window = Window(self.path)
+        self.window, self.command = Window(self.path, status.env_id), command(self.path, status.env_id)
         self.why_no_window = ""
         self.begun, self.seconds = 0.0, 0.0  # the last iteration: when, and how long such take
         self.said, self.waiting, self.told = 0.0, False, False
@@ -117,10 +117,10 @@ class Host:
         self.loop.stop_if_asked()
         if not self.waiting and self.why_no_window and (self.config.labelling == "blocking" or not self.told):
             self.told = True
-            self.tell(f"{self.why_no_window}; the run waits for {pending} answers: {command(self.path)}")
+            self.tell(f"{self.why_no_window}; the run waits for {pending} answers: {self.command}")
         if not self.waiting or time.time() - self.said > SAY_SECONDS:
             self.say("waiting")
-            self.loop.note(f"waiting for {pending} answers: {command(self.path)}")
+            self.loop.note(f"waiting for {pending} answers: {self.command}")
             self.mention_closed_window(f"waits for {pending} answers")
         self.waiting, self.begun = True, 0.0
         time.sleep(POLL_SECONDS)
@@ -140,7 +140,7 @@ class Host:
 
     def mention_closed_window(self, meanwhile: str) -> None:
         if how := self.window.closed():
-            self.tell(f"{how}; the run {meanwhile}. To vote, open it again: {command(self.path)}")
+            self.tell(f"{how}; the run {meanwhile}. To vote, open it again: {self.command}")
 
     def count_up(self) -> None:
         """At the end."""

@@ -3,6 +3,7 @@ neither's end is the other's."""
 
 import fcntl
 import hashlib
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,14 @@ LOCK, LOG = "window.lock", "window.log"
 LEFT_OPEN: list[subprocess.Popen[bytes]] = []  # Python complains of one that is forgotten while it runs
 
 
-def command(run: Path) -> str:
+def arguments(run: Path, env_id: str) -> list[str]:
+    """Of `rlhf-control`, for voting on a run that this user has started, and whose environment is so trusted."""
+    return ["label", str(run), *(["--env-id", env_id] if ":" in env_id else [])]
+
+
+def command(run: Path, env_id: str) -> str:
     """What to type to open the window, or another one for a further annotator."""
-    return f"rlhf-control label {run}"
+    return shlex.join(["rlhf-control", *arguments(run, env_id)])
 
 
 @contextmanager
@@ -43,8 +49,8 @@ def seat(run: Path, annotator: str) -> Iterator[None]:
 class Window:
     """Starts the window of a run and notices when it has been closed."""
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, env_id: str) -> None:
+        self.run, self.env_id = run, env_id
         self._process: subprocess.Popen[bytes] | None = None
 
     def open(self) -> str:
@@ -62,7 +68,7 @@ class Window:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 log.truncate(0)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "rlhf_control", "label", str(self.run)],
+                    [sys.executable, "-m", "rlhf_control", *arguments(self.run, self.env_id)],
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()],
                     start_new_session=True,  # Ctrl-C is for the run alone
                 )  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.files import load_state, save_state
+from rlhf_control.files import load_state, refuse_module, save_state
 
 LOG_2PI = math.log(2 * math.pi)
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # (B, ...), rng (None: the mode) -> actions
@@ -363,7 +363,7 @@ class Policy(nn.Module):
 
 
 def load_policy(path: str | Path, env_id: str = "") -> Policy:
-    """A policy from its file; `env_id` as in `refuse_modules`."""
+    """A policy from its file; `env_id` as in `files.refuse_module`."""
     state = load_state(path)
     if state.get("kind") != "policy":
         raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
@@ -371,14 +371,6 @@ def load_policy(path: str | Path, env_id: str = "") -> Policy:
 
 
 def refuse_modules(policy: Policy, path: str | Path, env_id: str) -> Policy:
-    """The policy, unless its environment is a MODULE:ID: Gymnasium would import MODULE, and reading a file must not run
-    code. Giving the same id as `env_id` says that the module is trusted."""
+    """The policy, unless `files.refuse_module` refuses its environment."""
     refuse_module(policy.env_id, path, env_id)
     return policy
-
-
-def refuse_module(found: str, path: str | Path, env_id: str) -> None:
-    """The same for an environment's id that was found in a file."""
-    module, _, _ = found.rpartition(":")
-    if module and env_id != found:
-        raise UserError(f"{path} is for {found} and would import {module}; if you trust it, give --env-id {found}")

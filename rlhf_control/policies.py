@@ -17,7 +17,7 @@ def shipped() -> dict[str, Path]:
 
 def find_policy(name: str | Path, env_id: str = "") -> Policy:
     """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
-    `env_id`: see `nets.refuse_modules`."""
+    `env_id`: see `files.refuse_module`."""
     path = Path(name)
     if path.is_dir():
         if (path / "policy.npz").is_file():

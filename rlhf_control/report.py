@@ -57,7 +57,7 @@ def run_score(path: Path) -> str:
 
 
 def report(run: Run, env_id: str = "") -> str:
-    """The report of a run of either verb. `env_id`, here and below: see `nets.refuse_modules`."""
+    """The report of a run of either verb. `env_id`, here and below: see `files.refuse_module`."""
     return report_finetuning(run, env_id=env_id) if run.config()[0] == "finetune" else report_pretraining(run, env_id)
 
 

@@ -28,12 +28,13 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION, Rollout
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.files import refuse_module
 from rlhf_control.guards import Guard, tell
 from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
-from rlhf_control.nets import Policy, one_thread, refuse_module
+from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.ppo import PPO, RewardScaler
@@ -124,7 +125,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
 
 def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "") -> Run:
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
-    with an oracle of its own needs it again. `env_id`: see `nets.refuse_modules`."""
+    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`."""
     run = Run.open(path)
     verb, config = run.config()
     refuse_module(config.env_id, run.path, env_id)

@@ -145,6 +145,8 @@ class LabelConfig:
     """Of a rating, from 1 (worst)."""
     terminal: bool = False
     """Without a window: clips go to a video file, answers are typed."""
+    env_id: str = ""
+    """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
     seed: int | None = None
     """Of the sides that the clips are shown on (default: another one every time)."""
 
@@ -194,6 +196,8 @@ class WatchConfig:
     """Where to start: a question's number, or the beginning of its key."""
     reward: bool = True
     """Draw the predicted reward along the time line."""
+    env_id: str = ""
+    """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
 
 
 @dataclass(frozen=True)

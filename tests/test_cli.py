@@ -14,6 +14,8 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.nets import Policy
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
+from rlhf_control.viewer import label as label_window
+from rlhf_control.viewer import watch as watch_window
 
 TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", "16", "--ppo.epochs", "1"]
 
@@ -133,6 +135,26 @@ def test_an_environment_of_ones_own_goes_through_every_verb(
         assert main(reads) == 2
         assert "would import own_envs; if you trust it, give --env-id own_envs:Own-v0" in capsys.readouterr().err
         assert main([*reads, *named]) == 0
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(label_window, "vote_in", lambda *_: 0)
+    monkeypatch.setattr(watch_window, "Room", NoRoom)
+    for looks in (["label", "f"], ["watch", "f"]):
+        assert main(looks) == 2
+        assert "would import own_envs; if you trust it, give --env-id own_envs:Own-v0" in capsys.readouterr().err
+        assert main([*looks, *named]) == 0
+
+
+class NoRoom:
+    """Of a person who leaves at once."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def go(self, place: int) -> None: ...
+
+    def step(self) -> bool:
+        return False
+
+    def close(self) -> None: ...
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:

@@ -53,13 +53,13 @@ SLEEPS = (
 
 def test_a_window_that_is_closed_is_mentioned_once(stub: Path) -> None:
     (stub / "script.py").write_text("print('bye')")
-    window = Window(stub)
+    window = Window(stub, "Ant-v5")
     assert window.open() == "" and wait_for_end(window) == "the window was closed" and window.closed() == ""
 
 
 def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
     (stub / "script.py").write_text("import sys; print('rlhf-control: no pygame', file=sys.stderr); sys.exit(2)")
-    window = Window(stub)
+    window = Window(stub, "Ant-v5")
     window.open()
     assert wait_for_end(window) == "the window ended (no pygame)"
     (stub / "script.py").write_text("import os; os._exit(3)")
@@ -71,12 +71,12 @@ def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
     code = f"import sys; sys.path.insert(0, {str(Path(launcher.__file__).parent.parent)!r});"
     code += "from pathlib import Path; from rlhf_control.launcher import Window; import os;"
-    code += "assert Window(Path('run')).open() == ''; os.kill(os.getpid(), 9)"
+    code += "assert Window(Path('run'), 'Ant-v5').open() == ''; os.kill(os.getpid(), 9)"
     run = subprocess.run([sys.executable, "-c", code])
     assert run.returncode == -signal.SIGKILL
     pid = pid_of(stub)
     (stub / "pid").unlink()
-    again = Window(stub)
+    again = Window(stub, "Ant-v5")
     assert again.open() == "" and again.closed() == "" and not (stub / "pid").exists()  # the first one is still there
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 30
@@ -90,7 +90,7 @@ def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
 
 def test_ctrl_c_is_for_the_run_alone(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
-    window = Window(stub)
+    window = Window(stub, "Ant-v5")
     window.open()
     pid = pid_of(stub)
     assert os.getpgid(pid) == pid != os.getpgid(0)
@@ -101,10 +101,11 @@ def test_ctrl_c_is_for_the_run_alone(stub: Path) -> None:
 def test_without_a_display_none_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert Window(tmp_path).open() == "there is no display for a window" and not list(tmp_path.iterdir())
+    assert Window(tmp_path, "Ant-v5").open() == "there is no display for a window" and not list(tmp_path.iterdir())
     monkeypatch.setenv("DISPLAY", ":0")
-    assert "cannot be started" in Window(tmp_path / "gone").open()
-    assert command(Path("runs/x")) == "rlhf-control label runs/x"
+    assert "cannot be started" in Window(tmp_path / "gone", "Ant-v5").open()
+    assert command(Path("runs/x"), "Ant-v5") == "rlhf-control label runs/x"
+    assert command(Path("a b"), "own:Env-v0") == "rlhf-control label 'a b' --env-id own:Env-v0"
 
 
 def test_an_annotator_sits_in_one_place(tmp_path: Path) -> None:

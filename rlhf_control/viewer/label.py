@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.errors import Stopped, UserError
+from rlhf_control.files import refuse_module
 from rlhf_control.launcher import seat
-from rlhf_control.session import Session, summary, summary_text
+from rlhf_control.session import Session, known_environment, summary, summary_text
 from rlhf_control.status import alive, read_status
 from rlhf_control.verbs import LabelConfig
 from rlhf_control.viewer.desk import Desk
@@ -21,7 +22,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def label(config: LabelConfig) -> int:
     """Opens the window until the person leaves; without a display, asks on the terminal."""
     run = Path(config.run)
-    check_run(run)
+    check_run(run, config.env_id)
     with seat(run, config.annotator):
         if config.terminal or display_problem():
             return on_terminal(config, display_problem())
@@ -33,13 +34,17 @@ def label(config: LabelConfig) -> int:
             return vote_in(window, config, run)
 
 
-def check_run(run: Path) -> None:
-    """Raises UserError for a folder in which there will never be a question."""
+def check_run(run: Path, env_id: str) -> None:
+    """Raises UserError for a folder in which there will never be a question, or whose environment is not to be
+    trusted (`files.refuse_module`)."""
     if not run.is_dir():
         raise UserError(f"{run} is not a run's folder; name one, such as runs/NAME, as finetune prints it")
     status = read_status(run)
     if not (run / "labels.sqlite").is_file() and not (status is not None and alive(status)):
         raise UserError(f"{run} has no labels.sqlite and nothing runs there; start one with finetune --oracle human")
+    environment = known_environment(run, status)
+    if environment is not None:
+        refuse_module(environment.env_id, run, env_id)
 
 
 def on_terminal(config: LabelConfig, why: str) -> int:

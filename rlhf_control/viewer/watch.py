@@ -10,6 +10,7 @@ import numpy as np
 from rlhf_control.clip_cache import ClipCache, clip_size
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.files import refuse_module
 from rlhf_control.predictions import Predictor
 from rlhf_control.schema import Asked
 from rlhf_control.session import known_environment
@@ -45,6 +46,7 @@ def watch(config: WatchConfig) -> int:
     status = known_environment(run, read_status(run))
     if status is None:
         raise UserError(f"{run} does not say what environment its clips are of (no status.json, no manifest.json)")
+    refuse_module(status.env_id, run, config.env_id)
     shelf = read_shelf(store)
     place = shelf.find(config.query)
     with (
