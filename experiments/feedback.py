@@ -66,6 +66,8 @@ METRICS = {  # of a run -> (heading, digits)
     "mean_score": ("mean score over the run", 2),
     "accuracy": ("accuracy on the final policy's pairs", 2),
     "accuracy_before": ("accuracy on the first policy's pairs", 2),
+    "ece": ("calibration error on the final policy's pairs", 2),
+    "fit_seconds": ("seconds of all fits", 1),
     "wrong": ("wrong answers", 2),
     "ties": ("ties", 2),
     "cannot_tell": ("cannot tell", 2),
@@ -214,6 +216,7 @@ def measured(run: Run) -> dict[str, Any]:
         "kl": float(np.mean([row["kl_start"] for row in late])),
         "learned_reward": float(np.mean([row["reward_mean"] for row in late])),
         **of_true_reward(rows),
+        "fit_seconds": float(sum(row.get("reward/fit_seconds", 0) for row in rows)),
         "wall_seconds": last["wall_seconds"],
         "commit": run.read_json("manifest.json")["git_commit"],
         "curves": {"steps": thinned([row["env_steps"] for row in rows])}
@@ -239,16 +242,17 @@ def thinned(values: Sequence[float | None]) -> list[float]:
 
 
 def accuracies(run: Run, config: FinetuneConfig) -> dict[str, float]:
-    """How often the learned reward knows the better of two fresh clips: of the final policy, and of the one before.
-    The same measure as `rlhf-control evaluate-reward`."""
+    """How often the learned reward knows the better of two fresh clips: of the final policy, and of the one before;
+    and how far its probabilities about the final policy's are off. As `rlhf-control evaluate-reward` measures it."""
     settings = EvaluateRewardConfig(str(run.path), truth=config.behaviour())
     opened = open_run(settings)
-    policies = {"accuracy": opened.policy, "accuracy_before": load_policy(run.path / "pretrained.npz")}
-    found = {}
+    policies = {"accuracy_before": load_policy(run.path / "pretrained.npz"), "accuracy": opened.policy}
+    found: dict[str, float] = {}
     for name, policy in policies.items():
         _, episodes = evaluate(policy, settings.episodes, seed=settings.seed, deterministic=False)
         clips = cut(episodes, opened.length)
-        found[name] = judge(opened, clips, settings.pairs, stream(settings.seed, name))["accuracy"]
+        judged = judge(opened, clips, settings.pairs, stream(settings.seed, name))
+        found |= {name: judged["accuracy"], "ece": judged["ece"]}
     return found
 
 

@@ -25,6 +25,7 @@ import online_labels
 import oracles
 import preference_overhead
 import query_strategies
+import reward_fits
 
 BASE = feedback.BASE
 
@@ -66,6 +67,16 @@ def test_the_anchors_of_a_fixed_reward_differ_in_beta_alone() -> None:
     assert {(c.reference.policy, c.reference.beta) for c in kl_anchor.opposite(BASE).values()} == {
         ("round", 0.0), ("round", 0.02), ("round", 0.1), ("pretrained", 0.02), ("pretrained", 0.1)
     }  # fmt: skip
+
+
+def test_every_fit_departs_from_the_defaults_in_one_option() -> None:
+    every = reward_fits.conditions(BASE)
+    assert every.pop("defaults") == BASE
+    departures = [feedback.changes(config).keys() - feedback.changes(BASE).keys() for config in every.values()]
+    assert departures == [{"reward"}] * len(every)
+    options = [next(iter(feedback.changes(config)["reward"])) for config in every.values()]
+    assert all(len(feedback.changes(config)["reward"]) == 1 for config in every.values())
+    assert len(set(options)) == len(every)
 
 
 def test_what_an_answer_costs_by_hand() -> None:
