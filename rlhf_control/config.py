@@ -130,7 +130,7 @@ class RewardConfig:
     """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
-    max_frames: int = 15
+    max_frames: int = 10
     """Of longer clips a gradient step looks at every n-th step, from a random one on, so that they have at most this
     many. When a clip is judged, all of its steps count."""
     crop: float = 1.0

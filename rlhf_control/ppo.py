@@ -186,6 +186,11 @@ class PPO:
         return self.policy.head(self.optimizer.outputs(self.policy.features(obs)))
 
     @torch.no_grad()
+    def values(self, obs: Array) -> Array:
+        """(...,) of raw observations (..., O)."""
+        return self.optimizer.values(self.policy.features(obs)).numpy()
+
+    @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
         """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
         features = self.policy.features(rollout.obs).flatten(0, 1)
@@ -203,9 +208,11 @@ class PPO:
     @torch.no_grad()
     def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """(advantage, return), (T * N,) each, by the critic as it now is."""
-        value, next_value = (
-            self.optimizer.values(self.policy.features(obs)).numpy() for obs in (rollout.obs, rollout.next_obs)
-        )
+        value = self.values(rollout.obs)
+        known = (rollout.next_obs[:-1] == rollout.obs[1:]).all(-1)  # all but the ends of episodes
+        unknown = np.concatenate([~known, np.ones_like(rollout.done[:1])])
+        next_value = np.concatenate([value[1:], value[:1]])
+        next_value[unknown] = self.values(rollout.next_obs[unknown])
         both = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,

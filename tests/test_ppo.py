@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from conftest import TINY_PPO, random_rollout
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.config import PPOConfig
+from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.nets import Policy
 from rlhf_control.ppo import PPO, Batch, RewardScaler, gae, minibatches, ppo_loss
+from rlhf_control.rollouts import collect, start_envs
 
 
 def column(*values: float) -> np.ndarray:
@@ -123,6 +125,21 @@ def test_advantages_are_recomputed_by_the_critic_as_it_then_is(cheetah_policy: P
                     old_critic = PPO(copy.deepcopy(cheetah_policy), config).advantages(rollout)
                     assert torch.equal(first.advantage, old_critic[0])
     assert losses[0] == losses[1] and losses[2] != losses[3]
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_successors_are_valued_as_what_they_are(env_id: str, gradients: Literal["compiled", "autograd"]) -> None:
+    """An episode's last one too, which is not where the next step begins; to the bit in compiled code."""
+    envs = start_envs(env_id, 3, seed=0)
+    learner = PPO(Policy(envs.spaces, NetConfig(), 0, env_id, {}), PPOConfig(gradients=gradients))
+    rollout = collect(envs, learner, 60, np.random.default_rng(0))
+    assert rollout.done.sum() > 3 and not rollout.done[-1].all()
+    config, value, next_value = learner.config, learner.values(rollout.obs), learner.values(rollout.next_obs)
+    ends = rollout.terminated, rollout.truncated
+    expected, _ = gae(rollout.reward, value, next_value, *ends, config.gamma, config.gae_lambda)
+    tolerance = 0 if gradients == "compiled" else 1e-5
+    np.testing.assert_allclose(learner.advantages(rollout)[0], expected.ravel(), rtol=tolerance, atol=tolerance)
 
 
 def test_the_old_policy_stays_while_the_new_one_moves(cheetah_policy: Policy) -> None:
