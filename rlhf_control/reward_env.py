@@ -111,6 +111,8 @@ def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
 
 
 def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
-    """(N,) float64 for sampled actions (N, A) or choices (N, G)."""
+    """(N,) float64 for sampled actions (N, A) or choices (N, G). Raises UserError before the model's first fit."""
+    if not model.fitted:
+        raise UserError("the reward model is not fitted yet: it would say 0 at every step; fit it, or load one that is")
     steps = Segments(obs, spaces.execute(actions), next_obs, np.zeros(len(obs), np.float32))
     return model.predict(steps).astype(np.float64)

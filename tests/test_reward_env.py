@@ -56,7 +56,9 @@ def planted_model(column: int = 0) -> RewardModel:
 
 
 def sum_of_all() -> RewardModel:
-    return SumOfAll(2, 1, RewardConfig(members=1))
+    model = SumOfAll(2, 1, RewardConfig(members=1))
+    model.fitted = True
+    return model
 
 
 def test_the_models_reward_takes_the_environments_place() -> None:
@@ -106,7 +108,8 @@ def test_the_projects_own_vector_environments() -> None:
     model = planted_model()
     env = LearnedRewardVectorWrapper(project_envs.MujocoVectorEnv("Hopper-v5", 3), RewardModel(11, 3, RewardConfig()))
     env.reset(seed=0)
-    assert (env.step(np.zeros((3, 3), np.float32))[1] == 0).all()  # not fitted
+    with pytest.raises(UserError, match="not fitted yet"):
+        env.step(np.zeros((3, 3), np.float32))
     batched = LearnedRewardVectorWrapper(project_envs.MujocoVectorEnv("HalfCheetah-v5", 2), model)
     single = LearnedRewardWrapper(gymnasium.make("HalfCheetah-v5"), model)
     batched.reset(seed=4)
