@@ -7,7 +7,7 @@ and the return of the runs of ppo_parity.py in the same way.
 
 Command: python experiments/time_to_return.py             (--tasks Hopper-v5 --seeds 5-9)
 Cost:    ten minutes on two idle cores
-Result:  results/time_to_return.json, with Walker2d-v5 in 600,000 steps rather than 650,000 beside it
+Result:  results/time_to_return.json
 """
 
 import argparse
