@@ -26,6 +26,8 @@ Refit = Callable[[int], tuple[float, Callable[[], float]]]  # gradient steps -> 
 
 
 def ours(members: int, data: Data) -> Refit:
+    """With all steps of a clip in every gradient step, and without held-out answers that could end it early, as
+    imitation has it: both are slower than our defaults."""
     from rlhf_control import reward
     from rlhf_control.config import RewardConfig
     from rlhf_control.data import Segments
@@ -38,7 +40,10 @@ def ours(members: int, data: Data) -> Refit:
     reward.fit_ensemble = timed(reward.fit_ensemble, seconds)
 
     def refit(steps: int) -> tuple[float, Callable[[], float]]:
-        config = RewardConfig(members, HIDDEN, batch_size=BATCH, steps=steps, lapse=LAPSE, lr=LR)
+        every_step = data["obs"].shape[2]
+        config = RewardConfig(
+            members, HIDDEN, max_frames=every_step, bootstrap=1.0, batch_size=BATCH, steps=steps, lapse=LAPSE, lr=LR
+        )
         model = reward.RewardModel(pairs.obs.shape[-1], pairs.action.shape[-1], config)
         model.fit(answers, answers.clips, np.random.default_rng(len(seconds)))
         return seconds[-1], lambda: accuracy(model.probability(fresh).mean(0), data["first"][half:])
