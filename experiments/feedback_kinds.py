@@ -14,7 +14,11 @@ The other costs follow from the model alone, and nobody has measured them here.
 
 Command: python experiments/feedback_kinds.py       (--task keep-pace: 2.5 times the cost)
 Cost:    55 runs and the demonstrator, some 14 core-minutes
-Result:  results/feedback_kinds.md
+Files:   results/feedback_kinds.md
+Result:  60 answers: comparisons 3.8 m/s (3.4 to 4.3), rankings 4.0, ratings 3.8, rewards 3.7, half corrections 3.5,
+         half demonstrations 4.2. 4 minutes: 60 comparisons 3.8, 22 rankings 3.8, 62 ratings 3.9, 29 rewards 3.9, with
+         corrections 3.2, with demonstrations 3.3
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import argparse

@@ -9,7 +9,10 @@ over the KL, what following that still brings.
 
 Command: python experiments/kl_anchor.py
 Cost:    45 runs, some 10 core-minutes
-Result:  results/kl_anchor.md
+Files:   results/kl_anchor.md
+Result:  `backward`: 3.9 to 4.1 m/s whatever the anchor. `jump`: the environment's return is 378 (-1011 to 1388)
+         without, 1568 (113 to 2178) with beta 0.1, 2288 (1255 to 2405) with 0.5; it was 2532
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import sys

@@ -6,7 +6,10 @@ clips, of the final policy, where it is needed, and of the first one (as `rlhf-c
 
 Command: python experiments/online_labels.py        (--task keep-pace: 2.5 times the cost)
 Cost:    30 runs, some 6 core-minutes
-Result:  results/online_labels.md
+Files:   results/online_labels.md
+Result:  40 answers in five rounds score 3.8 m/s (3.5 to 4.3), all at the start 3.0 (2.2 to 3.7); of 100 answers 4.1
+         (3.4 to 4.6) and 3.4 (2.6 to 3.6)
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import sys

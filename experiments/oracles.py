@@ -7,7 +7,10 @@ coin flips.
 
 Command: python experiments/oracles.py              (--task keep-pace: 2.5 times the cost)
 Cost:    55 runs, some 12 core-minutes
-Result:  results/oracles.md
+Files:   results/oracles.md
+Result:  perfect 4.1 m/s (3.4 to 4.6); Boltzmann, 30 % wrong, 2.4 (1.6 to 3.6); the seven others 3.9 to 4.2; coin flips
+         0.0 (-1.0 to 1.3); the oracle's own reward 4.2 (4.0 to 4.3)
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import sys

@@ -5,7 +5,9 @@ down; in the first round, when there is no model yet, all but k-center choose at
 
 Command: python experiments/query_strategies.py     (--task keep-pace: 2.5 times the cost)
 Cost:    35 runs, some 7 core-minutes
-Result:  results/query_strategies.md
+Files:   results/query_strategies.md
+Result:  all between 3.6 and 4.4 m/s, intervals overlapping; uniform 4.0 (3.3 to 4.7)
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import sys

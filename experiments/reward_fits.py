@@ -8,7 +8,10 @@ the input. Besides the score: accuracy and calibration on fresh pairs of the fin
 
 Command: python experiments/reward_fits.py          (--task keep-pace: 2.5 times the cost)
 Cost:    45 runs, some 10 core-minutes
-Result:  results/reward_fits.md
+Files:   results/reward_fits.md
+Result:  all between 3.8 and 4.2 m/s, intervals overlapping; the defaults 4.1 (3.4 to 4.6). All steps of a clip take 2.5
+         times as long; warm, the calibration error is 0.15 rather than 0.06
+         (five seeds, interquartile means and 95 % intervals)
 """
 
 import sys

@@ -40,7 +40,7 @@ class LabelRound:
     """When to ask how much."""
 
     index: int
-    labels: int  # 0: only learn from what was answered
+    labels: int  # 0: only learn from what was answered, or is demonstrated
     answered: tuple[str, ...] = ()  # keys of questions of earlier rounds that were answered since the last fit
 
 
@@ -60,7 +60,7 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
             f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
             f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
         )
-    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n}
+    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n or not config.labels}
 
 
 def clips_needed(config: FinetuneConfig) -> int:
@@ -155,6 +155,11 @@ def mixed(queries: list[Query], special: Sequence[Query], round: int, rng: np.ra
 
 
 # -- clips from elsewhere
+
+
+def demonstrations_due(config: FinetuneConfig, round: int) -> bool:
+    """Whether demonstrations are set above the policy's own clips in this round."""
+    return bool(config.demonstrations) and (round == 0 or not config.labels)
 
 
 def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,17 +23,23 @@ import numpy as np
 from rlhf_control import bench_reward_peer
 from rlhf_control.bench import Peer
 from rlhf_control.bench_reward_peer import BATCH, HIDDEN, STEPS
+from rlhf_control.config import QueryConfig, RewardConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.evaluate_reward import cut
 from rlhf_control.files import write_atomic
+from rlhf_control.nets import one_thread
 from rlhf_control.policies import find_policy
 from rlhf_control.progress import say
+from rlhf_control.queries import choose
+from rlhf_control.reward import RewardModel
+from rlhf_control.reward import comparisons as comparisons_of
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import environment_facts
 from rlhf_control.verbs import BenchConfig
 
 PAIRS, LENGTH = 100, 50  # comparisons to learn from; steps of a clip
+CHOSEN, CANDIDATES, TURNS = 10, 2000, 21  # queries, pairs, how often it is timed
 POLICY, EPISODES = "halfcheetah", 20  # that the clips are cut from
 OURS = {1: "ours, one network", 5: "ours, ensemble of 5"}
 PEERS = {1: "imitation, one network", 3: "imitation, ensemble of 3", 5: "imitation, ensemble of 5"}
@@ -46,9 +53,10 @@ def bench_reward(config: BenchConfig) -> str:
         data = Path(folder) / "comparisons.npz"
         np.savez(data, **comparisons())
         trainers = time_trainers(data, config)
+        choosing = time_choosing(dict(np.load(data)))
     result = {
         "command": " ".join(["rlhf-control", *sys.argv[1:]]), **environment_facts(), "pairs": PAIRS, "length": LENGTH,
-        "batch": BATCH, "steps": STEPS, "hidden": HIDDEN, "trainers": trainers,
+        "batch": BATCH, "steps": STEPS, "hidden": HIDDEN, "trainers": trainers, "choosing": choosing,
     }  # fmt: skip
     write_atomic(config.path(), (json.dumps(result, indent=1) + "\n").encode())
     return table(result)
@@ -63,6 +71,23 @@ def comparisons() -> dict[str, Any]:
     returns = pairs.env_reward.sum(-1)
     arrays = {name: array for name, array in pairs.arrays().items() if name in ("obs", "action", "next_obs")}
     return {**arrays, "first": (returns[:, 0] > returns[:, 1]).astype(np.float64)}
+
+
+@one_thread()
+def time_choosing(data: dict[str, Any]) -> list[float]:
+    """Seconds, again and again, of choosing CHOSEN queries among CANDIDATES random pairs of all these clips by the
+    disagreement of a fitted ensemble, the clips' scores included."""
+    pairs = Segments(data["obs"], data["action"], data["next_obs"], np.zeros(data["obs"].shape[:3], np.float32))
+    answers = comparisons_of(pairs, data["first"])
+    model = RewardModel(pairs.obs.shape[-1], pairs.action.shape[-1], RewardConfig())
+    model.fit(answers, answers.clips, np.random.default_rng(0))
+    config = QueryConfig(random_share=0.0, candidates=CANDIDATES // CHOSEN)
+    seconds = []
+    for turn in range(TURNS):
+        started = time.perf_counter()
+        choose("disagreement", answers.clips, CHOSEN, 0, model, np.random.default_rng(turn), config=config)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 class Trainer(Peer):
@@ -134,8 +159,13 @@ def table(result: dict[str, Any]) -> str:
         f"{result['length']} steps, hidden layers {hidden}; ours on {result['cores']} cores, imitation on one torch "
         f"thread, which is its fastest; {result['processor']}, Python {result['python']}; {'; '.join(versions)}"
     )
+    clips = 4 * result["pairs"]
+    choosing = (
+        f"\nchoosing {CHOSEN} queries of {CANDIDATES:,} candidate pairs of {clips} clips by disagreement: "
+        f"{1e3 * np.median(result['choosing']):.0f} ms (median of {len(result['choosing'])})"
+    )
     alone = [] if len(trainers) > len(OURS) else ["\nimitation was not timed: name its interpreter, --imitation-python"]
-    return "\n".join([*rows, facts, *alone])
+    return "\n".join([*rows, facts, choosing, *alone])
 
 
 def spread(ratio: Array) -> str:

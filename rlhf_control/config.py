@@ -236,6 +236,8 @@ class QueryConfig:
     """Of every round, this share is random whatever the strategy: to measure accuracy on, and against blind spots."""
     recent_share: float = 0.0
     """At least this share of every round's queries are about recent clips only; the others mix them with older ones."""
+    older_share: float = 0.0
+    """At least this share are about older clips only, once there are any."""
     min_difference: float = 0.1
     """Clips of one query look different by at least this many standard deviations of the pool's steps."""
     repeat_share: float | None = None
@@ -249,7 +251,12 @@ class QueryConfig:
 
     def __post_init__(self) -> None:
         positive(self, "candidates", "tries")
-        within(self, "random_share", "recent_share", low=0.0, high=1.0)
+        within(self, "random_share", "recent_share", "older_share", low=0.0, high=1.0)
+        if self.recent_share + self.older_share > 1:
+            raise UserError(
+                f"recent_share {self.recent_share:g} and older_share {self.older_share:g} are more than the whole; "
+                "lower either"
+            )
         within(self, "min_difference", low=0.0, high=1e9)
         if self.repeat_share is not None:
             within(self, "repeat_share", low=0.0, high=0.5)
@@ -333,7 +340,7 @@ class FinetuneConfig:
     """The folder of a finished run, whose answers stand in for people or oracle: with its options, the same policy bit
     for bit."""
     labels: int = 100
-    """Questions to be answered, over the whole run."""
+    """Questions to be answered, over the whole run. 0: learn from demonstrations alone."""
     first_labels: int = 20
     """Of these, how many before the first update."""
     rounds: int = 9
@@ -348,10 +355,13 @@ class FinetuneConfig:
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
-    """A policy, or a person's recording (`rlhf-control play`), whose clips stand above the policy's own, in the first
-    round."""
+    """A policy, or a person's recording (`rlhf-control play`), whose clips stand above the policy's own: in the first
+    round, or, with --labels 0, when nothing else is learned from, in all of them."""
     demonstration_clips: int = 10
-    """How many of them."""
+    """How many of them a round."""
+    clone_epochs: int = 0
+    """Behaviour cloning first: so many passes over the demonstrations' steps, by which the policy to begin from is made
+    to act like them. Needs --shrink 1, or the start would undo it."""
     queries: str = "disagreement"
     """How clips are chosen: uniform, disagreement, entropy, bald, k-center, disagreement-k-center or bald-k-center."""
     clip_seconds: float = 1.5
@@ -396,14 +406,20 @@ class FinetuneConfig:
         within(self, "clips_per_query", low=2, high=100)
         if not self.feedback or len(set(self.feedback)) < len(self.feedback):
             raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
-        positive(self, "labels", "first_labels", "rounds", "clip_seconds", "total_steps")
+        positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "clip_seconds", low=0.0, high=3600.0)
-        within(self, "oracle_temperature", "checkpoint_seconds", "value_epochs", low=0, high=1e9)
+        within(self, "oracle_temperature", "checkpoint_seconds", low=0, high=1e9)
+        within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
         within(self, "min_log_std", low=-20.0, high=5.0)
         within(self, "seed", low=0, high=2**31 - 1)
         if self.rounds == 1 and self.labels > self.first_labels:
             raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")
+        if self.clone_epochs and self.shrink != 1:
+            raise UserError(f"shrink {self.shrink:g} would undo the cloning before training begins; give --shrink 1")
+        if not self.demonstrations and (self.clone_epochs or not self.labels):
+            what = "clone" if self.clone_epochs else "learn from: --labels is 0"
+            raise UserError(f"there is nothing to {what}; name --demonstrations, a policy or a recording")
         if self.guard.chance == "hold" and self.reward.bootstrap == 1 and self.learn_from == "votes":
             raise UserError(
                 "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
@@ -424,6 +440,8 @@ class FinetuneConfig:
                 f"people are not asked for a {unasked.pop()}: they rate clips (--feedback rating), and correct "
                 "what they see with the keyboard, unasked; leave it out of --feedback"
             )
+        if not self.labels:
+            raise UserError("--labels is 0, so people are asked nothing; raise it, or leave --oracle human out")
         if self.learn_from == "oracle":
             raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
 

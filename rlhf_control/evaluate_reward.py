@@ -1,4 +1,5 @@
-"""`rlhf-control evaluate-reward RUN`: how right a run's learned reward is, on clips that it has not learned from.
+"""`rlhf-control evaluate-reward RUN`: how right a run's learned reward is, most of all on clips that it has not learned
+from.
 
 S clips, L segment length, P pairs, n transitions, m samples.
 """
@@ -14,10 +15,12 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
+from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy, load_policy, one_thread
 from rlhf_control.oracles import NO_REWARD, reward_named
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.reward import Reward, RewardModel, comparisons
+from rlhf_control.reward_fit import Targets, stated_preferences
 from rlhf_control.reward_metrics import (
     BASELINES,
     RewardFunction,
@@ -42,6 +45,7 @@ from rlhf_control.verbs import EvaluateRewardConfig
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m; where there are fewer, divided alike
 DARD_SAMPLES = 128, 8
+NO_NOISE = ("without noise", "expert")
 ENOUGH_ROWS = 20  # of metrics, for a peak to be more than noise
 
 
@@ -56,6 +60,7 @@ class Opened:
     truth: RewardFunction | None
     truth_name: str
     length: int  # steps of a clip
+    earlier: Segments | None  # clips of the policy in earlier rounds, asked about or not
 
 
 @one_thread()
@@ -63,24 +68,27 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     """Everything below, as plain values (None where there is no number). Also written into the run's folder, as
     reward_evaluation.json and, for reading, reward_evaluation.md.
 
-    sources: fresh clips of the run's policy with its noise, of the expert, and of the policy before; then the clips
-    that were asked about in each round, in new pairs. distances: EPIC and DARD to the true reward. baselines: what
-    trivial rewards get right on the same clips and episodes. curves: learned and true reward and KL over steps.
+    sources: fresh clips of the run's policy with and without its noise, of an expert if one is named, and of the policy
+    before; clips of earlier rounds that nobody was asked about; and, round by round, those that were, in new pairs.
+    distances: EPIC and DARD to the true reward. baselines: what trivial rewards get right of the answers and, where the
+    true reward is known, of clips and episodes. curves: learned and true reward and KL over steps.
     """
     opened = open_run(config)
     final = opened.policy
     policies = {
         "on-policy": final,
-        "expert": find_policy(config.expert, config.env_id) if config.expert else final,
+        "without noise": final,
+        **({"expert": find_policy(config.expert, config.env_id)} if config.expert else {}),
         "before": load_policy(opened.run.path / "pretrained.npz", final.env_id),
     }
     episodes = {}
     for name, policy in policies.items():
         policy = adopt(policy, final.spaces, final.env_id, final.env)
-        _, episodes[name] = evaluate(policy, config.episodes, seed=config.seed, deterministic=name == "expert")
-    clips = {name: cut(whole, opened.length) for name, whole in episodes.items()} | asked_by_round(opened.run)
+        _, episodes[name] = evaluate(policy, config.episodes, seed=config.seed, deterministic=name in NO_NOISE)
+    asked = asked_by_round(opened.run)
+    clips = {name: cut(whole, opened.length) for name, whole in episodes.items()} | not_asked(opened, asked) | asked
     rows = opened.run.metrics()
-    curves = overoptimisation(rows, next((m for m in ("true_reward", "score") if m in rows[-1]), "env_return"))
+    curves = overoptimisation(rows, true_metric(opened, rows))
     result: dict[str, Any] = {
         "run": str(opened.run.path),
         "truth": opened.truth_name,
@@ -92,10 +100,10 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
         "curves": curves,
         "over-optimisation": lost_since_peak(curves["env_steps"], curves["true"]),
     }
+    everything = [episode for whole in episodes.values() for episode in whole]
     if opened.truth is not None:
-        everything = [episode for whole in episodes.values() for episode in whole]
         result["distances"] = distances(opened, everything, stream(config.seed, "distances"))
-        result["baselines"] = baselines(opened, everything, config.pairs, stream(config.seed, "baselines"))
+    result["baselines"] = baselines(opened, everything, config.pairs, stream(config.seed, "baselines"))
     result = finite(result)
     opened.run.write_json("reward_evaluation.json", result)
     write_atomic(opened.run.path / "reward_evaluation.md", report_text(result).encode())
@@ -124,7 +132,15 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     envs.close()
     name = config.truth or (of_run.score if of_run.oracle in NO_REWARD else of_run.oracle)
     truth = reward_named(name, policy.env_id) if name else None
-    return Opened(run, of_run, reward, policy, truth, name, length)
+    older = state.get("bank", {}).get("older")
+    return Opened(run, of_run, reward, policy, truth, name, length, None if older is None else Segments(**older))
+
+
+def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
+    """The name of the metric that follows the true reward along the run; of no metric, where none does."""
+    if opened.truth_name and opened.truth_name == opened.config.behaviour():
+        return next((name for name in ("true_reward", "score") if name in rows[-1]), "")
+    return "env_return" if opened.truth_name == "env" else ""
 
 
 # -- clips
@@ -136,6 +152,15 @@ def cut(episodes: Sequence[Segments], length: int) -> Segments:
     if len(clips) < 2:
         raise UserError(f"the episodes are too short for two clips of {length} steps; raise --episodes")
     return Segments.stack(clips)
+
+
+def not_asked(opened: Opened, asked: dict[str, Segments]) -> dict[str, Segments]:
+    """Clips (S, L, ...) of earlier rounds that are in no question, if the run has kept two."""
+    if opened.earlier is None:
+        return {}
+    known = {clips[i].digest() for clips in asked.values() for i in range(len(clips))}
+    free = [i for i in range(len(opened.earlier)) if opened.earlier[i].digest() not in known]
+    return {"earlier": opened.earlier[np.array(free)]} if len(free) >= 2 else {}
 
 
 def asked_by_round(run: Run) -> dict[str, Segments]:
@@ -258,27 +283,46 @@ def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segment
 def baselines(
     opened: Opened, episodes: Sequence[Segments], pairs: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Accuracy on pairs of clips, and on all pairs of whole episodes by their sums: of the learned reward, and of those
-    that know nothing. What `alive` gets right of episodes, their length has leaked; what `coin flips` gets right, a
-    model of this kind gets right with answers that say nothing."""
-    assert opened.truth is not None
+    """Accuracy on what the answers state (the learned reward has seen them), on pairs of clips, and on all pairs of
+    whole episodes by their sums: of the learned reward, and of those that know nothing. What `alive` gets right of
+    episodes, their length has leaked; what `coin flips` gets right, a model of this kind gets right with answers that
+    say nothing."""
     clips = cut(episodes, opened.length)
     index = random_pairs(len(clips), pairs, rng)
     coins = RewardModel(episodes[0].obs.shape[-1], episodes[0].action.shape[-1], opened.config.reward)
     asked = random_pairs(len(clips), opened.config.labels, rng)
     coins.fit(comparisons(clips[asked], rng.integers(2, size=len(asked)).astype(np.float32)), clips, rng)
     rewards: dict[str, RewardFunction] = {"learned": opened.reward.predict, **BASELINES, "coin flips": coins.predict}
-    true = opened.truth(clips).mean(-1)
-    true_sums = np.array([opened.truth(e).sum() for e in episodes])
     first, second = np.triu_indices(len(episodes), 1)
-    result = {}
-    for name, reward in rewards.items():
+
+    def of_pairs(reward: RewardFunction) -> tuple[Array, Array]:
+        """Differences of the two clips of each pair, and of each two episodes."""
         means, sums = reward(clips).mean(-1), np.array([reward(e).sum() for e in episodes])
-        result[name] = {
-            "clips": pair_accuracy(means[index[:, 0]] - means[index[:, 1]], true[index[:, 0]] - true[index[:, 1]]),
-            "episodes": pair_accuracy(sums[first] - sums[second], true_sums[first] - true_sums[second]),
-        }
+        return means[index[:, 0]] - means[index[:, 1]], sums[first] - sums[second]
+
+    stated = preferred(opened.run)
+    result: dict[str, dict[str, float]] = {name: {} for name in rewards}
+    for name, reward in rewards.items():
+        if stated is not None:
+            means = reward(stated).mean(-1)  # (P, 2)
+            result[name]["answers"] = pair_accuracy(means[:, 0] - means[:, 1], np.ones(len(means)))
+        if opened.truth is not None:
+            (of_clips, of_episodes), (true_clips, true_episodes) = of_pairs(reward), of_pairs(opened.truth)
+            result[name]["clips"] = pair_accuracy(of_clips, true_clips)
+            result[name]["episodes"] = pair_accuracy(of_episodes, true_episodes)
     return result
+
+
+def preferred(run: Run) -> Segments | None:
+    """(P, 2, L, ...): of every preference that the run's answers state, the better clip and the worse; None if there
+    are none."""
+    if not (run.path / "labels.sqlite").is_file():
+        return None
+    labels = Labels(FeedbackStore(run.path / "labels.sqlite", create=False), None, 0)
+    labels.adopt()
+    answers = labels.answers()
+    pairs = np.zeros((0, 2), np.int64) if answers is None else stated_preferences(Targets.of(answers))[0]
+    return answers.clips[pairs] if answers is not None and len(pairs) else None
 
 
 # -- the report
@@ -310,11 +354,16 @@ def report_text(result: dict[str, Any]) -> str:
         "",
         f"True reward: {truth}.",
         "",
-        "## Clips it has not learned from",
+        "## By where the clips come from",
         "",
     ]
     lines += table("clips of", SOURCE_COLUMNS, sources)
-    lines += ["", "Rounds: clips that were asked about, in new pairs. ECE: expected calibration error.", ""]
+    lines += [
+        "",
+        "Rounds: clips that were asked about, in new pairs; it has learned from the answers. It has seen none of the "
+        "others; earlier: clips of all rounds that nobody was asked about. ECE: expected calibration error.",
+        "",
+    ]
     lines += ["## Fit by fit", "", *table("env steps", ROUND_COLUMNS, rounds), ""]
     if "distances" in result:
         rows = {name.upper(): [value] for name, value in result["distances"].items()}
@@ -323,8 +372,11 @@ def report_text(result: dict[str, Any]) -> str:
             "",
             *table("0 same, 0.71 unrelated, 1 opposite", ("distance",), rows),
         ]
-        rows = {name: [row["clips"], row["episodes"]] for name, row in result["baselines"].items()}
-        lines += ["", "## Accuracy beside trivial rewards", "", *table("reward", ("clips", "episodes"), rows), ""]
+        lines += [""]
+    columns = list(result["baselines"]["learned"])
+    rows = {name: [row[c] for c in columns] for name, row in result["baselines"].items()}
+    if columns:
+        lines += ["## Accuracy beside trivial rewards", "", *table("reward", columns, rows), ""]
     lost = result["over-optimisation"]["lost"]
     peak = result["over-optimisation"]["peak_step"]
     rows_measured = sum(value is not None for value in result["curves"]["true"])

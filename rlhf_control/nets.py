@@ -166,6 +166,12 @@ class Spaces:
             return np.concatenate(hot, -1)
         return action.clip(*float32_bounds(self.low, self.high))
 
+    def chosen(self, executed: np.ndarray) -> np.ndarray:
+        """What was sampled, (B, A) or choices (B, G), of an action as carried out (B, A), as far as it can be known."""
+        if not self.choices:
+            return executed
+        return np.stack([hot.argmax(-1) for hot in np.split(executed, np.cumsum(self.choices)[:-1], -1)], -1)
+
     def __str__(self) -> str:
         action = f"choices of {self.choices}" if self.choices else f"Box{self.action_shape}"
         return f"observations Box{self.obs_shape}, actions {action}"

@@ -217,9 +217,13 @@ def choose(
     picked: list[tuple[str, Array]] = []
     # The random ones first: drawn from the whole pool, they are a fair sample of it.
     for name, count in (("uniform", n - chosen), (strategy, chosen)):
-        on_policy = round_half_up(config.recent_share * count)
-        for among, some in ((recent, on_policy), (len(pool), count - on_policy)):
-            clips = np.flatnonzero(free[:among])
+        of_recent = round_half_up(config.recent_share * count)
+        room = min(count - of_recent, free[recent:].sum() // clips_per_query)
+        of_older = min(round_half_up(config.older_share * count), int(room))
+        anywhere = (0, len(pool), count - of_recent - of_older)
+        older = [(recent, len(pool), of_older)] if of_older else []
+        for first, last, some in ((0, recent, of_recent), *older, anywhere):
+            clips = first + np.flatnonzero(free[first:last])
             groups = pick(name, pool, clips, some, clips_per_query, seen, model, rng, config)
             for _, group in groups:
                 free[group] = False

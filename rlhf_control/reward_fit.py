@@ -98,7 +98,7 @@ class Targets:
 
     items: Tensor  # (Q, K) clips; where there are fewer than K, the first once more
     ranks: Tensor  # (Q, K)
-    forced: Tensor  # (Q,) bool: a demonstration or a correction, where nobody could have said "equal"
+    forced: Tensor  # (Q,) bool: a demonstration, or a correction if no one ties, where nobody could say "equal"
     rating: Tensor  # (Q,) from 0; 0 for the other kinds
     reward: Tensor  # (Q,) standardised; 0 for the other kinds
     is_rating: Tensor  # (Q,) bool
@@ -112,11 +112,12 @@ class Targets:
         is_rating, is_reward = kind == RATING, kind == REWARD
         given = answers.value[is_reward]
         mean, std = (given.mean(), max(given.std(), 1e-6)) if len(given) else (0.0, 1.0)
+        tied = (answers.ranks == 0).sum(1) > 1
         known = answers.at_random is not None and answers.at_random.any()
         columns = (
             np.where(answers.items < 0, answers.items[:, :1], answers.items),
             answers.ranks,
-            np.isin(kind, (DEMONSTRATION, CORRECTION)),
+            np.isin(kind, (DEMONSTRATION,) if (tied & (kind == CORRECTION)).any() else (DEMONSTRATION, CORRECTION)),
             np.where(is_rating, answers.value, 1).astype(np.int64) - 1,
             np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
             is_rating,
@@ -191,11 +192,12 @@ def stated_preferences(targets: Targets) -> tuple[Array, Array]:
             answers.append(np.stack([q, q], 1))
     for of_kind, value in ((targets.is_rating, targets.rating), (targets.is_reward, targets.reward)):
         rows = np.flatnonzero(of_kind.numpy())
-        for shift in range(1, min(PARTNERS + 1, len(rows))):
-            pairs = np.stack([rows, np.roll(rows, shift)], 1)
-            pairs = pairs[value.numpy()[pairs[:, 0]] > value.numpy()[pairs[:, 1]]]
-            clips.append(items[pairs, 0])
-            answers.append(pairs)
+        near = [np.stack([rows, np.roll(rows, n)], 1) for n in range(1, min(PARTNERS // 2 + 1, len(rows)))]
+        pairs = np.unique(np.sort(np.concatenate([answers[0], *near]), 1), axis=0)
+        first, second = value.numpy()[pairs].T
+        pairs = np.where((first < second)[:, None], pairs[:, ::-1], pairs)[first != second]  # the better one first
+        clips.append(items[pairs, 0])
+        answers.append(pairs)
     return np.concatenate(clips), np.concatenate(answers)
 
 

@@ -215,14 +215,14 @@ class FeedbackStore:
 
     def _read_asked(self, db: sqlite3.Connection, where: str = "", values: Sequence[str] = ()) -> list[Asked]:
         rows = db.execute(
-            "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, seal, "
+            "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, size, seal, "
             "(SELECT json_group_array(segment) FROM (SELECT segment FROM items WHERE query = key ORDER BY side)) "
             f"FROM queries {where} ORDER BY number", values
         ).fetchall()  # fmt: skip
         found = []
-        for *columns, seal, items in rows:
+        for *columns, size, seal, items in rows:
             clips = tuple(json.loads(items))
-            if seal != _seal(*columns, *clips):
+            if seal != _seal(*columns, *clips) or size != len(clips):
                 raise CorruptFileError(f"{self.path}: query {str(columns[0])[:12]} is damaged; restore it from a copy")
             found.append(Asked(*(*columns, clips)))
         return found

@@ -19,14 +19,16 @@ from rlhf_control.asking import (
     check_demonstrations,
     clips_needed,
     demonstrated,
+    demonstrations_due,
     label_rounds,
     load_gold,
     questions,
 )
 from rlhf_control.asynchronous import Asynchronous
 from rlhf_control.behaviours import BEHAVIOURS
+from rlhf_control.cloning import clone
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import CORRECTION, Rollout
+from rlhf_control.data import CORRECTION, Query, Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import refuse_module
 from rlhf_control.guards import Guard, tell
@@ -95,6 +97,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             log |= true_reward(config, rollout, policy.env_id)
             log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
     policy.save(run.path / "policy.npz", config=asdict(config))
+    if isinstance(p.reward, RewardModel):
+        p.reward.save(run.path / "reward.npz")
     return run
 
 
@@ -172,16 +176,16 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         frames=config.oracle == "human",
     )  # fmt: skip
     policy = adopt(pretrained, envs.spaces, env_id, env)
+    length = max(2, round(config.clip_seconds / envs.step_seconds))
+    if config.demonstrations and not kept:
+        take_up_demonstrations(config, policy, length)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
-    length = max(2, round(config.clip_seconds / envs.step_seconds))
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit)
     rounds = label_rounds(config, bank.first_full)
     gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
-    if config.demonstrations and not kept:
-        check_demonstrations(config.demonstrations, policy, length)
     if CORRECTION in config.feedback:
         simulator(env_id, env).close()
 
@@ -234,6 +238,14 @@ def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id:
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)
 
 
+def take_up_demonstrations(config: FinetuneConfig, policy: Policy, length: int) -> None:
+    """Raises UserError if there will be no clips of them; has the policy act like them if that is asked for."""
+    check_demonstrations(config.demonstrations, policy, length)
+    if config.clone_epochs:
+        shown = demonstrated(config.demonstrations, policy, length, config.seed)
+        clone(policy, shown, config.clone_epochs, stream(config.seed, "clone"))
+
+
 def check_score(config: FinetuneConfig, env_id: str) -> None:
     """Raises UserError if the behaviour to score is unknown or another environment's."""
     if config.score and config.score not in BEHAVIOURS:
@@ -283,12 +295,14 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     pool, recent = bank.pool(stream(seed, "pool", k))
     answered = list(label_round.answered)
     metrics = {}
+    queries: list[Query] = []
     if label_round.labels:
-        queries = questions(config, label_round, pool, recent, reward, labels, p.learner.policy)
-        if config.demonstrations and k == 0:
-            shown = demonstrated(config.demonstrations, p.learner.policy, bank.length, seed)
-            rng = stream(seed, "demonstrations")
-            queries += demonstrations(shown, pool, config.demonstration_clips, k, len(queries), rng)
+        queries += questions(config, label_round, pool, recent, reward, labels, p.learner.policy)
+    if demonstrations_due(config, k):
+        shown = demonstrated(config.demonstrations, p.learner.policy, bank.length, seed)
+        rng = stream(seed, "demonstrations", *([k] if k else []))
+        queries += demonstrations(shown, pool[:recent], config.demonstration_clips, k, len(queries), rng)
+    if queries:
         labels.ask(queries, pool, reward=k)
         answered += [query_key(query) for query in queries]
         if tried := sum(query.kind == CORRECTION for query in queries):

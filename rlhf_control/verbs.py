@@ -68,7 +68,7 @@ class EvaluateRewardConfig:
     truth: str = ""
     """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
     expert: str = ""
-    """A policy that is good at the true reward (default: the run's own, without exploration noise)."""
+    """A policy that is good at the true reward, for a row of its own."""
     episodes: int = 8
     """Fresh episodes of each policy."""
     pairs: int = 500

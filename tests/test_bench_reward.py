@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlhf_control.bench_reward import LENGTH, OURS, PAIRS, PEERS, Trainer, bench_reward, comparisons, table
+from rlhf_control.bench_reward import LENGTH, OURS, PAIRS, PEERS, TURNS, Trainer, bench_reward, comparisons, table
 from rlhf_control.bench_reward_peer import BATCH, STEPS
 from rlhf_control.errors import UserError
 from rlhf_control.verbs import BenchConfig
@@ -19,7 +19,8 @@ def test_the_table_by_hand() -> None:
         name: {"versions": {"torch": "9", name[:4]: "1"}, "runs": runs(*seconds)}
         for name, seconds in ((OURS[1], (0.1, 0.1, 0.1)), (OURS[5], (0.5, 1, 0.25)), (PEERS[3], (10, 10, 10)))
     }
-    result = {"trainers": trainers, "steps": 200, "batch": 25, "pairs": 100, "length": 50, "hidden": [64, 64],
+    result = {"trainers": trainers, "choosing": [0.01, 0.03, 0.02],
+              "steps": 200, "batch": 25, "pairs": 100, "length": 50, "hidden": [64, 64],
               "cores": 2, "processor": "a chip", "python": "3"}  # fmt: skip
     lines = table(result).splitlines()
     assert lines[2] == f"| {OURS[1]} | 10,000 |  | 0.10 |  | 0.75 |"
@@ -27,6 +28,7 @@ def test_the_table_by_hand() -> None:
     assert lines[4] == f"| {PEERS[3]} | 100 | **20.0** (10.0 to 40.0) | 10.00 | **20.0** (10.0 to 40.0) | 0.75 |"
     assert "200 gradient steps of 25 pairs" in lines[6] and "64x64" in lines[6] and "2 cores" in lines[6]
     assert "torch 9, ours 1; torch 9, imit 1" in lines[6]
+    assert lines[8].endswith("2,000 candidate pairs of 400 clips by disagreement: 20 ms (median of 3)")
 
 
 def test_the_comparisons() -> None:
@@ -42,6 +44,7 @@ def test_the_comparisons() -> None:
 def test_a_bench_of_ours_alone(tmp_path: Path) -> None:
     out = tmp_path / "b.json"
     text = bench_reward(BenchConfig("reward", runs=1, seconds=0.01, out=str(out)))
+    assert len(json.loads(out.read_text())["choosing"]) == TURNS and " ms (median" in text
     assert "| ours, ensemble of 5 |" in text and "--imitation-python" in text
     for trainer in json.loads(out.read_text())["trainers"].values():
         assert len(trainer["runs"]) == 1 and trainer["warm_up_seconds"] > 0

@@ -14,7 +14,7 @@ LAYERS = [
     | {"schedules", "status", "gl", "launcher", "packing", "pictures", "states", "recordings", "keyboard"},
     {"nets", "policies", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
     | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
-    {"ppo", "fast", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
+    {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
     {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
     | {"reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}

@@ -275,6 +275,23 @@ def test_a_quota_of_recent_clips(model: Members, strategy: str) -> None:
         choose("uniform", pool, 16, 0, model, np.random.default_rng(0), recent=30, config=QueryConfig(recent_share=0.1))
 
 
+@pytest.mark.parametrize("strategy", ["uniform", "bald"])
+def test_quotas_of_recent_and_older_clips(model: Members, strategy: str) -> None:
+    """Of 100 clips the first 60 are recent; in a first round there are no older ones."""
+    pool, config = pool_of(100), QueryConfig(recent_share=0.5, older_share=0.5)
+    recent = {pool[i].digest() for i in range(60)}
+    for n, older in ((10, 5), (5, 2), (1, 0)):
+        queries = choose(strategy, pool, n, 0, model, np.random.default_rng(0), recent=60, config=config)
+        assert len(queries) == n and len(set(clip_digests(queries))) == 2 * n
+        assert sum(not set(clip_digests([q])) & recent for q in queries) >= older
+        assert sum(set(clip_digests([q])) <= recent for q in queries) >= n // 2
+    assert len(choose(strategy, pool, 10, 0, model, np.random.default_rng(0), config=config)) == 10
+    few = choose(strategy, pool, 10, 0, model, np.random.default_rng(0), recent=97, config=QueryConfig(older_share=1.0))
+    assert sum(not set(clip_digests([q])) & {pool[i].digest() for i in range(97)} for q in few) == 1
+    with pytest.raises(UserError, match="more than the whole"):
+        QueryConfig(recent_share=0.6, older_share=0.5)
+
+
 def test_the_random_ones_are_a_fair_sample_of_the_pool(model: Members) -> None:
     pool, asked = pool_of(20), np.zeros(20)
     place = {pool[i].digest(): i for i in range(20)}

@@ -10,6 +10,7 @@ from rlhf_control.data import KINDS, Answers, Segments
 from rlhf_control.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, reward_log_prob
 from rlhf_control.reward import RewardModel
 from rlhf_control.reward_fit import (
+    PARTNERS,
     Answering,
     Minibatches,
     Targets,
@@ -125,6 +126,27 @@ def test_stated_preferences_by_hand() -> None:
     clips, says = stated_preferences(Targets.of(answers))
     found = sorted((*map(int, c), *map(int, a)) for c, a in zip(clips, says, strict=True))
     assert found == [(0, 1, 1, 1), (0, 2, 1, 1), (2, 4, 0, 0), (5, 3, 3, 2)]
+
+
+@pytest.mark.parametrize("kind", ["rating", "reward"])
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_ratings_state_as_much_whether_they_rise_or_fall(kind: str, n: int) -> None:
+    def stated(values: list[int]) -> set[tuple[int, int]]:
+        answers = small(items=[[i] for i in range(n)], ranks=[[0]] * n, kind=[kind] * n, value=values)
+        clips, says = stated_preferences(Targets.of(answers))
+        np.testing.assert_array_equal(clips, says)  # answer i is about clip i
+        assert all(values[better] > values[worse] for better, worse in clips)
+        assert len({tuple(pair) for pair in clips.tolist()}) == len(clips)  # each once
+        return {(int(a), int(b)) for a, b in clips}
+
+    rising, falling = stated(list(range(1, n + 1))), stated(list(range(n, 0, -1)))
+    assert rising == {(b, a) for a, b in falling} and len(rising) == min(n * (n - 1) // 2, n * PARTNERS // 2)
+
+
+def test_a_correction_that_can_tie_is_no_forced_choice() -> None:
+    for ties in (False, True):
+        answers = small(items=[[0, 1]] * 2, ranks=[[1, 0], [0, 0] if ties else [1, 0]], kind=["correction"] * 2)
+        assert Targets.of(answers).forced.tolist() == [not ties] * 2
 
 
 def test_accuracy_and_calibration_by_hand() -> None:

@@ -472,6 +472,15 @@ def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
     assert noticed > 50
 
 
+def test_a_changed_number_of_clips_is_damage(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    store.ask([Query(0, 0, "uniform", random_segments(np.random.default_rng(0), 4, 5), RANKING)])
+    with sqlite(store.path) as db:
+        db.execute("UPDATE queries SET size = 5")
+    with pytest.raises(CorruptFileError, match="is damaged"):
+        store.asked()
+
+
 def test_files_that_are_no_store(tmp_path: Path) -> None:
     path = tmp_path / "labels.sqlite"
     path.write_bytes(b"this is not a database, whatever its name says" * 100)

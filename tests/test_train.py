@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_PPO, TINY_REWARD
+from conftest import TINY_PPO, TINY_REWARD, random_segments
 
 from rlhf_control import guards, train
+from rlhf_control.asking import demonstrated
 from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.cli import guarded
 from rlhf_control.config import (
@@ -36,6 +37,7 @@ from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.policies import find_policy
 from rlhf_control.ppo import PPO
 from rlhf_control.report import report_finetuning
+from rlhf_control.reward import RewardModel
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
@@ -202,6 +204,42 @@ def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:
     assert len({(a.round, a.index) for a in asked}) == len(asked)
     again = train.finetune(replace(config, out=config.out + "-again"))
     assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_demonstrations_alone_are_learned_from_in_every_round(tiny_config: FinetuneConfig) -> None:
+    config = replace(tiny_config, labels=0, rounds=3, demonstrations="halfcheetah", demonstration_clips=4)
+    run = train.finetune(config)
+    asked = FeedbackStore(run.path / "labels.sqlite").asked()
+    assert [a.kind for a in asked] == ["demonstration"] * 12 and [a.round for a in asked] == [0] * 4 + [1] * 4 + [2] * 4
+    assert run.metrics()[-1]["labels"] == 12 and sum("reward/fit_seconds" in row for row in run.metrics()) == 3
+
+
+def test_a_cloned_start_is_what_fine_tuning_begins_from(tiny_config: FinetuneConfig) -> None:
+    config = replace(tiny_config, demonstrations="halfcheetah", demonstration_clips=2, shrink=1.0)
+    plain, cloned = train.finetune(config), train.finetune(replace(config, clone_epochs=3, out=config.out + "-c"))
+    starts = [find_policy(run.path / "pretrained.npz") for run in (plain, cloned)]
+    shown = demonstrated("halfcheetah", starts[0], 30, 0)
+    expert = find_policy("halfcheetah")
+
+    def off(policy: Policy) -> float:
+        obs = shown.obs.reshape(-1, 17)
+        return float(np.square(policy.act(obs, None) - expert.act(obs, None)).mean())
+
+    assert off(starts[1]) < 0.5 * off(starts[0])
+    again = train.finetune(replace(config, clone_epochs=3, out=config.out + "-again"))
+    assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(cloned.path))
+
+
+def test_the_reward_is_left_for_others(tiny_config: FinetuneConfig) -> None:
+    run = train.finetune(tiny_config)
+    model, state = RewardModel.load(run.path / "reward.npz", "HalfCheetah-v5"), run.load_checkpoint()[1]["reward"]
+    assert model.fitted and model.env_id == "HalfCheetah-v5"
+    clips = random_segments(np.random.default_rng(0), 3, 5)
+    same = RewardModel(17, 6, tiny_config.reward)
+    same.load_state(state)
+    np.testing.assert_array_equal(model.predict(clips), same.predict(clips))
+    known = train.finetune(replace(tiny_config, learn_from="oracle", out=tiny_config.out + "-known"))
+    assert not (known.path / "reward.npz").exists()
 
 
 def test_a_schedule_spreads_the_labels(tiny_config: FinetuneConfig) -> None:
@@ -377,6 +415,10 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
         ({"env_id": "Swimmer-v5"}, "is for HalfCheetah-v5"),
         ({"policy": "nowhere.npz"}, "no policy at nowhere.npz"),
         ({"rounds": 7}, "lower --rounds"),
+        ({"labels": 0}, "nothing to learn from"),
+        ({"clone_epochs": 1, "shrink": 1.0}, "nothing to clone"),
+        ({"clone_epochs": 1, "demonstrations": "halfcheetah"}, "would undo the cloning"),
+        ({"labels": 0, "demonstrations": "halfcheetah", "oracle": "human"}, "people are asked nothing"),
         ({"clip_seconds": 100.0}, "shorten --clip-seconds"),
         ({"oracle": "coin-flip", "learn_from": "oracle"}, "coin flips have no reward"),
         ({"score": "env"}, "unknown behaviour"),
