@@ -55,7 +55,7 @@ FAST = {
     ),
     # In 600,000 steps 4.0k (four seeds); 2.0k with lr 3e-4 (three). In 650,000 with Hopper's settings 1.7k (four)
     "Walker2d-v5": replace(
-        LINEAR, net=NetConfig(), ppo=replace(SHORT, num_envs=16, num_steps=128), total_steps=560_000
+        LINEAR, net=NetConfig(), ppo=replace(SHORT, num_envs=16, num_steps=128), total_steps=520_000
     ),
 }
 
