@@ -132,7 +132,8 @@ class RewardConfig:
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 10
     """Of longer clips a gradient step looks at every n-th step, from a random one on, so that they have at most this
-    many. When a clip is judged, all of its steps count."""
+    many; at all of them where neighbouring steps have nothing in common. When a clip is judged, all of its steps
+    count."""
     crop: float = 1.0
     """Below 1, a gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
     start: Literal["scratch", "warm"] = "scratch"

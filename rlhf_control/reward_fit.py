@@ -26,6 +26,7 @@ MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
+ALIKE = 0.1  # correlation
 MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
 
 Layers = list[tuple[Tensor, Tensor]]  # weights (E, in, out) and biases (E, 1, out)
@@ -73,6 +74,14 @@ def scores(layers: Layers, x: Tensor) -> Tensor:
 def stride_of(length: int, max_frames: int) -> int:
     """Every how many steps of a clip a gradient step looks at: the least for which there are at most `max_frames`."""
     return -(-length // max_frames)
+
+
+def alike(x: Tensor) -> bool:
+    """Whether neighbouring steps of the clips x (S, L, I) have something in common, so that some steps stand for all:
+    their correlation is about 0.25 in HalfCheetah-v5 and 0 in noise, from which less is learned if steps are left
+    out (pairs like those learned from: 84 % right rather than 88 %)."""
+    centred = x - x.mean((0, 1))
+    return bool((centred[:, 1:] * centred[:, :-1]).mean() > ALIKE * centred.square().mean())
 
 
 def held_out_mask(members: int, question: Array, bootstrap: float, rng: np.random.Generator) -> Array:
@@ -295,7 +304,7 @@ class Minibatches:
         self.x, self.targets, self.config, self.rng = x, targets, config, rng
         self.seen = [np.flatnonzero(~row) for row in held_out]
         self.items = targets.items.numpy()
-        self.stride = stride_of(x.shape[1], config.max_frames)
+        self.stride = stride_of(x.shape[1], config.max_frames) if alike(x) else 1
 
     def indices(self, steps: int) -> tuple[Array, Array]:
         """(steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""

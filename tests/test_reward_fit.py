@@ -15,6 +15,7 @@ from rlhf_control.reward_fit import (
     Minibatches,
     Targets,
     adapted_l2,
+    alike,
     assess,
     held_out_mask,
     independent,
@@ -205,7 +206,7 @@ def test_a_clip_is_scored_once_in_a_minibatch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "crop", "frames"), [(15, 1.0, (15, 15)), (30, 1.0, (15, 15)), (188, 1.0, (14, 15)), (188, 0.5, (7, 15))]
+    ("length", "crop", "frames"), [(10, 1.0, (10, 10)), (30, 1.0, (10, 10)), (188, 1.0, (9, 10)), (188, 0.5, (4, 10))]
 )
 def test_frames_of_a_minibatch(length: int, crop: float, frames: tuple[int, int]) -> None:
     """Steps stay in order and equally far apart, whatever the clip's length; all of them have their turn."""
@@ -217,9 +218,19 @@ def test_frames_of_a_minibatch(length: int, crop: float, frames: tuple[int, int]
     for clips, _, _ in batches.draw(60):
         steps = clips[..., 0]
         assert frames[0] <= steps.shape[2] <= frames[1]
-        assert (steps.diff(dim=2) == stride_of(length, 15)).all() and steps.min() >= 0 and steps.max() < length
+        assert (steps.diff(dim=2) == stride_of(length, 10)).all() and steps.min() >= 0 and steps.max() < length
         seen |= set(steps.flatten().int().tolist())
     assert len(seen) > 0.9 * length
+
+
+def test_of_noise_no_step_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.standard_normal((20, 30, 5)))
+    walk = noise.cumsum(1)
+    assert [alike(x) for x in (noise, walk, walk[:, :1])] == [False, True, False]
+    answers = small(items=[[0, 1]], ranks=[[0, 1]], kind=["comparison"])
+    batches = Minibatches(noise, Targets.of(answers), np.zeros((5, 1), bool), RewardConfig(), rng)
+    assert batches.stride == 1
 
 
 def test_nuisance_parameters_start_from_the_answers() -> None:

@@ -74,7 +74,7 @@ def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
     run = train.finetune(tiny_config)
     assert {p.name for p in run.path.iterdir()} == {
         "manifest.json", "config.json", "metrics.jsonl", "checkpoints", "labels.sqlite", "pretrained.npz", "policy.npz",
-        "last_good.npz",
+        "last_good.npz", "reward.npz",
     }  # fmt: skip
     rows = run.metrics()
     assert [r["env_steps"] for r in rows] == [160 * (i + 1) for i in range(8)]
