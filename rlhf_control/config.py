@@ -303,8 +303,8 @@ class GuardConfig:
     """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit."""
     window: int = 5
     """Iterations whose median KL and uncertainty count."""
-    min_log_std: float | None = None
-    """The policy's log standard deviations are kept at or above this all along (default: only raised at the start)."""
+    min_log_std: float | None = -3.0
+    """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
 
     def __post_init__(self) -> None:
         chosen(self)
