@@ -138,9 +138,8 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
 
 def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
     """The name of the metric that follows the true reward along the run; of no metric, where none does."""
-    if opened.truth_name and opened.truth_name == opened.config.behaviour():
-        return next((name for name in ("true_reward", "score") if name in rows[-1]), "")
-    return "env_return" if opened.truth_name == "env" else ""
+    followed = {"true_reward": opened.config.judge(), "score": opened.config.behaviour(), "env_return": "env"}
+    return next((m for m, name in followed.items() if name and name == opened.truth_name and m in rows[-1]), "")
 
 
 # -- clips
