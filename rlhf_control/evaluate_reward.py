@@ -299,16 +299,17 @@ def baselines(
         means, sums = reward(clips).mean(-1), np.array([reward(e).sum() for e in episodes])
         return means[index[:, 0]] - means[index[:, 1]], sums[first] - sums[second]
 
-    stated = preferred(opened.run)
+    stated, truth = preferred(opened.run), None if opened.truth is None else of_pairs(opened.truth)
     result: dict[str, dict[str, float]] = {name: {} for name in rewards}
     for name, reward in rewards.items():
         if stated is not None:
             means = reward(stated).mean(-1)  # (P, 2)
             result[name]["answers"] = pair_accuracy(means[:, 0] - means[:, 1], np.ones(len(means)))
-        if opened.truth is not None:
-            (of_clips, of_episodes), (true_clips, true_episodes) = of_pairs(reward), of_pairs(opened.truth)
-            result[name]["clips"] = pair_accuracy(of_clips, true_clips)
-            result[name]["episodes"] = pair_accuracy(of_episodes, true_episodes)
+        if truth is not None:
+            of_clips, of_episodes = of_pairs(reward)
+            result[name] |= {
+                "clips": pair_accuracy(of_clips, truth[0]), "episodes": pair_accuracy(of_episodes, truth[1])
+            }  # fmt: skip
     return result
 
 
