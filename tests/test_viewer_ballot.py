@@ -1,6 +1,6 @@
 from rlhf_control.schema import Asked
 from rlhf_control.session import Question
-from rlhf_control.viewer.ballot import Answer, Ballot, order_words
+from rlhf_control.viewer.ballot import LEAST_SECONDS, Answer, Ballot, order_words
 
 
 def a_ballot(clips: int) -> Ballot:
@@ -34,6 +34,30 @@ def test_a_ranking_in_the_making() -> None:
     assert not ballot.arrange("undo")  # now it means the last answer
     assert ballot.arrange("tie switch") and not ballot.tie  # nothing to tie with
     assert ballot.arrange("tie with 1") and ballot.order == ((1,),)
+
+
+def test_what_was_on_the_screen_for_long_enough_was_seen() -> None:
+    ballot = a_ballot(2)
+    assert not ballot.seen(100.0)
+    ballot.show(True, 10.0)
+    ballot.show(True, 10.1)
+    assert not ballot.seen(10.06) and not ballot.seen(10.0 + 0.9 * LEAST_SECONDS) and ballot.seen(10.0 + LEAST_SECONDS)
+    ballot.show(False, 11.0)  # something else over it
+    assert not ballot.seen(11.0)
+    ballot.show(True, 12.0)
+    assert not ballot.seen(12.1) and ballot.seen(12.0 + LEAST_SECONDS) and ballot.shown_at == 10.0
+
+
+def test_only_what_says_something_about_the_clips_can_come_too_soon() -> None:
+    assert a_ballot(2).miss("prefer 1") and a_ballot(2).miss("cannot tell") and a_ballot(1).miss("rate 3")
+    assert not any(a_ballot(2).miss(action) for action in ("", "pause", "help", "confirm", "seek"))
+    ballot = a_ballot(3)
+    for action in ("place 0", "place 1"):
+        ballot.arrange(action)
+    assert ballot.whole() == ((0,), (1,), (2,))
+    assert ballot.miss("place 2") and ballot.whole() is None  # the last place is no longer anybody's guess
+    ballot.arrange("place 2")
+    assert ballot.whole() == ((0,), (1,), (2,))
 
 
 def test_the_clock_is_driven() -> None:

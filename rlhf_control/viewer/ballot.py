@@ -4,8 +4,20 @@ from dataclasses import dataclass
 
 from rlhf_control.session import LEFT, RIGHT, TIE, Question
 from rlhf_control.viewer.parts import Drag
-from rlhf_control.viewer.widgets import LETTERS, Order, Playback, completed, mode, placed, put, ranks_of, without
+from rlhf_control.viewer.widgets import (
+    LETTERS,
+    RANKING,
+    Order,
+    Playback,
+    completed,
+    mode,
+    placed,
+    put,
+    ranks_of,
+    without,
+)
 
+LEAST_SECONDS = 0.25  # that clips are on the screen before an answer to them counts: nobody sees and judges in less
 CONTROLS = ("pause", "restart", "back", "forward", "slower", "faster")
 SIMPLE = {"prefer 0": LEFT, "prefer 1": RIGHT, "tie": TIE}
 
@@ -18,17 +30,45 @@ class Answer:
 
 
 class Ballot:
-    """One question until it is answered. `shown_at`: when its first frames were on the screen (s), None before that:
-    nobody can answer what they have not seen."""
+    """One question until it is answered. `came`: when it was there to be shown (s). `shown_at`: when its first frames
+    were on the screen, None before that. `since`: since when its clips are there without a break, None while they are
+    not. Nobody can answer what they have not seen."""
 
-    def __init__(self, question: Question, speed: float = 1.0) -> None:
-        self.question = question
+    def __init__(self, question: Question, speed: float = 1.0, now: float = 0.0) -> None:
+        self.question, self.came = question, now
         self.mode = mode(len(question.shown))
         self.playback = Playback(speed=speed)
         self.shown_at: float | None = None
+        self.since: float | None = None
+        self.returned = False  # by an undo
+        self.missed = False  # a place in the order was pressed too soon to count
         self.order: Order = ()
         self.tie = False  # the next clip ties with the last
         self.drag: Drag | None = None
+
+    def show(self, on_screen: bool, now: float) -> None:
+        """Notes whether the clips are on the screen now, all of them, with nothing over them."""
+        if not on_screen:
+            self.since = None
+        elif self.since is None:
+            self.since = now
+            self.shown_at = now if self.shown_at is None else self.shown_at
+
+    def seen(self, now: float) -> bool:
+        """Whether what is pressed from now on can be an answer to what is on the screen, and not a key tapped twice."""
+        return self.since is not None and now - self.since >= LEAST_SECONDS
+
+    def whole(self) -> Order | None:
+        """The order of all clips, None while it is not complete. The last clip's place needs no key, unless one was
+        missed."""
+        order = completed(self.order, len(self.question.shown)) if self.order else None
+        return None if self.missed and order != self.order else order
+
+    def miss(self, action: str) -> bool:
+        """Takes note of what was pressed too soon; whether it would have said anything about the clips."""
+        name = action.partition(" ")[0]
+        self.missed = self.missed or (self.mode == RANKING and name in ("place", "tie"))
+        return name in ("prefer", "tie", "cannot", "rate", "place", "card") or (name == "confirm" and bool(self.order))
 
     def answer(self, action: str) -> Answer | None:
         """The answer that an action gives; None if it gives none, or not yet."""
@@ -39,7 +79,7 @@ class Ballot:
             return Answer(None)
         if name == "rate":
             return Answer(None, float(number), f"rated {number}")
-        whole = completed(self.order, len(self.question.shown)) if name == "confirm" and self.order else None
+        whole = self.whole() if name == "confirm" else None
         return None if whole is None else Answer(ranks_of(whole), None, order_words(whole))
 
     def arrange(self, action: str) -> bool:

@@ -18,8 +18,9 @@ from rlhf_control.session import (
     summary,
 )
 from rlhf_control.verbs import LabelConfig
-from rlhf_control.viewer.ballot import Ballot
+from rlhf_control.viewer.ballot import LEAST_SECONDS, Ballot
 from rlhf_control.viewer.chime import chime
+from rlhf_control.viewer.correcting import do_better
 from rlhf_control.viewer.look import View, look
 from rlhf_control.viewer.painter import Painter
 from rlhf_control.viewer.parts import Drag, track_place
@@ -33,10 +34,10 @@ LOOK_SECONDS = 0.5  # between two looks at the run
 AWAY_SECONDS = 300.0  # without a key or a movement: the question is no longer kept for this annotator
 NOTICE_SECONDS = 4.0
 SUMMARY_SECONDS = 20.0  # then the window closes by itself
-CLICK_SECONDS = 0.3  # the second click of a double click is no second vote
+TOO_SOON = "Not counted: these clips were not on the screen long enough. Look at them, then answer."
+SAVING = "Not counted: the last answer is still on its way to the disk."
 HELD_SECONDS = (0.4, 0.06)  # a key that steps is held: before it repeats, and between steps
 DRAG_UNITS = 6  # of movement make a click a drag
-DRIVE_SECONDS = 600.0  # that a question is kept while the person shows how to do it better
 CLOSE_SECONDS = 35.0  # longer than the store waits for another writer
 DRAGGED = ("place", "card")  # actions of what can be dragged
 
@@ -65,14 +66,14 @@ class Desk:
         self.help = self.away = self.choosing = False
         self.sound = config.sound
         self.going = True
-        self.now = self.touched = self.opened = self.idle_since = time.perf_counter()
-        self.looked = self.renewed = self.clicked = self.stepped = self.now - 60.0
+        self.now = self.before = self.touched = self.opened = self.idle_since = time.perf_counter()
+        self.looked = self.renewed = self.stepped = self.now - 60.0
 
     # -- one frame
 
     def step(self) -> bool:
         """One frame; False when the person has left."""
-        before, self.now = self.now, time.perf_counter()
+        self.before, self.now = self.now, time.perf_counter()  # between the two the person did what is handled now
         for event in self.window.events():
             self.handle(event)
         for result in self.worker.results():
@@ -80,9 +81,10 @@ class Desk:
         self.poll()
         self.want_clips()
         if self.ballot is not None and self.ballot.shown_at is not None and not self.help:
-            self.ballot.playback.advance(self.now - before)
-        if self.painter.paint(self) and self.ballot is not None and self.ballot.shown_at is None:
-            self.ballot.shown_at = time.perf_counter()
+            self.ballot.playback.advance(self.now - self.before)
+        whole = self.painter.paint(self)
+        if self.ballot is not None:
+            self.ballot.show(whole and not self.help, time.perf_counter())
         return self.going
 
     def poll(self) -> None:
@@ -148,6 +150,8 @@ class Desk:
         elif name in ("vote", "undo"):
             self.looked = 0.0  # look ahead at once
             self.arrive(value)
+            if self.ballot is not None:
+                self.ballot.returned = name == "undo"
         elif name == "renew" and not value and self.session is not None and not self.worker.doing("vote", "undo"):
             self.say("Somebody else has answered that question meanwhile")
             self.arrive(self.session.question)
@@ -177,7 +181,7 @@ class Desk:
                 self.idle_since = self.now
             self.ballot = None
         elif before is None or before.question.key != question.key:
-            self.ballot, self.facts, self.pressed = Ballot(question, self.speed), (), ("", 0.0, 0.0)
+            self.ballot, self.facts, self.pressed = Ballot(question, self.speed, self.now), (), ("", 0.0, 0.0)
             if before is None and self.sound and self.now - self.idle_since > 2.0:
                 chime()
         if self.ballot is not None and self.view is not None:
@@ -225,7 +229,7 @@ class Desk:
             if action == "seek":
                 self.seek(x)
             elif action.split(" ")[0] not in DRAGGED:  # for those, the button going up tells a click from a drag
-                self.act(action, clicked=True)
+                self.act(action)
         elif event.what == "move" and action == "seek":
             self.seek(x)
         elif event.what == "move" and action.split(" ")[0] in DRAGGED and self.ballot is not None:
@@ -252,32 +256,43 @@ class Desk:
             left, _, width, _ = track_place(self.window, self.ballot.mode, len(self.ballot.question.shown))
             self.ballot.playback.seek((x - left) / width, self.frames_of(self.ballot))
 
-    def act(self, action: str, *, clicked: bool = False) -> None:
+    def act(self, action: str) -> None:
         """Does what a key or a button means."""
         commands: dict[str, Callable[[], None]] = {
             "help": self.open_help, "sound": self.switch_sound, "camera": self.next_camera, "leave": self.leave,
             "stay": self.stay, "retry": self.stay, "correct": self.correct,
         }  # fmt: skip
+        ballot = self.ballot
         if self.choosing:
             self.choosing, self.notice = False, ("", 0.0)
             clip = action.split(" ")[-1]
-            if action.startswith(("prefer", "place")) and self.ballot is not None:
-                self.do_better(self.ballot, int(clip))
+            if action.startswith(("prefer", "place")) and ballot is not None:
+                do_better(self, ballot, int(clip))
         elif action in commands:
             commands[action]()
-        elif action == "undo" and (self.ballot is None or not self.ballot.order):
+        elif action == "undo" and (ballot is None or not ballot.order):
             self.undo()
-        elif self.ballot is not None and self.answerable():
-            if self.ballot.control(action, self.frames_of(self.ballot)):
-                self.speed = self.ballot.playback.speed
-            elif not self.ballot.arrange(action):
-                self.answer(self.ballot, action, clicked)
-        elif self.ballot is not None and action == "cannot tell" and self.problem():
-            self.answer(self.ballot, action, clicked)
+        elif ballot is not None and ballot.since is not None and ballot.control(action, self.frames_of(ballot)):
+            self.speed = ballot.playback.speed
+        elif ballot is not None and self.answerable():
+            if not ballot.arrange(action):
+                self.answer(ballot, action)
+        elif ballot is not None and action == "cannot tell" and self.problem() and self.told(ballot):
+            self.answer(ballot, action)
+        elif ballot is not None and ballot.miss(action):
+            self.say(SAVING if self.saving() else TOO_SOON)
+
+    def saving(self) -> bool:
+        return self.worker.doing("vote", "undo")
 
     def answerable(self) -> bool:
-        """Whether the question stands on the screen, and the last answer is on the disk."""
-        return self.ballot is not None and self.ballot.shown_at is not None and not self.worker.doing("vote", "undo")
+        """Whether the question was on the screen before what is handled now was pressed, and for long enough, and the
+        last answer is on the disk."""
+        return self.ballot is not None and self.ballot.seen(self.before) and not self.saving()
+
+    def told(self, ballot: Ballot) -> bool:
+        """Whether the person has had the time to read why the clips are not there."""
+        return self.before - ballot.came >= LEAST_SECONDS and not self.saving()
 
     def problem(self) -> str:
         """Why this question's clips can never be shown, or ""."""
@@ -289,13 +304,10 @@ class Desk:
         clips = [self.reel.frames(digest) for digest in ballot.question.clips] if self.reel is not None else []
         return max((len(frames) for frames in clips if frames is not None), default=1)
 
-    def answer(self, ballot: Ballot, action: str, clicked: bool) -> None:
+    def answer(self, ballot: Ballot, action: str) -> None:
         given = ballot.answer(action)
         if given is None or self.session is None:
             return
-        if clicked and self.now - self.clicked < CLICK_SECONDS:
-            return
-        self.clicked = self.now if clicked else self.clicked
         seconds = self.now - (ballot.shown_at or self.now)
         self.flash, self.last, self.expected = (action, self.now), f"Last: {given.words}", ""
         self.notice = ("", 0.0)
@@ -309,10 +321,16 @@ class Desk:
         return "" if expected is None else f"The model expected {LETTERS[expected[0]]} ({expected[1]:.0%})"
 
     def undo(self) -> None:
-        if self.session is not None and self.session.done and not self.worker.doing("vote", "undo"):
-            self.flash, self.last, self.expected = ("", 0.0), "Taken back", ""
-            self.summary_since = None
-            self.worker.do("undo", self.session.undo)
+        """Takes the last answer back. One that an undo has brought back has to be seen before the next one goes."""
+        if self.session is None or not self.session.done:
+            return
+        unseen = self.ballot is not None and self.ballot.returned and not (self.answerable() or self.problem())
+        if self.saving() or unseen:
+            self.say(SAVING if self.saving() else TOO_SOON)
+            return
+        self.flash, self.last, self.expected = ("", 0.0), "Taken back", ""
+        self.summary_since = None
+        self.worker.do("undo", self.session.undo)
 
     @staticmethod
     def clock() -> float:
@@ -358,34 +376,10 @@ class Desk:
 
     def correct(self) -> None:
         """Asks which clip the person wants to do better; with a single one, there is no question."""
-        if self.ballot is None or not self.answerable() or not self.correctable():
+        if self.ballot is None or self.ballot.since is None or self.saving() or not self.correctable():
             return
         self.choosing = len(self.ballot.question.shown) > 1
         if self.choosing:
             self.say("Which clip will you do better? Its key or a click says it; any other key goes back.", math.inf)
         else:
-            self.do_better(self.ballot, 0)
-
-    def do_better(self, ballot: Ballot, place: int) -> None:
-        """The person drives the environment from where the clip at this place began."""
-        from rlhf_control.viewer.play import drive  # brings the simulators along
-
-        assert self.session is not None and self.view is not None
-        digest = ballot.question.clips[place]
-        status = known_environment(self.run, self.view.news.status)
-        clip = self.session.store.segments([digest])[digest]
-        if status is None or clip.state is None or self.reel is None:
-            return
-        self.worker.do("renew", self.session.renew, DRIVE_SECONDS)
-        self.say("The simulator starts")
-        self.painter.paint(self)
-        try:
-            original, self.notice = self.reel.frames(digest), ("", 0.0)
-            improved = drive(self.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
-            self.now = time.perf_counter()
-            if improved is not None:
-                self.session.correct(place, improved, ballot.question)
-                self.say("Kept: the policy learns from what you did. And the question?")
-        except UserError as error:
-            self.say(str(error))
-        self.painter.drawn, self.touched, self.renewed = None, time.perf_counter(), 0.0
+            do_better(self, self.ballot, 0)

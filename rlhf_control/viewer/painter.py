@@ -113,6 +113,7 @@ def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hov
         problem=why,
         levels=desk.config.levels,
         order=ballot.order,
+        confirmable=ballot.whole() is not None,
         tie=ballot.tie,
         drag=ballot.drag,
         spin=0 if drawn else int(desk.now * SPINS),

@@ -73,6 +73,7 @@ class Scene:
     problem: str = ""  # why a clip cannot be drawn
     levels: int = 5  # of a rating
     order: Order = ()
+    confirmable: bool = False  # whether the order is complete
     tie: bool = False  # the next clip ties with the last
     drag: Drag | None = None
     correctable: bool = False

@@ -39,7 +39,7 @@ from rlhf_control.viewer.parts import (
     grown,
     lit,
 )
-from rlhf_control.viewer.widgets import COMPARISON, RANKING, RATING, Order, completed, placed
+from rlhf_control.viewer.widgets import COMPARISON, RANKING, RATING, Order, placed
 
 
 def draw_question(window: Canvas, scene: Scene, pictures: Pictures) -> None:
@@ -154,14 +154,13 @@ def draw_ranking(window: Canvas, scene: Scene, pictures: Pictures) -> None:
     x, y, width, height = answers_place(window, RANKING, n)
     gap = px(12)
     room = (width - 2 * gap) / 3
-    whole = completed(scene.order, n) is not None and bool(scene.order)
     back, ink = lit(scene, "confirm", GOOD, mix(BACKGROUND, GOOD, 0.35))
     window.button(
         (x, y, room, height),
         "Confirm the order",
         "confirm",
         hint="Enter",
-        enabled=scene.enabled and whole,
+        enabled=scene.enabled and scene.confirmable,
         color=back,
         ink=ink,
         size=17,
