@@ -17,6 +17,7 @@ import tyro
 from rlhf_control import config as c
 from rlhf_control import verbs as v
 from rlhf_control.errors import Stopped, UserError, unknown_name
+from rlhf_control.options import summary
 from rlhf_control.presets import preset
 
 
@@ -174,7 +175,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 
 
 def usage() -> str:
-    verbs = [f"  {verb:<16} {(config.__doc__ or '').splitlines()[0]}" for verb, (config, _) in VERBS.items()]
+    verbs = [f"  {verb:<16} {summary(config).splitlines()[0]}" for verb, (config, _) in VERBS.items()]
     hint = "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."
     return "\n".join(["usage: rlhf-control VERB ...", "", *verbs, "", hint])
 

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from rlhf_control.errors import UserError
-from rlhf_control.options import chosen, flag, positive, within
+from rlhf_control.options import explained, flag, positive, typed, within
 from rlhf_control.schedules import schedule
 
 
+@explained
 @dataclass(frozen=True)
 class PPOConfig:
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
@@ -23,17 +24,22 @@ class PPOConfig:
     num_steps: int = 128
     """Steps of each environment between two updates."""
     minibatch_size: int = 64
+    """Transitions a gradient step."""
     epochs: int = 10
     """Passes over the rollout in one update."""
     lr: float = 3e-4
+    """Adam's learning rate, at the start."""
     lr_schedule: Literal["linear", "constant", "adaptive"] = "linear"
     """linear: to zero over the run. adaptive: from lr, up or down by half after each update to hold its KL near
     target_kl."""
     gamma: float = 0.99
+    """Discount a step."""
     gae_lambda: float = 0.95
+    """Of generalised advantage estimation (arXiv 1506.02438): 1 is Monte Carlo, 0 one-step TD."""
     clip: float = 0.2
     """The surrogate's ratio is clipped to 1 +- this."""
     clip_schedule: Literal["linear", "constant"] = "constant"
+    """linear: clip falls to zero over the run."""
     step_control: Literal["clip", "kl-penalty"] = "clip"
     """clip: the clipped surrogate. kl-penalty: ratio * A - kl_coef * KL(new || old), with a coefficient that
     adapts to keep the KL near target_kl (the paper's section 4)."""
@@ -41,8 +47,11 @@ class PPOConfig:
     """clip: an update stops before a minibatch whose approximate KL exceeds 1.5 times this (none: never).
     kl-penalty, or an adaptive lr: the KL a whole update aims at (none: 0.01)."""
     value_coef: float = 0.5
+    """Weight of the value function's loss beside the surrogate's."""
     entropy_coef: float = 0.0
+    """Weight of the policy's entropy, which keeps it exploring."""
     max_grad_norm: float = 0.5
+    """A gradient's norm is clipped to this."""
     gradients: Literal["compiled", "autograd"] = "compiled"
     """compiled: in C, written out by hand, many times as fast; needs a C compiler, else autograd does the work.
     autograd: the reference it is held to."""
@@ -52,7 +61,7 @@ class PPOConfig:
     """Before every epoch, by the critic as it then is, rather than once (arXiv 2006.05990, section 3.5)."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm", "target_kl")
         within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
         within(self, "value_coef", "entropy_coef", low=0.0, high=1e6)
@@ -65,6 +74,7 @@ class PPOConfig:
             )
 
 
+@explained
 @dataclass(frozen=True)
 class NetConfig:
     """The policy network."""
@@ -75,12 +85,13 @@ class NetConfig:
     """Log of the Gaussian's initial standard deviation, for Box actions."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         within(self, "log_std_init", low=-20.0, high=5.0)
         if any(width < 1 for width in self.hidden):
             raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
 
 
+@explained
 @dataclass(frozen=True)
 class PretrainConfig:
     """PPO on the environment's reward."""
@@ -95,6 +106,7 @@ class PretrainConfig:
     the environment, to which --env adds. Command line only: in Python, start from
     `presets.preset(env_id, name)`."""
     seed: int = 0
+    """Of everything random in the run: the same seed gives the same bits."""
     seeds: str = ""
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
@@ -104,6 +116,7 @@ class PretrainConfig:
     normalize_reward: bool = True
     """Divide the reward by the running standard deviation of the discounted return."""
     normalize_obs: bool = True
+    """Bring observations to mean 0 and variance 1 by running statistics."""
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
     """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 5.0
@@ -114,18 +127,21 @@ class PretrainConfig:
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "total_steps")
         within(self, "seed", low=0, high=2**31 - 1)
         within(self, "checkpoint_seconds", low=0, high=1e9)
 
 
+@explained
 @dataclass(frozen=True)
 class RewardConfig:
     """The reward ensemble and how it is fitted (arXiv 1706.03741)."""
 
     members: int = 5
+    """Networks in the ensemble."""
     hidden: tuple[int, ...] = (64, 64)
+    """Width of each hidden layer of a member."""
     inputs: Literal["state-action", "state", "next-state"] = "state-action"
     """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
     obs_parts: tuple[str, ...] = ()
@@ -144,7 +160,9 @@ class RewardConfig:
     batch_size: int = 24
     """Answers a gradient step."""
     lr: float = 1e-3
+    """AdamW's learning rate."""
     weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
     adaptive_l2: bool = False
     """Move weight_decay so that the held-out loss is 1.1 to 1.5 times the training loss (arXiv 1706.03741)."""
     bootstrap: float = 0.8
@@ -161,7 +179,7 @@ class RewardConfig:
     """Take off the reward this times its uncertainty."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap", "max_frames", "crop")
         within(self, "bootstrap", "lapse", "crop", low=0.0, high=1.0)
         within(self, "weight_decay", "conservative", low=0.0, high=1e6)
@@ -172,6 +190,7 @@ class RewardConfig:
             raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
 
 
+@explained
 @dataclass(frozen=True)
 class ReferenceConfig:
     """The KL anchor: the learner maximises r - beta * KL(policy || reference)."""
@@ -184,13 +203,14 @@ class ReferenceConfig:
     """Adapt beta to hold the KL near this many nats (Ziegler et al., arXiv 1909.08593, section 2.2)."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         within(self, "beta", low=0.0, high=1e9)
         positive(self, "target")
         if self.target is not None and self.beta == 0:
             raise UserError("with a target, beta must be positive, or there is nothing to adapt")
 
 
+@explained
 @dataclass(frozen=True)
 class AnnotatorConfig:
     """How a synthetic annotator departs from always naming the better clip. What it compares are clips' returns, and
@@ -222,11 +242,13 @@ class AnnotatorConfig:
     """Of a rating, from 1 (worst); equally many of the pool's clips deserve each."""
 
     def __post_init__(self) -> None:
+        typed(self)
         within(self, "mistake", "fatigue", "skip", "discount", "position_bias", "drift", low=0.0, high=1.0)
         within(self, "equal", "temperature_drift", low=0.0, high=1e9)
         within(self, "levels", low=2, high=100)
 
 
+@explained
 @dataclass(frozen=True)
 class QueryConfig:
     """Which clips a round asks about, besides the strategy."""
@@ -251,6 +273,7 @@ class QueryConfig:
     """New tries from the start of a clip, the best of which is its correction."""
 
     def __post_init__(self) -> None:
+        typed(self)
         positive(self, "candidates", "tries")
         within(self, "random_share", "recent_share", "older_share", low=0.0, high=1.0)
         if self.recent_share + self.older_share > 1:
@@ -263,6 +286,7 @@ class QueryConfig:
             within(self, "repeat_share", low=0.0, high=0.5)
 
 
+@explained
 @dataclass(frozen=True)
 class HumanConfig:
     """Asynchronous labelling (--labelling async)."""
@@ -278,10 +302,12 @@ class HumanConfig:
     for people after all; 1: it never waits, and what is not answered when it ends is lost."""
 
     def __post_init__(self) -> None:
+        typed(self)
         positive(self, "open_queries", "refit_answers")
         within(self, "refit_share", "lead", low=0.0, high=1.0)
 
 
+@explained
 @dataclass(frozen=True)
 class GuardConfig:
     """What keeps the policy from learning from a reward that cannot be trusted; `guards` has the statistics."""
@@ -307,7 +333,7 @@ class GuardConfig:
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         within(self, "odds", "kl_jump", "uncertainty_jump", low=1.0, high=1e9)
         within(self, "surprise", low=0.0, high=1.0)
         within(self, "window", low=1, high=1e9)
@@ -315,6 +341,7 @@ class GuardConfig:
             within(self, "min_log_std", low=-20.0, high=5.0)
 
 
+@explained
 @dataclass(frozen=True)
 class FinetuneConfig:
     """Fine-tune a policy on preferences."""
@@ -366,9 +393,11 @@ class FinetuneConfig:
     queries: str = "disagreement"
     """How clips are chosen: uniform, disagreement, entropy, bald, k-center, disagreement-k-center or bald-k-center."""
     clip_seconds: float = 1.5
+    """Length of a clip, in the environment's time."""
     total_steps: int = 250_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
     seed: int = 0
+    """Of everything random in the run: the same seed gives the same bits."""
     seeds: str = ""
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
@@ -388,7 +417,9 @@ class FinetuneConfig:
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
     backend: Literal["auto", "batched", "gymnasium"] = "auto"
+    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 15.0
+    """Time between two checkpoints."""
     video: bool = True
     """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
@@ -402,7 +433,7 @@ class FinetuneConfig:
     ppo: PPOConfig = PPOConfig()
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "demonstration_clips", "annotators")
         within(self, "clips_per_query", low=2, high=100)
         if not self.feedback or len(set(self.feedback)) < len(self.feedback):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from rlhf_control.errors import UserError
-from rlhf_control.options import chosen, positive, within
+from rlhf_control.options import explained, positive, typed, within
 
 
 def login_name() -> str:
@@ -19,6 +19,7 @@ def login_name() -> str:
         return "person"
 
 
+@explained
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Raw returns of a policy over fresh episodes, with frozen statistics."""
@@ -26,6 +27,7 @@ class EvaluateConfig:
     path: Annotated[str, tyro.conf.Positional]
     """A policy file, a run's folder, or the name of a policy that ships with the project."""
     episodes: int = 10
+    """How many."""
     env_id: str = ""
     """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
     seed: int = 10_000
@@ -38,11 +40,12 @@ class EvaluateConfig:
     """Print one JSON object: returns, return_mean and, where a behaviour is named, scores and score_mean."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "episodes")
         within(self, "seed", low=0, high=2**31 - 1)
 
 
+@explained
 @dataclass(frozen=True)
 class LabelsConfig:
     """What is known about a run's labels: how many of which kind, by whom, how consistent."""
@@ -56,7 +59,11 @@ class LabelsConfig:
     json: bool = False
     """Print one JSON object instead of the table."""
 
+    def __post_init__(self) -> None:
+        typed(self)
 
+
+@explained
 @dataclass(frozen=True)
 class EvaluateRewardConfig:
     """How right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
@@ -74,14 +81,17 @@ class EvaluateRewardConfig:
     pairs: int = 500
     """Pairs of clips that accuracy is measured on, from each source."""
     seed: int = 20_000
+    """Of the fresh episodes and of the pairs that are drawn."""
     json: bool = False
     """Print one JSON object instead of the tables."""
 
     def __post_init__(self) -> None:
+        typed(self)
         positive(self, "episodes", "pairs")
         within(self, "seed", low=0, high=2**31 - 1)
 
 
+@explained
 @dataclass(frozen=True)
 class RecordConfig:
     """A video of one policy, or of two side by side."""
@@ -93,12 +103,14 @@ class RecordConfig:
     env_id: str = ""
     """Only for policies of an environment MODULE:ID: the same id again, to say that you trust the module."""
     seconds: float = 10.0
+    """Of the video, at most: one episode is shown."""
     seed: int = 0
+    """Of the episode."""
     captions: tuple[str, ...] = ()
     """One a policy (default: its path)."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "seconds")
         within(self, "seed", low=0, high=2**31 - 1)
         if not 1 <= len(self.paths) <= 2:
@@ -107,6 +119,7 @@ class RecordConfig:
             raise UserError(f"{len(self.captions)} captions for {len(self.paths)} policies; give one each")
 
 
+@explained
 @dataclass(frozen=True)
 class PlotConfig:
     """Learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
@@ -118,13 +131,15 @@ class PlotConfig:
     metrics: tuple[str, ...] = ()
     """Names from metrics.jsonl (default: those the runs have of return, score, accuracy, KL)."""
     x: Literal["env_steps", "labels", "wall_seconds"] = "env_steps"
+    """What is along the x axis."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         if not self.runs:
             raise UserError("no runs to plot; name at least one run's folder")
 
 
+@explained
 @dataclass(frozen=True)
 class LabelConfig:
     """Vote on a run's open questions, in a window or on a terminal, while the run trains or waits."""
@@ -151,6 +166,7 @@ class LabelConfig:
     """Of the sides that the clips are shown on (default: another one every time)."""
 
     def __post_init__(self) -> None:
+        typed(self)
         within(self, "speed", low=0.25, high=4.0)
         within(self, "levels", low=2, high=9)
         self.width_and_height()
@@ -167,6 +183,7 @@ class LabelConfig:
         return int(match[1]), int(match[2])
 
 
+@explained
 @dataclass(frozen=True)
 class PlayConfig:
     """Drive an environment with the keyboard and keep what you did as a demonstration."""
@@ -180,12 +197,15 @@ class PlayConfig:
     fps: float | None = None
     """Steps a second (default: the environment's own)."""
     seed: int = 0
+    """Of the first episode; the next ones follow from it."""
 
     def __post_init__(self) -> None:
+        typed(self)
         positive(self, "fps")
         within(self, "seed", low=0, high=2**31 - 1)
 
 
+@explained
 @dataclass(frozen=True)
 class WatchConfig:
     """Look into a run: any question with its clips, its votes, and the reward that the model predicts along them."""
@@ -199,7 +219,11 @@ class WatchConfig:
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
 
+    def __post_init__(self) -> None:
+        typed(self)
 
+
+@explained
 @dataclass(frozen=True)
 class ResumeConfig:
     """Go on with a run exactly where it stopped."""
@@ -209,12 +233,17 @@ class ResumeConfig:
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
 
+    def __post_init__(self) -> None:
+        typed(self)
 
+
+@explained
 @dataclass(frozen=True)
 class DoctorConfig:
     """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""
 
 
+@explained
 @dataclass(frozen=True)
 class BenchConfig:
     """How fast, beside the peers that are installed. Leave the machine alone meanwhile."""
@@ -224,6 +253,7 @@ class BenchConfig:
     rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
+    """Gymnasium ids, for ppo."""
     runs: int = 5
     """Of each learner, by turns."""
     seconds: float = 3.0
@@ -238,7 +268,7 @@ class BenchConfig:
     """The interpreter of an environment with imitation 1.0.1, which pins an older one."""
 
     def __post_init__(self) -> None:
-        chosen(self)
+        typed(self)
         positive(self, "runs", "seconds")
         within(self, "million", low=0, high=1000)
         if not self.tasks:

@@ -1,11 +1,14 @@
 import dataclasses
 import json
+from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
+from rlhf_control import config, verbs
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, QueryConfig, ReferenceConfig, RewardConfig
 from rlhf_control.errors import UserError
-from rlhf_control.options import from_dict
+from rlhf_control.options import field_texts, fits, from_dict
 
 
 def test_configs_survive_json() -> None:
@@ -61,3 +64,33 @@ def test_people_are_asked_otherwise_than_oracles() -> None:
     assert dataclasses.replace(oracle, query=QueryConfig(repeat_share=0.1)).repeat_share() == 0.1
     assert people.judge() == "" and dataclasses.replace(people, score="prowl").judge() == "prowl"
     assert oracle.judge() == "backward" == dataclasses.replace(oracle, score="prowl").judge()
+
+
+CONFIGS = [kind for module in (config, verbs) for name, kind in vars(module).items() if name.endswith("Config")]
+REQUIRED = {
+    "policy": "p",
+    "env_id": "CartPole-v1",
+    "path": "p",
+    "run": "r",
+    "runs": ("r",),
+    "paths": ("p",),
+    "what": "ppo",
+}
+
+
+def required(kind: Any) -> dict[str, Any]:
+    missing = dataclasses.MISSING
+    return {f.name: REQUIRED[f.name] for f in dataclasses.fields(kind) if f.default is f.default_factory is missing}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_field_of_every_config_is_explained_and_checked(kind: Any) -> None:
+    hints, texts = get_type_hints(kind), field_texts(kind)
+    for f in dataclasses.fields(kind):
+        assert texts.get(f.name) or dataclasses.is_dataclass(hints[f.name]), f.name
+        assert f"    {f.name} (" in kind.__doc__
+        for wrong in ("20", 1e5, None, np.int64(3), True, [1], np.ones(2), object()):
+            if not fits(wrong, hints[f.name]):
+                with pytest.raises(UserError, match=rf"\b{f.name}\b") as said:
+                    kind(**{**required(kind), f.name: wrong})
+                assert "\n" not in str(said.value)
