@@ -93,7 +93,7 @@ class Asynchronous:
         while pending := self.labels.pending():
             if asked - len(pending) >= min(asked, self.needed(iteration)):
                 return
-            self.labels.wait(len(pending))
+            self.labels.wait(self.labels.missing())
             self.labels.collect()
 
     def _top_up(self, needed: int) -> None:

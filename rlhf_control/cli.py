@@ -19,6 +19,7 @@ from rlhf_control import verbs as v
 from rlhf_control.errors import Stopped, UserError, unknown_name
 from rlhf_control.options import summary
 from rlhf_control.presets import preset
+from rlhf_control.wording import counted
 
 
 def pretrain(config: c.PretrainConfig) -> int | None:
@@ -86,7 +87,7 @@ def evaluate(config: v.EvaluateConfig) -> None:
         print(json.dumps(result))
         return
     print(
-        f"return {result['return_mean']:.1f} over {len(result['returns'])} episodes "
+        f"return {result['return_mean']:.1f} over {counted(len(result['returns']), 'episode')} "
         f"({min(result['returns']):.1f} to {max(result['returns']):.1f})"
     )
     if "score_mean" in result:

@@ -14,6 +14,7 @@ from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, Array, Feedbac
 from rlhf_control.exchange import export_labels, import_labels, import_pairs
 from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, informative
 from rlhf_control.verbs import LabelsConfig
+from rlhf_control.wording import counted
 
 Judgement = int | float | str  # -1: the first clip; 0: a tie; 1: the second; a rating; CANNOT_TELL
 CANNOT_TELL = "cannot tell"
@@ -172,16 +173,16 @@ def card_text(card: dict[str, Any]) -> str:
         ("changed, undone", f"{card['changed']}, {card['undone']}"),
     ]
     for kind, n in card["kinds"].items():
-        text = f"{n['queries']} queries, {n['answers']} answers, {n['ties']} ties, {n['cannot_tell']} cannot tell"
-        rows.append((kind, text))
+        asked, given = counted(n["queries"], "query", "queries"), counted(n["answers"], "answer")
+        rows.append((kind, f"{asked}, {given}, {counted(n['ties'], 'tie')}, {n['cannot_tell']} cannot tell"))
     for name, n in card["annotators"].items():
-        rows.append((f"by {name}", f"{n['answers']} answers, {n['cannot_tell']} cannot tell{_seconds(n['seconds'])}"))
+        given = counted(n["answers"], "answer")
+        rows.append((f"by {name}", f"{given}, {n['cannot_tell']} cannot tell{_seconds(n['seconds'])}"))
     rows.append(("seconds a label", _seconds(card["seconds"]).removeprefix(", ") or "not taken"))
     for kind, a in card["agreement"].items():
         kappa = "undefined (always the same answer)" if a["kappa"] is None else f"{a['kappa']:.2f}"
-        rows.append(
-            (f"agreement, {kind}", f"{a['method']}'s kappa {kappa}, {a['annotators']} annotators, {a['items']} items")
-        )
+        on = f"{counted(a['annotators'], 'annotator')}, {counted(a['items'], 'item')}"
+        rows.append((f"agreement, {kind}", f"{a['method']}'s kappa {kappa}, {on}"))
     c, p = card["consistency"], card["position"]
     rows.append(("same when asked again", _share(c["same"], c["repeats"])))
     if c["error_rate"] is not None:
@@ -189,7 +190,7 @@ def card_text(card: dict[str, Any]) -> str:
         rows.append(
             (
                 "error rate, at least",
-                f"{c['error_rate']:.1%} ({low:.1%} to {high:.1%}), from {c['clear_repeats']} clear repeats",
+                f"{c['error_rate']:.1%} ({low:.1%} to {high:.1%}), from {counted(c['clear_repeats'], 'clear repeat')}",
             )
         )
     rows.append(("first shown preferred", _share(p["first_preferred"], p["clear"])))

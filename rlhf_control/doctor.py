@@ -189,10 +189,11 @@ def processor() -> Iterator[Check]:
     import torch
 
     from rlhf_control.runs import available_cores
+    from rlhf_control.wording import counted
 
     cores = len(available_cores())
     threads = torch.get_num_threads()
-    found = f"{cores} cores, {threads} torch threads"
+    found = f"{counted(cores, 'core')}, {counted(threads, 'torch thread')}"
     if threads > cores:
         yield Check("warning", "processor", f"{found}: too many", f"export OMP_NUM_THREADS={cores}")
     else:

@@ -21,10 +21,10 @@ from rlhf_control.nets import Policy
 from rlhf_control.reward import Reward
 from rlhf_control.schema import query_key
 from rlhf_control.status import State, Status, write_status
+from rlhf_control.wording import QUESTION, counted
 
 SAY_SECONDS = 1.0  # between two words to the windows while the run waits
 PREDICTIONS = "predictions.jsonl"
-QUESTION = "Which one does it better?"
 
 
 @contextmanager
@@ -97,7 +97,7 @@ class Host:
         with suppress(OSError):
             write_status(self.path, replace(
                 self.status, state=state, updated=self.said, answers=answers, message=message,
-                next_question=next_question,
+                next_question=next_question, more=len(self.labels.questions()) < self.config.labels,
             ))  # fmt: skip
 
     def training(self, iteration: int) -> None:
@@ -112,16 +112,17 @@ class Host:
         if self.labels.pending():
             self.mention_closed_window("goes on")
 
-    def wait(self, pending: int) -> None:
-        """Again and again while `pending` questions lack answers. Raises Stopped."""
+    def wait(self, missing: int) -> None:
+        """Again and again while so many answers are missing. Raises Stopped."""
+        answers = counted(missing, "answer")
         self.loop.stop_if_asked()
         if not self.waiting and self.why_no_window and (self.config.labelling == "blocking" or not self.told):
             self.told = True
-            self.tell(f"{self.why_no_window}; the run waits for {pending} answers: {self.command}")
+            self.tell(f"{self.why_no_window}; the run waits for {answers}: {self.command}")
         if not self.waiting or time.time() - self.said > SAY_SECONDS:
             self.say("waiting")
-            self.loop.note(f"waiting for {pending} answers: {self.command}")
-            self.mention_closed_window(f"waits for {pending} answers")
+            self.loop.note(f"waiting for {answers}: {self.command}")
+            self.mention_closed_window(f"waits for {answers}")
         self.waiting, self.begun = True, 0.0
         time.sleep(POLL_SECONDS)
 

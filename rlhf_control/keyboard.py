@@ -1,9 +1,11 @@
 """What is typed on a terminal, key by key; or line by line where the input is a file or a pipe."""
 
 import os
+import re
 import select
 import sys
 import termios
+import time
 import tty
 from contextlib import suppress
 from typing import Any, TextIO
@@ -15,6 +17,8 @@ SEQUENCES = {
     "\x1b[D": LEFT, "\x1b[C": RIGHT, "\x1b[A": UP, "\x1b[B": DOWN, "\x1bOD": LEFT, "\x1bOC": RIGHT, "\x1bOA": UP,
     "\x1bOB": DOWN, "\x7f": BACKSPACE, "\x08": BACKSPACE, "\x1b": ESCAPE, "\r": ENTER, "\n": ENTER,
 }  # fmt: skip
+ESCAPED = re.compile(rb"\x1b(\[[0-9;]*[ -/]*[@-~]|O.)")  # ECMA-48: of a key that has no character
+OTHER = "that key"  # one of those that mean nothing here, such as Delete
 REST_SECONDS = 0.05  # within which what follows an Esc belongs to it
 
 
@@ -47,23 +51,28 @@ class Keyboard:
         seconds, or ever (`ended`)."""
         return self._key(seconds) if self.single else self._line(seconds)
 
-    def forget(self) -> None:
-        """Drops keys that were typed before anything was asked. Lines, which nobody types by mistake, stay."""
-        while self.single and not self.ended and self._more(0.0):
+    def forget(self, seconds: float = 0.0) -> bool:
+        """Drops the keys that were typed so far and within so many seconds, before anybody can mean them; whether there
+        were any. Lines, which nobody types by mistake, stay."""
+        if not self.single:
+            return False
+        end = time.monotonic() + seconds
+        while self._more(max(0.0, end - time.monotonic())):
             pass
-        if self.single:
-            self._bytes = b""
+        dropped, self._bytes = bool(self._bytes), b""
+        return dropped
 
     def _key(self, seconds: float) -> str | None:
         if not self._bytes and not self._more(seconds):
             return None
         if self._bytes == b"\x1b":
             self._more(REST_SECONDS)
-        for length in (3, 1):
-            start = self._bytes[:length].decode("latin-1")
-            if start in SEQUENCES:
-                self._bytes = self._bytes[length:]
-                return SEQUENCES[start]
+        sequence = ESCAPED.match(self._bytes)
+        length = sequence.end() if sequence else 1
+        start = self._bytes[:length].decode("latin-1")
+        if sequence or start in SEQUENCES:
+            self._bytes = self._bytes[length:]
+            return SEQUENCES.get(start, OTHER)
         typed = self._bytes.decode("utf-8", "ignore")
         self._bytes = self._bytes[len(typed[:1].encode()) or 1 :]
         return typed[:1].lower()

@@ -18,6 +18,7 @@ from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
 from rlhf_control.schema import Asked, Version, Vote, new_vote
 from rlhf_control.store import FeedbackStore, informative
+from rlhf_control.wording import counted
 
 POLL_SECONDS = 0.2  # between two looks for votes that people cast in other processes
 # A commit waits for the disk, some 20 ms. A synthetic oracle's answers of this long share one (after a crash it gives
@@ -27,7 +28,7 @@ GOLD = "gold"  # the strategy of queries whose answer is known, asked to check p
 UNASKED = (GOLD, CORRECTION)  # strategies of queries that nobody waits for
 
 
-def wait_a_little(pending: int) -> None:
+def wait_a_little(missing: int) -> None:
     time.sleep(POLL_SECONDS)
 
 
@@ -40,7 +41,7 @@ class Labels:
     minds and undone votes included.
 
     Without an oracle, people answer through the store (`claim`, `vote`), each query `annotators` of them, and `ask`
-    calls `wait` with the number of open queries until there are none; it may raise to stop. `before_issue` sees the
+    calls `wait` with the number of missing answers until there are none; it may raise to stop. `before_issue` sees the
     queries before anybody else does. People also correct what they see: a query of the strategy "correction" that one
     of them put into the store is taken in when its vote is read. A demonstration is no question to anybody. Gold is
     asked like any other, but its answers are known: nobody waits for them, and nothing is learned from them.
@@ -64,7 +65,7 @@ class Labels:
         self._settle()
         while pending := self.pending():
             if self.oracle is None:
-                self.wait(len(pending))
+                self.wait(self.missing())
             else:
                 self._consult(self.oracle, pending, pool)
             self._settle()
@@ -89,8 +90,16 @@ class Labels:
 
     def pending(self) -> list[str]:
         """The keys of the queries that lack answers, in the order of asking."""
+        return [key for key, lacking in self._lacking().items() if lacking > 0]
+
+    def missing(self) -> int:
+        """How many answers people have still to give: to a query, each of its annotators."""
+        return sum(max(0, lacking) for lacking in self._lacking().values())
+
+    def _lacking(self) -> dict[str, int]:
+        """Answers that each query lacks, by key, in the order of asking."""
         wanted = {k: min(a.annotators, self.annotators) for k, a in self.asked.items() if a.strategy not in UNASKED}
-        return [key for key, annotators in wanted.items() if len(self.votes.get(key, ())) < annotators]
+        return {key: annotators - len(self.votes.get(key, ())) for key, annotators in wanted.items()}
 
     def collect(self, until: int | None = None) -> int:
         """Takes in every vote cast since the last reading (or of the history's first `until`); how many there were."""
@@ -158,8 +167,8 @@ class Labels:
     def _consult(self, oracle: Oracle, keys: Sequence[str], pool: Segments) -> None:
         if self.annotators > 1:
             raise UserError(
-                f"{len(keys)} queries lack answers by {self.annotators} annotators, and an oracle is one; ask people, "
-                "or one annotator a query"
+                f"{counted(len(keys), 'query lacks', 'queries lack')} answers by {self.annotators} annotators, and an "
+                "oracle is one; ask people, or one annotator a query"
             )
         votes, committed = [], time.monotonic()
         try:

@@ -5,20 +5,22 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-SHOWN = (  # metric, format, in the order shown
-    ("steps_per_second", "{:,.0f} steps/s"),
-    ("labels", "{:.0f} labels"),
-    ("reward/heldout_accuracy", "held-out {:.2f}"),
-    ("kl_start", "KL {:.2f}"),
-    ("score", "score {:.2f}"),
-    ("env_return", "return {:.0f}"),
+from rlhf_control.wording import counted
+
+SHOWN: tuple[tuple[str, Callable[[float], str]], ...] = (  # metric, its words, in the order shown
+    ("steps_per_second", "{:,.0f} steps/s".format),
+    ("labels", lambda n: counted(round(n), "label")),
+    ("reward/heldout_accuracy", "held-out {:.2f}".format),
+    ("kl_start", "KL {:.2f}".format),
+    ("score", "score {:.2f}".format),
+    ("env_return", "return {:.0f}".format),
 )
 
 
@@ -53,7 +55,7 @@ class ProgressLine:
         if len(self._recent) > 1:
             then, before = self._recent[0]
             self._latest["steps_per_second"] = (steps - before) / max(now - then, 1e-9)
-        line = "  ".join(text.format(self._latest[key]) for key, text in SHOWN if key in self._latest)
+        line = "  ".join(words(self._latest[key]) for key, words in SHOWN if key in self._latest)
         self._progress.update(self._task, completed=steps, line=line)
         if self._plain_seconds and now > self._next_plain:
             eta = seconds_text((self._total_steps - steps) / self._latest["steps_per_second"])

@@ -17,6 +17,7 @@ import numpy as np
 from rlhf_control.config import QueryConfig
 from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.wording import counted
 
 SHORTLIST = 5  # of a hybrid: most informative candidates for each query asked
 LEVELS = 8  # quantiles of a clip's observations by which two clips are told apart
@@ -209,8 +210,8 @@ def choose(
     needed = n * clips_per_query
     if free.sum() < needed or (config.recent_share and free[:recent].sum() < needed):
         raise UserError(
-            f"{n} queries need {needed} clips, the pool has {free.sum()}, {free[:recent].sum()} of them recent; raise "
-            "--ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
+            f"{counted(n, 'query needs', 'queries need')} {counted(needed, 'clip')}, the pool has {free.sum()}, "
+            f"{free[:recent].sum()} of them recent; raise --ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
         )
     chosen = round_half_up((1 - config.random_share) * n) if model.fitted or strategy in NEEDS_NO_MODEL else 0
     seen = looks(pool)
@@ -298,7 +299,9 @@ def check_kind(kind: str, clips: int) -> None:
     if kind not in fits:
         raise unknown_name("kind of query about the policy's own clips", kind, fits)
     if not fits[kind]:
-        raise UserError(f"a {kind} of {clips} clips cannot be; a comparison has 2, a ranking 2 or more, the others 1")
+        raise UserError(
+            f"a {kind} of {counted(clips, 'clip')} cannot be; a comparison has 2, a ranking 2 or more, the others 1"
+        )
 
 
 def ask_again(asked: Sequence[Query], n: int, round: int, index: int, rng: np.random.Generator) -> list[Query]:

@@ -14,6 +14,7 @@ import numpy as np
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
+from rlhf_control.wording import counted
 
 KIND = "recording"  # what the file says it is
 ARRAYS = {  # name -> (type, dimensions)
@@ -100,8 +101,8 @@ def cut(recording: Recording, length: int) -> Segments:
     if not starts:
         longest = max((e.stop - e.start for e in recording.episodes()), default=0)
         raise UserError(
-            f"the recording of {recording.env_id} has no clip of {length} steps (its longest episode has {longest}); "
-            "shorten --clip-seconds, or record longer ones"
+            f"the recording of {recording.env_id} has no clip of {counted(length, 'step')} (its longest episode has "
+            f"{longest}); shorten --clip-seconds, or record longer ones"
         )
     index = np.array(starts)[:, None] + np.arange(length)
     arrays: dict[str, Any] = {f.name: getattr(recording, f.name) for f in fields(Segments)}

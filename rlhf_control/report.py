@@ -18,6 +18,7 @@ from rlhf_control.record import record_video
 from rlhf_control.rollouts import evaluate
 from rlhf_control.runs import Run
 from rlhf_control.verbs import EvaluateConfig
+from rlhf_control.wording import counted
 
 EPISODES = 10
 SEED = 10_000  # of the evaluation episodes
@@ -71,7 +72,7 @@ def report_pretraining(run: Run, env_id: str = "") -> str:
         plot_runs([run.path], run.path / "curves", metrics=["env_return"])
     policy = run.path / "policy.npz"
     return (
-        f"return {result['return_mean']:.1f} over {EPISODES} episodes, {last['env_steps']:,} steps, "
+        f"return {result['return_mean']:.1f} over {EPISODES} episodes, {counted(last['env_steps'], 'step')}, "
         f"{seconds_text(last['wall_seconds'])}\npolicy {policy}\nsha256 {sha256(policy)}"
     )
 
@@ -102,7 +103,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     text = "\n".join([
-        f"# {run.path.name}: {config.oracle} from {facts['labels']} labels", "",
+        f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
         "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
         f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),

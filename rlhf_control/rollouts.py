@@ -24,6 +24,7 @@ from rlhf_control.gl import has_display
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
 from rlhf_control.pictures import encode, stride
 from rlhf_control.states import state_reader
+from rlhf_control.wording import counted
 
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
@@ -211,7 +212,7 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
     if backend == "batched" and not project_envs.has_batched(env_id):
         raise UserError(f"{env_id} has no batched version; use --backend auto")
     if num_envs < 1:
-        raise UserError(f"cannot make {num_envs} environments of {env_id}: give a number of at least 1")
+        raise UserError(f"cannot make {counted(num_envs, 'environment')} of {env_id}: give a number of at least 1")
     render_mode = env_kwargs.get("render_mode")
     if render_mode == "human" and project_envs.has_batched(env_id) and not has_display():  # GLFW would kill the process
         raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")

@@ -15,6 +15,7 @@ import numpy as np
 
 from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.wording import counted
 
 SCHEMA_VERSION = 2
 BEST_RATING = 100  # as `AnnotatorConfig.levels`: the likelihood keeps a threshold for each level
@@ -187,7 +188,7 @@ def check_query(query: Asked) -> None:
         )
     size, one = len(query.clips), query.kind in (RATING, REWARD)
     if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
-        raise UserError(f"a {query.kind} cannot be about {size} clip{'s' * (size != 1)}")
+        raise UserError(f"a {query.kind} cannot be about {counted(size, 'clip')}")
     if min(query.repeat, query.round, query.index) < 0 or query.annotators < 1:
         raise UserError(
             f"a query of round {query.round}, place {query.index}, repeat {query.repeat} for {query.annotators} "

@@ -19,6 +19,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, available_cores, deferred_signals
+from rlhf_control.wording import counted
 
 POLL_SECONDS = 0.5
 MOST, LARGEST = 1000, 2**31 - 1  # seeds
@@ -59,7 +60,7 @@ def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> in
     stopping = False
     with ExitStack() as stack:
         caught = stack.enter_context(deferred_signals())
-        progress = stack.enter_context(ProgressLine(f"{len(configs)} seeds", sum(c.total_steps for c in configs)))
+        progress = stack.enter_context(ProgressLine(counted(len(configs), "seed"), sum(c.total_steps for c in configs)))
         while running or (waiting and not caught):
             for core in available_cores():
                 if waiting and not caught and core not in running:

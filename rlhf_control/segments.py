@@ -12,6 +12,7 @@ import numpy as np
 
 from rlhf_control.data import Array, Rollout, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.wording import counted
 
 MOST_ROLLOUTS = 10_000
 FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
@@ -40,8 +41,8 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
     t, n = t[whole], n[whole]
     if len(t) == 0:
         raise UserError(
-            f"no stretch of {length} steps without an episode's end in the last {T} steps of {N} environments; "
-            "shorten --clip-seconds"
+            f"no stretch of {counted(length, 'step')} without an episode's end in the last {counted(T, 'step')} of "
+            f"{counted(N, 'environment')}; shorten --clip-seconds"
         )
     index = t[:, None] + np.arange(length)
     return Segments(**{name: array[index, n[:, None]] for name, array in rollout.as_segments().arrays().items()})

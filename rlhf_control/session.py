@@ -6,7 +6,6 @@ A vote is on the disk before the next question is known: one transaction writes 
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,9 +21,11 @@ from rlhf_control.errors import UserError
 from rlhf_control.schema import Asked, Tally, Vote, new_vote, query_key
 from rlhf_control.status import ENDED, Status, alive, read_status
 from rlhf_control.store import FeedbackStore, in_force
+from rlhf_control.wording import counted, duration
 
 LEASE_SECONDS = 60.0  # a question is the annotator's for so long after the last sign of life
 RENEW_SECONDS = 15.0
+LEAST_SECONDS = 0.25  # that clips are there before an answer to them counts: nobody sees and judges in less
 CLOSE_SECONDS = 3.0  # that giving a question back may wait for another writer: it comes back anyway
 PACE_OF = 20  # votes, the latest, from which the speed is told
 Side = int  # place on the screen, from the left
@@ -202,15 +203,6 @@ def goal(tally: Tally, status: Status | None) -> int:
     return max(tally.wanted, status.wanted if status is not None else 0, tally.answers)
 
 
-def duration(seconds: float) -> str:
-    """In words, as rough as one says it."""
-    if seconds < 10:
-        return f"{max(1, math.ceil(seconds))} s"
-    if seconds < 90:
-        return f"{5 * math.ceil(seconds / 5)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 @dataclass(frozen=True)
 class News:
     """What is known about the run: read now and then, not for every frame."""
@@ -226,8 +218,9 @@ def read_news(run: Path, store: FeedbackStore, annotator: str) -> News:
 
 
 # Situations of a session without a question. Each has its page in the window and its sentence on a terminal.
-EMPTY, STARTING, WAITING, ELSEWHERE, OTHERS, FINISHED, STOPPED, FAILED, LOST, ALL_DONE = SITUATIONS = (
-    "empty", "starting", "waiting", "elsewhere", "others", "finished", "stopped", "failed", "lost", "all done"
+EMPTY, STARTING, WAITING, ANSWERED, ELSEWHERE, OTHERS, FINISHED, STOPPED, FAILED, LOST, ALL_DONE = SITUATIONS = (
+    "empty", "starting", "waiting", "answered", "elsewhere", "others", "finished", "stopped", "failed", "lost",
+    "all done",
 )  # fmt: skip
 
 
@@ -242,8 +235,11 @@ def situation(news: News) -> str:
         return {"finished": FINISHED, "stopped": STOPPED, "failed": FAILED}[status.state]
     if not news.lively:
         return LOST
-    if status.state == "waiting" and tally.answers < tally.wanted:  # by nobody who is there
+    last = not status.more
+    if tally.answers < tally.wanted and (status.state == "waiting" or last):  # by nobody who is there
         return OTHERS
+    if last:
+        return ANSWERED
     return STARTING if status.state == "starting" else WAITING
 
 
@@ -262,10 +258,12 @@ def run_line(news: News | None, now: float) -> tuple[str, str]:
         return "the run is gone; votes are kept", "bad"
     if status.state == "waiting":
         left = max(0, news.tally.wanted - news.tally.answers)
-        return (f"the run waits for {left} more answer{'s' * (left != 1)}" if left else "the run goes on"), "good"
+        return (f"the run waits for {counted(left, 'more answer')}" if left else "the run goes on"), "good"
     verb = "starting" if status.state == "starting" else "training"
     if status.next_question is not None and status.next_question > now:
         return f"{verb}, next question in about {duration(status.next_question - now)}", "busy"
+    if not status.more:
+        return f"{verb}, no more questions", "busy"
     return (f"{verb}, next question soon" if status.state != "starting" else "starting"), "busy"
 
 

@@ -37,6 +37,7 @@ class Status:
     next_question: float | None = None  # Unix time at which the next round is expected; None: unknown
     labelling: Labelling = "blocking"
     message: str = ""  # why it failed or stopped, or an alarm
+    more: bool = True  # whether it will ask anything beside what it has asked by now
 
 
 def write_status(run: Path, status: Status) -> None:
@@ -86,5 +87,6 @@ def _possible(status: Status) -> bool:
         and isinstance(status.pid, int)
         and status.pid > 0
         and all(isinstance(text, str) for text in texts)
+        and isinstance(status.more, bool)
         and (status.next_question is None or isinstance(status.next_question, int | float))
     )

@@ -16,10 +16,12 @@ from rlhf_control.keyboard import BACKSPACE, DOWN, ENTER, ESCAPE, LEFT, RIGHT, U
 from rlhf_control.question_video import VideoStudio
 from rlhf_control.session import (
     ALL_DONE,
+    ANSWERED,
     ELSEWHERE,
     EMPTY,
     FAILED,
     FINISHED,
+    LEAST_SECONDS,
     LOST,
     OTHERS,
     RENEW_SECONDS,
@@ -43,6 +45,7 @@ from rlhf_control.session import RIGHT as RIGHT_BETTER
 from rlhf_control.status import alive, read_status
 from rlhf_control.store import FeedbackStore
 from rlhf_control.verbs import LabelConfig
+from rlhf_control.wording import counted, question_of
 
 WAIT_SECONDS = 1.0  # between two looks for a question
 
@@ -64,6 +67,7 @@ OVER = {  # situations in which no question will come, and what is to be said
 AWAITED = {
     STARTING: "",
     WAITING: "",
+    ANSWERED: "everything is answered; the run trains on your answers to its end, and asks nothing more",
     ELSEWHERE: "other annotators have the open questions before them; waiting",
     OTHERS: "you have answered everything; other people are to answer too, each with --annotator NAME; waiting",
 }
@@ -185,8 +189,9 @@ class Voting:
             print("\a", end="")
         self.end_waiting()
         self.show(question)
-        self.keyboard.forget()
         started = time.monotonic()
+        if self.keyboard.forget(LEAST_SECONDS):
+            say("  (not counted: what was typed before this question was there, or in the very moment)")
         while True:
             answer = self.answer(question)
             if answer is None:  # nothing for a while
@@ -228,9 +233,8 @@ class Voting:
 
     def answer(self, question: Question) -> "Answer | str | None":
         """What the person says to a question: an answer, a command, or None for nothing in a while."""
-        typed = self.read_ranking(len(question.shown)) if len(question.shown) > 2 else None
-        if typed is None:
-            typed = self.keyboard.read(RENEW_SECONDS)
+        whole = len(question.shown) > 2 and self.keyboard.single
+        typed = self.read_ranking(len(question.shown)) if whole else self.keyboard.read(RENEW_SECONDS)
         if typed is None:
             return LEAVE if self.keyboard.ended else None
         meant = meaning(typed, len(question.shown), self.config.levels)
@@ -240,9 +244,7 @@ class Voting:
         return meant
 
     def read_ranking(self, clips: int) -> str | None:
-        """What is typed of a ranking on a terminal, as a whole; None for a line, and for nothing in a while."""
-        if not self.keyboard.single:
-            return None
+        """What is typed of a ranking on a terminal, as a whole, or a command; None for nothing in a while."""
         typed = ""
         while sum(c.isdigit() for c in typed) < clips:
             key = self.keyboard.read(RENEW_SECONDS)
@@ -254,7 +256,8 @@ class Voting:
                 typed = typed[:-1]
             elif key.isdigit() or key == "=":
                 typed += key
-            elif not typed:
+            elif not typed or COMMANDS.get(key) == LEAVE:
+                print("\r\x1b[K", end="")
                 return key
             print(f"\r\x1b[K{typed}", end="", flush=True)
         print()
@@ -264,9 +267,9 @@ class Voting:
         """The question in words, where its video is, and the keys."""
         news = read_news(self.run, self.session.store, self.session.annotator)
         clips = len(question.shown)
-        words = news.status.question if news.status is not None and clips == 2 else ""
-        given = f"{news.tally.answers} of {goal(news.tally, news.status)} answers so far"
-        say(f"\n{words or DEFAULTS.get(clips, DEFAULTS[3])} ({given})")
+        words = question_of(clips, news.status.question if news.status is not None else "")
+        given = f"{news.tally.answers} of {counted(goal(news.tally, news.status), 'answer')} so far"
+        say(f"\n{words} ({given})")
         try:
             say(f"  {self.studio.video(question)}")
         except UserError as error:
@@ -299,9 +302,6 @@ class Answer:
     seen: tuple[int, ...] | None  # ranks of the clips in the order shown
     value: float | None
     words: str
-
-
-DEFAULTS = {1: "How good is this?", 2: "Which one does it better?", 3: "From the best to the worst?"}
 
 
 def meaning(typed: str, clips: int, levels: int) -> Answer | str | None:

@@ -9,6 +9,7 @@ import tyro
 
 from rlhf_control.errors import UserError
 from rlhf_control.options import explained, positive, typed, within
+from rlhf_control.wording import counted
 
 
 def login_name() -> str:
@@ -116,7 +117,8 @@ class RecordConfig:
         if not 1 <= len(self.paths) <= 2:
             raise UserError(f"{len(self.paths)} policies to record; give one, or two to see side by side")
         if self.captions and len(self.captions) != len(self.paths):
-            raise UserError(f"{len(self.captions)} captions for {len(self.paths)} policies; give one each")
+            policies = counted(len(self.paths), "policy", "policies")
+            raise UserError(f"{counted(len(self.captions), 'caption')} for {policies}; give one each")
 
 
 @explained

@@ -30,6 +30,8 @@ def test_keys_come_one_by_one(typed: tuple[int, Any]) -> None:
         os.write(write, "aD\x1b[D\x1bOC\x7f\r7é".encode())
         found = [keyboard.read(1.0) for _ in range(8)]
         assert found == ["a", "d", "left", "right", "backspace", "enter", "7", "é"]
+        os.write(write, b"\x1b[3~\x1b[1;5Dx")  # Delete and Ctrl-Left leave nothing behind, and are no Esc
+        assert [keyboard.read(1.0) for _ in range(3)] == ["that key", "that key", "x"]
         os.write(write, b"\x1b")
         assert keyboard.read(1.0) == "escape"
         assert keyboard.read(0.0) is None and not keyboard.ended

@@ -33,7 +33,6 @@ from rlhf_control.session import (
     Predictions,
     Question,
     Session,
-    duration,
     goal,
     known_environment,
     pace,
@@ -249,14 +248,6 @@ def test_pace_by_hand() -> None:
     assert told.per_minute == pytest.approx(20) and told.seconds_left == pytest.approx(30)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.2, "1 s"), (9.5, "10 s"), (11, "15 s"), (60, "60 s"), (95, "2 min"), (3601, "61 min"), (7200, "2.0 h")],
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
 OPEN, DONE, THEIRS = Tally(3, 9, 3, 0), Tally(9, 9, 9, 0), Tally(8, 9, 8, 1)
 
 
@@ -274,6 +265,13 @@ def test_situations(state: str | None, lively: bool, tally: Tally, expected: str
     assert situation(News(None if state is None else status(state), lively, tally)) == expected
 
 
+def test_after_the_last_answer_no_question_is_promised() -> None:
+    for state in ("training", "waiting"):
+        assert situation(News(status(state, more=False), True, DONE)) == "answered"
+        assert situation(News(status(state, more=False), True, OPEN)) == "others"
+    assert situation(News(status("training"), True, OPEN)) == "waiting"
+
+
 def test_the_run_in_a_line() -> None:
     now = 1000.0
     assert run_line(None, now) == ("no run beside this window", "quiet")
@@ -283,6 +281,7 @@ def test_the_run_in_a_line() -> None:
         (status("waiting"), True, DONE, "the run goes on", "good"),
         (status("training", next_question=now + 17), True, DONE, "training, next question in about 20 s", "busy"),
         (status("training"), True, DONE, "training, next question soon", "busy"),
+        (status("training", more=False), True, DONE, "training, no more questions", "busy"),
         (status("starting"), True, DONE, "starting", "busy"),
         (status("training"), False, DONE, "the run is gone; votes are kept", "bad"),
         (status("stopped"), False, DONE, "the run is stopped; votes are kept", "bad"),

@@ -17,7 +17,20 @@ def now(**more: object) -> Status:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     status = Status(
-        "waiting", 12, 3.5, "X-v0", {"a": 1}, 0.04, "Which?", ("comparison", "rating"), 3, 100, 99.5, "async", "so"
+        "waiting",
+        12,
+        3.5,
+        "X-v0",
+        {"a": 1},
+        0.04,
+        "Which?",
+        ("comparison", "rating"),
+        3,
+        100,
+        99.5,
+        "async",
+        "so",
+        False,
     )
     write_status(tmp_path, status)
     assert read_status(tmp_path) == status
@@ -34,7 +47,15 @@ def test_missing_and_damaged_files_are_none(tmp_path: Path) -> None:
     for damage in ("", "{}", "[1]", "null", whole[:40], whole.replace("training", "dreaming"), "\x00"):
         path.write_text(damage)
         assert read_status(tmp_path) is None, damage
-    for name, value in (("pid", "1"), ("pid", -1), ("answers", None), ("kinds", 3), ("env", "x"), ("updated", "y")):
+    for name, value in (
+        ("pid", "1"),
+        ("pid", -1),
+        ("answers", None),
+        ("kinds", 3),
+        ("env", "x"),
+        ("updated", "y"),
+        ("more", 1),
+    ):
         path.write_text(json.dumps({**json.loads(whole), name: value}))
         assert read_status(tmp_path) is None, name
     path.write_bytes(b"\xff\xfe")

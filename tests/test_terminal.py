@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from human_runs import make_run, say
 
+from rlhf_control import terminal
 from rlhf_control.data import COMPARISON, RANKING, RATING
 from rlhf_control.errors import UserError
+from rlhf_control.session import LEAST_SECONDS
 from rlhf_control.store import FeedbackStore
 from rlhf_control.terminal import Answer, label_in_terminal, meaning, ranking
 from rlhf_control.verbs import LabelConfig
@@ -73,7 +75,17 @@ def test_rankings_and_ratings(tmp_path: Path, lines: Any, capsys: pytest.Capture
     assert label_in_terminal(config(tmp_path / "run")) == 0
     assert ranks(store) == [(1, 2, 0), 4.0, (0, 1, 0)]
     said = capsys.readouterr().out
-    assert "From the best to the worst?" in said and "How good is this?" in said and "1 worst ... 5 best" in said
+    assert "Put them in order, the best first." in said and "How well is it done?" in said
+    assert "1 worst ... 5 best" in said
+
+
+def test_every_kind_shows_the_runs_question(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "run", (RANKING, RATING, COMPARISON), question="Which one jumps?")
+    lines("312", "4", "a")
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    said = capsys.readouterr().out
+    assert "Put them in order, the best first: Which one jumps? (" in said
+    assert "How well is it done: Which one jumps? (" in said and "\nWhich one jumps? (" in said
 
 
 def test_leaving_gives_the_question_back(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,11 +98,11 @@ def test_leaving_gives_the_question_back(tmp_path: Path, lines: Any, capsys: pyt
 
 
 class Person(threading.Thread):
-    """Types on a terminal, each key once the question for it is there."""
+    """Types on a terminal, each key so many seconds after the question for it is there."""
 
-    def __init__(self, terminal: int, keys: Sequence[str], output: Any) -> None:
+    def __init__(self, terminal: int, keys: Sequence[str], output: Any, thinks: float) -> None:
         super().__init__(daemon=True)
-        self.terminal, self.keys, self.output = terminal, keys, output
+        self.terminal, self.keys, self.output, self.thinks = terminal, keys, output, thinks
         self.seen = ""
         self.start()
 
@@ -100,7 +112,7 @@ class Person(threading.Thread):
                 time.sleep(0.02)
                 self.seen += self.output()
             self.seen = ""
-            time.sleep(0.1)  # what is typed before the question stands is dropped
+            time.sleep(self.thinks)
             os.write(self.terminal, keys.encode())
 
 
@@ -115,7 +127,7 @@ def person(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     with os.fdopen(slave) as stream:
         monkeypatch.setattr("sys.stdin", stream)
-        yield lambda *keys: Person(master, keys, output)
+        yield lambda *keys, thinks=2 * LEAST_SECONDS: Person(master, keys, output, thinks)
     os.close(master)
 
 
@@ -127,6 +139,31 @@ def test_a_terminal_needs_single_keys_only(tmp_path: Path, person: Any) -> None:
     )  # fmt: skip
     assert label_in_terminal(config(tmp_path / "run")) == 0
     assert ranks(store) == [(1, 0), "undo", (0, 1), (0, 0), (2, 0, 1)]
+
+
+@pytest.mark.parametrize("thinks", [0.4, 1.5, 2.5])
+def test_a_ranking_is_read_from_its_first_digit_however_long_one_thinks(
+    tmp_path: Path, person: Any, monkeypatch: pytest.MonkeyPatch, thinks: float
+) -> None:
+    monkeypatch.setattr(terminal, "RENEW_SECONDS", 1.0)
+    store = make_run(tmp_path / "run", (RANKING,))
+    person(("u undo", "213"), thinks=thinks)
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    assert ranks(store) == [(1, 0, 2)]
+
+
+def test_a_key_tapped_twice_answers_one_question(tmp_path: Path, person: Any) -> None:
+    store = make_run(tmp_path / "run", (COMPARISON, COMPARISON))
+    person(("u undo", "aa"), ("not counted", "q"))
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    assert ranks(store) == [(0, 1)]
+
+
+def test_one_may_leave_in_the_middle_of_a_ranking(tmp_path: Path, person: Any) -> None:
+    store = make_run(tmp_path / "run", (RANKING,))
+    person(("u undo", "21q"))
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    assert ranks(store) == []
 
 
 def test_waits_while_the_run_trains(tmp_path: Path, person: Any) -> None:

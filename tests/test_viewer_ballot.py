@@ -1,6 +1,6 @@
 from rlhf_control.schema import Asked
-from rlhf_control.session import Question
-from rlhf_control.viewer.ballot import LEAST_SECONDS, Answer, Ballot, order_words
+from rlhf_control.session import LEAST_SECONDS, Question
+from rlhf_control.viewer.ballot import Answer, Ballot, order_words
 
 
 def a_ballot(clips: int) -> Ballot:

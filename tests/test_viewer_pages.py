@@ -39,11 +39,13 @@ def news(situation: str) -> News:
     tally = tallies.get(situation, Tally(9, 9, 9, 0))
     if situation in (EMPTY, ALL_DONE):
         return News(None, False, tally)
-    state = {"elsewhere": "waiting", "others": "waiting", "lost": "training", "waiting": "training"}.get(
-        situation, situation
+    states = dict.fromkeys(("elsewhere", "others"), "waiting") | dict.fromkeys(
+        ("lost", "waiting", "answered"), "training"
     )
-    status = Status(state, os.getpid(), time.time(), "Hopper-v5", message="obs is not finite in environment 3.")  # type: ignore[arg-type]
-    return News(status, situation in ("starting", "waiting", "elsewhere", "others"), tally)
+    state, more = states.get(situation, situation), situation != "answered"
+    message = "obs is not finite in environment 3."
+    status = Status(state, os.getpid(), time.time(), "Hopper-v5", message=message, more=more)  # type: ignore[arg-type]
+    return News(status, situation in ("starting", "waiting", "answered", "elsewhere", "others"), tally)
 
 
 def every_page() -> list[Page]:

@@ -7,7 +7,7 @@ from voting import a_status, at_the_window, make_run
 from rlhf_control.data import RANKING, RATING
 from rlhf_control.status import write_status
 from rlhf_control.viewer import desk as desk_module
-from rlhf_control.viewer.painter import bar_of, page_of, question_of
+from rlhf_control.viewer.painter import bar_of, page_of
 
 
 def test_nothing_is_drawn_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +93,3 @@ def test_every_state_has_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         person.until(lambda: page_of(person.desk).name == "summary")
         person.rest(0.1)
         person.shot(f"summary-{size}")
-
-
-def test_the_question_fits_what_is_to_be_done() -> None:
-    assert question_of("rating", "") == question_of("rating", "Which one does it better?") == "How well is it done?"
-    assert question_of("comparison", "Which one jumps?") == "Which one jumps?"
-    assert question_of("ranking", "Which one jumps?") == "Put them in order, the best first: Which one jumps?"

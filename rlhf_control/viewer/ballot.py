@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlhf_control.session import LEFT, RIGHT, TIE, Question
+from rlhf_control.session import LEAST_SECONDS, LEFT, RIGHT, TIE, Question
 from rlhf_control.viewer.parts import Drag
 from rlhf_control.viewer.widgets import (
     LETTERS,
@@ -17,7 +17,6 @@ from rlhf_control.viewer.widgets import (
     without,
 )
 
-LEAST_SECONDS = 0.25  # that clips are on the screen before an answer to them counts: nobody sees and judges in less
 CONTROLS = ("pause", "restart", "back", "forward", "slower", "faster")
 SIMPLE = {"prefer 0": LEFT, "prefer 1": RIGHT, "tie": TIE}
 

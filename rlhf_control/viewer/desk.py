@@ -9,6 +9,7 @@ from typing import Any
 
 from rlhf_control.errors import UserError
 from rlhf_control.session import (
+    LEAST_SECONDS,
     RENEW_SECONDS,
     Fact,
     Predictions,
@@ -18,7 +19,7 @@ from rlhf_control.session import (
     summary,
 )
 from rlhf_control.verbs import LabelConfig
-from rlhf_control.viewer.ballot import LEAST_SECONDS, Ballot
+from rlhf_control.viewer.ballot import Ballot
 from rlhf_control.viewer.chime import chime
 from rlhf_control.viewer.correcting import do_better
 from rlhf_control.viewer.look import View, look

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlhf_control.session import (
     ALL_DONE,
+    ANSWERED,
     ELSEWHERE,
     EMPTY,
     FAILED,
@@ -17,14 +18,14 @@ from rlhf_control.session import (
     WAITING,
     Fact,
     News,
-    duration,
     situation,
 )
 from rlhf_control.viewer.canvas import BACKGROUND, BAD, GOOD, LINE, MUTED, PANEL, RAISED, SIDE_B, TEXT, Canvas, Color
 from rlhf_control.viewer.parts import Bar, draw_bar
+from rlhf_control.wording import counted, duration
 
 OPENING, AWAY, TROUBLE, SUMMARY = "opening", "away", "trouble", "summary"
-LIVE = (OPENING, STARTING, WAITING, ELSEWHERE, OTHERS)  # something goes on: the dots move
+LIVE = (OPENING, STARTING, WAITING, ANSWERED, ELSEWHERE, OTHERS)  # something goes on: the dots move
 
 
 @dataclass(frozen=True)
@@ -64,35 +65,43 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
     return Page(name, title, text, command, facts, (*buttons, LEAVE))
 
 
+AWAITED = {  # title and text where there is nothing to do but to wait
+    STARTING: (
+        "The run is starting",
+        "It tries the policy out first. Its first questions appear here by themselves.",
+    ),
+    WAITING: (
+        "No question at the moment",
+        "The policy trains on your answers. The next question appears here by itself; leave the window open.",
+    ),
+    ANSWERED: (
+        "Everything is answered. Thank you.",
+        "The policy trains on your answers to the end of the run, which asks nothing more. You may leave.",
+    ),
+}
+
+
 def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> tuple[str, str, str]:
     """Title, text and command of a situation."""
+    if name in AWAITED:
+        return *AWAITED[name], ""
     resume = f"rlhf-control resume {run}"
-    one, given = elsewhere == 1, f"{answers} answer{'s' * (answers != 1)}"
+    one, given = elsewhere == 1, counted(answers, "answer")
     return {
         EMPTY: (
             "No questions yet",
             "Nobody has asked anything in this run's folder. Start a run that asks people; its questions appear here.",
             "rlhf-control finetune POLICY --oracle human --labels 100",
         ),
-        STARTING: (
-            "The run is starting",
-            "It tries the policy out first. Its first questions appear here by themselves.",
-            "",
-        ),
-        WAITING: (
-            "No question at the moment",
-            "The policy trains on your answers. The next question appears here by itself; leave the window open.",
-            "",
-        ),
         ELSEWHERE: (
             "Others are answering the rest",
-            f"{elsewhere} question{' is' if one else 's are'} before other annotators. "
+            f"{counted(elsewhere, 'question is', 'questions are')} before other annotators. "
             f"If they leave {'it' if one else 'one'}, it comes here by itself.",
             "",
         ),
         OTHERS: (
             "You have answered everything",
-            "The run waits for the same answers by other people. Whoever gives them does so under a name of their own:",
+            "Other people are to give the same answers. Whoever does so votes under a name of their own:",
             f"rlhf-control label {run} --annotator NAME",
         ),
         FINISHED: (

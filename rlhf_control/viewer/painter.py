@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from rlhf_control.clip_cache import clip_size
 from rlhf_control.data import Array
-from rlhf_control.session import duration, goal, pace, run_line
+from rlhf_control.session import goal, pace, run_line
 from rlhf_control.viewer import pages
 from rlhf_control.viewer.pages import Page, sentence
 from rlhf_control.viewer.parts import Bar, Scene, clip_places
 from rlhf_control.viewer.screens import draw_question
 from rlhf_control.viewer.widgets import help_lines, mode
 from rlhf_control.viewer.window import Window
+from rlhf_control.wording import counted, duration, question_of
 
 if TYPE_CHECKING:
     from rlhf_control.viewer.ballot import Ballot
@@ -96,7 +97,7 @@ def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hov
     renderer = desk.reel.clips.error() if desk.reel is not None and not drawn else ""
     return Scene(
         bar=bar_of(desk),
-        question=question_of(ballot.mode, status.question if status is not None else ""),
+        question=question_of(len(ballot.question.shown), status.question if status is not None else ""),
         mode=ballot.mode,
         frames=frames,
         look=f"{desk.reel.size} {desk.reel.camera}" if desk.reel is not None else "",
@@ -121,21 +122,6 @@ def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hov
     )
 
 
-def question_of(mode: str, asked: str) -> str:
-    """What stands above the clips: the run's question, which is put for a comparison, said with what is to be done."""
-    default = DEFAULT_QUESTIONS[mode]
-    if not asked or asked == DEFAULT_QUESTIONS["comparison"]:
-        return default
-    return asked if mode == "comparison" else f"{default[:-1]}: {asked}"
-
-
-DEFAULT_QUESTIONS = {
-    "comparison": "Which one does it better?",
-    "ranking": "Put them in order, the best first.",
-    "rating": "How well is it done?",
-}
-
-
 def bar_of(desk: "Desk") -> Bar:
     if desk.view is None:
         return Bar()
@@ -144,7 +130,7 @@ def bar_of(desk: "Desk") -> Bar:
     speed = pace(session.done, max(0, wanted - news.tally.answers))
     text = ""
     if speed.per_minute is not None and speed.seconds_left is not None:
-        text = f"{speed.per_minute:.0f} votes a minute"
+        text = f"{counted(max(1, round(speed.per_minute)), 'vote')} a minute"
         if speed.seconds_left and (news.lively or news.status is None):
             text += f", about {duration(speed.seconds_left)} left"
     line, mood = run_line(news, desk.clock())

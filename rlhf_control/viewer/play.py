@@ -32,6 +32,7 @@ from rlhf_control.viewer.ride import (
     split,
 )
 from rlhf_control.viewer.window import Closed, Event, Key, KeyUp, Mouse, Window, display_problem, when_display_vanishes
+from rlhf_control.wording import counted
 
 SAID_SECONDS = 3.0  # how long a word on what was done stays
 
@@ -61,7 +62,7 @@ def play(config: PlayConfig) -> int:
     if screen.saved is None:
         print("nothing was saved")
         return 0
-    print(f"{screen.episodes} episode{'s' * (screen.episodes != 1)}, {len(screen.saved):,} steps, in {out}")
+    print(f"{counted(screen.episodes, 'episode')}, {counted(len(screen.saved), 'step')}, in {out}")
     print(f"learn from it with: rlhf-control finetune POLICY --demonstrations {out}")
     return 0
 
@@ -203,7 +204,7 @@ class PlayScreen:
             self.said.say(f"{error}. Esc leaves without it.", BAD, 3600.0)
             return False
         self.saved, self.episodes, self.unsaved = everything, self.episodes + 1, False
-        self.said.say(f"Episode {self.episodes} saved: {steps:,} steps")
+        self.said.say(f"Episode {self.episodes} saved: {counted(steps, 'step')}")
         self.ride.do("restart")
         return True
 
@@ -213,7 +214,11 @@ class PlayScreen:
         draw_picture(window, ride, place, ride.driver.over.capitalize() or BANNERS.get(ride.phase, ""))
         x, _, width, _ = panel
         top = draw_buttons(window, panel, self.buttons())
-        kept = f"{self.episodes} saved, {len(self.saved):,} steps, in {self.out}" if self.saved else "Nothing saved yet"
+        kept = (
+            f"{self.episodes} saved, {counted(len(self.saved), 'step')}, in {self.out}"
+            if self.saved
+            else "Nothing saved yet"
+        )
         words, ink = (self.said.words, self.said.ink) if self.said else (kept, MUTED)
         line = window.measure(words, 14)[1]
         wraps = -(-window.measure(words, 14)[0] // int(width))
