@@ -8,8 +8,6 @@ T time, D state [qpos, qvel], H height, W width. Frames are (T, H, W, 3) uint8.
 
 import copy
 import functools
-import math
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -22,8 +20,9 @@ from rlhf_control.data import Array, Segments
 from rlhf_control.drawings import draw_flat
 from rlhf_control.errors import UserError
 from rlhf_control.gl import NoGLError, choose_gl, gl_context, has_display
-from rlhf_control.pictures import decode, fit
-from rlhf_control.states import is_classic, put_classic
+from rlhf_control.pictures import decode, fit, rendered, stride
+from rlhf_control.progress import say_once
+from rlhf_control.states import is_classic, put_classic, step_seconds
 from rlhf_control.views import (
     TRACK,
     aim,
@@ -52,17 +51,12 @@ def render(model: mujoco.MjModel, states: Array, *, width: int = 320, height: in
     try:
         return render_mujoco(model, states, width=width, height=height)
     except NoGLError as error:
-        _say_once(_without_gl(error))
+        say_once(_without_gl(error))
         return draw_flat(model, states, width=width, height=height)
 
 
 def _without_gl(error: NoGLError) -> str:
     return f"{error}. Until then clips are plain drawings."
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    print(message, file=sys.stderr)
 
 
 def render_mujoco(
@@ -174,7 +168,7 @@ class Painter:
     @functools.cached_property
     def _stride(self) -> int:
         """Every how many steps to draw one."""
-        return max(1, math.ceil(self._made.metadata.get("render_fps", MAX_FPS) / MAX_FPS))
+        return stride(step_seconds(self._made), MAX_FPS)
 
     @functools.cached_property
     def _made(self) -> gymnasium.Env:
@@ -208,7 +202,7 @@ class Painter:
         pictures = []
         for state in states:
             put_classic(env, state)
-            pictures.append(fit(np.asarray(env.render()), width, height))
+            pictures.append(fit(rendered(env, self.env_id), width, height))
         return np.stack(pictures)
 
     def close(self) -> None:

@@ -6,20 +6,59 @@ L steps, H height, W width. A picture is a PNG in a byte string: a few thousand 
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rlhf_control.data import Array
-from rlhf_control.errors import CorruptFileError
+from rlhf_control.errors import CorruptFileError, UserError
 
 HEIGHT = 160  # pixels at most
 PER_SECOND = 30  # at most
+CHANNELS = (1, 3, 4)  # grey, colours, colours and alpha
 
 
-def stride(step_seconds: float) -> int:
-    """Every how many steps to take a picture."""
-    return max(1, math.ceil(1 / (PER_SECOND * step_seconds) - 1e-9))
+def stride(step_seconds: float, per_second: float = PER_SECOND) -> int:
+    """Every how many steps to take a picture, for no more than so many a second."""
+    return max(1, math.ceil(1 / (per_second * step_seconds) - 1e-9))
+
+
+def rendered(env: Any, env_id: str) -> Array:
+    """(H, W, 3) uint8: the picture that an environment draws of itself. Raises UserError, whatever goes wrong."""
+    try:
+        return as_picture(env.render())
+    except UserError as error:
+        raise UserError(f"{env_id} cannot be drawn: its render gives {error}, not a picture (H, W, 3)") from None
+    except Exception as error:  # of whatever the environment draws with
+        said = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
+        raise UserError(f"{env_id} cannot be drawn: its render fails with {said}") from error
+
+
+def as_picture(given: Any) -> Array:
+    """(H, W, 3) uint8 of what environments' `render` gives: also a list of pictures (the last one), grey ones, ones
+    with an alpha channel or the channels first, and numbers of other types: 0 to 1 if they are floats and none is above
+    1, otherwise 0 to 255. Raises UserError, which says what it is, for anything else."""
+    if given is None or isinstance(given, str | bytes):
+        raise UserError("nothing" if given is None else "text")
+    if isinstance(given, list | tuple) and given:
+        last = np.shape(given[-1])
+        if len(last) == 3 or (len(last) == 2 and last[1] not in CHANNELS):  # or it is a row of the only picture
+            given = given[-1]
+    picture = np.asarray(given)
+    if picture.ndim == 4 and len(picture):
+        picture = picture[-1]
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.ndim == 3 and picture.shape[0] in CHANNELS and picture.shape[2] not in CHANNELS:
+        picture = np.moveaxis(picture, 0, 2)
+    if picture.ndim != 3 or picture.shape[2] not in CHANNELS or not picture.size or picture.dtype.kind not in "buif":
+        raise UserError(f"an array {picture.shape} of {picture.dtype}")
+    if picture.dtype != np.uint8:
+        picture = np.nan_to_num(picture.astype(np.float64))
+        unit = np.asarray(given).dtype.kind in "bf" and picture.max() <= 1
+        picture = np.clip(np.rint(picture * 255 if unit else picture), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.repeat(picture, 3, 2) if picture.shape[2] == 1 else picture[..., :3])
 
 
 def encode(picture: Array) -> bytes:
@@ -40,9 +79,19 @@ def encode_all(pictures: Sequence[Array]) -> Array:
 def decode(frames: Array) -> Array:
     """(T, H, W, 3) uint8: the pictures among a clip's `frames` (L,). Raises CorruptFileError."""
     try:
-        return np.stack([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in frames.tolist() if png])
+        return alike([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in frames.tolist() if png])
     except Exception as error:  # Pillow and NumPy fail in their own ways
         raise CorruptFileError(f"the clip's pictures cannot be read ({error})") from error
+
+
+def alike(pictures: Sequence[Array]) -> Array:
+    """(T, H, W, 3): pictures that may differ in size, each as large as it can be within the first one's."""
+    height, width, _ = pictures[0].shape
+    return np.stack([
+        picture if picture.shape == pictures[0].shape
+        else np.asarray(ImageOps.pad(Image.fromarray(picture), (width, height), Image.Resampling.BILINEAR))
+        for picture in pictures
+    ])  # fmt: skip
 
 
 def fit(picture: Array, width: int, height: int) -> Array:

@@ -1,6 +1,7 @@
 """One live line about a long run on a terminal. Piped, nothing; or with RLHF_CONTROL_PROGRESS=N a plain line every N
 seconds."""
 
+import functools
 import os
 import sys
 import time
@@ -71,6 +72,12 @@ def say(text: str) -> None:
     """A line for a person on a terminal."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """The same on stderr wherever that goes, but only the first time."""
+    print(text, file=sys.stderr)
 
 
 def seconds_text(seconds: float) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
+from rlhf_control import pictures
 from rlhf_control.clips import has_display, mujoco_model, render
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
@@ -48,19 +49,19 @@ def policy_frames(
     assert isinstance(envs.vector, SyncVectorEnv)
     if envs.spaces != policy.spaces:
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")
-    rate = float(envs.vector.envs[0].metadata.get("render_fps", MAX_FPS))  # env steps a second
-    stride = math.ceil(rate / MAX_FPS)
+    rate = 1 / envs.step_seconds
+    stride = pictures.stride(envs.step_seconds, MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
     from_states = has_mujoco_data(envs.vector.envs[0])
-    states, pictures, returns = [], [], [0.0]
+    states, drawn, returns = [], [], [0.0]
     done = False
     while not done and len(returns) <= limit:
         state = envs.states() if from_states else None
         if state is not None:
             states.append(state[0])
         elif (len(returns) - 1) % stride == 0:
-            pictures.append(_fit(np.asarray(envs.vector.envs[0].render()), height))
+            drawn.append(_fit(pictures.rendered(envs.vector.envs[0], policy.env_id), height))
         action = policy.act(envs.obs, None)
         _, reward, terminated, truncated = envs.step(action, envs.spaces.execute(action))
         returns.append(returns[-1] + float(reward[0]))
@@ -73,7 +74,7 @@ def policy_frames(
         frames = render(model, np.stack(states[::stride]), width=width, height=height)
         speeds = _speeds(np.array([state[0] for state in states]), rate)[::stride]
     else:
-        frames = np.stack(pictures)
+        frames = pictures.alike(drawn)
     if title is not None:
         lines = [f"{t * stride / rate:.1f} s    return {returns[t * stride]:.0f}" for t in range(len(frames))]
         if speeds is not None:
@@ -109,7 +110,7 @@ def record_video(
 
 def _fit(picture: Array, height: int) -> Array:
     """The picture (h, w, 3) at this height."""
-    width = round(picture.shape[1] * height / picture.shape[0])
+    width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return np.asarray(Image.fromarray(picture).resize((width, height)))
 
 

@@ -22,8 +22,9 @@ from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
 from rlhf_control.gl import has_display
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
-from rlhf_control.pictures import encode, stride
-from rlhf_control.states import state_reader
+from rlhf_control.pictures import encode, rendered, stride
+from rlhf_control.progress import say_once
+from rlhf_control.states import state_reader, step_seconds
 from rlhf_control.wording import counted
 
 MAX_EVALUATION_STEPS = 100_000
@@ -113,7 +114,14 @@ class Envs:
         assert isinstance(self.vector, SyncVectorEnv)
         if step % stride(self.step_seconds):
             return [b""] * self.num_envs
-        return [encode(np.asarray(env.render())) for env in self.vector.envs]
+        return [self._picture(env) for env in self.vector.envs]
+
+    def _picture(self, env: gymnasium.Env) -> bytes:
+        try:
+            return encode(rendered(env, self.name))
+        except UserError as error:  # one picture less
+            say_once(f"rlhf-control: {error}; clips lack such pictures")
+            return b""
 
     @property
     def step_seconds(self) -> float:
@@ -121,7 +129,7 @@ class Envs:
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             return self.vector.dt
         assert isinstance(self.vector, SyncVectorEnv)
-        return 1 / self.vector.envs[0].metadata.get("render_fps", 30)
+        return step_seconds(self.vector.envs[0])
 
     def state(self) -> dict[str, Any]:
         """All that decides what comes next; `load_state` continues from it bit for bit."""
@@ -294,6 +302,11 @@ def start_envs(
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
     arguments["render_mode"] = "rgb_array"
     envs = start()
+    assert isinstance(envs.vector, SyncVectorEnv)
+    try:
+        rendered(envs.vector.envs[0], env_id)
+    except UserError as error:
+        raise UserError(f"people cannot judge clips of it: {error}; answer by an oracle") from error
     envs.frames = True
     return envs
 

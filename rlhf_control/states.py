@@ -3,7 +3,9 @@
 N environments, D numbers of a state.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -11,6 +13,7 @@ import numpy as np
 
 from rlhf_control.data import Array
 
+PER_SECOND = 30.0  # steps of an environment without a clock
 CLASSIC = "gymnasium.envs.classic_control."  # CartPole, Pendulum, MountainCar, Acrobot, and what is derived from them
 
 
@@ -25,6 +28,20 @@ def state_reader(envs: Sequence[gymnasium.Env]) -> Callable[[], Array] | None:
     if hasattr(bare[0], "last_u"):  # the pendulum's arrow shows its torque; none before the first step
         return lambda: np.array([[*env.state, env.last_u or 0.0] for env in bare], np.float64)
     return lambda: np.array([env.state for env in bare], np.float64)
+
+
+def step_seconds(env: gymnasium.Env) -> float:
+    """Simulated time of one step: by the simulator's clock where it is MuJoCo, else by the rate at which the
+    environment says that it is to be played, or 30 a second."""
+    bare: Any = env.unwrapped
+    if has_mujoco_data(bare):
+        timestep = getattr(getattr(getattr(bare, "model", None), "opt", None), "timestep", None)
+        substeps = getattr(bare, "frame_skip", getattr(bare, "n_substeps", None))
+        for seconds in (getattr(bare, "dt", None), substeps and timestep and substeps * timestep):
+            if isinstance(seconds, Real) and 0 < float(seconds) < math.inf:
+                return float(seconds)
+    rate = (env.metadata or {}).get("render_fps")
+    return 1 / (float(rate) if isinstance(rate, Real) and 0 < float(rate) < math.inf else PER_SECOND)
 
 
 def has_mujoco_data(env: gymnasium.Env) -> bool:

@@ -103,6 +103,9 @@ def write_video(path: str | Path, frames: Array, fps: float) -> None:
 def write_gif(path: str | Path, frames: Array, fps: float, colors: int = 64) -> None:
     """Frames (T, H, W, 3) as an endless GIF of few colours, at most 25 frames a second; small enough for a README."""
     stride = math.ceil(fps / 25)
+    # A GIF counts in hundredths of a second: each frame ends at the one next to its time, so that no error adds up.
+    ends = np.rint(100 * np.minimum(np.arange(0, len(frames) + stride, stride), len(frames)) / fps)
+    durations = (10 * np.maximum(np.diff(ends), 2)).astype(int).tolist()  # ms; below 2/100 s browsers take 10/100
     frames = frames[::stride]
     # One palette for all, from a few frames spread over the clip, so that nothing flickers. By octree, because the
     # median cut spends all colours on the sky and leaves the body grey.
@@ -110,6 +113,5 @@ def write_gif(path: str | Path, frames: Array, fps: float, colors: int = 64) -> 
     palette = Image.fromarray(np.concatenate(list(sample))).quantize(colors, Image.Quantize.FASTOCTREE)
     images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
     file = io.BytesIO()
-    duration = 1000 * stride / fps  # ms
-    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=True)
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
     write_atomic(path, file.getvalue())

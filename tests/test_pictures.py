@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.pictures import HEIGHT, decode, encode, encode_all, fit, stride
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.pictures import HEIGHT, alike, as_picture, decode, encode, encode_all, fit, rendered, stride
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -23,11 +23,60 @@ def test_large_ones_are_reduced_in_their_proportions() -> None:
     assert decode(frames).shape == (2, HEIGHT, 240, 3)
 
 
-@pytest.mark.parametrize("frames", [[b"no picture"], [b""], [encode(noise(9, 9))[:-30]], [encode(noise(9, 8))] * 2])
+@pytest.mark.parametrize("frames", [[b"no picture"], [b""], [encode(noise(9, 9))[:-30]]])
 def test_damaged_pictures_are_an_error_of_ours(frames: list[bytes]) -> None:
-    bad = np.array([*frames, *([encode(noise(9, 9))] if len(frames) > 1 else [])], "S")
     with pytest.raises(CorruptFileError, match="pictures cannot be read"):
-        decode(bad)
+        decode(np.array(frames, "S"))
+
+
+def test_pictures_that_change_their_size_are_made_alike() -> None:
+    first, wide = np.full((20, 30, 3), 200, np.uint8), np.full((10, 60, 3), 200, np.uint8)
+    both = decode(encode_all([first, wide]))
+    assert both.shape == (2, 20, 30, 3)
+    np.testing.assert_array_equal(both, alike([first, wide]))
+    assert (both[1, 8:12] == 200).all() and (both[1, :7] == 0).all() and (both[1, -7:] == 0).all()
+
+
+COLOURS = noise(5, 7)
+GREY = COLOURS[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        (COLOURS, COLOURS),
+        ([COLOURS[::-1], COLOURS], COLOURS),
+        (COLOURS.tolist(), COLOURS),
+        (np.stack([COLOURS[::-1], COLOURS]), COLOURS),
+        (np.concatenate([COLOURS, COLOURS[..., :1]], 2), COLOURS),
+        (COLOURS.transpose(2, 0, 1), COLOURS),
+        (COLOURS / 255, COLOURS),
+        (COLOURS.astype(np.float32), COLOURS),
+        (COLOURS.astype(np.int64), COLOURS),
+        (COLOURS.astype(np.int64) + 300, np.full_like(COLOURS, 255)),
+        (GREY, GREY[..., None].repeat(3, 2)),
+        ([GREY], GREY[..., None].repeat(3, 2)),
+        (GREY[..., None], GREY[..., None].repeat(3, 2)),
+        (GREY > 100, 255 * (GREY > 100)[..., None].repeat(3, 2)),
+        (np.where(GREY > 100, 1.0, np.nan), 255 * (GREY > 100)[..., None].repeat(3, 2)),
+    ],
+)
+def test_pictures_of_other_kinds_become_ours(given: object, seen: np.ndarray) -> None:
+    picture = as_picture(given)
+    assert picture.dtype == np.uint8 and picture.flags.c_contiguous
+    np.testing.assert_array_equal(picture, seen)
+
+
+@pytest.mark.parametrize("given", [None, "+-+", [], np.zeros(9), np.zeros((0, 4, 3)), np.zeros((9, 9, 2)), {}, [None]])
+def test_what_is_no_picture_is_said_in_one_line(given: object) -> None:
+    class Odd:
+        def render(self) -> object:
+            return given
+
+    with pytest.raises(UserError, match="Odd-v0 cannot be drawn: its render gives"):
+        rendered(Odd(), "Odd-v0")
+    with pytest.raises(UserError, match="Odd-v0 cannot be drawn: its render fails with AttributeError: "):
+        rendered(None, "Odd-v0")
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1 / 30, 1), (0.02, 2), (1 / 60, 2), (0.05, 1), (0.008, 5)])

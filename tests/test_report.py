@@ -1,14 +1,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
 from rlhf_control.report import evaluation, measure, report_finetuning, spread, terminal_table
+from rlhf_control.rollouts import start_envs
 from rlhf_control.train import finetune
 from rlhf_control.verbs import EvaluateConfig
 
@@ -31,6 +34,28 @@ def test_before_is_the_policy_as_it_was_given(tiny_config: FinetuneConfig) -> No
     results = json.loads((run.path / "results.json").read_text())
     given = evaluation(EvaluateConfig(tiny_config.policy, seed=10_000))
     assert results["before"]["returns"] == given["returns"]
+
+
+class Flawed(gymnasium.Wrapper):
+    """Draws no pictures."""
+
+    def render(self) -> Any:
+        return [[1, 2], [3]]
+
+
+def test_a_video_that_cannot_be_drawn_does_not_cost_the_report(
+    tiny_config: FinetuneConfig, cheetah_policy: Policy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gymnasium.register("Flawed-v0", lambda render_mode=None: Flawed(gymnasium.make("CartPole-v1")))
+    try:
+        envs = start_envs("Flawed-v0", 1, seed=0)
+        Policy(envs.spaces, NetConfig((8,)), 0, "Flawed-v0", {}).save(Path(tiny_config.policy))
+        run = finetune(replace(tiny_config, video=True, oracle="env", score="", clip_seconds=0.1, termination="allow"))
+        report_finetuning(run)
+    finally:
+        gymnasium.registry.pop("Flawed-v0")
+    assert "rlhf-control: no video: Flawed-v0 cannot be drawn: its render" in capsys.readouterr().err
+    assert "Video" not in (run.path / "report.md").read_text()
 
 
 def test_a_behaviour_of_another_environment(cheetah_policy: Policy) -> None:

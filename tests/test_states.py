@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader
+from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader, step_seconds
 
 
 def copies(env_id: str, n: int = 2) -> list[gymnasium.Env]:
@@ -56,3 +56,19 @@ def test_classic_control_is_brought_back(env_id: str) -> None:
 def test_what_shows_more_than_its_state_has_none() -> None:
     (taxi,) = copies("Taxi-v4", 1)
     assert state_reader([taxi]) is None and not is_classic(taxi) and not has_mujoco_data(taxi)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(50, 0.02), (12.5, 0.08), *[(r, 1 / 30) for r in (None, 0, -1, "20")]])
+def test_a_step_lasts_as_long_as_the_environment_says(rate: object, seconds: float) -> None:
+    (env,) = copies("Taxi-v4", 1)
+    env.unwrapped.metadata = {"render_fps": rate}
+    assert step_seconds(env) == pytest.approx(seconds)
+    env.unwrapped.metadata = {}
+    assert step_seconds(env) == pytest.approx(1 / 30)
+
+
+def test_a_step_of_mujoco_lasts_as_long_as_simulated() -> None:
+    (hopper,) = copies("Hopper-v5", 1)
+    for metadata in ({}, {"render_fps": None}, {"render_fps": 30}):
+        hopper.unwrapped.metadata = metadata
+        assert step_seconds(hopper) == pytest.approx(0.008)

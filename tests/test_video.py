@@ -84,6 +84,18 @@ def test_a_gif_can_be_read_back(tmp_path):
         assert (image.n_frames, image.info["duration"]) == (5, 40)
 
 
+@pytest.mark.parametrize("fps", [7, 15, 22.2, 30, 62.5, 67])
+def test_a_gif_takes_as_long_as_what_it_shows(tmp_path, fps):
+    frames = gray(100)
+    for t in range(100):
+        frames[t, :20, : t % 10 * 6], frames[t, 20:, : t // 10 * 6] = 200, 200  # no two alike
+    video.write_gif(tmp_path / "v.gif", frames, fps)
+    with Image.open(tmp_path / "v.gif") as image:
+        durations = [image.seek(i) or image.info["duration"] for i in range(image.n_frames)]
+    assert sum(durations) == pytest.approx(1000 * 100 / fps, abs=10)
+    assert min(durations[:-1]) >= 30 and max(durations) <= max(80, 1000 / fps + 10)
+
+
 @pytest.mark.parametrize("write", [video.write_video, video.write_gif])
 def test_a_file_that_cannot_be_written_is_the_users_error(tmp_path, write):
     (tmp_path / "clip").mkdir()  # in the way

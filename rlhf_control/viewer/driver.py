@@ -16,10 +16,8 @@ from rlhf_control import pictures
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.recordings import Recording
-from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader
+from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader, step_seconds
 from rlhf_control.viewer.controls import Controls, find_controls
-
-DEFAULT_RATE = 30.0  # steps a second of an environment without a clock
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Driver:
     @property
     def rate(self) -> float:
         """Steps a second in real time."""
-        if self.drawn_by_us:
-            return 1 / float(getattr(self.env.unwrapped, "dt", 1 / DEFAULT_RATE))
-        return float(self.env.metadata.get("render_fps") or DEFAULT_RATE)
+        return 1 / step_seconds(self.env)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -119,10 +115,7 @@ class Driver:
 
     def rendered(self) -> Array:
         """(H, W, 3) by the environment itself."""
-        picture = self.env.render()
-        if picture is None:
-            raise UserError(f"{self.env_id} does not draw itself: it has no render_mode rgb_array")
-        return np.asarray(picture)
+        return pictures.rendered(self.env, self.env_id)
 
     def close(self) -> None:
         """Some environments bring pygame down when they are closed: close the window first."""
