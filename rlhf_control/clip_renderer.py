@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from rlhf_control.clip_files import ClipFiles
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.files import write_atomic
 from rlhf_control.gl import settle_gl
 
 if TYPE_CHECKING:  # imported late: what is on the disk already shall not wait for them
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # imported late: what is on the disk already shall not wait f
     from rlhf_control.store import FeedbackStore
 
 VERSION = 1  # of the drawings: to be raised when the same clip shall look different
+CAMERAS = "cameras.json"  # beside the clips: how they look, and the names of the views
 UNSAVED = 3  # clips that may wait for the disk; the next one is drawn meanwhile
 
 
@@ -45,18 +47,19 @@ class Renderer:
         self._unsaved: queue.Queue[tuple[Array, list[Any]]] = queue.Queue(UNSAVED)
         self._gl_known = threading.Event()
         self._painter: Painter | None = None
-        self._told = False  # what cameras there are
+        self._tried = self._kept = False  # to tell what cameras there are, and to keep it
         self._store: FeedbackStore | None = None
 
     def serve(self) -> None:
         for work in (self._listen, self._save):
             threading.Thread(target=work, daemon=True).start()
         self._answer({"hello": os.getpid()})
+        self._remember_cameras()
         import gymnasium  # noqa: F401  # while the parent finds out about OpenGL
 
         while True:
             try:
-                self._serve(self._jobs.get(timeout=None if self._told else 0.05))
+                self._serve(self._jobs.get(timeout=None if self._tried else 0.05))
             except queue.Empty:
                 if self._gl_known.is_set():  # nothing is wanted: import what will be needed, and make the environment
                     self._tell_cameras()
@@ -72,9 +75,23 @@ class Renderer:
         os._exit(0)
 
     def _tell_cameras(self) -> None:
-        self._told = True
+        self._tried = True
         with suppress(Exception):  # the clips will say what is wrong
             self._answer({"cameras": self._get_painter().cameras})
+
+    def _remember_cameras(self) -> None:
+        """What a renderer before has kept: where all clips are on the disk, no environment is made for a while."""
+        with suppress(OSError, ValueError):
+            look, names = json.loads((self._files.folder / CAMERAS).read_bytes())
+            if look == self._look and all(isinstance(name, str) for name in names):
+                self._answer({"cameras": names})
+
+    def _keep_cameras(self) -> None:
+        """Beside the clips that it has drawn."""
+        if self._painter is not None and not self._kept:
+            self._kept = True
+            with suppress(UserError):  # a full disk is told with the clips
+                write_atomic(self._files.folder / CAMERAS, json.dumps([self._look, self._painter.cameras]).encode())
 
     def _get_painter(self) -> Painter:
         if self._painter is None:
@@ -106,6 +123,8 @@ class Renderer:
             return frames if deliver else None
         clip = self._clip(digest)
         painter = self._get_painter()
+        if clip.state is not None and not self._tried:  # else it is a picture, and there may be no environment
+            self._tell_cameras()
         frames = painter.draw(clip, *size, camera=camera)
         if painter.notice or clip.state is None:  # quickly made, and the former not what another session wants to see
             return frames
@@ -125,6 +144,7 @@ class Renderer:
             problem = ""
             try:
                 self._files.write(frames, *key)
+                self._keep_cameras()
             except OSError as error:
                 problem = f"{self._files.folder}: {error.strerror or error}"
             self._answer({"disk": problem})

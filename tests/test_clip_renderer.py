@@ -1,5 +1,6 @@
 """The renderer's side of the pipe, with a real run."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import random_segments
 
+from rlhf_control.clip_renderer import Renderer
 from rlhf_control.data import Query, Segments
 from rlhf_control.drawings import draw_flat
 from rlhf_control.store import FeedbackStore
@@ -50,11 +52,9 @@ def test_it_answers_orders_and_ends_with_its_parent(process: Any, tmp_path: Path
     order = {"digest": asked.clips[1], "size": [48, 32], "camera": 1, "deliver": True}
     tell(process, **order)
     answers = {}
-    while not {"cameras", "frames"} <= answers.keys():
-        answer, frames = hear(process)
+    while "frames" not in answers:  # the button for another view is there with the first clip
+        answer, shown = hear(process)
         answers |= answer
-        if frames is not None:
-            shown = frames
     assert answers["cameras"] == ["track", "side", "front", "top"]
     assert answers["notice"].startswith("OpenGL does not work here; ")
     model = mujoco_model("HalfCheetah-v5", {})
@@ -83,6 +83,32 @@ def test_clips_recorded_as_pictures_need_no_environment(process: Any, tmp_path: 
     while (found := hear(process)) and "frames" not in found[0]:
         pass
     np.testing.assert_array_equal(found[1], pictures)
+
+
+def test_what_views_there_are_is_kept_beside_the_clips(tmp_path: Path) -> None:
+    setup = {"run": str(tmp_path), "env_id": "HalfCheetah-v5", "env": {}, "disk": 10**7}
+
+    def renderer(**changed: Any) -> tuple[Renderer, io.BytesIO]:
+        answers = io.BytesIO()
+        return Renderer(io.BytesIO(json.dumps(setup | changed).encode() + b"\n"), answers), answers
+
+    first, _ = renderer()
+    first._gl_known.set()
+    first._keep_cameras()  # nothing is known yet
+    assert not (tmp_path / "clips").exists()
+    first._get_painter()
+    first._keep_cameras()
+    again, answers = renderer()
+    again._remember_cameras()
+    assert json.loads(answers.getvalue()) == {"cameras": ["track", "side", "front", "top"]}
+    for other in ({"env_id": "Hopper-v5"}, {"run": str(tmp_path / "other")}):
+        again, answers = renderer(**other)
+        again._remember_cameras()
+        assert answers.getvalue() == b""
+    (tmp_path / "clips" / "cameras.json").write_text("{")
+    again, answers = renderer()
+    again._remember_cameras()
+    assert answers.getvalue() == b""
 
 
 def test_it_never_imports_torch() -> None:
