@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 
 # Public name -> module. Loaded when first used: torch takes seconds to import, and `--help` must not wait for it.
 _EXPORTS = {
+    "finetune": "api",
+    "pretrain": "api",
+    "resume": "api",
     "BEHAVIOURS": "behaviours",
     "Behaviour": "behaviours",
     "AnnotatorConfig": "config",
@@ -38,7 +41,9 @@ _EXPORTS = {
     "find_policy": "policies",
     "plot_runs": "plots",
     "record_video": "record",
+    "report": "report",
     "report_finetuning": "report",
+    "report_pretraining": "report",
     "RewardModel": "reward",
     "comparisons": "reward",
     "LearnedRewardWrapper": "reward_env",
@@ -49,9 +54,6 @@ _EXPORTS = {
     "make_envs": "rollouts",
     "start_envs": "rollouts",
     "Run": "runs",
-    "finetune": "train",
-    "pretrain": "train",
-    "resume": "train",
 }
 
 __all__ = sorted([*_EXPORTS, "__version__"])

@@ -55,7 +55,14 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
     by_round = config.labels_by_round()[: 1 if config.labelling == "async" else None]
     span = config.label_until * (iterations(config) - first)
     at = [first + int(k * span / config.rounds) for k in range(len(by_round))]
-    if len(set(at)) < len(at) or at[-1] >= iterations(config):
+    fit = len(set(at)) == len(at) and at[-1] < iterations(config)
+    if not fit and first >= config.label_until * iterations(config):
+        raise UserError(
+            f"the largest round asks about {clips_needed(config):,} clips, which there are after {first + 1:,} "
+            f"iterations, but questions are asked in the first {config.label_until:.0%} of {iterations(config):,}; "
+            "lower --labels or --first-labels, or raise --total-steps"
+        )
+    if not fit:
         raise UserError(
             f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
             f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.data import COMPARISON, KINDS, RANKING, RATING, Array, Feedback
+from rlhf_control.errors import UserError
 from rlhf_control.exchange import export_labels, import_labels, import_pairs
 from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, informative
 from rlhf_control.verbs import LabelsConfig
@@ -24,13 +26,31 @@ JUDGED = (COMPARISON, RANKING, RATING)  # kinds on which annotators can agree: t
 def labels(config: LabelsConfig) -> str:
     """The card of a run's store, as text or JSON, after importing and exporting what is asked for."""
     path = Path(config.run)
-    store = FeedbackStore(path / "labels.sqlite" if path.is_dir() else path, create=bool(config.load))
-    if config.load:
-        (import_labels if Path(config.load).is_dir() else import_pairs)(store, config.load)
+    if config.load and not Path(config.load).exists():
+        raise UserError(f"nothing to load at {config.load}; give the folder of an export, or an .npz of pairs")
+    path = path / "labels.sqlite" if path.is_dir() else path
+    new = not path.exists()
+    try:
+        store = FeedbackStore(path, create=bool(config.load))
+        if config.load:
+            before = len(store.asked()), len(store.votes())
+            (import_labels if Path(config.load).is_dir() else import_pairs)(store, config.load)
+            queries, votes = len(store.asked()) - before[0], len(store.votes()) - before[1]
+            _tell(f"loaded {queries} new queries and {votes} new votes from {config.load} into {path}")
+    except BaseException:
+        if new:  # a store that nothing came into
+            path.unlink(missing_ok=True)
+        raise
     if config.export:
         export_labels(store, config.export)
+        _tell(f"exported {len(store.asked())} queries and {len(store.votes())} votes to {config.export}")
     card = data_card(store)
     return json.dumps(card) if config.json else card_text(card)
+
+
+def _tell(text: str) -> None:
+    """What was done, beside what is printed for programs to read."""
+    print(f"rlhf-control: {text}", file=sys.stderr)
 
 
 def data_card(store: FeedbackStore) -> dict[str, Any]:

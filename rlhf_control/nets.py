@@ -321,6 +321,28 @@ class Policy(nn.Module):
 
         return sample
 
+    def predict(
+        self, observation: np.ndarray, state: None = None, episode_start: np.ndarray | None = None,
+        deterministic: bool = True, *, rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, None]:  # fmt: skip
+        """Says what to do, as Stable-Baselines3's models do: (action, None), ready for `env.step`, for one raw
+        observation or a batch of them, (B, ...). Observations other than a Box are given as
+        `gymnasium.spaces.flatten` makes them. Without `deterministic` the action is sampled from `rng`. `state` and
+        `episode_start` are of no account: the policy remembers nothing."""
+        shape = self.spaces.obs_shape
+        obs = np.asarray(observation)
+        batch = obs.ndim == len(shape) + 1 and obs.shape[1:] == shape
+        if obs.dtype.kind not in "biuf" or not (batch or obs.shape in (shape, (self.spaces.obs_size,))):
+            raise UserError(f"the policy observes {shape}, one or a batch of them; this is {obs.shape} of {obs.dtype}")
+        if not deterministic and rng is None:
+            raise UserError("to sample an action, give rng=np.random.default_rng(seed), and the same one every time")
+        action = self.act(obs.reshape(-1, self.spaces.obs_size).astype(np.float32), None if deterministic else rng)
+        if self.spaces.action_kind == "box":
+            action = self.spaces.execute(action).reshape(-1, *self.spaces.action_shape)
+        elif len(self.spaces.choices) == 1:
+            action = action[:, 0]
+        return (action if batch else action[0]), None
+
     def frozen(self) -> "Policy":
         """A copy that no longer changes, its normaliser included, and bit for bit what is read back from its state: the
         layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""

@@ -1,5 +1,6 @@
 """What a finished run says: evaluation before and after, figures, video, `report.md`, and a table for the terminal."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import sha256, write_atomic
 from rlhf_control.guards import note as guards_note
 from rlhf_control.nets import Policy, load_policy
+from rlhf_control.oracles import NO_REWARD
 from rlhf_control.plots import plot_finetune, plot_runs
 from rlhf_control.policies import find_policy
 from rlhf_control.progress import say, seconds_text
@@ -58,12 +60,13 @@ def run_score(path: Path) -> str:
 
 
 def report(run: Run, env_id: str = "") -> str:
-    """The report of a run of either verb. `env_id`, here and below: see `files.refuse_module`."""
+    """Writes the report of a finished run of either verb and returns its table. `env_id`, here and below: the run's own
+    MODULE:ID, where it has one (`files.refuse_module`)."""
     return report_finetuning(run, env_id=env_id) if run.config()[0] == "finetune" else report_pretraining(run, env_id)
 
 
 def report_pretraining(run: Run, env_id: str = "") -> str:
-    """Evaluates the policy, draws the curve, and returns a few lines for the terminal."""
+    """Evaluates a pretrained policy, writes results.json, curves.png and .pdf, and returns lines for the terminal."""
     backend = run.config()[1].backend
     result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED, backend=backend)
     last = run.metrics()[-1]
@@ -111,11 +114,21 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
         "From the top left: the behaviour score on the policy's own clips (it is never shown to the learner), the "
         "environment's return, the reward model's accuracy on answers it has not seen, and the KL divergence from the "
         "pretrained policy.", "", video,
-        f"Go on or check: `rlhf-control evaluate {run.path}`. The whole config is in config.json; git commit "
-        f"{manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
+        f"To check it: {commands(run, policies['after'].env_id, score)}. The whole config is in config.json; git "
+        f"commit {manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
     ])  # fmt: skip
     write_atomic(run.path / "report.md", text.encode())
     return terminal_table(rows) + f"\nreport {run.path / 'report.md'}"
+
+
+def commands(run: Run, env_id: str, score: str) -> str:
+    """What to type to look further at a run, from the current folder."""
+    named = ["--env-id", env_id] if ":" in env_id else []
+    path = str(run.path)
+    typed = [["evaluate", path], ["record", path, "--out", f"{run.path.name}.mp4"], ["watch", path]]
+    if score or run.config()[1].oracle not in NO_REWARD:
+        typed.insert(1, ["evaluate-reward", path])
+    return ", ".join(f"`{shlex.join(['rlhf-control', *words, *named])}`" for words in typed)
 
 
 def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, ...]]:

@@ -32,6 +32,7 @@ from rlhf_control.options import from_dict
 
 KEEP_CHECKPOINTS = 2
 TAIL = 65_536  # bytes: longer than any row of metrics
+REPR = (("labels", "labels"), ("return", "env_return"), ("score", "score"))  # name, metric
 PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_baselines3")
 
 
@@ -42,6 +43,17 @@ class Run:
         self.path = path
         self.metrics_path = path / "metrics.jsonl"
         self._started = time.monotonic()
+
+    def __repr__(self) -> str:
+        """The folder, what it was asked for and how far it is, as far as these can be read."""
+        words = [str(self.path)]
+        with suppress(UserError, OSError):
+            verb, config = self.config()
+            what = f"{config.policy} by {config.oracle}" if verb == "finetune" else config.env_id
+            row = self.last_metrics() or {"env_steps": 0}
+            figures = [f"{name} {row[key]:.4g}" for name, key in REPR if row.get(key) is not None]
+            words += [f"{verb} {what}", f"{row['env_steps']:,} of {config.total_steps:,} steps", *figures]
+        return f"Run({', '.join(words)})"
 
     @classmethod
     def create(cls, path: str | Path, verb: str, config: Any, **facts: Any) -> "Run":

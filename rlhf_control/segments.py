@@ -68,6 +68,12 @@ class SegmentBank:
             for k in range(1, MOST_ROLLOUTS):
                 if num_envs * (k * num_steps // length - 1 - (ends(k * num_steps) if time_limit else 0)) >= clips:
                     return k
+            steps = MOST_ROLLOUTS * num_steps
+            if steps // length - 1 - (ends(steps) if time_limit else 0) > 0:  # in time, there are as many as you like
+                raise UserError(
+                    f"a round asks about {clips:,} clips of {length} steps at once; lower --labels or --first-labels, "
+                    "or raise --rounds"
+                )
             whole = f" in episodes of {time_limit}" if time_limit else ""
             raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
 

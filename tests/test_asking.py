@@ -74,6 +74,8 @@ def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
     assert [r.labels for r in rounds.values()] == [20] + [10] * 8
     assert min(label_rounds(config, 2)) == 2
     with pytest.raises(UserError, match="lower --rounds"):
+        label_rounds(replace(config, rounds=90), 60)
+    with pytest.raises(UserError, match=r"40 clips, which there are after 121 iterations.*lower --labels"):
         label_rounds(config, 120)
     assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
     assert clips_needed(config) == 40

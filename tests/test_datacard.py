@@ -191,3 +191,23 @@ def test_the_verb(store: FeedbackStore, tmp_path: Path) -> None:
 def test_the_card_needs_no_torch() -> None:
     code = "import sys, rlhf_control.datacard; assert 'torch' not in sys.modules"
     run([sys.executable, "-c", code], check=True)
+
+
+def test_loading_and_exporting_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {f"{name}_{side}": np.random.rand(3, 5, 2) for name in ("obs", "action") for side in "12"}
+    np.savez(tmp_path / "pairs.npz", **pairs, label=[1.0, 0.0, 0.5])
+    store = str(tmp_path / "store.sqlite")
+    assert json.loads(labels(LabelsConfig(store, load=str(tmp_path / "pairs.npz"), json=True)))["answers"] == 3
+    assert capsys.readouterr().err.startswith("rlhf-control: loaded 3 new queries and 3 new votes from ")
+    labels(LabelsConfig(store, export=str(tmp_path / "out")))
+    assert capsys.readouterr().err == f"rlhf-control: exported 3 queries and 3 votes to {tmp_path / 'out'}\n"
+
+
+def test_nothing_to_load_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no arrays")
+    for source, words in (("nowhere", "nothing to load at"), ("empty", "cannot read"), ("text.npz", "no .npz")):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(UserError, match=words):
+            labels(LabelsConfig(str(tmp_path / "new.sqlite"), load=str(tmp_path / source)))
+        assert sorted(tmp_path.iterdir()) == before

@@ -16,7 +16,7 @@ LAYERS = [
     | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
-    {"sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
+    {"api", "sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
     | {"reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
     | {"bench_window", "bench_reward", "bench_reward_peer", "cli", "__main__"},
 ]

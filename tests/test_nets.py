@@ -1,5 +1,6 @@
 import copy
 import math
+from contextlib import closing
 from pathlib import Path
 
 import gymnasium
@@ -215,3 +216,37 @@ def test_loosen(cheetah_policy: Policy) -> None:
     tight.loosen(shrink=0.1, min_log_std=-0.7)
     np.testing.assert_allclose(tight.act(obs, None), 0.1 * mean, rtol=1e-4, atol=1e-8)
     assert torch.allclose(tight.log_std, torch.tensor(-0.7))
+
+
+def test_predict_is_what_stable_baselines3_has() -> None:
+    with closing(gymnasium.make("HalfCheetah-v5")) as env:
+        policy = policy_for(Box(-1, 1, (17,), np.float32), env.action_space)
+        obs, _ = env.reset(seed=0)
+        action, state = policy.predict(obs)
+        assert state is None and env.action_space.contains(action)
+        batch, _ = policy.predict(np.stack([obs, 0 * obs]))
+        np.testing.assert_allclose(batch[0], policy.predict(obs, deterministic=True)[0], rtol=1e-4, atol=1e-5)
+        with pytest.raises(UserError, match="give rng"):
+            policy.predict(obs, deterministic=False)
+        rng = np.random.default_rng(0)
+        assert (policy.predict(obs, deterministic=False, rng=rng)[0] != policy.predict(obs)[0]).any()
+
+
+@pytest.mark.parametrize(
+    "action", [Discrete(3), MultiDiscrete([2, 3]), MultiBinary(4), Box(-2, 0.5, (2, 3), np.float32)]
+)
+def test_predicted_actions_are_of_their_space(action: gymnasium.Space) -> None:
+    policy = policy_for(Box(-1, 1, (2, 2), np.float32), action)
+    assert action.contains(policy.predict(np.ones((2, 2)))[0])
+    assert all(action.contains(one) for one in policy.predict(np.ones((5, 2, 2)))[0])
+    for wrong in (np.ones(3), np.ones((2, 3)), {"a": 1}, ["a"], None):
+        with pytest.raises(UserError, match=r"observes \(2, 2\)"):
+            policy.predict(wrong)  # type: ignore[arg-type]
+
+
+def policy_for(observation: gymnasium.Space, action: gymnasium.Space) -> Policy:
+    policy = Policy(Spaces.of(observation, action), NetConfig(hidden=(8,)), 0, "Test-v0", {})
+    with torch.no_grad():
+        for parameter in policy.actor.parameters():
+            parameter.mul_(50)  # beyond the bounds
+    return policy

@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 
+from rlhf_control.cli import main
 from rlhf_control.config import FinetuneConfig, NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
-from rlhf_control.report import evaluation, measure, report_finetuning, spread, terminal_table
+from rlhf_control.report import commands, evaluation, measure, report_finetuning, spread, terminal_table
 from rlhf_control.rollouts import start_envs
+from rlhf_control.runs import Run
 from rlhf_control.train import finetune
 from rlhf_control.verbs import EvaluateConfig
 
@@ -26,6 +30,15 @@ def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:
     assert "Five seeds gave so and so." in text and "12 labels" in text
     assert results["labels"] == 12 and len(results["after"]["scores"]) == 10
     assert (run.path / "before_after.mp4").stat().st_size > 10_000
+    typed = [shlex.split(command) for command in re.findall("`(rlhf-control [^`]*)`", text)]
+    assert [words[1] for words in typed] == ["evaluate", "evaluate-reward", "record", "watch"]
+    assert main(typed[0][1:]) == 0
+
+
+def test_commands_name_an_environment_of_ones_own(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "my run", "finetune", replace(tiny_config, oracle="coin-flip"))
+    assert f"`rlhf-control evaluate '{run.path}' --env-id own:Own-v0`" in commands(run, "own:Own-v0", "")
+    assert "evaluate-reward" not in commands(run, "own:Own-v0", "")
 
 
 def test_before_is_the_policy_as_it_was_given(tiny_config: FinetuneConfig) -> None:

@@ -23,6 +23,13 @@ def test_manifest_and_config(run: Run) -> None:
     assert run.read_json("config.json")["config"]["env_id"] == "HalfCheetah-v5"
 
 
+def test_what_matters_of_a_run_is_seen_at_once(run: Run) -> None:
+    assert repr(run) == f"Run({run.path}, pretrain HalfCheetah-v5, 0 of 1,000,000 steps)"
+    run.log({"iteration": 0, "env_steps": 2048, "env_return": -1.25, "score": None})
+    assert repr(run) == f"Run({run.path}, pretrain HalfCheetah-v5, 2,048 of 1,000,000 steps, return -1.25)"
+    assert repr(Run(Path("nowhere"))) == "Run(nowhere)"
+
+
 def test_an_existing_folder_is_not_written_over(run: Run) -> None:
     with pytest.raises(UserError, match="exists"):
         Run.create(run.path, "pretrain", PretrainConfig("HalfCheetah-v5"))

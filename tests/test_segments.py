@@ -75,6 +75,11 @@ def test_clips_longer_than_episodes_are_refused() -> None:
         SegmentBank(length=30, num_envs=3, num_steps=10, clips=6, time_limit=20)
 
 
+def test_too_many_clips_are_no_matter_of_their_length() -> None:
+    with pytest.raises(UserError, match=r"asks about 25,000,000 clips of 30 steps at once; lower --labels"):
+        SegmentBank(length=30, num_envs=16, num_steps=128, clips=25_000_000, time_limit=1000)
+
+
 def test_the_pool_is_half_recent_half_older() -> None:
     rng = np.random.default_rng(0)
     bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
