@@ -19,6 +19,7 @@ import numpy as np
 from rlhf_control.data import Array, Segments
 from rlhf_control.drawings import draw_flat
 from rlhf_control.errors import UserError
+from rlhf_control.foreign import make_env
 from rlhf_control.gl import NoGLError, choose_gl, gl_context, has_display
 from rlhf_control.pictures import decode, fit, rendered, stride
 from rlhf_control.progress import say_once
@@ -29,7 +30,6 @@ from rlhf_control.views import (
     camera_names,
     check_states,
     level_planes,
-    make_env,
     mujoco_model,
     place,
     view_of,

@@ -5,16 +5,18 @@ S clips, L segment length, P pairs, n transitions, m samples.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields
 from typing import Any
 
-import gymnasium
 import numpy as np
+from gymnasium.spaces.utils import flatten
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
+from rlhf_control.foreign import make_env
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy, load_policy, one_thread
 from rlhf_control.oracles import NO_REWARD, reward_named
@@ -258,20 +260,19 @@ def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Gener
 def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segments, Array] | None:
     """The transitions (n, m) that actions (n, m, A) make of the states of `points` (n,), by stepping the simulator from
     each, and the states (n, m, D) they end in; None where the environment has no `set_state`."""
-    env = gymnasium.make(policy.env_id, **policy.env)
-    bare: Any = env.unwrapped
-    if points.state is None or not hasattr(bare, "set_state"):
-        env.close()
-        return None
-    bare.reset(seed=0)
-    n, m = actions.shape[:2]
-    states = np.repeat(points.state[:, None], m, 1)
-    next_obs, after = np.empty((n, m, points.obs.shape[-1]), np.float32), np.empty_like(states)
-    for i, j in np.ndindex(n, m):
-        bare.set_state(*np.split(states[i, j], [bare.model.nq]))
-        next_obs[i, j] = bare.step(actions[i, j].reshape(policy.spaces.action_shape))[0].ravel()
-        after[i, j] = np.concatenate([bare.data.qpos, bare.data.qvel])
-    env.close()
+    with closing(make_env(policy.env_id, policy.env).bare()) as env:
+        bare: Any = env.unwrapped
+        if points.state is None or not hasattr(bare, "set_state"):
+            return None
+        env.reset(seed=0)
+        n, m = actions.shape[:2]
+        states = np.repeat(points.state[:, None], m, 1)
+        next_obs, after = np.empty((n, m, points.obs.shape[-1]), np.float32), np.empty_like(states)
+        for i, j in np.ndindex(n, m):
+            bare.set_state(*np.split(states[i, j], [bare.model.nq]))
+            seen = env.step(actions[i, j].reshape(policy.spaces.action_shape))[0]
+            next_obs[i, j] = np.asarray(flatten(env.observation_space, seen))
+            after[i, j] = np.concatenate([bare.data.qpos, bare.data.qvel])
     obs = np.repeat(points.obs[:, None], m, 1)
     return Segments(obs, actions, next_obs, np.full((n, m), np.nan, np.float32), states), after
 

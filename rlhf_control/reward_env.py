@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.foreign import lent
 from rlhf_control.nets import Spaces
 from rlhf_control.reward import RewardModel
 
@@ -32,13 +33,14 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = flat(obs[None])
+        self._obs = flat([obs])
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        obs, env_reward, terminated, truncated, info = self.env.step(action)
-        before, self._obs = self._obs, flat(obs[None])
-        reward = learned_reward(self.model, self.spaces, before, sampled(self.action_space, action, 1), self._obs)
+        choice = sampled(self.action_space, action, 1)
+        obs, env_reward, terminated, truncated, info = self.env.step(lent(action))
+        before, self._obs = self._obs, flat([obs])
+        reward = learned_reward(self.model, self.spaces, before, choice, self._obs)
         return obs, float(reward[0]), terminated, truncated, {**info, "env_reward": env_reward}
 
 
@@ -65,14 +67,14 @@ class LearnedRewardVectorWrapper(VectorWrapper):
         return obs, info
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        obs, env_reward, terminated, truncated, info = self.env.step(actions)
+        choices = sampled(self.single_action_space, actions, self.num_envs)
+        obs, env_reward, terminated, truncated, info = self.env.step(lent(actions))
         done = np.asarray(terminated) | np.asarray(truncated)
         before, self._obs = self._obs, flat(obs)
         successor = self._obs
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             successor = successor.copy()
-            successor[done] = np.concatenate([flat(np.asarray(o)[None]) for o in info["final_obs"][done]])
-        choices = sampled(self.single_action_space, actions, self.num_envs)
+            successor[done] = np.concatenate([flat([o]) for o in info["final_obs"][done]])
         reward = learned_reward(self.model, self.spaces, before, choices, successor)
         reward = np.where(self._resetting, 0.0, reward)
         self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
@@ -97,13 +99,13 @@ def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model
     return spaces
 
 
-def flat(obs: Array) -> Array:
+def flat(obs: Any) -> Array:
     """(N, O) float32. A copy: environments may write the next observation over the last one."""
     return np.array(obs, np.float32).reshape(len(obs), -1)
 
 
 def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
-    """(n, A) or (n, G), as our policies sample them, of `actions` as the environment is given them."""
+    """A copy (n, A) or (n, G), as our policies sample them, of `actions` as the environment is given them."""
     flat_actions = np.asarray(actions).reshape(n, -1)
     if isinstance(space, gymnasium.spaces.Box):
         return flat_actions.astype(np.float32)

@@ -7,23 +7,25 @@ import importlib
 import inspect
 import os
 from collections.abc import Mapping
+from functools import partial
 from numbers import Integral, Number
 from typing import Any, Protocol
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation
 
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
+from rlhf_control.foreign import ForeignVectorEnv, check_env_id, described, in_one_line, make_env, told
 from rlhf_control.gl import has_display
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
 from rlhf_control.pictures import encode, rendered, stride
 from rlhf_control.progress import say_once
+from rlhf_control.rng import generator_state, set_generator_state
 from rlhf_control.states import state_reader, step_seconds
 from rlhf_control.wording import counted
 
@@ -42,7 +44,7 @@ class Envs:
         if isinstance(vector, project_envs.MujocoVectorEnv):
             vector.infos = False
         self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
-        self.obs = self._first_obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
+        self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
         self._read_states = state_reader(vector.envs) if isinstance(vector, SyncVectorEnv) else None
         self._frames = False
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
@@ -60,13 +62,10 @@ class Envs:
         except project_envs.SimulationError as error:
             place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
             raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
-        except mujoco.FatalError as error:
-            raise UserError(f"the simulator refuses to step: {error}; look at the arguments in --env") from error
+        except UserError:
+            raise
         except Exception as error:
-            if self.obs is not self._first_obs:
-                raise
-            said = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
-            raise UserError(f"{self.name} fails in its first step: {said}; look at the arguments in --env") from error
+            raise UserError(f"{self.name} fails in a step: {told(error)}; look at the arguments in --env") from error
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
@@ -172,7 +171,7 @@ class Replayable(gymnasium.Wrapper):
         self._actions: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        state = None if seed is not None else self.unwrapped.np_random.bit_generator.state
+        state = None if seed is not None else generator_state(self.unwrapped.np_random)
         self._start, self._actions = {"seed": seed, "generator": state}, []
         return self.env.reset(seed=seed, options=options)
 
@@ -186,34 +185,37 @@ class Replayable(gymnasium.Wrapper):
     def restore(self, snapshot: Mapping[str, Any]) -> Any:
         """The observation after the reset and the actions of the snapshot."""
         if snapshot["seed"] is None:
-            self.unwrapped.np_random.bit_generator.state = snapshot["generator"]
+            set_generator_state(self.unwrapped.np_random, snapshot["generator"])
         obs, _ = self.reset(seed=snapshot["seed"])
         for action in snapshot["actions"]:
             obs, *_ = self.step(action)
         return obs
 
 
-def check_env_id(env_id: str) -> None:
-    """Raises UserError for an id that is not registered; MODULE:ID is Gymnasium's business."""
-    if ":" not in env_id and env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, gymnasium.registry)
-
-
-def make_flat(env_id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
-    """One environment. Observations other than a Box (Dict, Discrete, ...) become one vector, as
+def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
+    """One environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) become one vector, as
     `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
-    env = gymnasium.make(env_id, **kwargs)
-    return env if isinstance(env.observation_space, Box) else FlattenObservation(env)
+    env = make_env(env_id, kwargs, number)
+    return Replayable(env if isinstance(env.observation_space, Box) else FlattenObservation(env))
 
 
 def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
     """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
-    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`.
+    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there is of
+    infos with the backend "gymnasium".
 
     backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists and no `render_mode` is asked
     for, since it cannot draw. `env_kwargs` are the environment's arguments. Raises UserError for an unknown id or
-    backend and for wrong arguments.
+    backend, for wrong arguments, and for whatever the environment raises.
     """
+    return make_vector(env_id, num_envs, seed, backend, env_kwargs)
+
+
+def make_vector(
+    env_id: str, num_envs: int, seed: int, backend: str, env: Mapping[str, Any], first: int = 0
+) -> VectorEnv:
+    """The same, with the environment's arguments as a mapping, for they may have any name. `first` is the number of the
+    first one in errors."""
     check_env_id(env_id)
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
@@ -221,25 +223,18 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
         raise UserError(f"{env_id} has no batched version; use --backend auto")
     if num_envs < 1:
         raise UserError(f"cannot make {counted(num_envs, 'environment')} of {env_id}: give a number of at least 1")
-    render_mode = env_kwargs.get("render_mode")
+    render_mode = env.get("render_mode")
     if render_mode == "human" and project_envs.has_batched(env_id) and not has_display():  # GLFW would kill the process
         raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")
-    try:
-        refuse_misread(env_id, env_kwargs)
+    with in_one_line(f"cannot make {described(env_id, env)}"):
+        refuse_misread(env_id, env)
         if backend == "batched" or (backend == "auto" and render_mode is None and project_envs.has_batched(env_id)):
-            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env_kwargs)
+            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env)
         else:
-            vector = SyncVectorEnv(
-                [lambda: Replayable(make_flat(env_id, env_kwargs))] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
-            )
-        vector.reset(seed=seed)
-        return vector
-    except (
-        gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, ArithmeticError, LookupError,
-        mujoco.FatalError,
-    ) as error:  # fmt: skip
-        said = " ".join(str(error).split())  # in one line
-        raise UserError(f"cannot make {env_id} with {env_kwargs}: {said}") from error
+            numbers = range(first, first + num_envs)
+            vector = ForeignVectorEnv([partial(make_flat, env_id, env, i) for i in numbers])
+    vector.reset(seed=seed)
+    return vector
 
 
 def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:
@@ -285,8 +280,8 @@ def start_envs(
     arguments = dict(env or {})
 
     def start() -> Envs:
-        vector = make_envs(env_id, num_envs, seed=seed + first, backend=backend, **arguments)
-        return Envs(vector, seed + first, first, f"{env_id} with {arguments}")
+        vector = make_vector(env_id, num_envs, seed + first, backend, arguments, first)
+        return Envs(vector, seed + first, first, described(env_id, arguments))
 
     envs = start()
     if not frames or envs.states() is not None:
@@ -315,7 +310,7 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     """The environment's arguments with early termination switched off. UserError where it has no such switch."""
     module, _, name = env_id.rpartition(":")
     if module:
-        make_envs(env_id, 1, seed=0, **env).close()  # imports the module, which registers the name
+        make_vector(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
     entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:

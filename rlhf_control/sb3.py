@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from rlhf_control.config import NetConfig, PretrainConfig
 from rlhf_control.data import check_finite
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
+from rlhf_control.foreign import make_env
 from rlhf_control.nets import Policy, RunningNorm, Spaces, one_thread
 from rlhf_control.rollouts import start_envs
 from rlhf_control.runs import Run, deferred_signals
@@ -178,7 +180,7 @@ def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
     if config.backend == "batched":
         raise UserError("SB3 does not step batched environments; use --backend auto or --learner ppo")
     env: Mapping[str, Any] = config.env
-    with closing(gymnasium.make(config.env_id, **env)) as made:
+    with closing(make_env(config.env_id, env)) as made:
         space = made.action_space
     if np.any(getattr(space, "start", 0)) or (len(space.shape or ()) > 1 and spaces.choices):
         raise UserError(f"SB3 does not know the action space {space}; use --learner ppo")
@@ -195,10 +197,10 @@ def _spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
 def _sb3_envs(env_id: str, env: Mapping[str, Any], num_envs: int) -> DummyVecEnv:
     """Flat observations, as our policies read them: SB3 would turn images and scale them."""
 
-    def make() -> gymnasium.Env:
-        return Monitor(gymnasium.wrappers.FlattenObservation(gymnasium.make(env_id, **env)))
+    def make(i: int) -> gymnasium.Env:
+        return Monitor(gymnasium.wrappers.FlattenObservation(make_env(env_id, env, i)))
 
-    return DummyVecEnv([make] * num_envs)
+    return DummyVecEnv([partial(make, i) for i in range(num_envs)])
 
 
 def _policy_kwargs(net: NetConfig) -> dict[str, Any]:
@@ -283,7 +285,7 @@ def export_sb3(policy: Policy, path: str | Path) -> None:
 
 
 def _is_multi_binary(env_id: str, env: Mapping[str, Any]) -> bool:
-    with closing(gymnasium.make(env_id, **env)) as made:
+    with closing(make_env(env_id, env)) as made:
         return isinstance(made.action_space, gymnasium.spaces.MultiBinary)
 
 

@@ -31,6 +31,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION, Query, Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import refuse_module
+from rlhf_control.foreign import check_env_id
 from rlhf_control.guards import Guard, tell
 from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
@@ -44,7 +45,7 @@ from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import check_env_id, fixed_horizon, refuse_early_ends, refuse_terminated, time_limit
+from rlhf_control.rollouts import fixed_horizon, refuse_early_ends, refuse_terminated, time_limit
 from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank

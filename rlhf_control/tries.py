@@ -5,15 +5,16 @@ S clips, M tries, L steps, D simulator state [qpos, qvel].
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces.utils import flatten
 
 from rlhf_control.data import CORRECTION, RANKING, Array, Query, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.foreign import ForeignEnv, make_env
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Act, Policy
 from rlhf_control.queries import TRIED_AGAIN, corrections
@@ -22,17 +23,18 @@ from rlhf_control.rng import stream
 MOST = 10  # times that a try which ended early is made again
 
 
-def simulator(env_id: str, env: Mapping[str, Any]) -> Any:
+def simulator(env_id: str, env: Mapping[str, Any]) -> ForeignEnv:
     """One bare environment, without a time limit, that can be put into a state. Raises UserError where none can."""
-    bare: Any = gymnasium.make(env_id, **env).unwrapped
+    simulator = make_env(env_id, env).bare()
+    bare: Any = simulator.unwrapped
     if not (hasattr(bare, "set_state") and hasattr(getattr(bare, "data", None), "qpos")):
-        bare.close()
+        simulator.close()
         raise UserError(
             f"{env_id} cannot be put back to where a clip began (it is no MuJoCo environment with set_state), so there "
             "are no corrections; leave them out of --feedback"
         )
-    bare.reset(seed=0)
-    return bare
+    simulator.reset(seed=0)
+    return simulator
 
 
 def try_again(policy: Policy, clips: Segments, tries: int, rng: np.random.Generator) -> Segments:
@@ -45,31 +47,34 @@ def try_again(policy: Policy, clips: Segments, tries: int, rng: np.random.Genera
     """
     if clips.state is None:
         raise UserError(f"these clips of {policy.env_id} have no simulator states to begin new tries from")
-    bare, act = simulator(policy.env_id, policy.env), policy.acting()
     found = []
-    for clip in (clips[i] for i in range(len(clips))):
-        for _ in range(tries):
-            for _ in range(MOST):
-                attempt, whole = one_try(bare, act, policy, clip, rng)
-                if whole:
-                    break
-            found.append(attempt)
-    bare.close()
+    with closing(simulator(policy.env_id, policy.env)) as env:
+        act = policy.acting()
+        for clip in (clips[i] for i in range(len(clips))):
+            for _ in range(tries):
+                for _ in range(MOST):
+                    attempt, whole = one_try(env, act, policy, clip, rng)
+                    if whole:
+                        break
+                found.append(attempt)
     arrays = Segments.stack(found).arrays()
     return Segments(**{name: a.reshape(len(clips), tries, *a.shape[1:]) for name, a in arrays.items()})
 
 
-def one_try(bare: Any, act: Act, policy: Policy, clip: Segments, rng: np.random.Generator) -> tuple[Segments, bool]:
+def one_try(
+    env: ForeignEnv, act: Act, policy: Policy, clip: Segments, rng: np.random.Generator
+) -> tuple[Segments, bool]:
     """(L, ...) from the first state of the clip (L, ...), and whether the task did not end meanwhile."""
     assert clip.state is not None
+    bare: Any = env.unwrapped
     bare.set_state(*np.split(clip.state[0], [bare.model.nq]))
     obs, whole = clip.obs[0], True
     steps: list[dict[str, Array]] = []
     for _ in range(len(clip)):
         state = np.concatenate([bare.data.qpos, bare.data.qvel])
         executed = policy.spaces.execute(act(obs[None], rng))[0]
-        seen, reward, terminated, _, _ = bare.step(executed.reshape(policy.spaces.action_shape))
-        next_obs = np.asarray(flatten(bare.observation_space, seen), np.float32)
+        seen, reward, terminated, _, _ = env.step(executed.reshape(policy.spaces.action_shape))
+        next_obs = np.asarray(flatten(env.observation_space, seen), np.float32)
         rewarded = np.asarray(reward, np.float32)
         steps.append({"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": rewarded, "state": state})
         whole = whole and not terminated and bool(np.isfinite(next_obs).all())

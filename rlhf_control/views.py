@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 
 import envs  # noqa: F401  # registers this project's own, and keeps MuJoCo's warnings out of the working directory
 from rlhf_control.data import Array
-from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.errors import UserError
+from rlhf_control.foreign import make_env
 
 TRACK, SIDE, FRONT, TOP = "track", "side", "front", "top"  # the first is what Gymnasium calls its models' own camera
 ANGLES = {SIDE: (90, -15), FRONT: (180, -15), TOP: (90, -90)}  # azimuth, elevation in degrees; 90: x to the right
@@ -35,16 +35,6 @@ def _mujoco_model(env_id: str, env_kwargs: str) -> mujoco.MjModel:
     if not isinstance(model, mujoco.MjModel):
         raise UserError(f"{env_id} is not a MuJoCo environment, so its stored states cannot be drawn")
     return model
-
-
-def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gymnasium.Env:
-    """The environment. Raises UserError where there is none, or none with these arguments."""
-    if ":" not in env_id and env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, gymnasium.registry)
-    try:
-        return gymnasium.make(env_id, **env_kwargs)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        raise UserError(f"cannot make {env_id} with {json.dumps(dict(env_kwargs))}: {error}") from error
 
 
 @dataclass(frozen=True)

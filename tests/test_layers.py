@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler"}
     | {"schedules", "status", "gl", "launcher", "packing", "pictures", "states", "recordings", "keyboard", "wording"},
-    {"nets", "policies", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
+    {"nets", "policies", "foreign", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
     | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},

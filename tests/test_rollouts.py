@@ -260,19 +260,23 @@ def test_an_environment_that_cannot_be_made(env_id: str, env: dict, words: str) 
 
 def test_what_an_environment_raises_in_its_first_step_is_said_with_its_arguments() -> None:
     env = {"g": "nope"}  # Pendulum looks at it when it steps
-    words = r"Pendulum-v1 with \{'g': 'nope'\} fails in its first step: TypeError: .*--env"
+    words = (
+        r"Pendulum-v1 with \{'g': 'nope'\} fails in step 1 of its episode 1: TypeError: .*pendulum.py:\d+\); .*--env"
+    )
     with pytest.raises(UserError, match=words):
         evaluate(policy_for("Pendulum-v1", env), 1, seed=0)
     with pytest.raises(UserError, match=words):
         refuse_early_ends("Pendulum-v1", env, 0)
 
 
-def test_what_it_raises_later_is_its_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_raises_later_is_said_with_its_place() -> None:
     envs = start_envs("Pendulum-v1", 1, seed=0)
     action = np.zeros((1, 1), np.float32)
     envs.step(action, action)
     envs.vector.envs[0].unwrapped.g = "nope"  # type: ignore[attr-defined]
-    with pytest.raises(TypeError):
+    with pytest.raises(
+        UserError, match=r"environment 0 \(seed 0\) of Pendulum-v1 fails in step 2 of .* TypeError: .*\d\)$"
+    ):
         envs.step(action, action)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from rlhf_control import pictures
 from rlhf_control.data import Array, Segments
-from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.errors import UserError
+from rlhf_control.foreign import make_env
 from rlhf_control.recordings import Recording
 from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader, step_seconds
 from rlhf_control.viewer.controls import Controls, find_controls
@@ -80,10 +81,7 @@ class Driver:
         state, frame = self.state(), b""
         if state is None and len(self.steps) % self.stride == 0:
             frame = pictures.encode(self.rendered())
-        try:
-            obs, reward, terminated, truncated, _ = self.env.step(action)
-        except mujoco.FatalError as error:
-            raise UserError(f"the simulator refuses to step: {error}; press R to start again") from error
+        obs, reward, terminated, truncated, _ = self.env.step(action)
         next_obs = self._flat(obs)
         if not np.isfinite(next_obs).all() or not np.isfinite(float(reward)):
             raise UserError(f"the simulation of {self.env_id} broke down (not finite) at step {len(self.steps)}")
@@ -146,14 +144,9 @@ class Driver:
 
 def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
     """One environment: MuJoCo's are drawn by ourselves, the others draw themselves. Raises UserError."""
-    if ":" not in env_id and env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, gymnasium.registry)
-    try:
-        env = gymnasium.make(env_id, **arguments)
-        if has_mujoco_data(env):
-            return env
-        env.close()
-        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # to draw, some call pygame.init(), which opens the sound
-        return gymnasium.make(env_id, **arguments, render_mode="rgb_array")
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError, OSError, mujoco.FatalError) as error:
-        raise UserError(f"cannot make {env_id} with {dict(arguments)}: {error}") from error
+    env = make_env(env_id, arguments)
+    if has_mujoco_data(env):
+        return env
+    env.close()
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # to draw, some call pygame.init(), which opens the sound
+    return make_env(env_id, {**arguments, "render_mode": "rgb_array"})
