@@ -11,7 +11,8 @@ demo: .venv/installed
 # The same task, and you are asked. Stopped half-way, it goes on where it was when it is started again.
 demo-human: .venv/installed
 	@if [ -e $(HUMAN)/config.json ]; then $(BIN)/rlhf-control resume $(HUMAN); else \
-		$(BIN)/rlhf-control finetune halfcheetah --oracle human --score backward --labels 100 --out $(HUMAN); fi
+		$(BIN)/rlhf-control finetune halfcheetah --oracle human --score backward --labels 100 --shrink 0.1 \
+			--reference.policy round --reference.beta 0.02 --out $(HUMAN); fi
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -q

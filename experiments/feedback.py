@@ -27,7 +27,7 @@ import numpy as np
 from common import RESULTS, interval
 
 from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.config import FinetuneConfig, GuardConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
 from rlhf_control.curves import Curve, load_curves
 from rlhf_control.data import COMPARISON
 from rlhf_control.errors import Stopped
@@ -50,7 +50,7 @@ from rlhf_control.verbs import EvaluateRewardConfig
 # guards, for what they would stop is to be measured.
 BASE = FinetuneConfig(
     "halfcheetah", oracle="backward", labels=100, rounds=5, total_steps=100_000, video=False, checkpoint_seconds=30,
-    guard=GuardConfig(chance="off", alarm="off"),
+    guard=GuardConfig(chance="off", alarm="off"), shrink=0.1, reference=ReferenceConfig("round", beta=0.02),
 )  # fmt: skip
 TASKS = {  # what the shipped policy is to learn, and the options that differ from BASE
     "backward": BASE,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from common import RESULTS
 
-from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.runs import environment_facts
 from rlhf_control.train import finetune, pretrain
 
@@ -50,7 +50,10 @@ def plain(steps: int, out: str) -> None:
 
 def on_preferences(steps: int, out: str) -> None:
     guard = GuardConfig(alarm="warn")  # an alarm must not cut the run short
-    finetune(FinetuneConfig("halfcheetah", oracle="backward", labels=100, total_steps=steps, out=out, guard=guard))
+    finetune(FinetuneConfig(
+        "halfcheetah", oracle="backward", labels=100, total_steps=steps, out=out, guard=guard,
+        shrink=0.1, reference=ReferenceConfig("round", beta=0.02),
+    ))  # fmt: skip
 
 
 LEARNERS = {"plain": plain, "preferences": on_preferences}

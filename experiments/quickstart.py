@@ -15,11 +15,14 @@ import time
 from pathlib import Path
 
 from rlhf_control.cli import guarded
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, ReferenceConfig
 
 OUT = Path("runs/quickstart")
 SEEDS = Path(__file__).parent / "results" / "quickstart_seeds.json"
-CONFIG = FinetuneConfig("halfcheetah", oracle="backward", labels=100, total_steps=250_000, seed=0, out=str(OUT))
+CONFIG = FinetuneConfig(
+    "halfcheetah", oracle="backward", labels=100, total_steps=250_000, seed=0, out=str(OUT),
+    shrink=0.1, reference=ReferenceConfig("round", beta=0.02),  # the old skill is the opposite of the new one
+)  # fmt: skip
 
 
 def seeds_note() -> str:

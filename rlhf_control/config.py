@@ -407,8 +407,9 @@ class FinetuneConfig:
     learn_from: Literal["votes", "oracle", "constant"] = "votes"
     """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound.
     constant: +1 at every step, as a control: what it gains, the episodes' length has leaked."""
-    shrink: float = 0.1
-    """Scale of the policy's last layer at the start: small forgets the old skill, 1 keeps it."""
+    shrink: float = 1.0
+    """Scale of the policy's last layer at the start: 1 keeps the old skill; small, such as 0.1, forgets it at once, for
+    what is far from it or its opposite."""
     min_log_std: float = -0.7
     """The policy's log standard deviations are raised to this at the start, to try things again."""
     value_epochs: int = 8

@@ -17,7 +17,7 @@ After an alarm, the KL and the uncertainty of then are what further ones are mea
 
 What the thresholds go by: in short runs of the quickstart the uncertainty stays below 1.4 times that at the fit and the
 KL below 1.5 times. With 30 % wrong answers, no anchor and nothing asked after the first round (`finetune halfcheetah
---rounds 1 --first-labels 100 --annotator.mistake 0.3 --reference.beta 0 --ppo.lr 1e-3 --total-steps 81920
+--shrink 0.1 --rounds 1 --first-labels 100 --annotator.mistake 0.3 --reference.beta 0 --ppo.lr 1e-3 --total-steps 81920
 --guard.chance off`) the true reward peaks and falls to a third of that while the learned one goes on rising; by then
 the uncertainty is three times what it was.
 
@@ -49,6 +49,10 @@ KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
 EVERY = 16  # steps: uncertainty is measured on every sixteenth
+HELP = (
+    'what helps: more answers, always by the same rule, "cannot tell" only where it is so, and clips that show the '
+    "difference (another --clip-seconds, another --question)"
+)
 STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
 
 
@@ -145,6 +149,15 @@ class Guard:
         elif before:
             tell("the reward is now shown to be better than coin flips; the policy goes on learning")
 
+    def silent(self, answers: int) -> None:
+        """In a label round, when none of so many answers says anything: there is no reward yet."""
+        self.holding = self.config.chance == "hold"
+        self._say_once(
+            "silent",
+            f"none of the {answers} answers says which clip is better, so there is nothing to learn from, and the "
+            "policy stays as it is; " + HELP,
+        )
+
     def watch(self, reward: Reward, rollout: Rollout, learned: Array, kl: float) -> dict[str, Any]:
         """Once an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained policy."""
         self.alarm, self.suspicion, suspicion = "", "", self.suspicion
@@ -177,12 +190,13 @@ class Guard:
                 return f"the {words[name]} jumped to {value:.3g}, {times:.1f} times what it was at the last fit"
         return ""
 
-    def keep(self, learner: PPO, run: Path) -> None:
-        """In a label round, if nothing is amiss: the policy to roll back to, also as RUN/last_good.npz."""
+    def keep(self, learner: PPO, run: Path, policy: Policy) -> None:
+        """In a label round, if nothing is amiss: the learner's state to roll back to, and its `policy`, as a run hands
+        it back, as RUN/last_good.npz."""
         if self.closed or self.alarm:
             return
         self.good = learner.state()
-        learner.policy.save(run / LAST_GOOD)
+        policy.save(run / LAST_GOOD)
 
     def react(
         self, run: Path, learner: PPO, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, *, wait: bool
@@ -254,13 +268,43 @@ def halted(alarm: str, run: Path) -> Halted:
 # -- the report
 
 
+def taught(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the policy has learned in any iteration, by the rows of its metrics."""
+    return any(row.get("gradient_steps") for row in rows)
+
+
+def nothing_learned(rows: Sequence[Mapping[str, Any]], run: Path) -> str:
+    """Of a run whose policy is, after all its iterations, the one that came in: why, and what to do."""
+    last, answers = fits(rows)[-1:], rows[-1]["answers"] if rows else 0
+    if taught(rows):
+        why = "it was rolled back to that when the reward looked hacked"
+    elif last:
+        right, asked = last[0]["reward/fair_accuracy"], last[0]["reward/fair_answers"]
+        why = (
+            f"after {answers} answers the reward is not shown to be better than coin flips (it predicts {right:.0%} of "
+            f"{asked:.0f} held-out answers)"
+        )
+    elif answers == 0:
+        why = "nothing was answered"
+    else:
+        why = f"none of the {answers} answers says which clip is better"
+    return (
+        f"Nothing was learned, and the policy is the one that came in: {why}. W{HELP[1:]}. `rlhf-control labels {run}` "
+        "tells how consistent the answers are."
+    )
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of iterations in which a reward was fitted and judged."""
+    return [row for row in rows if "reward/evidence" in row]
+
+
 def note(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the guards did in a run, by the rows of its metrics, as a paragraph; empty if nothing."""
     sentences = []
     held = sum(bool(row.get("guard/holding")) for row in rows)
-    fits = [row for row in rows if "reward/evidence" in row]
     if held:
-        last = fits[-1]
+        last = fits(rows)[-1]
         sentences.append(
             f"In {held} of {len(rows)} iterations the policy was kept as it was, because the reward was not shown to "
             f"be better than coin flips (at the last fit {last['reward/fair_accuracy']:.0%} of "

@@ -358,6 +358,12 @@ class Policy(nn.Module):
         if self.spaces.action_kind == "box":
             self.log_std.clamp_(min=min_log_std)
 
+    def acts_as(self, other: "Policy") -> bool:
+        """Whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
+        theirs = dict(other.named_parameters())
+        own = [(name, value) for name, value in self.named_parameters() if not name.startswith("critic")]
+        return all(torch.equal(value, theirs[name]) for name, value in own)
+
     # -- files
 
     def state(self) -> dict[str, Any]:

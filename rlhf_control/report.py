@@ -11,10 +11,11 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import sha256, write_atomic
 from rlhf_control.guards import note as guards_note
+from rlhf_control.guards import nothing_learned
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.oracles import NO_REWARD
 from rlhf_control.plots import plot_finetune, plot_runs
-from rlhf_control.policies import find_policy
+from rlhf_control.policies import CAME_IN, CLONED, find_policy
 from rlhf_control.progress import say, seconds_text
 from rlhf_control.record import record_video
 from rlhf_control.rollouts import evaluate
@@ -85,7 +86,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     caller's), and returns the table for the terminal."""
     _, config = run.config()
     score = run_score(run.path)
-    files = {"before": "pretrained.npz", "after": "policy.npz"}
+    files = {"before": CAME_IN, "after": "policy.npz"}
     policies = {when: load_policy(run.path / name, env_id) for when, name in files.items()}
     say("evaluating before and after")
     results = {when: measure(p, score, EPISODES, SEED, backend=config.backend) for when, p in policies.items()}
@@ -101,12 +102,14 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
             video = "Video: [before_after.mp4](before_after.mp4), the two policies from the same start.\n"
         except UserError as error:  # the run is worth having without its video
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
+    first = untaught(run, policies["before"], policies["after"])
     note = " ".join(filter(None, (note, guards_note(run.metrics()))))
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     text = "\n".join([
         f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
+        *([f"**{first}**", ""] if first else []),
         "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
         f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
@@ -118,7 +121,15 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
         f"commit {manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
     ])  # fmt: skip
     write_atomic(run.path / "report.md", text.encode())
-    return terminal_table(rows) + f"\nreport {run.path / 'report.md'}"
+    return "\n".join(filter(None, (first, terminal_table(rows)))) + f"\nreport {run.path / 'report.md'}"
+
+
+def untaught(run: Run, before: Policy, after: Policy) -> str:
+    """What is to be said first of all if nothing was learned."""
+    if not after.acts_as(before):
+        return ""
+    cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
+    return nothing_learned(run.metrics(), run.path) + cloned
 
 
 def commands(run: Run, env_id: str, score: str) -> str:

@@ -39,7 +39,7 @@ from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
-from rlhf_control.policies import adopt, find_policy
+from rlhf_control.policies import CAME_IN, CLONED, adopt, find_policy, handed_back
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
@@ -86,18 +86,19 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
-                p.guard.keep(p.learner, run.path)
+                p.guard.keep(p.learner, run.path, handed_back(policy, p.anchor.pretrained.policy, run))
             if not p.guard.closed:
                 if p.reward.fitted:
                     log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
                     log |= p.guard.keep_exploring(policy, log)
-                policy.obs_norm.update(rollout.obs)
+                if policy.obs_norm.count:  # else it was trained without
+                    policy.obs_norm.update(rollout.obs)
 
             log |= kl | p.labels.counts() | p.votes.metrics()
             log |= episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
             log |= true_reward(config, rollout, policy.env_id)
             log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
-    policy.save(run.path / "policy.npz", config=asdict(config))
+    handed_back(policy, p.anchor.pretrained.policy, run).save(run.path / "policy.npz", config=asdict(config))
     if isinstance(p.reward, RewardModel):
         p.reward.save(run.path / "reward.npz")
     return run
@@ -162,8 +163,9 @@ class Parts:
 def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
     """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
     request is said here, before there is a folder."""
-    kept = run is not None and (run.path / "pretrained.npz").exists()
-    pretrained = find_policy(run.path / "pretrained.npz" if run is not None and kept else config.policy, config.env_id)
+    kept = run is not None and (run.path / CAME_IN).exists()
+    begun = run is not None and any((run.path / "checkpoints").glob("*.npz"))
+    pretrained = find_policy(run.path / CAME_IN if run is not None and kept else config.policy, config.env_id)
     env_id = config.env_id or pretrained.env_id
     check_env_id(env_id)
     find_strategy(config.queries)
@@ -176,9 +178,9 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
         frames=config.oracle == "human",
     )  # fmt: skip
-    policy = adopt(pretrained, envs.spaces, env_id, env)
+    came_in, policy = (adopt(pretrained, envs.spaces, env_id, env) for _ in range(2))
     length = max(2, round(config.clip_seconds / envs.step_seconds))
-    if config.demonstrations and not kept:
+    if config.demonstrations and not begun:
         take_up_demonstrations(config, policy, length)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
@@ -194,9 +196,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if source is not None:
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
-        anchor.pretrained.policy.save(run.path / "pretrained.npz")
-    begun = any((run.path / "checkpoints").glob("*.npz"))  # and so had a store, which is not to be made anew
-    store = FeedbackStore(run.path / "labels.sqlite", create=not begun)
+        came_in.save(run.path / CAME_IN)
+    if config.clone_epochs and not begun:
+        anchor.pretrained.policy.save(run.path / CLONED)
+    store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
@@ -320,6 +323,8 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/fit_seconds"] = time.perf_counter() - started
         p.guard.fitted(metrics)
+    elif given := labels.counts()["answers"]:
+        p.guard.silent(given)
     return metrics
 
 

@@ -19,7 +19,9 @@ from rlhf_control.guards import (
     halted,
     jump,
     note,
+    nothing_learned,
     rose,
+    taught,
 )
 from rlhf_control.nets import Categorical, NetConfig, Policy, Spaces, load_policy
 from rlhf_control.ppo import PPO
@@ -214,7 +216,7 @@ def test_rolling_back(cheetah_policy: Policy, tmp_path: Path, beta: float, tight
     bank.add(rollout)
     guard = fitted_guard(alarm="roll-back")
     learner.update(rollout, np.random.default_rng(0), 0.0)
-    guard.keep(learner, tmp_path)
+    guard.keep(learner, tmp_path, cheetah_policy)
     kept = learner.state()
     learner.update(rollout, np.random.default_rng(1), 0.0)
     cheetah_policy.obs_norm.update(rollout.obs)
@@ -274,7 +276,7 @@ def test_a_guard_comes_back_from_its_file(cheetah_policy: Policy, tmp_path: Path
     learner = PPO(cheetah_policy, PPOConfig(minibatch_size=8))
     guard, reward = fitted_guard(window=2), Uncertain()
     watch(guard, reward, learned=0.1)
-    guard.keep(learner, tmp_path)
+    guard.keep(learner, tmp_path, cheetah_policy)
     guard.keep_exploring(cheetah_policy, {"entropy": 4.0})
     save_state(tmp_path / "guard.npz", guard.state())
     again = Guard(guard.config)
@@ -289,11 +291,24 @@ def test_a_guard_comes_back_from_its_file(cheetah_policy: Policy, tmp_path: Path
 def test_the_note_for_the_report() -> None:
     healthy = [{"env_steps": 10, "guard/holding": 0.0, "guard/exploration": 1.0, **GOOD}, {"env_steps": 20}]
     assert note(healthy) == "" == note([])
+    assert not taught(healthy) and taught([*healthy, {"gradient_steps": 1}])
     rows = [{"env_steps": 10, "guard/holding": 1.0, **CHANCE}, {"env_steps": 2000, "guard/event": "the KL jumped"},
             {"env_steps": 2010, "guard/exploration": 0.05}]  # fmt: skip
     text = note(rows)
     assert "In 1 of 3 iterations" in text and "55% of 20 held-out answers" in text
     assert "Alarm at 2,000 steps: the KL jumped." in text and "explored with 5% of the noise" in text
+
+
+def test_why_nothing_was_learned(tmp_path: Path) -> None:
+    held = [{"answers": 20, "guard/holding": 1.0, **CHANCE}, {"answers": 40, "guard/holding": 1.0}]
+    for rows, why in (
+        (held, "after 40 answers the reward is not shown to be better than coin flips (it predicts 55% of 20"),
+        ([{"answers": 0}], "nothing was answered"),
+        ([{"answers": 7}], "none of the 7 answers says which clip is better"),
+        ([{"answers": 7, "gradient_steps": 3}], "it was rolled back"),
+    ):
+        text = nothing_learned(rows, tmp_path)
+        assert text.startswith("Nothing was learned") and why in text and "What helps: more answers" in text
 
 
 # -- with real fits

@@ -217,7 +217,9 @@ def test_demonstrations_alone_are_learned_from_in_every_round(tiny_config: Finet
 def test_a_cloned_start_is_what_fine_tuning_begins_from(tiny_config: FinetuneConfig) -> None:
     config = replace(tiny_config, demonstrations="halfcheetah", demonstration_clips=2, shrink=1.0)
     plain, cloned = train.finetune(config), train.finetune(replace(config, clone_epochs=3, out=config.out + "-c"))
-    starts = [find_policy(run.path / "pretrained.npz") for run in (plain, cloned)]
+    starts = [find_policy(run.path / name) for run, name in ((plain, "pretrained.npz"), (cloned, "cloned.npz"))]
+    assert parameters_sha256(find_policy(cloned.path / "pretrained.npz")) == parameters_sha256(starts[0])
+    assert not (plain.path / "cloned.npz").exists()
     shown = demonstrated("halfcheetah", starts[0], 30, 0)
     expert = find_policy("halfcheetah")
 
@@ -417,7 +419,7 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
         ({"rounds": 7}, "lower --rounds"),
         ({"labels": 0}, "nothing to learn from"),
         ({"clone_epochs": 1, "shrink": 1.0}, "nothing to clone"),
-        ({"clone_epochs": 1, "demonstrations": "halfcheetah"}, "would undo the cloning"),
+        ({"clone_epochs": 1, "demonstrations": "halfcheetah", "shrink": 0.1}, "would undo the cloning"),
         ({"labels": 0, "demonstrations": "halfcheetah", "oracle": "human"}, "people are asked nothing"),
         ({"clip_seconds": 100.0}, "shorten --clip-seconds"),
         ({"oracle": "coin-flip", "learn_from": "oracle"}, "coin flips have no reward"),
@@ -519,7 +521,10 @@ def test_truncate_bootstraps_what_ended_early() -> None:
 
 # -- learning: short real runs from the shipped policy
 
-SHORT = FinetuneConfig("halfcheetah", labels=60, first_labels=20, rounds=5, total_steps=102_400, video=False)
+SHORT = FinetuneConfig(
+    "halfcheetah", labels=60, first_labels=20, rounds=5, total_steps=102_400, video=False, shrink=0.1,
+    reference=ReferenceConfig("round", beta=0.02),
+)  # fmt: skip
 
 
 def learned_score(config: FinetuneConfig, tmp_path: Path, oracle: Oracle | None = None) -> float:
@@ -578,26 +583,69 @@ def jump_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     monkeypatch.setattr(train.Anchor, "penalty", jumping)
 
 
-def test_coin_flips_leave_the_policy_where_it_was(
-    tiny_config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
+CLONING = {"demonstrations": "halfcheetah", "demonstration_clips": 2, "clone_epochs": 2}
+
+
+@pytest.mark.parametrize("change", [{}, {"shrink": 0.1}, CLONING], ids=["by default", "loosened", "cloned"])
+def test_coin_flips_hand_back_the_policy_that_came_in(
+    tiny_config: FinetuneConfig, capsys: pytest.CaptureFixture[str], change: dict
 ) -> None:
-    """To the bit, normaliser included; and that is said."""
+    """To the bit, normaliser, noise and critic included; and that is said first of all."""
     config = replace(
-        tiny_config, oracle="coin-flip", score="backward", labels=60, first_labels=20, guard=GuardConfig(),
-        ppo=replace(TINY_PPO, num_steps=160), total_steps=8 * 640,
+        tiny_config, oracle="coin-flip", score="backward", labels=60, first_labels=20, guard=GuardConfig(odds=1e9),
+        ppo=replace(TINY_PPO, num_steps=160), total_steps=8 * 640, **change,
     )  # fmt: skip
     run = train.finetune(config)
     rows = run.metrics()
     assert [r["guard/holding"] for r in rows] == [1] * 8 and not any("gradient_steps" in r for r in rows)
-    before = find_policy(run.path / "pretrained.npz")
-    before.loosen(config.shrink, config.min_log_std)
-    after = find_policy(run.path).state_dict()
-    for name, value in before.state_dict().items():
-        assert name.startswith("critic") or (after[name] == value).all(), name
+    came_in = parameters_sha256(find_policy(config.policy))
+    assert parameters_sha256(find_policy(run.path)) == parameters_sha256(find_policy(run.path / "pretrained.npz"))
+    assert parameters_sha256(find_policy(run.path)) == came_in
     assert capsys.readouterr().err.count("not shown to be better than coin flips") == 1
     assert not (run.path / "last_good.npz").exists()
-    report_finetuning(run)
-    assert "In 8 of 8 iterations the policy was kept as it was" in (run.path / "report.md").read_text()
+    said, report = report_finetuning(run), (run.path / "report.md").read_text()
+    assert said.startswith("Nothing was learned") and report.split("\n\n")[1].startswith("**Nothing was learned")
+    assert ("cloned.npz" in said) == bool(change.get("clone_epochs")) and "rlhf-control labels" in said
+    results = run.read_json("results.json")
+    assert results["before"] == results["after"]
+    (run.path / "policy.npz").unlink()  # as it is before the end
+    assert parameters_sha256(find_policy(run.path)) == came_in
+
+
+def test_by_default_the_old_skill_is_there_from_the_first_step_on(tiny_config: FinetuneConfig) -> None:
+    _, parts, _ = train.prepare(tiny_config, None, None)
+    obs = np.random.default_rng(0).normal(size=(20, 17)).astype(np.float32)
+    np.testing.assert_array_equal(parts.learner.policy.act(obs, None), find_policy(tiny_config.policy).act(obs, None))
+
+
+def test_answers_that_cannot_tell_teach_nothing_and_that_is_said(
+    tiny_config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(tiny_config, shrink=0.1, guard=GuardConfig())
+    run = train.finetune(config, oracle=lambda query, pool, rng: Feedback(None, "nobody"))
+    assert capsys.readouterr().err.count("none of the 6 answers says which clip is better") == 1
+    assert parameters_sha256(find_policy(run.path)) == parameters_sha256(find_policy(config.policy))
+    assert "none of the 12 answers says which clip is better" in report_finetuning(run)
+
+
+def test_a_policy_that_sees_raw_observations_goes_on_seeing_them(tiny_config: FinetuneConfig) -> None:
+    """Statistics of what it does would change all that it does."""
+    policy = find_policy(tiny_config.policy)
+    policy.obs_norm.count.zero_()
+    policy.save(tiny_config.policy)
+    run = train.finetune(tiny_config)
+    assert find_policy(run.path).obs_norm.count == 0 and any("gradient_steps" in row for row in run.metrics())
+
+
+def test_the_last_good_policy_before_anything_is_learned_is_the_one_that_came_in(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rolled back to the start, too."""
+    jump_at(monkeypatch, 0)
+    options = GuardConfig("off", alarm="roll-back", window=1)
+    run = train.finetune(replace(tiny_config, labels=6, rounds=1, guard=options, shrink=0.1))
+    came_in = parameters_sha256(find_policy(tiny_config.policy))
+    assert parameters_sha256(find_policy(run.path / "last_good.npz")) == came_in
 
 
 def test_guards_that_say_nothing_change_nothing(tiny_config: FinetuneConfig) -> None:
@@ -647,9 +695,9 @@ def test_an_alarm_rolls_back(tiny_config: FinetuneConfig, monkeypatch: pytest.Mo
     keep, update = Guard.keep, PPO.update
     updated: list[str] = []
 
-    def spy_keep(self: Guard, learner: PPO, run: Path) -> None:
+    def spy_keep(self: Guard, learner: PPO, *args: object) -> None:
         kept[len(kept)] = parameters_sha256(learner.policy)
-        keep(self, learner, run)
+        keep(self, learner, *args)  # type: ignore[arg-type]
 
     def spy_update(self: PPO, rollout: Rollout, *args: object) -> dict[str, float]:
         updated.append(parameters_sha256(self.policy))
