@@ -16,6 +16,7 @@ import tyro
 
 from rlhf_control import config as c
 from rlhf_control import verbs as v
+from rlhf_control.env_ids import look_here
 from rlhf_control.errors import Stopped, UserError, unknown_name
 from rlhf_control.options import summary
 from rlhf_control.presets import preset
@@ -229,7 +230,9 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     if verb not in VERBS:
         raise unknown_name("verb", verb, VERBS)
     config_type, function = VERBS[verb]
-    return function(parse(config_type, verb, arguments)) or 0
+    config = parse(config_type, verb, arguments)
+    look_here(getattr(config, "env_id", ""))
+    return function(config) or 0
 
 
 def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:

@@ -20,7 +20,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from rlhf_control.data import Array
-from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.env_ids import unregistered
+from rlhf_control.errors import UserError
 
 SAME_STEP = AutoresetMode.SAME_STEP
 LONGEST = 400  # characters of what an error says
@@ -135,7 +136,7 @@ class ForeignVectorEnv(SyncVectorEnv):
 def check_env_id(env_id: str) -> None:
     """Raises UserError for an id that is not registered; MODULE:ID is Gymnasium's business."""
     if ":" not in env_id and env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, gymnasium.registry)
+        raise unregistered(env_id, gymnasium.registry)
 
 
 def make_env(env_id: str, arguments: Mapping[str, Any], number: int = 0) -> ForeignEnv:
@@ -177,7 +178,9 @@ def told(error: BaseException) -> str:
 
 def lent(action: Any) -> Any:
     """A copy of an action, for the environment to do with as it likes."""
-    return action.copy() if isinstance(action, np.ndarray) else copy.deepcopy(action)
+    if isinstance(action, np.ndarray):
+        return action.copy()
+    return action if isinstance(action, int | np.generic) else copy.deepcopy(action)
 
 
 def owned(space: spaces.Space, obs: Any) -> Any:

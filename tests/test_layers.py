@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler"}
-    | {"schedules", "status", "gl", "launcher", "packing", "pictures", "states", "recordings", "keyboard", "wording"},
+    | {
+        "schedules",
+        "status",
+        "gl",
+        "launcher",
+        "packing",
+        "pictures",
+        "states",
+        "recordings",
+        "keyboard",
+        "wording",
+        "env_ids",
+    },
     {"nets", "policies", "foreign", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
     | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
