@@ -96,6 +96,40 @@ SCHEMA = (
     "CREATE TRIGGER no_update BEFORE UPDATE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
     "CREATE TRIGGER no_delete BEFORE DELETE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
 )
+# What older stores hold: of this version, with wider limits and before clips were packed; and of version 1.
+SCHEMA_BEFORE = tuple(
+    statement.replace("see `packing`", ".npz")
+    .replace("BETWEEN -1e30 AND 1e30", "BETWEEN -1e300 AND 1e300")
+    .replace("NOT NEW.value BETWEEN 1 AND 100", "NEW.value < 1")
+    for statement in SCHEMA
+)
+SCHEMA_1 = (
+    """CREATE TABLE segments (
+    digest TEXT PRIMARY KEY,                      -- SHA-256 of the arrays
+    arrays BLOB NOT NULL                          -- .npz
+) WITHOUT ROWID""",
+    """CREATE TABLE queries (
+    digest TEXT PRIMARY KEY,                      -- SHA-256 of the clips, in the order shown
+    round INTEGER NOT NULL CHECK (round >= 0),
+    place INTEGER NOT NULL CHECK (place >= 0),    -- within the round
+    strategy TEXT NOT NULL,
+    asked REAL NOT NULL                           -- Unix time
+) WITHOUT ROWID""",
+    """CREATE TABLE items (
+    query TEXT NOT NULL REFERENCES queries,
+    side INTEGER NOT NULL CHECK (side >= 0),      -- 0 is shown on the left
+    segment TEXT NOT NULL REFERENCES segments,
+    PRIMARY KEY (query, side)
+) WITHOUT ROWID""",
+    """CREATE TABLE votes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,         -- history: the last vote on a query counts
+    query TEXT NOT NULL REFERENCES queries,
+    ranks TEXT CHECK (ranks IS NULL OR json_valid(ranks)),  -- one number a side, 0 best; NULL is "cannot tell"
+    annotator TEXT NOT NULL,
+    seconds REAL CHECK (seconds >= 0),
+    voted REAL NOT NULL                           -- Unix time
+)""",
+)
 # What an annotator is to answer next: the query of :key if it is open to them; then their own leases (they come back
 # after a crash); then the oldest query that lacks both an answer and somebody's lease. Only what people judge: rewards
 # are measured, demonstrations and corrections bring their answer along.

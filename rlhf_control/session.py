@@ -154,10 +154,11 @@ class Session:
     def close(self) -> None:
         """Gives back what is not answered; if another process keeps the store for itself, by and by."""
         self.question = None
-        usual, self.store.timeout = self.store.timeout, min(self.store.timeout, CLOSE_SECONDS)
+        database = self.store.database
+        usual, database.timeout, database.patient = database.timeout, min(database.timeout, CLOSE_SECONDS), False
         with suppress(UserError):
             self.store.release(None, self.annotator)
-        self.store.timeout = usual
+        database.timeout, database.patient = usual, True
 
     def upcoming(self, n: int) -> list[Question]:
         """The question before the annotator and those that are likely to come after it, n in all."""

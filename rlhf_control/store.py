@@ -3,21 +3,20 @@ run's folder, which several processes and annotators may use at once.
 
 A vote is on the disk before `vote` returns. Votes are history: a changed mind and an undo are new rows, and no row is
 ever altered. Each row carries a SHA-256 (its seal), as each clip does, so that damage is noticed and not learned from.
-Journal mode DELETE: SQLite's WAL had a corruption bug before 3.51.3 and fails on network file systems.
+How the file is opened, and what it must be like before it is used, is in `database`.
 """
 
 import hashlib
 import json
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rlhf_control.data import COMPARISON, Feedback, Query, Segments
+from rlhf_control.database import Connection, Database, check_content, check_file, check_schema, version_of
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.packing import pack, unpack
 from rlhf_control.schema import (
@@ -39,40 +38,41 @@ from rlhf_control.schema import (
     query_key,
 )
 
-HEADER = 100  # bytes; no SQLite file is shorter, and SQLite takes one of a single byte for a new one
-
 
 class FeedbackStore:
     """Open with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
-    to version 2. `timeout` (s): how long to wait for another process that writes."""
+    to version 2. `timeout` (s): for how long another process may keep it locked before that is said; see `Database`."""
 
     def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
-        self.path, self.timeout = Path(path), timeout
+        self.path = Path(path)
+        self.database = Database(self.path, timeout)
         if not self.path.parent.is_dir():
             raise UserError(f"cannot open {self.path}: its folder does not exist")
         if not create and not self.path.is_file():
             raise UserError(f"{self.path} does not exist; name a run's folder that has a labels.sqlite")
         if not create and self.path.stat().st_size == 0:
             raise CorruptFileError(f"{self.path} is empty, so what it held is gone; restore it from a copy")
-        if self.path.is_file() and 0 < (size := self.path.stat().st_size) < HEADER:
-            raise CorruptFileError(f"{self.path} is damaged (cut to {size} bytes); restore it from a copy")
-        with self._connection() as db:
-            problem = " ".join(db.execute("PRAGMA quick_check(1)").fetchone()[0].split())
-            if problem != "ok":
-                raise CorruptFileError(f"{self.path} is damaged ({problem}); restore it from a copy")
-            if _version(db) == SCHEMA_VERSION:
-                return
-        with self._writing() as db:
-            version, foreign = _version(db), bool(db.execute("SELECT 1 FROM sqlite_master").fetchone())
-            if version == 1:
+        if self.path.is_file():
+            self.database.first_schema = check_file(self.path) == 1
+        with self.database.reading(check=lambda db: None) as db:
+            if version_of(db) == SCHEMA_VERSION:
+                return self._check(db)
+        with self.database.writing(check=lambda db: None) as db:
+            if version_of(db) == 1:
+                check_schema(db, self.path, 1)
                 _migrate(db)
-            elif version == 0 and not foreign:
+            elif version_of(db) == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 _create(db)
-            elif version != SCHEMA_VERSION:  # another process may have been first
-                raise UserError(
-                    f"{self.path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}; use the "
-                    "version of rlhf_control that wrote it, if it is a feedback store at all"
-                )
+            self._check(db)  # another process may have been first
+        self.database.first_schema = False
+
+    def _check(self, db: Connection) -> None:
+        """Raises CorruptFileError unless all is there and as it was written, but for the clips, which are checked when
+        they are read."""
+        check_schema(db, self.path)
+        check_content(db, self.path)
+        self._read_asked(db)
+        self._read_votes(db)
 
     def ask(
         self, queries: Sequence[Query], *, annotators: int = 1, policy: Version = None, reward: Version = None
@@ -106,7 +106,7 @@ class FeedbackStore:
         for digest, clip in (clips or {}).items():
             check_clips(clip, f"clip {digest[:12]}")
         packed = [(digest, pack(clip)) for digest, clip in (clips or {}).items()]
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.executemany("INSERT INTO segments VALUES (?, ?) ON CONFLICT DO NOTHING", packed)
             for query in asked:
                 check_query(query)
@@ -119,14 +119,14 @@ class FeedbackStore:
         many seconds, or until voted on or released; a claim before that gives the same query again (a restarted
         program goes on where it was), so an annotator is one person at one place. The query of `key` comes first if
         it is open to the annotator."""
-        with self._writing() as db:
+        with self.database.writing() as db:
             next_key = _lease(db, annotator, seconds, key)
         return None if next_key is None else (next_key, self.query(next_key))
 
     def vote_and_claim(self, vote: Vote | None, annotator: str, seconds: float, key: str | None = None) -> Asked | None:
         """Adds a vote, if there is one, and claims the annotator's next query, in one transaction: one wait for the
         disk, and no moment in between at which somebody else could take an undone query."""
-        with self._writing() as db:
+        with self.database.writing() as db:
             if vote is not None:
                 self._add_vote(db, vote)
             next_key = _lease(db, annotator, seconds, key)
@@ -135,14 +135,14 @@ class FeedbackStore:
     def upcoming(self, annotator: str, n: int) -> list[Asked]:
         """The queries that this annotator would claim next, the first of them first. Nothing is claimed: others may
         be quicker."""
-        with self._connection() as db:
+        with self.database.reading() as db:
             rows = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": time.time(), "key": None, "n": n})
             return [self._read_asked(db, "WHERE key = ?", row)[0] for row in rows.fetchall()]
 
     def renew(self, annotator: str, seconds: float) -> set[str]:
         """Lets all that the annotator has claimed last for so many seconds from now; the keys of it. What has run out
         already is not among them: claim it again."""
-        with self._writing() as db:
+        with self.database.writing() as db:
             now = time.time()
             db.execute(
                 "UPDATE leases SET expires = ? WHERE annotator = ? AND expires > ?", (now + seconds, annotator, now)
@@ -152,19 +152,19 @@ class FeedbackStore:
 
     def release(self, query: str | None, annotator: str) -> None:
         """Gives a claimed query, or (None) all that the annotator has claimed, back unanswered."""
-        with self._writing() as db:
+        with self.database.writing() as db:
             db.execute("DELETE FROM leases WHERE annotator = ? AND query = coalesce(?, query)", (annotator, query))
 
     def tally(self, annotator: str) -> Tally:
         """How far everybody is."""
-        with self._connection() as db:
+        with self.database.reading() as db:
             now = time.time()
             row = db.execute(TALLY, {"annotator": annotator, "now": now}).fetchone()
             return Tally(*(value or 0 for value in row))
 
     def asked(self, key: str | None = None) -> list[Asked]:
         """All queries in the order of asking, or the one of this key."""
-        with self._connection() as db:
+        with self.database.reading() as db:
             return self._read_asked(db) if key is None else self._read_asked(db, "WHERE key = ?", (key,))
 
     def query(self, key: str) -> Query:
@@ -176,44 +176,36 @@ class FeedbackStore:
 
     def segments(self, digests: Iterable[str]) -> dict[str, Segments]:
         """The clips (L, ...) of these digests, checked against them."""
-        with self._connection() as db:
+        with self.database.reading() as db:
             rows = {d: db.execute("SELECT arrays FROM segments WHERE digest = ?", (d,)).fetchone() for d in digests}
         return {digest: self._unpack(digest, row) for digest, row in rows.items()}
 
     def votes(self, after: int = 0) -> list[Vote]:
         """The history, from the vote with this number (from 0) on."""
-        with self._connection() as db:
-            rows = db.execute(
-                "SELECT id, query, annotator, undo, ranks, value, shown, seconds, voted, seal FROM votes "
-                "WHERE id > ? ORDER BY id", (after,)
-            ).fetchall()  # fmt: skip
-        history = []
-        for number, (row, *columns, seal) in enumerate(rows, after + 1):
-            if row != number or seal != _seal(*columns):  # no row is ever deleted, so the numbers have no gaps
-                raise CorruptFileError(f"{self.path}: vote {number} is damaged or missing; restore it from a copy")
-            query, annotator, undo, ranks, value, shown, seconds, voted = columns
-            feedback = None if undo else Feedback(order(ranks and json.loads(ranks)), annotator, seconds, value)
-            history.append(Vote(query, annotator, feedback, order(shown and json.loads(shown)), voted))
-        return history
+        with self.database.reading() as db:
+            return self._read_votes(db, after)
 
     def copy_to(self, path: str | Path) -> None:
         """Makes another file with the same content."""
         if Path(path).exists():
             raise UserError(f"{path} exists already; choose another place for the copy")
-        with self._connection() as db:
-            db.execute("VACUUM INTO ?", (str(path),))
+        self.database.copy_to(Path(path))
 
-    def _add_vote(self, db: sqlite3.Connection, vote: Vote) -> None:
+    def _add_vote(self, db: Connection, vote: Vote) -> None:
         if not isinstance(vote.query, str):
             raise UserError(f"{brief(vote.query)} is no query's key; name one that `ask` returned")
         row = db.execute("SELECT kind, size FROM queries WHERE key = ?", (vote.query,)).fetchone()
         if row is None:
             raise UserError(f"{self.path} has no query {vote.query[:12]}; ask it first")
         check_vote(vote, *row)
-        _insert_vote(db, vote)
+        before, number = db.execute("SELECT max(id) FROM votes").fetchone()[0] or 0, _insert_vote(db, vote)
+        if number != before + 1:  # or the next reader would miss one
+            raise CorruptFileError(
+                f"{self.path} is damaged (vote {before + 1} would get the number {number}); restore it from a copy"
+            )
         db.execute("DELETE FROM leases WHERE query = ? AND annotator = ?", (vote.query, vote.annotator))
 
-    def _read_asked(self, db: sqlite3.Connection, where: str = "", values: Sequence[str] = ()) -> list[Asked]:
+    def _read_asked(self, db: Connection, where: str = "", values: Sequence[str] = ()) -> list[Asked]:
         rows = db.execute(
             "SELECT key, kind, repeat, round, place, strategy, annotators, policy, reward, asked, size, seal, "
             "(SELECT json_group_array(segment) FROM (SELECT segment FROM items WHERE query = key ORDER BY side)) "
@@ -227,6 +219,20 @@ class FeedbackStore:
             found.append(Asked(*(*columns, clips)))
         return found
 
+    def _read_votes(self, db: Connection, after: int = 0) -> list[Vote]:
+        rows = db.execute(
+            "SELECT id, query, annotator, undo, ranks, value, shown, seconds, voted, seal FROM votes "
+            "WHERE id > ? ORDER BY id", (after,)
+        )  # fmt: skip
+        history = []
+        for number, (row, *columns, seal) in enumerate(rows.fetchall(), after + 1):
+            if row != number or seal != _seal(*columns):  # no row is ever deleted, so the numbers have no gaps
+                raise CorruptFileError(f"{self.path}: vote {number} is damaged or missing; restore it from a copy")
+            query, annotator, undo, ranks, value, shown, seconds, voted = columns
+            feedback = None if undo else Feedback(order(ranks and json.loads(ranks)), annotator, seconds, value)
+            history.append(Vote(query, annotator, feedback, order(shown and json.loads(shown)), voted))
+        return history
+
     def _unpack(self, digest: str, row: tuple[bytes] | None) -> Segments:
         try:
             segment = unpack(row[0])  # type: ignore[index]
@@ -235,31 +241,6 @@ class FeedbackStore:
         except Exception:  # a damaged zip raises all sorts
             pass
         raise CorruptFileError(f"{self.path}: clip {digest[:12]} is damaged; restore the file from a copy")
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one piece of work, so that many processes can share the file."""
-        try:
-            with closing(sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)) as db:
-                # The pages of a new file: in larger ones, every clip would leave half a page empty.
-                for pragma in ("page_size = 1024", "journal_mode = DELETE", "synchronous = FULL", "foreign_keys = ON"):
-                    db.execute(f"PRAGMA {pragma}")
-                yield db
-        except sqlite3.IntegrityError as error:
-            raise UserError(f"{self.path} refuses this: {error}") from error
-        except (sqlite3.DatabaseError, UnicodeError) as error:  # the latter from a message about a damaged text
-            kind = UserError if isinstance(error, sqlite3.OperationalError) else CorruptFileError
-            raise kind(f"{self.path}: {error}; check the disk and that this is a run's feedback store") from error
-        except OSError as error:
-            raise UserError(f"cannot open {self.path}: {error.strerror}") from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that nobody else writes beside; an exception undoes all of it."""
-        with self._connection() as db:
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-            db.execute("COMMIT")
 
 
 def informative(feedback: Feedback) -> bool:
@@ -277,7 +258,7 @@ def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
     return last
 
 
-def _lease(db: sqlite3.Connection, annotator: str, seconds: float, key: str | None) -> str | None:
+def _lease(db: Connection, annotator: str, seconds: float, key: str | None) -> str | None:
     """Leases the annotator's next query; its key."""
     check_name("an annotator", annotator)  # whose vote would be refused
     now = time.time()
@@ -303,17 +284,13 @@ def _own(value: Any) -> Any:
     return value.item() if isinstance(value, np.integer) else value
 
 
-def _version(db: sqlite3.Connection) -> int:
-    return db.execute("PRAGMA user_version").fetchone()[0]
-
-
-def _create(db: sqlite3.Connection) -> None:
+def _create(db: Connection) -> None:
     for statement in SCHEMA:
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def _migrate(db: Connection) -> None:
     """Version 1 knew comparisons only, one annotator a query, and neither undo nor the order shown."""
     queries = db.execute("SELECT digest, round, place, strategy, asked FROM queries ORDER BY round, place").fetchall()
     items = db.execute("SELECT query, segment FROM items ORDER BY query, side").fetchall()
@@ -332,7 +309,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         _insert_vote(db, Vote(f"{digest}/{COMPARISON}/0", annotator, feedback, (0, 1), voted))
 
 
-def _insert_query(db: sqlite3.Connection, q: Asked) -> None:
+def _insert_query(db: Connection, q: Asked) -> None:
     if db.execute("SELECT 1 FROM queries WHERE key = ?", (q.key,)).fetchone():
         return
     place = (q.key, q.kind, q.repeat, q.round, q.index, q.strategy, q.annotators)
@@ -345,7 +322,8 @@ def _insert_query(db: sqlite3.Connection, q: Asked) -> None:
     db.executemany("INSERT INTO items VALUES (?, ?, ?)", [(q.key, side, clip) for side, clip in enumerate(q.clips)])
 
 
-def _insert_vote(db: sqlite3.Connection, vote: Vote) -> None:
+def _insert_vote(db: Connection, vote: Vote) -> int:
+    """Its number in the history."""
     f = vote.feedback
     answer: tuple[Any, ...] = (1, None, None, None, None)
     if f is not None:
@@ -355,7 +333,8 @@ def _insert_vote(db: sqlite3.Connection, vote: Vote) -> None:
         shown = range(size) if vote.shown is None else (int(place) for place in vote.shown)
         answer = (0, ranks, value, json.dumps(list(shown)), seconds)
     row = _plain(vote.query, vote.annotator, *answer, float(vote.time))
-    db.execute(
+    inserted = db.execute(
         "INSERT INTO votes (query, annotator, undo, ranks, value, shown, seconds, voted, seal) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row))
     )  # fmt: skip
+    return inserted.lastrowid or 0

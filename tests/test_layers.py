@@ -25,7 +25,7 @@ LAYERS = [
         "env_ids",
     },
     {"nets", "policies", "foreign", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
-    | {"video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
+    | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
     {"api", "sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
@@ -37,7 +37,7 @@ SOLE_IMPORTERS = {
     "matplotlib": {"plots"},
     "stable_baselines3": {"sb3", "bench_peer"},  # the latter also runs where this project is not installed
     "pygame": {"viewer"},
-    "sqlite3": {"store", "doctor"},
+    "sqlite3": {"database", "doctor"},
 }
 PACKAGE = ROOT / "rlhf_control"
 MODULES = sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("viewer/*.py")])

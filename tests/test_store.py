@@ -16,7 +16,7 @@ from conftest import random_segments
 
 from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.schema import SCHEMA, Tally
+from rlhf_control.schema import SCHEMA_1, SCHEMA_BEFORE, Tally
 from rlhf_control.store import Asked, FeedbackStore, Vote, in_force, new_vote, query_key
 
 FIRST, SECOND = Feedback((0, 1), "me", 1.5), Feedback((1, 0), "me", 0.5)
@@ -386,15 +386,8 @@ def test_a_store_of_version_1_is_brought_to_version_2(tmp_path: Path) -> None:
     path, query = tmp_path / "labels.sqlite", make_queries(1)[0]
     digest = query.segments.digest()
     with sqlite(path) as db:
-        db.executescript(
-            "CREATE TABLE segments (digest TEXT PRIMARY KEY, arrays BLOB NOT NULL) WITHOUT ROWID;"
-            "CREATE TABLE queries (digest TEXT PRIMARY KEY, round INTEGER, place INTEGER, strategy TEXT, asked REAL)"
-            "WITHOUT ROWID;"
-            "CREATE TABLE items (query TEXT REFERENCES queries, side INTEGER, segment TEXT REFERENCES segments,"
-            "PRIMARY KEY (query, side)) WITHOUT ROWID;"
-            "CREATE TABLE votes (id INTEGER PRIMARY KEY AUTOINCREMENT, query TEXT NOT NULL REFERENCES queries,"
-            "ranks TEXT, annotator TEXT NOT NULL, seconds REAL, voted REAL NOT NULL); PRAGMA user_version = 1;"
-        )
+        for statement in (*SCHEMA_1, "PRAGMA user_version = 1"):
+            db.execute(statement)
         db.execute("INSERT INTO queries VALUES (?, 0, 0, 'uniform', 5.0)", (digest,))
         for side in (0, 1):
             clip = query.segments[side]
@@ -452,22 +445,34 @@ def contents(path: Path) -> tuple[list[Asked], list[str], list[Vote]]:
     return asked, [store.query(a.key).segments.digest() for a in asked], store.votes()
 
 
-def test_no_flipped_bit_goes_unnoticed(tmp_path: Path) -> None:
-    """Anywhere in the file: either the same content is read or the damage is reported."""
-    store, keys = make_store(tmp_path, 2)
+def served(path: Path) -> tuple[Any, ...]:
+    """All that a store holds, and what three annotators would be asked."""
+    store = FeedbackStore(path, create=False)
+    return (*contents(path), [(store.upcoming(who, 9), store.tally(who)) for who in ("me", "you", "they")])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_flipped_bit_goes_unnoticed(tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anywhere in the file: either the same content is read and served, or the damage is reported in one line."""
+    monkeypatch.setattr("rlhf_control.store.time.time", lambda: 1.8e9)
+    store, keys = make_store(tmp_path, 4, annotators=2)
     for feedback in (FIRST, SECOND):
         store.vote(keys[0], feedback)
     store.undo(keys[0], "me")
-    store.vote(keys[1], FIRST)
-    whole, data = contents(store.path), store.path.read_bytes()
-    rng, noticed = np.random.default_rng(0), 0
-    for place in rng.permutation(len(data))[:400]:
+    for key in keys[1:3]:
+        store.vote(key, FIRST)
+        store.vote(key, Feedback((0, 0), "you"))
+    store.claim("they", 60)
+    whole, data = served(store.path), store.path.read_bytes()
+    rng, noticed = np.random.default_rng(seed), 0
+    for place in rng.permutation(len(data))[:150]:
         damaged = bytearray(data)
         damaged[place] ^= 1 << int(rng.integers(8))
         store.path.write_bytes(damaged)
         try:
-            assert contents(store.path) == whole
-        except UserError:
+            assert served(store.path) == whole
+        except UserError as error:
+            assert "\n" not in str(error)
             noticed += 1
     assert noticed > 50
 
@@ -496,7 +501,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
 
 def test_a_locked_file_is_waited_for_and_then_reported(tmp_path: Path) -> None:
     store, (key,) = make_store(tmp_path)
-    store.timeout = 0.05
+    store.database.timeout, store.database.patient = 0.05, False
     with sqlite(store.path) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UserError, match="locked"):
@@ -635,9 +640,8 @@ def test_a_cut_file_is_no_new_store(tmp_path: Path, create: bool) -> None:
 
 def test_a_store_with_the_wider_limits_of_before_still_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it holds is read, and new votes are held to the limits of now."""
-    before = [s.replace("1e30", "1e300").replace("BETWEEN 1 AND 100", "BETWEEN 1 AND 1e300") for s in SCHEMA]
     with monkeypatch.context() as patch:
-        patch.setattr("rlhf_control.store.SCHEMA", before)
+        patch.setattr("rlhf_control.store.SCHEMA", SCHEMA_BEFORE)
         patch.setattr("rlhf_control.store.check_vote", lambda *_: None)
         store = FeedbackStore(tmp_path / "labels.sqlite")
         (asked,) = store.ask(make_queries(1, kind=RATING, size=1))

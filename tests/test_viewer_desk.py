@@ -247,7 +247,7 @@ def test_a_vote_that_cannot_be_saved_is_asked_for_again(tmp_path: Path) -> None:
         person.ready()
         before, session = person.question, person.desk.session
         assert session is not None
-        session.store.timeout = 0.05
+        session.store.database.timeout, session.store.database.patient = 0.05, False
         db = sqlite3.connect(run / "labels.sqlite")
         db.execute("BEGIN EXCLUSIVE")
         person.press("left")
