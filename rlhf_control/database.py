@@ -47,15 +47,23 @@ class Database:
 
     While another process keeps the file locked, work waits for it. After `timeout` seconds that is said, once; where
     nobody is `patient`, it is a UserError instead. `while_locked` is called about every second of waiting, and may
-    raise to give up; `locked_since` (monotonic) is for whoever looks on from another thread.
+    raise to give up; `locked` is for whoever looks on from another thread.
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
-        self.path, self.timeout = path, timeout
-        self.patient = True
+    def __init__(self, path: Path, timeout: float, patient: bool = True) -> None:
+        self.path, self.timeout, self.patient = path, timeout, patient
         self.first_schema = False  # of version 1: until it is brought to ours
         self.while_locked: Callable[[], None] = lambda: None
-        self.locked_since: float | None = None
+        self._locked_since: float | None = None
+
+    def locked(self, seconds: float) -> bool:
+        """Whether work has been waiting for another process for so long."""
+        since = self._locked_since
+        return since is not None and time.monotonic() - since > seconds
+
+    def hurry(self, seconds: float) -> None:
+        """From now on, wait for a lock no longer than this."""
+        self.timeout, self.patient = seconds, False
 
     @contextmanager
     def reading(self, check: Callable[[Connection], None] | None = None) -> Iterator[Connection]:
@@ -117,7 +125,7 @@ class Database:
                 except sqlite3.OperationalError as error:
                     if _code(error) != sqlite3.SQLITE_BUSY:
                         raise
-                self.locked_since = begun
+                self._locked_since = begun
                 waited = time.monotonic() - begun
                 if waited >= self.timeout and not self.patient:
                     raise UserError(f"{self.path} is locked by another program for {waited:.0f} s; close that one")
@@ -127,7 +135,7 @@ class Database:
                 self.while_locked()
                 time.sleep(RETRY_SECONDS)
         finally:
-            self.locked_since = None
+            self._locked_since = None
             if said:
                 tell(f"{self.path}: waited {time.monotonic() - begun:.0f} s for its lock")
 

@@ -41,11 +41,12 @@ from rlhf_control.schema import (
 
 class FeedbackStore:
     """Open with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
-    to version 2. `timeout` (s): for how long another process may keep it locked before that is said; see `Database`."""
+    to version 2. `timeout` (s): for how long another process may keep it locked before that is said, or, if not
+    `patient`, is a UserError."""
 
-    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 30.0) -> None:
+    def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 10.0, patient: bool = True) -> None:
         self.path = Path(path)
-        self.database = Database(self.path, timeout)
+        self.database = Database(self.path, timeout, patient)
         if not self.path.parent.is_dir():
             raise UserError(f"cannot open {self.path}: its folder does not exist")
         if not create and not self.path.is_file():

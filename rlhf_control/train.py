@@ -215,6 +215,7 @@ def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, Lab
     with Loop(run, vars(p), config, save_before=waits) as loop:
         if p.envs.frames and config.labelling == "blocking":
             film(loop, p.envs, p.bank.keep, rounds)
+        p.labels.store.database.while_locked = loop.stop_if_asked
         with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds):
             yield loop
 

@@ -203,17 +203,16 @@ def test_a_locked_store_is_waited_for_and_that_is_said(
     store: FeedbackStore, locked: sqlite3.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.database.timeout = 0.05
-    looks: list[float | None] = []
+    looks: list[bool] = []
 
     def look() -> None:
-        looks.append(store.database.locked_since)
+        looks.append(store.database.locked(0.0))
         if len(looks) == 3:
             locked.execute("ROLLBACK")
 
     store.database.while_locked = look
     store.vote(KEY, VOTE)
-    assert len(store.votes()) == 4 and store.database.locked_since is None
-    assert None not in looks
+    assert len(store.votes()) == 4 and all(looks) and not store.database.locked(0.0)
     said = capsys.readouterr().err
     assert said.count("is locked by another program; waiting for it") == 1 and "waited" in said
 
@@ -229,7 +228,7 @@ def test_whoever_waits_can_leave(store: FeedbackStore, locked: sqlite3.Connectio
     for use in (store.votes, lambda: store.vote(KEY, VOTE)):
         with pytest.raises(Left):
             use()
-    store.database.patient = False
+    store.database.hurry(0.05)
     with pytest.raises(UserError, match="is locked by another program for"):
         store.vote(KEY, VOTE)
 

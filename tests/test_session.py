@@ -149,7 +149,7 @@ def test_undo_without_limit(tmp_path: Path) -> None:
 def test_a_question_stays_when_its_vote_cannot_be_saved(tmp_path: Path) -> None:
     session = make_session(tmp_path)
     first = question(session)
-    session.store.database.timeout, session.store.database.patient = 0.05, False
+    session.store.database.hurry(0.05)
     with sqlite3.connect(session.store.path) as db:
         db.execute("BEGIN EXCLUSIVE")
         for action in (lambda: session.vote(LEFT), session.undo if session.done else lambda: session.vote(None)):
@@ -210,7 +210,7 @@ def test_close_gives_back_all_that_was_claimed(tmp_path: Path) -> None:
     session.close()
     assert question(you).key == first.key
     you.close()
-    session.store.database.timeout, session.store.database.patient = 0.05, False
+    session.store.database.hurry(0.05)
     with sqlite3.connect(session.store.path) as db:
         db.execute("BEGIN EXCLUSIVE")
         session.close()  # a locked store is no reason not to leave

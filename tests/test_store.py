@@ -501,7 +501,7 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
 
 def test_a_locked_file_is_waited_for_and_then_reported(tmp_path: Path) -> None:
     store, (key,) = make_store(tmp_path)
-    store.database.timeout, store.database.patient = 0.05, False
+    store.database.hurry(0.05)
     with sqlite(store.path) as db:
         db.execute("BEGIN EXCLUSIVE")
         with pytest.raises(UserError, match="locked"):

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +248,7 @@ def test_a_vote_that_cannot_be_saved_is_asked_for_again(tmp_path: Path) -> None:
         person.ready()
         before, session = person.question, person.desk.session
         assert session is not None
-        session.store.database.timeout, session.store.database.patient = 0.05, False
+        session.store.database.hurry(0.05)
         db = sqlite3.connect(run / "labels.sqlite")
         db.execute("BEGIN EXCLUSIVE")
         person.press("left")
@@ -256,6 +257,23 @@ def test_a_vote_that_cannot_be_saved_is_asked_for_again(tmp_path: Path) -> None:
         assert person.question == before
         person.until(person.desk.answerable)
         person.vote("left")
+        assert len(person.votes()) == 1
+
+
+def test_a_locked_store_is_waited_for_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlhf_control.viewer.desk.LOCKED_SECONDS", 0.05)
+    run = make_run(tmp_path)
+    with at_the_window(run) as person:
+        person.ready()
+        before, session = person.question, person.desk.session
+        assert session is not None
+        session.store.database.timeout = 0.05
+        with closing(sqlite3.connect(run / "labels.sqlite")) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            person.press("left")
+            person.until(lambda: "locked" in person.desk.notice[0])
+            assert person.question == before
+        person.until(lambda: person.question != before)
         assert len(person.votes()) == 1
 
 

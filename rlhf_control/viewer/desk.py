@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlhf_control.database import tell
 from rlhf_control.errors import UserError
 from rlhf_control.session import (
     LEAST_SECONDS,
@@ -22,7 +23,7 @@ from rlhf_control.verbs import LabelConfig
 from rlhf_control.viewer.ballot import Ballot
 from rlhf_control.viewer.chime import chime
 from rlhf_control.viewer.correcting import do_better
-from rlhf_control.viewer.look import View, look
+from rlhf_control.viewer.look import LOCKED_SECONDS, View, look
 from rlhf_control.viewer.painter import Painter
 from rlhf_control.viewer.parts import Drag, track_place
 from rlhf_control.viewer.reel import Clips, Reel
@@ -39,7 +40,7 @@ TOO_SOON = "Not counted: these clips were not on the screen long enough. Look at
 SAVING = "Not counted: the last answer is still on its way to the disk."
 HELD_SECONDS = (0.4, 0.06)  # a key that steps is held: before it repeats, and between steps
 DRAG_UNITS = 6  # of movement make a click a drag
-CLOSE_SECONDS = 35.0  # longer than the store waits for another writer
+LEAVE_SECONDS = 30.0  # that the votes under way may wait for another program when the window is closed
 DRAGGED = ("place", "card")  # actions of what can be dragged
 
 OpenClips = Callable[[Path, str, Mapping[str, Any]], Clips]
@@ -94,6 +95,8 @@ class Desk:
         if self.now - self.looked > LOOK_SECONDS and not self.worker.doing("look", "vote", "undo", "summary"):
             self.looked = self.now
             self.worker.do("look", look, self.run, self.config, self.view, not leaving)
+        if self.session is not None and self.session.store.database.locked(LOCKED_SECONDS):
+            self.say("Another program keeps the file of the votes locked; waiting for it")
         self.away = self.away or (self.now - self.touched > AWAY_SECONDS and self.ballot is not None)
         due = self.ballot is not None and not self.away and self.now - self.renewed > RENEW_SECONDS
         if due and self.session is not None:
@@ -126,10 +129,15 @@ class Desk:
 
     def settle(self) -> None:
         """Lets votes under way come to the disk and gives back what is not answered."""
-        self.worker.close(CLOSE_SECONDS)
+        if self.session is not None:
+            self.session.store.database.hurry(LEAVE_SECONDS)
+        saved = self.worker.close(LEAVE_SECONDS + 5.0)
         for result in self.worker.results():  # the first look may just have opened the store and claimed a question
             if isinstance(result.value, View):
                 self.session = result.value.session
+            saved = saved and not (result.name in ("vote", "undo") and result.error)
+        if not saved:
+            tell("the last answer could not be saved; open the window again to give it")
         if self.session is not None:
             self.session.close()
 

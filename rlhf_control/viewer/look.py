@@ -9,6 +9,8 @@ from rlhf_control.store import FeedbackStore
 from rlhf_control.verbs import LabelConfig
 from rlhf_control.viewer.reel import AHEAD
 
+LOCKED_SECONDS = 3.0  # that another program may keep the store locked before the person is told
+
 
 @dataclass(frozen=True)
 class View:
@@ -29,7 +31,9 @@ def look(run: Path, config: LabelConfig, before: View | None, claim: bool) -> Vi
         path = run / "labels.sqlite"
         if not path.is_file():
             return None
-        session = Session(FeedbackStore(path, create=False), config.annotator, seed=config.seed)
+        store = FeedbackStore(path, create=False, timeout=LOCKED_SECONDS, patient=False)
+        store.database.patient = True  # from now on the desk says what it waits for
+        session = Session(store, config.annotator, seed=config.seed)
     else:
         session = before.session
     question = session.next() if claim else None
