@@ -152,8 +152,8 @@ class LabelConfig:
     """Who votes (default: the login name). Several people at once: each under a name of their own."""
     speed: float = 1.0
     """Of the clips; 1 is real time."""
-    size: str = "1280x720"
-    """Of the window, WIDTHxHEIGHT."""
+    size: str = ""
+    """Of the window, WIDTHxHEIGHT (default: 1280x720, or the whole display if that is smaller)."""
     show_prediction: bool = False
     """After each vote, show what the reward model predicted."""
     sound: bool = False
@@ -177,8 +177,10 @@ class LabelConfig:
         if self.seed is not None:
             within(self, "seed", low=0, high=2**31 - 1)
 
-    def width_and_height(self) -> tuple[int, int]:
-        """The window's, in pixels."""
+    def width_and_height(self) -> tuple[int, int] | None:
+        """The window's, in pixels; None: what fits the display."""
+        if not self.size:
+            return None
         match = re.fullmatch(r"(\d{3,5})x(\d{3,5})", self.size)
         if not match:
             raise UserError(f"size is '{self.size}'; write it as 1280x720")

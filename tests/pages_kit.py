@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import pytest
 
 from rlhf_control.data import Array
 from rlhf_control.viewer.canvas import Canvas, Rect, pygame
 
-SIZES = [(1280, 720), (2560, 1440), (900, 900), (640, 360), (1920, 700), (1000, 1400)]
+SMALL = [(1024, 600), (800, 480), (640, 400), (480, 320)]
+SIZES = [(1280, 720), (2560, 1440), (900, 900), (640, 360), (1920, 700), (1000, 1400), *SMALL]
 
 
 @contextmanager
@@ -24,6 +27,34 @@ def a_canvas(size: tuple[int, int] = (1280, 720)) -> Iterator[Canvas]:
 
 def pictures(n: int) -> list[Array | None]:
     return [np.full((48, 48, 3), 90 + 20 * i, np.uint8) for i in range(n)]
+
+
+def watch_words(canvas: Canvas, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Rect], list[str]]:
+    """From now on: the places of all words on the canvas, and those words that were cut for want of room."""
+    places: list[Rect] = []
+    cut: list[str] = []
+    placed, shortened = canvas._placed, canvas._shortened
+
+    def place(*arguments: Any) -> Rect:
+        places.append(placed(*arguments))
+        return places[-1]
+
+    def shorten(string: str, *arguments: Any) -> str:
+        short = shortened(string, *arguments)
+        cut.extend([string] * (short != string))
+        return short
+
+    monkeypatch.setattr(canvas, "_placed", place)
+    monkeypatch.setattr(canvas, "_shortened", shorten)
+    return places, cut
+
+
+def check_words(canvas: Canvas, places: list[Rect]) -> None:
+    """No words leave the page or run into others."""
+    width, height = canvas.size
+    for i, (x, y, w, h) in enumerate(places):
+        assert x >= 0 and y >= 0 and x + w <= width + 1 and y + h <= height + 1, (places[i], canvas.size)
+        assert not any(overlap(places[i], other) for other in places[:i]), (places[i], canvas.size)
 
 
 def colors(canvas: Canvas, top: int = 0) -> int:

@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pages_kit import SIZES, a_canvas, check_places, colors, overlap
+from pages_kit import SIZES, a_canvas, check_places, check_words, colors, watch_words
 
 from rlhf_control.schema import Tally
 from rlhf_control.session import ALL_DONE, ELSEWHERE, EMPTY, OTHERS, SITUATIONS, Fact, News
@@ -81,33 +81,37 @@ def test_sentences() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_pages_fit_their_window(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No text leaves the page or runs into another one."""
+    """No text leaves the page, runs into another one, or is cut."""
     for page in every_page():
         with a_canvas(size) as canvas:
-            places: list[tuple[float, float, float, float]] = []
-            original = canvas._placed
-
-            def placed(*arguments, original=original, places=places):  # type: ignore[no-untyped-def]
-                places.append(original(*arguments))
-                return places[-1]
-
-            monkeypatch.setattr(canvas, "_placed", placed)
+            places, cut = watch_words(canvas, monkeypatch)
             draw_page(canvas, page, Bar(48, 100, "19 votes a minute", "the run waits", "good"), 3)
             check_places(canvas)
-            for i, (x, y, w, h) in enumerate(places):
-                assert x >= 0 and y >= 0 and x + w <= size[0] + 1 and y + h <= size[1] + 1, page.name
-                assert not any(overlap(places[i], other) for other in places[:i]), page.name
+            check_words(canvas, places)
+            assert cut == [], page.name
+
+
+def test_a_long_command_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Path("/home/somebody/a project with a long name/experiments/preferences/of people") / ("run " * 30).strip()
+    for size in SIZES:
+        with a_canvas(size) as canvas:
+            places, cut = watch_words(canvas, monkeypatch)
+            draw_page(canvas, summary_page((), run), Bar(), 0)
+            check_words(canvas, places)
+            assert cut == []
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", [COMPARISON, RANKING, RATING])
-def test_the_help_fits_its_window(size: tuple[int, int], how: str) -> None:
+def test_the_help_fits_its_window(size: tuple[int, int], how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with a_canvas(size) as canvas:
         canvas.button((0, 0, 10, 10), "", "hidden")
+        places, cut = watch_words(canvas, monkeypatch)
         draw_help(canvas, help_lines(how, correctable=True))
         assert colors(canvas) > 10
         assert canvas.hit(size[0] / 2, size[1] / 2) == "close help" == canvas.hit(5, 5)
-        assert len(help_lines(how, True)) * canvas.px(36) + canvas.px(128) <= size[1]
+        check_words(canvas, places)
+        assert cut == []
 
 
 def test_lines_of_even_length() -> None:

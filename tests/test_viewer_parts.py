@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pages_kit import SIZES, a_canvas, colors, overlap, pictures
+from pages_kit import SIZES, a_canvas, check_words, colors, overlap, pictures, watch_words
 
 from rlhf_control.viewer import parts
 from rlhf_control.viewer.canvas import BACKGROUND, GOOD, RAISED, SIDE_A, TEXT
@@ -13,11 +13,11 @@ from rlhf_control.viewer.parts import (
     draw_bar,
     draw_clip,
     draw_controls,
-    draw_notice,
     draw_title,
     draw_track,
     lit,
     squares,
+    title_height,
     track_place,
 )
 
@@ -75,9 +75,9 @@ def test_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_question_stays_above_the_clips(size: tuple[int, int]) -> None:
     for question in ("Which one?", "Which of these two runs forward with less effort? " * 3, "x" * 400):
         with a_canvas(size) as canvas:
-            draw_title(canvas, question)
+            draw_title(canvas, question, "")
             if len(question) < 200:  # a word of four hundred letters is nobody's question, but it must not crash
-                assert colors(canvas, top=canvas.px(112) + 1) == 1
+                assert colors(canvas, top=canvas.px(52) + title_height(canvas) + 1) == 1
 
 
 def test_the_time_line_shows_how_far_the_clips_are() -> None:
@@ -96,10 +96,10 @@ def test_the_time_line_shows_how_far_the_clips_are() -> None:
 def test_the_controls() -> None:
     with a_canvas() as canvas:
         draw_controls(canvas, Scene(frames=(0, 0), enabled=True, undo=True, camera="track", last="Last: A"))
-        actions = [action for _, action in canvas._buttons]
-        assert actions == [
+        actions = {action for _, action in canvas._buttons}
+        assert actions == {
             "undo", "restart", "back", "pause", "forward", "slower", "faster", "camera", "leave", "help",
-        ]  # fmt: skip
+        }  # fmt: skip
         canvas.clear()
         draw_controls(canvas, Scene())
         assert [action for _, action in canvas._buttons] == ["leave", "help"]
@@ -118,12 +118,20 @@ def test_a_clip_and_its_placeholder() -> None:
             assert canvas.hit(200, 200) == "" and canvas.pixel(200, 120) == parts.PANEL
 
 
-def test_a_notice_covers_what_is_there() -> None:
-    with a_canvas() as canvas:
-        draw_notice(canvas, "")
-        assert colors(canvas) == 1
-        draw_notice(canvas, "Not saved: the disk is full; free some space. " * 5)
-        assert colors(canvas) > 3
+@pytest.mark.parametrize("size", SIZES)
+def test_a_notice_covers_neither_clips_nor_answers(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for notice in (
+        "Not counted: the last answer is still on its way.",
+        "Not saved: the disk is full; free some space.",
+    ):
+        with a_canvas(size) as canvas:
+            places, cut = watch_words(canvas, monkeypatch)
+            draw_title(canvas, "Which one runs backward better?", notice)
+            assert colors(canvas) > 3 and cut == []
+            check_words(canvas, places)
+            assert colors(canvas, top=canvas.px(52) + title_height(canvas) + 1) == 1
+            if size == (1280, 720):
+                assert len(places) == 2  # the question stays
 
 
 def test_a_button_lights_up_after_its_answer() -> None:

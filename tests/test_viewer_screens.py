@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from pages_kit import SIZES, a_canvas, check_places, pictures
+from pages_kit import SIZES, a_canvas, check_places, check_words, pictures, watch_words
 
 from rlhf_control.viewer.canvas import BACKGROUND, SIDE_B
 from rlhf_control.viewer.parts import Bar, Drag, Scene, clip_places
@@ -34,11 +34,16 @@ def a_scene(mode: str, n: int, **changed: object) -> Scene:
         ),
     ],
 )
-def test_everything_can_be_clicked_on(size: tuple[int, int], scene: Scene, actions: set[str]) -> None:
+def test_everything_can_be_clicked_on(
+    size: tuple[int, int], scene: Scene, actions: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with a_canvas(size) as canvas:
+        places, cut = watch_words(canvas, monkeypatch)
         draw_question(canvas, scene, pictures(len(scene.frames)))
         assert {action for _, action in canvas._buttons} == actions | COMMON
         check_places(canvas)
+        check_words(canvas, places)
+        assert set(cut) <= {scene.bar.pace, scene.last}  # what one can do without
 
 
 @pytest.mark.parametrize(("mode", "n"), [("comparison", 2), ("rating", 1), ("ranking", 4)])

@@ -20,13 +20,15 @@ from rlhf_control.viewer.window import (
     Resized,
     Window,
     display_problem,
+    fitting,
+    has_room,
     when_display_vanishes,
 )
 
 
 @pytest.fixture
 def window() -> Iterator[Window]:
-    with Window("test") as opened:
+    with Window("test", (1280, 720)) as opened:
         opened.events()
         yield opened
 
@@ -128,6 +130,17 @@ def test_a_window_can_be_closed_twice_and_opened_again() -> None:
         window.close()
         window.close()
         window.wake()  # too late, and harmless
+
+
+def test_the_window_fits_its_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    for display, size in [((3840, 2160), (1280, 720)), ((800, 480), (800, 480)), ((720, 1280), (720, 720))]:
+        assert fitting(display) == size
+        monkeypatch.setattr(pygame.display, "get_desktop_sizes", lambda display=display: [display])
+        with Window("test") as opened:
+            assert opened.size == size
+        with Window("test", (900, 500)) as opened:
+            assert opened.size == (900, 500)  # as one wished
+    assert has_room((1920, 1080)) and not has_room((1280, 720)) and not has_room((1366, 768))  # with bars and a frame
 
 
 def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 Rectangles (x, y, width, height) and positions are in pixels. Sizes of type, radii and line widths are in units: a
 surface of 1280 x 720 pixels has one pixel to the unit, one twice as large two, so that a layout keeps its proportions.
+Type never becomes too small to read, so that what lies around words asks `measure` how wide they are.
 """
 
 import os
@@ -37,6 +38,8 @@ GOOD: Color = (64, 196, 150)
 BAD: Color = (240, 112, 96)
 
 BASE: Size = (1280, 720)  # where one unit is one pixel
+LEAST_UNIT = 0.375  # pixels: of a window of 480 x 320; a smaller one is cut
+LEAST_TYPE = 11  # pixels: smaller type cannot be read
 CACHED_BYTES = 160_000_000  # of scaled pictures
 CACHED_TEXTS = 500
 HINT = 0.84  # size of the key beside a button's label
@@ -62,7 +65,7 @@ class Canvas:
     @property
     def unit(self) -> float:
         """Pixels."""
-        return max(0.5, min(self.size[0] / BASE[0], self.size[1] / BASE[1]))
+        return max(LEAST_UNIT, min(self.size[0] / BASE[0], self.size[1] / BASE[1]))
 
     def px(self, units: float) -> int:
         """So many units in whole pixels."""
@@ -123,6 +126,10 @@ class Canvas:
         """Width and height in pixels of one line."""
         return self._font(size, bold).size(_printable(string))
 
+    def measure_paragraph(self, string: str, width: float, size: float, *, bold: bool = False) -> tuple[int, int]:
+        """Width and height in pixels of what `paragraph` draws."""
+        return self._rendered(_printable(string), size, TEXT, bold, max(1, int(width))).get_size()
+
     def text(
         self, string: str, at: tuple[float, float], size: float = 16, color: Color = TEXT, *, bold: bool = False,
         align: str = "left", middle: bool = False, width: float | None = None,
@@ -181,7 +188,7 @@ class Canvas:
         hint_width = self.measure(hint, size * HINT)[0] + self.px(10) if hint else 0
         if self.measure(label, size)[0] + hint_width > width - self.px(12):  # the label matters more
             hint, hint_width = "", 0
-        room = max(1.0, width - hint_width - self.px(16))
+        room = max(1.0, width - hint_width - self.px(12))
         label_width = min(room, self.measure(label, size)[0])
         left = x + (width - label_width - hint_width) / 2
         self.text(label, (left, middle), size, ink, middle=True, width=room)
@@ -217,7 +224,7 @@ class Canvas:
     # -- caches
 
     def _font(self, size: float, bold: bool) -> pygame.font.Font:
-        key = (max(8, self.px(size)), bold)
+        key = (max(LEAST_TYPE, self.px(size)), bold)
         if key not in self._fonts:
             self._fonts[key] = pygame.font.Font(font_file(bold), key[0])
         return self._fonts[key]

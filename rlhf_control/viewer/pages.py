@@ -172,8 +172,8 @@ def draw_page(window: Canvas, page: Page, bar: Bar, spin: int) -> None:
     px, (width, height) = window.px, window.size
     draw_bar(window, bar)
     middle, room = width / 2, min(width - 2 * px(40), px(760))
-    table = len(page.facts) * px(34) + (px(24) if page.facts else 0)
-    y = max(px(90), (height - px(300) - table) / 2)
+    table = sum(fact_heights(window, page.facts)) + (px(24) if page.facts else 0)
+    y = max(px(60), (height - px(300) - table) / 2)
     draw_mark(window, page.name, (middle, y + px(10)), spin)
     y += px(44)
     *_, tall = window.paragraph(page.title, (middle, y), room, 28, bold=True, align="center")
@@ -183,13 +183,15 @@ def draw_page(window: Canvas, page: Page, bar: Bar, spin: int) -> None:
     )
     y += tall + px(18)
     if page.command:
-        taken = min(room, window.measure(page.command, 16)[0] + px(48))
-        window.box((middle - taken / 2, y, taken, px(44)), PANEL, radius=8, border=LINE)
-        window.text(page.command, (middle, y + px(22)), 16, TEXT, align="center", middle=True, width=taken - px(20))
-        y += px(44) + px(20)
+        most = width - 2 * px(24) - px(48)
+        wide, lines = window.measure_paragraph(page.command, most, 16)
+        tall = max(px(44), lines + px(12))
+        window.box((middle - wide / 2 - px(24), y, wide + px(48), tall), PANEL, radius=8, border=LINE)
+        window.paragraph(page.command, (middle, y + tall / 2), most, 16, TEXT, align="center", middle=True)
+        y += tall + px(20)
     if page.facts:
         y = draw_facts(window, page.facts, y) + px(24)
-    draw_buttons(window, page.buttons, max(y + px(8), height * 0.5))
+    draw_buttons(window, page.buttons, min(max(y + px(8), height * 0.5), height - px(12) - button_height(window)))
 
 
 def even_width(window: Canvas, text: str, size: float, room: float) -> float:
@@ -199,27 +201,48 @@ def even_width(window: Canvas, text: str, size: float, room: float) -> float:
     return min(room, whole / lines * 1.06 + window.px(40)) if lines > 1 else room
 
 
+def fact_columns(window: Canvas, facts: Sequence[Fact]) -> tuple[float, float, float]:
+    """Widths of name, value and note: each as wide as its words, but the note no wider than what is left."""
+    px = window.px
+    name = max(window.measure(fact.name, 15)[0] for fact in facts) + px(24)
+    value = max(window.measure(fact.value, 15, bold=True)[0] for fact in facts) + px(24)
+    note = max(window.measure(fact.note, 14)[0] for fact in facts)
+    return name, value, max(px(60), min(note, window.size[0] - 2 * px(40) - 2 * px(20) - name - value))
+
+
+def fact_heights(window: Canvas, facts: Sequence[Fact]) -> list[float]:
+    """Of each row: a long note takes several lines."""
+    note = fact_columns(window, facts)[2] if facts else 0.0
+    return [max(window.px(34), window.measure_paragraph(fact.note, note, 14)[1] + window.px(6)) for fact in facts]
+
+
 def draw_facts(window: Canvas, facts: Sequence[Fact], top: float) -> float:
     """The summary as a table; its lower edge."""
-    px, width = window.px, window.size[0]
-    room = min(width - 2 * px(40), px(820))
-    left, row = (width - room) / 2, px(34)
-    window.box((left, top, room, row * len(facts) + px(16)), PANEL, radius=10)
-    for i, fact in enumerate(facts):
-        y = top + px(8) + row * (i + 0.5)
-        window.text(fact.name, (left + px(20), y), 15, MUTED, middle=True, width=px(240))
-        window.text(fact.value, (left + px(270), y), 15, TEXT, bold=True, middle=True, width=px(190))
-        window.text(fact.note, (left + px(470), y), 14, MUTED, middle=True, width=room - px(480))
-    return top + row * len(facts) + px(16)
+    px, (name, value, note) = window.px, fact_columns(window, facts)
+    room, heights = name + value + note + 2 * px(20), fact_heights(window, facts)
+    left, y = (window.size[0] - room) / 2, top + px(8)
+    window.box((left, top, room, sum(heights) + px(16)), PANEL, radius=10)
+    for fact, height in zip(facts, heights, strict=True):
+        middle, x = y + height / 2, left + px(20)
+        window.text(fact.name, (x, middle), 15, MUTED, middle=True)
+        window.text(fact.value, (x + name, middle), 15, TEXT, bold=True, middle=True)
+        window.paragraph(fact.note, (x + name + value, middle), note + 1, 14, MUTED, middle=True)
+        y += height
+    return y + px(8)
+
+
+def button_height(window: Canvas) -> int:
+    return max(window.px(44), window.measure("Q", 15)[1] + window.px(10))
 
 
 def draw_buttons(window: Canvas, buttons: Sequence[Button], top: float) -> None:
     """In a row in the middle."""
     px, gap = window.px, window.px(12)
-    widths = [window.measure(b.label, 15)[0] + window.measure(b.hint, 12)[0] + px(52) for b in buttons]
+    widths = [window.measure(b.label, 15)[0] + window.measure(b.hint, 13)[0] + px(52) for b in buttons]
     x = (window.size[0] - sum(widths) - gap * (len(buttons) - 1)) / 2
     for button, room in zip(buttons, widths, strict=True):
-        window.button((x, top, room, px(44)), button.label, button.action, hint=button.hint, size=15)
+        place = (x, top, room, button_height(window))
+        window.button(place, button.label, button.action, hint=button.hint, size=15)
         x += room + gap
 
 
@@ -234,21 +257,27 @@ def draw_mark(window: Canvas, name: str, at: tuple[float, float], spin: int) -> 
     window.disc((x, y), 9, color)
 
 
-def draw_help(window: Canvas, lines: Sequence[tuple[str, str]]) -> None:
+MOUSE = "Everything can be clicked on as well: a clip to prefer it, the time line to seek."
+
+
+def draw_help(window: Canvas, lines: Sequence[tuple[str, str]], mouse: str = MOUSE) -> None:
     """The keys, over the page; a click anywhere closes it."""
     px, (width, height) = window.px, window.size
     window.shade(0.6, color=BACKGROUND)
-    row = px(36)
-    room, tall = px(680), row * len(lines) + px(128)
+    edge, line = px(32), window.measure("Q", 15)[1]
+    names = max(window.measure(keys, 15, bold=True)[0] for keys, _ in lines) + px(28)
+    widest = max(names + max(window.measure(words, 15)[0] for _, words in lines), window.measure(mouse, 13)[0])
+    room = min(max(px(680), widest + 2 * edge), width - px(8))
+    head, foot = max(px(72), line + px(24)), max(px(56), line + px(12))
+    row = min(max(px(36), line + px(4)), (height - px(8) - head - foot) / len(lines))
+    tall = head + row * len(lines) + foot
     left, top = (width - room) / 2, (height - tall) / 2
     window.box((left, top, room, tall), RAISED, radius=14, border=LINE)
-    window.text("Keys", (left + px(32), top + px(24)), 22, bold=True)
-    close = "any key closes this"
-    window.text(close, (left + room - px(32), top + px(32)), 13, MUTED, align="right")
+    window.text("Keys", (left + edge, top + head / 2), 22, bold=True, middle=True)
+    window.text("any key closes this", (left + room - edge, top + head / 2), 13, MUTED, align="right", middle=True)
     for i, (keys, meaning) in enumerate(lines):
-        y = top + px(72) + row * (i + 0.5)
-        window.text(keys, (left + px(32), y), 15, TEXT, bold=True, middle=True, width=px(220))
-        window.text(meaning, (left + px(262), y), 15, TEXT, middle=True, width=room - px(290))
-    mouse = "Everything can be clicked on as well: a clip to prefer it, the time line to seek."
-    window.text(mouse, (width / 2, top + tall - px(32)), 13, MUTED, align="center", middle=True, width=room - px(40))
+        y = top + head + row * (i + 0.5)
+        window.text(keys, (left + edge, y), 15, TEXT, bold=True, middle=True)
+        window.text(meaning, (left + edge + names, y), 15, TEXT, middle=True, width=room - 2 * edge - names + px(16))
+    window.text(mouse, (width / 2, top + tall - foot / 2), 13, MUTED, align="center", middle=True, width=room - edge)
     window.region((0, 0, width, height), "close help")

@@ -87,18 +87,31 @@ Pictures = Sequence[Array | None]  # (H, W, 3) of each clip now
 # -- places
 
 
+def title_height(window: Canvas) -> int:
+    """Of the question: two lines in small type find room."""
+    return max(window.px(TITLE), 2 * window.measure("Q", 15, bold=True)[1] + window.px(4))
+
+
+def foot_height(window: Canvas) -> int:
+    """Of a row of buttons without a frame around it."""
+    return max(window.px(FOOT), window.measure("Q", 14)[1] + window.px(8))
+
+
+def answers_height(window: Canvas) -> int:
+    return max(window.px(ANSWERS), window.measure("Q", 17)[1] + window.px(14))
+
+
+def answers_top(window: Canvas) -> float:
+    return window.size[1] - window.px(16) - foot_height(window) - window.px(14) - answers_height(window)
+
+
 def clip_places(window: Canvas, how: str, clips: int) -> list[Rect]:
     """A square for each clip."""
-    px, (width, height) = window.px, window.size
-    top, bottom = px(BAR + TITLE), height - px(lower(how))
-    room = (px(MARGIN), top, width - 2 * px(MARGIN), bottom - top)
-    return squares(room, clips, px(28 if clips == 2 else 16))
-
-
-def lower(how: str) -> float:
-    """Height of all that stands below the clips."""
-    common = 16 + FOOT + 14 + ANSWERS + 8 + TRACK + 10
-    return common + STRIP + 14 if how == RANKING else common
+    px, width = window.px, window.size[0]
+    top, bottom = px(BAR) + title_height(window), answers_top(window) - px(8 + TRACK + 10)
+    if how == RANKING:
+        bottom -= px(STRIP + 14)
+    return squares((px(MARGIN), top, width - 2 * px(MARGIN), bottom - top), clips, px(28 if clips == 2 else 16))
 
 
 def squares(room: Rect, n: int, gap: float) -> list[Rect]:
@@ -128,14 +141,14 @@ def track_place(window: Canvas, how: str, clips: int) -> Rect:
 
 
 def answers_place(window: Canvas, how: str, clips: int) -> Rect:
-    """The row of answers below the clips."""
-    px, (width, height) = window.px, window.size
+    """The row of answers below the clips, never so narrow that their words do not fit."""
+    px, width = window.px, window.size[0]
     places = clip_places(window, how, clips)
     left, right = min(x for x, _, _, _ in places), max(x + w for x, _, w, _ in places)
-    least = px(760)
+    least = min(max(px(760), 62 * window.measure("n", 17)[0]), width - 2 * px(MARGIN))
     if right - left < least:
         left, right = (width - least) / 2, (width + least) / 2
-    return left, height - px(16 + FOOT + 14 + ANSWERS), right - left, px(ANSWERS)
+    return left, answers_top(window), right - left, answers_height(window)
 
 
 def grown(rect: Rect, by: float) -> Rect:
@@ -163,15 +176,26 @@ def draw_bar(window: Canvas, bar: Bar) -> None:
         window.text(bar.pace, (left, middle), 15, MUTED, middle=True, width=line[0] - px(40) - left)
 
 
-def draw_title(window: Canvas, question: str) -> None:
-    """In the largest type that fits into two lines."""
-    px, width = window.px, window.size[0]
-    room = width - 2 * px(MARGIN + 16)
-    for size in (26, 22, 18, 15):
-        if window.measure(question, size, bold=True)[0] <= room * (1 if size >= 22 else 1.9):
-            break
-    at = (width / 2, px(BAR + TITLE / 2 - 4))
-    window.paragraph(question, at, room, size, bold=True, align="center", middle=True)
+def draw_title(window: Canvas, question: str, notice: str) -> None:
+    """The question, in the largest type that fits into two lines, and below it a word to the person; where both find no
+    room, the word alone for as long as it stands. So it covers neither clips nor answers."""
+    px, width, tall = window.px, window.size[0], title_height(window)
+    room, top = width - 2 * px(MARGIN + 16), px(BAR)
+    if not notice:
+        for size in (26, 22, 18, 15):
+            if window.measure(question, size, bold=True)[0] <= room * (1 if size >= 22 else 1.9):
+                break
+        at = (width / 2, top + tall / 2 - px(4))
+        window.paragraph(question, at, room, size, bold=True, align="center", middle=True)
+        return
+    words, line = window.measure_paragraph(notice, room, 14), window.measure("Q", 16, bold=True)[1]
+    both = line + words[1] + px(12) <= tall
+    if both:
+        window.text(question, (width / 2, top - px(4)), 16, bold=True, align="center", width=room)
+    high = words[1] + px(8)
+    y = top + tall - high - px(4) if both else top + max(0, tall - high) / 2
+    window.box(((width - words[0]) / 2 - px(16), y, words[0] + px(32), high), RAISED, radius=8, border=SIDE_B, line=2)
+    window.paragraph(notice, (width / 2, y + high / 2), room, 14, TEXT, align="center", middle=True)
 
 
 def draw_track(window: Canvas, scene: Scene) -> None:
@@ -186,17 +210,22 @@ def draw_track(window: Canvas, scene: Scene) -> None:
 
 
 def draw_controls(window: Canvas, scene: Scene) -> None:
-    """Undo and the last answer; the clock of the clips; help and leave."""
+    """Undo and the last answer; the clock of the clips; help and leave. Each button is at least as wide as its word."""
     px, (width, height) = window.px, window.size
-    y, gap, left = height - px(16 + FOOT), px(6), px(MARGIN)
-    window.button((left, y, px(112), px(FOOT)), "Undo", "undo", hint="⌫", enabled=scene.undo, size=14)
-    words, middle = left + px(124), y + px(FOOT / 2)
-    room = px(196)
-    if scene.expected:
-        window.text(scene.last, (words, middle - px(9)), 13, MUTED, middle=True, width=room)
-        window.text(scene.expected, (words, middle + px(9)), 13, MUTED, middle=True, width=room)
-    else:
-        window.text(scene.last, (words, middle), 13, MUTED, middle=True, width=room)
+    tall, gap, left = foot_height(window), px(6), px(MARGIN)
+    y = height - px(16) - tall
+    middle = y + tall / 2
+
+    def wide(label: str, units: float) -> float:
+        return max(px(units), window.measure(label, 14)[0] + px(16))
+
+    words = left + wide("Undo", 112) + px(12)
+    window.button((left, y, wide("Undo", 112), tall), "Undo", "undo", hint="⌫", enabled=scene.undo, size=14)
+    right: float = width - px(MARGIN)
+    for label, action, hint, units in (("Leave", "leave", "Esc", 92), ("Help", "help", "H", 80)):
+        right -= wide(label, units)
+        window.button((right, y, wide(label, units), tall), label, action, hint=hint, size=14)
+        right -= gap
     clock = [
         ("↺", "restart", "R", 56), ("‹", "back", ",", 52), ("Play" if scene.paused else "Pause", "pause", "Space", 118),
         ("›", "forward", ".", 52), ("−", "slower", "[", 52), (f"{scene.speed:g}×", "", "", 52),
@@ -204,30 +233,30 @@ def draw_controls(window: Canvas, scene: Scene) -> None:
     ]  # fmt: skip
     if scene.camera:
         clock.append((f"View: {scene.camera}", "camera", "C", 150))
-    total = sum(px(w) for *_, w in clock) + gap * (len(clock) - 1)
-    x: float = max(words + room + px(8), (width - total) / 2)
+    total = sum(wide(label, units) for label, _, _, units in clock) + gap * (len(clock) - 1)
+    x = min(max(words + px(196 + 8), (width - total) / 2), right - px(6) - total)
+    draw_last(window, scene, (words, y, x - px(8) - words, tall))
     for label, action, hint, units in clock:
-        place = (x, y, px(units), px(FOOT))
+        place = (x, y, wide(label, units), tall)
         if action:
             window.button(place, label, action, hint=hint, enabled=scene.enabled, size=14)
         else:
-            window.text(label, (x + px(units / 2), middle), 14, TEXT, align="center", middle=True)
-        x += px(units) + gap
-    window.button((width - px(MARGIN + 92), y, px(92), px(FOOT)), "Leave", "leave", hint="Esc", size=14)
-    window.button((width - px(MARGIN + 92 + 6 + 80), y, px(80), px(FOOT)), "Help", "help", hint="H", size=14)
+            window.text(label, (x + place[2] / 2, middle), 14, TEXT, align="center", middle=True)
+        x += place[2] + gap
 
 
-def draw_notice(window: Canvas, notice: str) -> None:
-    """A word in the middle, over everything."""
-    if not notice:
+def draw_last(window: Canvas, scene: Scene, place: Rect) -> None:
+    """The last answer, and what the model expected there, if there is room for words."""
+    x, y, width, height = place
+    middle, line = y + height / 2, window.measure("Q", 13)[1]
+    if width < window.measure("Last: A", 13)[0]:
         return
-    px, (width, height) = window.px, window.size
-    text_width = min(window.measure(notice, 15)[0], width * 0.7)
-    lines = 1 + int(window.measure(notice, 15)[0] // (width * 0.7))
-    box = px(24) + lines * window.measure(notice, 15)[1]
-    place = ((width - text_width) / 2 - px(20), height - px(230) - box / 2, text_width + px(40), box)
-    window.box(place, RAISED, radius=10, border=SIDE_B, line=2)
-    window.paragraph(notice, (width / 2, place[1] + box / 2), text_width + px(8), 15, TEXT, align="center", middle=True)
+    lines = [words for words in (scene.last, scene.expected) if words]
+    if len(lines) * line > height + window.px(8):
+        lines = lines[-1:]
+    for i, words in enumerate(lines):
+        at = middle + (i - (len(lines) - 1) / 2) * line
+        window.text(words, (x, at), 13, MUTED, middle=True, width=width)
 
 
 def draw_clip(window: Canvas, scene: Scene, i: int, place: Rect, picture: Array | None, color: Color) -> None:

@@ -19,8 +19,6 @@ from rlhf_control.viewer.canvas import (
     mix,
 )
 from rlhf_control.viewer.parts import (
-    ANSWERS,
-    FOOT,
     MARGIN,
     SIDES,
     STRIP,
@@ -28,12 +26,12 @@ from rlhf_control.viewer.parts import (
     Pictures,
     Scene,
     answers_place,
+    answers_top,
     badge,
     clip_places,
     draw_bar,
     draw_clip,
     draw_controls,
-    draw_notice,
     draw_title,
     draw_track,
     grown,
@@ -44,12 +42,11 @@ from rlhf_control.viewer.widgets import COMPARISON, RANKING, RATING, Order, plac
 
 def draw_question(window: Canvas, scene: Scene, pictures: Pictures) -> None:
     draw_bar(window, scene.bar)
-    draw_title(window, scene.question)
+    draw_title(window, scene.question, scene.notice)
     draw = {COMPARISON: draw_comparison, RANKING: draw_ranking, RATING: draw_rating}[scene.mode]
     draw(window, scene, pictures)
     draw_track(window, scene)
     draw_controls(window, scene)
-    draw_notice(window, scene.notice)
 
 
 # -- to compare and to rate
@@ -94,7 +91,7 @@ def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
     (place,) = clip_places(window, RATING, 1)
     draw_clip(window, scene, 0, place, pictures[0], SIDE_A)
     x, y, width, height = answers_place(window, RATING, 1)
-    gap, last = window.px(10), window.px(150)
+    gap, last = window.px(10), max(window.px(150), window.measure("Cannot tell", 17)[0] + window.px(20))
     room = (width - last - gap * scene.levels) / scene.levels
     for level in range(1, scene.levels + 1):
         action = f"rate {level}"
@@ -111,8 +108,9 @@ def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
 
 def strip_place(window: Canvas) -> Rect:
     """The places of a ranking."""
-    px, (width, height) = window.px, window.size
-    return px(MARGIN + 56), height - px(16 + FOOT + 14 + ANSWERS + 14 + STRIP), width - px(2 * MARGIN + 112), px(STRIP)
+    px, beside = window.px, max(window.px(56), window.measure("worst", 14)[0] + window.px(12))
+    x = px(MARGIN) + beside
+    return x, answers_top(window) - px(14 + STRIP), window.size[0] - 2 * x, px(STRIP)
 
 
 def group_places(window: Canvas, order: Order, clips: int) -> list[Rect]:
@@ -187,7 +185,8 @@ def draw_strip(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         draw_empty_cells(window, scene.order, n)
     else:
         hint = "Press the number of the best clip first, then of the next best; or click on them, or drag them here"
-        window.text(hint, (x + width / 2, y + height / 2), 15, MUTED, align="center", middle=True, width=width)
+        middle = (x + width / 2, y + height / 2)
+        window.paragraph(hint, middle, width - px(16), 15, MUTED, align="center", middle=True)
     for word, at, align in (("best", x - px(10), "right"), ("worst", x + width + px(10), "left")):
         window.text(word, (at, y + height / 2), 14, MUTED, align=align, middle=True)
     groups = group_places(window, scene.order, n)

@@ -30,6 +30,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.viewer.canvas import BASE, SIDE_A, SIDE_B, Canvas, Size, pygame
 
 FPS = 60
+FRAME = 80  # desktop units that a title bar and a panel take, roughly
 WAKE = pygame.event.custom_type()
 
 
@@ -115,7 +116,8 @@ class Window(Canvas):
     """See the module's text. `held` has the names of the keys that are down; `stale` says that what is on the screen
     was damaged or resized and has to be drawn again; `size` is in pixels; `unit` is pixels a unit."""
 
-    def __init__(self, title: str, size: Size = BASE, *, least: Size = (480, 320)) -> None:
+    def __init__(self, title: str, size: Size | None = None, *, least: Size = (480, 320)) -> None:
+        """`size`: in the desktop's units; by default 1280 x 720, or the whole display where it has no room for that."""
         problem = display_problem()
         try:
             if problem:
@@ -125,7 +127,11 @@ class Window(Canvas):
             if pygame.display.get_driver() == "x11":  # through OpenGL a frame would take ten times as long
                 os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
             pygame.display.set_allow_screensaver(True)
+            whole = size is None and not has_room(pygame.display.get_desktop_sizes()[0])
+            size = size or fitting(pygame.display.get_desktop_sizes()[0])
             self._window = pygame.Window(title, size, resizable=True, allow_high_dpi=True)
+            if whole:  # as much as bars and frames leave, which the desktop knows
+                self._window.maximize()
             self._window.minimum_size = (min(least[0], size[0]), min(least[1], size[1]))
             self._window.set_icon(icon())
             super().__init__(self._window.get_surface())
@@ -224,6 +230,16 @@ class Window(Canvas):
         """From the desktop's units."""
         width, height = self._window.size
         return position[0] * self.size[0] / max(1, width), position[1] * self.size[1] / max(1, height)
+
+
+def has_room(display: Size) -> bool:
+    """Whether a window of the usual size and its frame fit on the display."""
+    return display[0] >= BASE[0] + FRAME and display[1] >= BASE[1] + FRAME
+
+
+def fitting(display: Size) -> Size:
+    """The usual size, or that of a smaller display."""
+    return min(BASE[0], display[0]), min(BASE[1], display[1])
 
 
 def icon() -> pygame.Surface:
