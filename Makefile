@@ -1,9 +1,10 @@
-# demo, demo-human, test, lint, bench: each sets up .venv by itself when it is missing or its requirements have changed.
+# demo, demo-human, test, test-kernels, lint, bench: each sets up .venv by itself when it is missing or its
+# requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-human test lint bench clean
+.PHONY: demo demo-human test test-kernels lint bench clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
@@ -16,6 +17,10 @@ demo-human: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -q
+
+# The numeric tests again with other kernels of BLAS, torch and our own C; half an hour.
+test-kernels: .venv/installed
+	$(BIN)/python tests/kernels.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
+import jitter
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +24,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 settings.load_profile("suite")
+
+if jitter.KERNEL:
+    jitter.switch_on()
 
 gymnasium.register("Match-v0", Match, max_episode_steps=8)
 

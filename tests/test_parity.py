@@ -214,7 +214,7 @@ def test_schedules_at_the_same_progress(task, monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("target_kl", [0.001, 0.003, 0.01])
+@pytest.mark.parametrize("target_kl", [0.001, 0.003, 0.009])
 def test_target_kl_stops_before_the_same_minibatch(task, target_kl, monkeypatch):
     config = replace(CONFIG, target_kl=target_kl, lr=1e-2)
     model, learner, rollout = collected(task, config)
