@@ -16,7 +16,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
-from rlhf_control.foreign import make_env
+from rlhf_control.foreign import environments_closed, make_env
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy, load_policy, one_thread
 from rlhf_control.oracles import NO_REWARD, reward_named
@@ -65,6 +65,7 @@ class Opened:
     earlier: Segments | None  # clips of the policy in earlier rounds, asked about or not
 
 
+@environments_closed()
 @one_thread()
 def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     """Everything below, as plain values (None where there is no number). Also written into the run's folder, as

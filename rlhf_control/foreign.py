@@ -10,6 +10,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,6 +47,8 @@ class ForeignEnv(gymnasium.Wrapper):
         super().__init__(env)
         self.name, self.number = name, number
         self.seed: int | None = None
+        self.closed = False
+        close_with_the_work(self.close)
         self.episode = self.steps = 0
         self._space: spaces.Space = env.observation_space  # each look at it goes through all wrappers
 
@@ -79,6 +82,9 @@ class ForeignEnv(gymnasium.Wrapper):
 
     def close(self) -> None:
         """Says what the environment raises, and goes on: what it was needed for has been done."""
+        if self.closed:
+            return
+        self.closed = True
         try:
             self.env.close()
         except BaseException as error:
@@ -88,7 +94,9 @@ class ForeignEnv(gymnasium.Wrapper):
 
     def bare(self) -> "ForeignEnv":
         """The same without Gymnasium's own wrappers, its time limit among them, to be put into states."""
-        return ForeignEnv(self.unwrapped, self.name, self.number)
+        env = ForeignEnv(self.unwrapped, self.name, self.number)
+        self.closed = True  # the other one does it
+        return env
 
     def __str__(self) -> str:
         seed = "" if self.seed is None else f" (seed {self.seed})"
@@ -99,6 +107,26 @@ class ForeignEnv(gymnasium.Wrapper):
             raise error
         hint = "; look at the arguments in --env" if " with {" in self.name and self.episode * self.steps <= 1 else ""
         raise UserError(f"{self} fails in {what} of its episode {self.episode}: {told(error)}{hint}") from error
+
+
+_work: ContextVar[ExitStack | None] = ContextVar("work", default=None)
+
+
+@contextmanager
+def environments_closed() -> Iterator[None]:
+    """Within, every environment that is made is closed at the end, however it ends. To decorate what makes some."""
+    with ExitStack() as stack:
+        token = _work.set(stack)
+        try:
+            yield
+        finally:
+            _work.reset(token)
+
+
+def close_with_the_work(close: Callable[[], None]) -> None:
+    stack = _work.get()
+    if stack is not None:
+        stack.callback(close)
 
 
 class ForeignVectorEnv(SyncVectorEnv):

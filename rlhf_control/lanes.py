@@ -12,6 +12,7 @@ import numpy as np
 
 import envs as project_envs
 from rlhf_control.data import Rollout
+from rlhf_control.foreign import close_with_the_work
 from rlhf_control.rollouts import Actor, Envs, collect, start_envs
 
 MOST = 16  # environments; more of them keep two threads busy within each step
@@ -24,6 +25,7 @@ class Lanes:
         self.lanes = lanes
         self.spaces, self.step_seconds = lanes[0].spaces, lanes[0].step_seconds
         self._threads = ThreadPoolExecutor(len(lanes))
+        close_with_the_work(self.close)
 
     def collect(self, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
         """As `rollouts.collect`, over all lanes side by side."""

@@ -37,6 +37,9 @@ def typed(config: Any) -> None:
     """Raises UserError unless every field holds a value of its type (the command line sees to it by itself)."""
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)
+        if isinstance(value, dict):
+            value = plain(value)
+            object.__setattr__(config, name, value)
         if not fits(value, hint):
             choices = choices_of(hint)
             wrong = value[0] if isinstance(value, tuple) and len(value) == 1 else value
@@ -44,6 +47,15 @@ def typed(config: Any) -> None:
                 raise unknown_name(flag(config, name), wrong, choices)
             kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
             raise UserError(f"{flag(config, name)} is {reprlib.repr(value)} ({kind}); it takes {type_text(hint)}")
+
+
+def plain(value: Any) -> Any:
+    """An environment's arguments as JSON has them: NumPy's scalars and arrays as Python's numbers and lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(entry) for entry in value)
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -16,6 +16,7 @@ from rlhf_control import pictures
 from rlhf_control.clips import has_display, mujoco_model, render
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
+from rlhf_control.foreign import environments_closed
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import start_envs
 from rlhf_control.states import has_mujoco_data
@@ -26,6 +27,7 @@ MAX_FPS = 30  # Hopper lives at 125 steps a second; nobody sees that many
 SPEED_SECONDS = 0.5  # over which a speed is taken, longer than a stride
 
 
+@environments_closed()
 @one_thread()
 def policy_frames(
     policy: Policy,

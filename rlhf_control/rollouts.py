@@ -20,7 +20,15 @@ from gymnasium.wrappers import FlattenObservation
 import envs as project_envs
 from rlhf_control.data import Array, Rollout, Segments, check_finite
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
-from rlhf_control.foreign import ForeignVectorEnv, check_env_id, described, in_one_line, make_env, told
+from rlhf_control.foreign import (
+    ForeignVectorEnv,
+    check_env_id,
+    described,
+    environments_closed,
+    in_one_line,
+    make_env,
+    told,
+)
 from rlhf_control.gl import has_display
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
 from rlhf_control.pictures import encode, rendered, stride
@@ -29,6 +37,7 @@ from rlhf_control.rng import generator_state, set_generator_state
 from rlhf_control.states import state_reader, step_seconds
 from rlhf_control.wording import counted
 
+EXACT = 2**24  # whole numbers up to here are exact in float32
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
 BACKENDS = ("auto", "batched", "gymnasium")
@@ -90,6 +99,15 @@ class Envs:
             if start == len(done):
                 break
         return tuple(returns), tuple(lengths)
+
+    def tell_of_lost_digits(self, obs: Array) -> None:
+        """Says once if observations (..., O) of a space of more digits are so large that float32 rounds them."""
+        dtype = self.vector.single_observation_space.dtype
+        if dtype is not None and not np.can_cast(dtype, np.float32, "safe") and abs(obs).max() > EXACT:
+            say_once(
+                f"rlhf-control: {self.name} observes {dtype} numbers beyond {EXACT:,}, of which float32, which "
+                "policies read, keeps 7 digits; if smaller differences matter, scale or shift them in a wrapper"
+            )
 
     def states(self) -> Array | None:
         """(N, D) float64 from which clips are drawn: [qpos, qvel] of MuJoCo environments, the variables of classic
@@ -326,6 +344,7 @@ def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
     return int(limit) if limit and int(limit) > 0 else None
 
 
+@environments_closed()
 def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
     learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""
@@ -386,6 +405,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
             reward[t] = step_reward
         check_finite("reward", reward[t][None], t, first)
     episodes = envs.count(reward, terminated | truncated)
+    envs.tell_of_lost_digits(obs)
     state = None if states[0] is None else np.stack(states)
     frames = np.array(pictures, "S") if pictures else None  # (T, N)
     return Rollout(
@@ -393,6 +413,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     )
 
 
+@environments_closed()
 @one_thread()
 def evaluate(
     policy: Policy,

@@ -31,7 +31,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION, Query, Rollout
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.files import refuse_module
-from rlhf_control.foreign import check_env_id
+from rlhf_control.foreign import check_env_id, environments_closed
 from rlhf_control.guards import Guard, tell
 from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
@@ -56,6 +56,7 @@ from rlhf_control.tries import simulator
 REPLAY_MAY_DIFFER = ("policy", "out", "replay", "question", "window", "video", "checkpoint_seconds")
 
 
+@environments_closed()
 @one_thread()
 def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run | None = None) -> Run:
     """Fine-tunes a policy on preferences. `oracle` answers instead of the config's; `run` is one to go on with."""
@@ -104,6 +105,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     return run
 
 
+@environments_closed()
 @one_thread()
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     """PPO on the environment's own reward."""

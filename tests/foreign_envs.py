@@ -13,7 +13,8 @@ ODD_INFOS: tuple[Any, ...] = (
     {5: 1, None: 2, (1, 2): 3}, {"final_obs": 1, "final_info": 2, "episode": {"r": "no"}}, {},
 )  # fmt: skip
 OBSERVATIONS = {
-    "list": Box(-9, 99, (2,)), "tuple": Box(-9, 99, (2,)), "reused": Box(-9, 99, (2,)), "float64": Box(-9, 99, (2,)),
+    "list": Box(-9, 99, (2,)), "tuple": Box(-9, 99, (2,)), "reused": Box(-9, 99, (2,)),
+    "float64": Box(-9, 1e9, (2,), np.float64),
     "dict of lists": Dict({"a": Box(-9, 99, (2,)), "b": Tuple([Discrete(3), MultiBinary(2), MultiDiscrete([3, 2])])}),
     "whole floats": Box(0, 99, (2,), np.int64), "integers": Box(0, 255, (2,), np.uint8),
 }  # fmt: skip
@@ -33,7 +34,7 @@ class Rude(gymnasium.Env):
     def __init__(
         self, obs: str = "list", action: str = "box", fault: str = "", at: int = 2, length: int = 5,
         generator: str = "Generator", render_mode: str | None = None, seed: Any = None, num_envs: Any = None,
-        backend: Any = None, env_id: Any = None, alternating: bool = False,
+        backend: Any = None, env_id: Any = None, alternating: bool = False, large: float = 0.0,
     ) -> None:  # fmt: skip
         self.kind, self.fault, self.at, self.length = obs, fault, at, length
         self.observation_space = OBSERVATIONS[obs]
@@ -41,7 +42,7 @@ class Rude(gymnasium.Env):
         self.generator, self.render_mode, self.arguments = generator, render_mode, (seed, num_envs, backend, env_id)
         self.array = np.zeros(2, np.float32)
         self.episode = self.steps = 0
-        self.infos, self.alternating = 0, alternating
+        self.infos, self.alternating, self.large = 0, alternating, large
         if fault == "make":
             raise RuntimeError("no robot\nis connected")
         if fault == "exit at make":
@@ -70,7 +71,7 @@ class Rude(gymnasium.Env):
             raise ZeroDivisionError("division\nby zero")
         if self.happens("exit", True, False):
             raise SystemExit(0)
-        whole = [self.episode % 2 if self.alternating else self.episode, self.steps]
+        whole: list[Any] = [self.episode % 2 if self.alternating else self.large or self.episode, self.steps]
         self.array[:] = whole
         if self.kind == "dict of lists":
             obs: Any = {"a": whole, "b": [self.steps % 3, [0, 1], (2, 1)], "unasked": None}

@@ -8,12 +8,16 @@ import pytest
 from foreign_envs import Rude
 
 from rlhf_control.cli import main
-from rlhf_control.config import NetConfig, PPOConfig
-from rlhf_control.errors import UserError
+from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
+from rlhf_control.errors import Stopped, UserError
 from rlhf_control.foreign import MisfitError, make_env, owned
 from rlhf_control.nets import Policy
+from rlhf_control.policies import find_policy
 from rlhf_control.ppo import PPO
 from rlhf_control.rollouts import collect, evaluate, make_envs, start_envs
+from rlhf_control.train import pretrain
+
+SMALL = ["--ppo.num-envs", "4", "--ppo.num-steps", "32", "--ppo.minibatch-size", "64"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,6 +25,17 @@ def registered() -> Iterator[None]:
     gymnasium.register("Rude-v0", Rude, disable_env_checker=True)
     yield
     gymnasium.registry.pop("Rude-v0")
+
+
+def counted(made: list[Rude]) -> Any:
+    """The constructor, which puts what it makes into the list."""
+    init = Rude.__init__
+
+    def init_and_count(self: Rude, **env: Any) -> None:
+        made.append(self)
+        init(self, **env)
+
+    return init_and_count
 
 
 def policy_for(env: dict[str, Any]) -> Policy:
@@ -185,3 +200,54 @@ def test_an_observation_is_copied_and_cast_without_loss() -> None:
     assert owned(space, [1.0, 2.0]).dtype == np.uint8
     with pytest.raises(MisfitError):
         owned(space, [np.nan, 1])
+
+
+@pytest.mark.parametrize("fault", ["", "raise", "exit"])
+def test_what_is_made_for_training_is_closed(fault: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Rude] = []
+    monkeypatch.setattr(Rude, "__init__", counted(made))
+    before = Rude.closed
+    arguments = ["pretrain", "Rude-v0", "--env", "fault", fault or "none", "--total-steps", "128", *SMALL]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == (2 if fault else 0)
+    assert len(made) >= 4 and Rude.closed - before == len(made)
+
+
+def test_what_is_made_for_finetuning_is_closed_when_it_is_stopped(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Rude] = []
+    monkeypatch.setattr(Rude, "__init__", counted(made))
+    assert main(["pretrain", "Rude-v0", "--total-steps", "128", *SMALL, "--out", str(tmp_path / "start")]) == 0
+    before, made[:] = Rude.closed, []
+    arguments = ["finetune", str(tmp_path / "start"), "--oracle", "env", "--labels", "4", "--rounds", "1", *SMALL]
+    arguments += ["--clip-seconds", "0.1", "--out", str(tmp_path / "run")]
+
+    def stop(*_: Any, **__: Any) -> Any:
+        raise Stopped(15, "enough")
+
+    monkeypatch.setattr("rlhf_control.train.episode_metrics", stop)
+    assert main([*arguments, "--total-steps", "512"]) == 128 + 15
+    assert len(made) >= 8 and Rude.closed - before == len(made)  # four to train in, four to look for early ends
+
+
+def test_arguments_of_any_name_reach_the_environment(tmp_path: Any) -> None:
+    env = {"seed": np.int64(7), "num_envs": np.float32(0.5), "backend": "mine", "env_id": np.bool_(True)}
+    run = pretrain(PretrainConfig("Rude-v0", out=str(tmp_path / "run"), env=env, total_steps=128, ppo=PPOConfig(4, 32)))  # type: ignore[arg-type]
+    policy = find_policy(run.path)
+    assert policy.env == {"seed": 7, "num_envs": 0.5, "backend": "mine", "env_id": True}
+    (made,) = start_envs("Rude-v0", 1, seed=0, env=policy.env).vector.envs  # type: ignore[attr-defined]
+    assert made.unwrapped.arguments == (7, 0.5, "mine", True)
+    words = ["--env", "seed", "3", "num_envs", "4", "backend", "auto", "env_id", "x", "--total-steps", "128", *SMALL]
+    assert main(["pretrain", "Rude-v0", *words, "--out", str(tmp_path / "typed")]) == 0
+    assert main(["evaluate", str(tmp_path / "typed"), "--episodes", "1"]) == 0
+    assert main(["pretrain", "HalfCheetah-v5", "--env", "seed", "3", "--out", str(tmp_path / "no")]) == 2
+
+
+def test_digits_that_are_lost_are_said(capsys: Any) -> None:
+    env = {"obs": "float64", "large": 2.0**25}
+    collect(start_envs("Rude-v0", 2, seed=0, env=env), policy_for(env), 3, np.random.default_rng(0))
+    said = capsys.readouterr().err
+    assert "float64 numbers beyond 16,777,216" in said and len(said.splitlines()) == 1
+    env = {"obs": "list", "large": 2.0**25}  # float32: nothing is lost
+    collect(start_envs("Rude-v0", 2, seed=0, env=env), policy_for(env), 3, np.random.default_rng(0))
+    assert not capsys.readouterr().err
