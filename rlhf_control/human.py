@@ -13,6 +13,7 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
+from rlhf_control.guards import Guard, taught
 from rlhf_control.labels import GOLD, POLL_SECONDS, Labels
 from rlhf_control.lanes import Lanes
 from rlhf_control.launcher import Window, command
@@ -25,19 +26,23 @@ from rlhf_control.wording import QUESTION, counted
 
 SAY_SECONDS = 1.0  # between two words to the windows while the run waits
 PREDICTIONS = "predictions.jsonl"
+NOTHING_LEARNED = (
+    "nothing was learned: the answers do not show what is better, so the policy is the one that came in; report.md "
+    "says what helps"
+)
 
 
 @contextmanager
 def attended(
     config: FinetuneConfig, loop: Loop, envs: Lanes, labels: Labels, reward: Reward, policy: Policy,
-    rounds: Collection[int],
+    rounds: Collection[int], guard: Guard,
 ) -> Iterator[None]:  # fmt: skip
     """Within, the run has people beside it if they are to answer: a window opens, and all windows are told what the run
     does. `rounds`: the iterations in which it will wait for them."""
     if not config.asks_people() or loop.first == loop.iterations:
         yield
         return
-    host = Host(config, loop, labels, reward, first_status(config, policy, envs.step_seconds), rounds)
+    host = Host(config, loop, labels, reward, first_status(config, policy, envs.step_seconds), rounds, guard)
     labels.wait, labels.before_issue = host.wait, host.predict
     loop.before_iteration.append(host.training)
     if config.labelling == "async" and loop.first > min(rounds):  # people still see what was asked after the checkpoint
@@ -52,7 +57,7 @@ def attended(
     except BaseException as error:
         host.say("failed", str(error) or type(error).__name__)
         raise
-    host.say("finished")
+    host.say("finished", "" if taught(loop.run.metrics()) else NOTHING_LEARNED)
     host.count_up()
 
 
@@ -77,10 +82,10 @@ class Host:
 
     def __init__(
         self, config: FinetuneConfig, loop: Loop, labels: Labels, reward: Reward, status: Status,
-        rounds: Collection[int],
+        rounds: Collection[int], guard: Guard,
     ) -> None:  # fmt: skip
         self.config, self.loop, self.labels, self.reward, self.status = config, loop, labels, reward, status
-        self.rounds = sorted(rounds)
+        self.rounds, self.guard = sorted(rounds), guard
         self.path = loop.run.path
         self.window, self.command = Window(self.path, status.env_id), command(self.path, status.env_id)
         self.why_no_window = ""
@@ -98,6 +103,7 @@ class Host:
             write_status(self.path, replace(
                 self.status, state=state, updated=self.said, answers=answers, message=message,
                 next_question=next_question, more=len(self.labels.questions()) < self.config.labels,
+                holding=self.guard.holding,
             ))  # fmt: skip
 
     def training(self, iteration: int) -> None:

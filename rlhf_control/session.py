@@ -244,13 +244,20 @@ def situation(news: News) -> str:
     return STARTING if status.state == "starting" else WAITING
 
 
+HELD = (  # to who has answered, while the policy stays as it is
+    "The policy stays as it is, for the answers do not show yet what is better. What helps: more of them, always by "
+    'the same rule, and "cannot tell" rather than a guess.'
+)
+
+
 def run_line(news: News | None, now: float) -> tuple[str, str]:
     """The run's state in a few words, and its mood: "good", "busy", "bad" or "quiet"."""
     status = news.status if news is not None else None
     if news is None or status is None:
         return "no run beside this window", "quiet"
     if status.state == "finished":
-        return "the run has finished", "quiet"
+        over = "the run has finished"
+        return (f"{over}; nothing was learned", "bad") if status.message else (over, "quiet")
     if status.state == "stopped":
         return "the run is stopped; votes are kept", "bad"
     if status.state == "failed":
@@ -260,7 +267,7 @@ def run_line(news: News | None, now: float) -> tuple[str, str]:
     if status.state == "waiting":
         left = max(0, news.tally.wanted - news.tally.answers)
         return (f"the run waits for {counted(left, 'more answer')}" if left else "the run goes on"), "good"
-    verb = "starting" if status.state == "starting" else "training"
+    verb = "starting" if status.state == "starting" else "holding the policy" if status.holding else "training"
     if status.next_question is not None and status.next_question > now:
         return f"{verb}, next question in about {duration(status.next_question - now)}", "busy"
     if not status.more:

@@ -36,8 +36,9 @@ class Status:
     wanted: int = 0  # of the whole run
     next_question: float | None = None  # Unix time at which the next round is expected; None: unknown
     labelling: Labelling = "blocking"
-    message: str = ""  # why it failed or stopped, or an alarm
+    message: str = ""  # why it failed or stopped, an alarm, or that nothing was learned
     more: bool = True  # whether it will ask anything beside what it has asked by now
+    holding: bool = False  # the policy stays as it is: the answers do not show yet what is better
 
 
 def write_status(run: Path, status: Status) -> None:

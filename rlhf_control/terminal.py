@@ -21,6 +21,7 @@ from rlhf_control.session import (
     EMPTY,
     FAILED,
     FINISHED,
+    HELD,
     LEAST_SECONDS,
     LOST,
     OTHERS,
@@ -57,7 +58,7 @@ COMPARING = {
 }  # fmt: skip
 WORDS = {LEFT_BETTER: "left is better", RIGHT_BETTER: "right is better", TIE: "both are equally good"}
 OVER = {  # situations in which no question will come, and what is to be said
-    FINISHED: "the run has finished: no more questions",
+    FINISHED: "the run has finished{message}: no more questions",
     STOPPED: "the run is stopped; go on with it by `rlhf-control resume {run}`, then label again",
     FAILED: "the run failed{message}; your votes are kept",
     LOST: "the run is gone without a word; go on with it by `rlhf-control resume {run}`, then label again",
@@ -158,6 +159,7 @@ class Voting:
         self.run = Path(config.run)
         self.predictions = Predictions(self.run)
         self.waited, self.noticed = "", ""  # what was last said while waiting, and of the drawings
+        self.told_of_hold = False
 
     def vote_on(self) -> None:
         """Until there are no more questions or the person leaves."""
@@ -281,6 +283,10 @@ class Voting:
 
     def tell_waiting(self, where: str, news: News) -> None:
         """On a terminal one line that counts down; elsewhere a line whenever the situation changes."""
+        if news.status is not None and news.status.holding and not self.told_of_hold:
+            self.told_of_hold = True
+            self.end_waiting()
+            say(HELD)
         words = AWAITED[where] or run_line(news, time.time())[0]
         if self.keyboard.single:
             print(f"\r\x1b[K{words} (q leaves, u takes the last answer back)", end="", flush=True)

@@ -218,7 +218,7 @@ def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, Lab
         if p.envs.frames and config.labelling == "blocking":
             film(loop, p.envs, p.bank.keep, rounds)
         p.labels.store.database.while_locked = loop.stop_if_asked
-        with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds):
+        with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds, p.guard):
             yield loop
 
 

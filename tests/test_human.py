@@ -16,7 +16,7 @@ from annotators import annotate, annotators, ranks_of, vote
 from conftest import TINY_REWARD
 
 from rlhf_control import train
-from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, QueryConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, PretrainConfig, QueryConfig
 from rlhf_control.data import CORRECTION, Feedback, Query, Rollout, Segments
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.exchange import export_labels
@@ -106,6 +106,22 @@ def test_a_blocking_run_waits_and_learns(human_config: FinetuneConfig, capsys: p
     asked = FeedbackStore(path / "labels.sqlite").asked()
     assert [line["key"] for line in expected] == [query.key for query in asked[6:]]  # the first without a model
     assert all(0 <= line["probability_first"] <= 1 for line in expected)
+
+
+def test_a_hold_is_told_to_the_windows(human_config: FinetuneConfig) -> None:
+    """All along, and at the end that nothing was learned."""
+    path, seen = Path(human_config.out), list[bool]()
+
+    def act(store: FeedbackStore, key: str, query: Query) -> None:
+        status = read_status(path)
+        seen.append(status is not None and status.holding)
+        store.vote(key, Feedback(None, "ann"))
+
+    with annotators(path, "ann", act=act):
+        train.finetune(replace(human_config, guard=GuardConfig()))
+    status = read_status(path)
+    assert not seen[0] and seen[-1] and status is not None and status.holding
+    assert status.state == "finished" and status.message.startswith("nothing was learned")
 
 
 def test_without_a_behaviour_nothing_of_the_truth_is_reported(human_config: FinetuneConfig) -> None:

@@ -282,11 +282,13 @@ def test_the_run_in_a_line() -> None:
         (status("training", next_question=now + 17), True, DONE, "training, next question in about 20 s", "busy"),
         (status("training"), True, DONE, "training, next question soon", "busy"),
         (status("training", more=False), True, DONE, "training, no more questions", "busy"),
+        (status("training", holding=True), True, DONE, "holding the policy, next question soon", "busy"),
         (status("starting"), True, DONE, "starting", "busy"),
         (status("training"), False, DONE, "the run is gone; votes are kept", "bad"),
         (status("stopped"), False, DONE, "the run is stopped; votes are kept", "bad"),
         (status("failed"), False, DONE, "the run failed; votes are kept", "bad"),
         (status("finished"), False, DONE, "the run has finished", "quiet"),
+        (status("finished", message="so"), False, DONE, "the run has finished; nothing was learned", "bad"),
     ]:
         assert run_line(News(told, lively, tally), now) == (line, mood)
 

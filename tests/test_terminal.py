@@ -194,6 +194,7 @@ def test_a_run_that_starts_is_waited_for(tmp_path: Path, lines: Any, capsys: pyt
     [
         ({"state": "stopped"}, "go on with it by `rlhf-control resume"),
         ({"state": "failed", "message": "the disk is full"}, r"the run failed (the disk is full); your votes are kept"),
+        ({"state": "finished", "message": "nothing was learned"}, "has finished (nothing was learned): no more"),
         ({"state": "training", "pid": 2**22 + 1}, "the run is gone without a word"),
     ],
 )

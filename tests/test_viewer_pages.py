@@ -1,10 +1,12 @@
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pages_kit import SIZES, a_canvas, check_places, check_words, colors, watch_words
 
+from rlhf_control.human import NOTHING_LEARNED
 from rlhf_control.schema import Tally
 from rlhf_control.session import ALL_DONE, ELSEWHERE, EMPTY, OTHERS, SITUATIONS, Fact, News
 from rlhf_control.status import Status
@@ -50,6 +52,9 @@ def news(situation: str) -> News:
 
 def every_page() -> list[Page]:
     pages = [page_of(news(s), RUN, time.time(), undo=True, sound=True, facts=FACTS) for s in SITUATIONS]
+    held = replace(news("waiting"), status=Status("training", os.getpid(), time.time(), "Hopper-v5", holding=True))
+    over = replace(news("finished"), status=Status("finished", 1, 0.0, "Hopper-v5", message=NOTHING_LEARNED))
+    pages += [page_of(n, RUN, time.time(), undo=True, sound=True, facts=FACTS) for n in (held, over)]
     return [
         *pages, opening_page(RUN, False), opening_page(RUN, True), away_page(), summary_page(FACTS, RUN),
         trouble_page("runs/x/labels.sqlite: file is not a database; check the disk"),
@@ -72,6 +77,19 @@ def test_the_time_to_the_next_question() -> None:
     status = Status("training", os.getpid(), time.time(), "Hopper-v5", next_question=1020.0)
     page = page_of(News(status, True, Tally(9, 9, 9, 0)), RUN, 1000.0, undo=False, sound=False)
     assert page.title == "Next question in about 20 s"
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_hold_is_told_and_what_helps(more: bool) -> None:
+    status = Status("training", os.getpid(), time.time(), "Hopper-v5", holding=True, more=more)
+    page = page_of(News(status, True, Tally(9, 9, 9, 0)), RUN, time.time(), undo=False, sound=False)
+    assert "stays as it is" in page.text and "What helps" in page.text and "trains on your answers" not in page.text
+
+
+def test_a_run_that_learned_nothing_says_so_at_its_end() -> None:
+    status = Status("finished", os.getpid(), time.time(), "Hopper-v5", message=NOTHING_LEARNED)
+    page = page_of(News(status, False, Tally(9, 9, 9, 0)), RUN, time.time(), undo=False, sound=False)
+    assert page.text.startswith("Nothing was learned")
 
 
 def test_sentences() -> None:

@@ -11,6 +11,7 @@ from rlhf_control.session import (
     EMPTY,
     FAILED,
     FINISHED,
+    HELD,
     LOST,
     OTHERS,
     STARTING,
@@ -56,6 +57,8 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
     name, tally, status = situation(news), news.tally, news.status
     message = status.message if status is not None else ""
     title, text, command = _words(name, str(run), message, tally.elsewhere, tally.answers)
+    if name in (WAITING, ANSWERED) and status is not None and status.holding:
+        text = HELD
     if name == WAITING and status is not None and status.next_question is not None and status.next_question > now:
         title = f"Next question in about {duration(status.next_question - now)}"
     buttons = (UNDO,) * undo
@@ -106,7 +109,7 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
         ),
         FINISHED: (
             "The run has finished. Thank you.",
-            f"Saved with it: {given}. To look into the run:",
+            f"{sentence(message)}Saved with it: {given}. To look into the run:",
             f"rlhf-control watch {run}",
         ),
         STOPPED: (
