@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hands import after, play_script, post, pygame, tap
 from human_runs import make_run
+from pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
 
 from rlhf_control.data import COMPARISON, RANKING, RATING, Array, Feedback
 from rlhf_control.errors import UserError
@@ -13,9 +14,9 @@ from rlhf_control.status import read_status
 from rlhf_control.store import FeedbackStore
 from rlhf_control.verbs import WatchConfig
 from rlhf_control.viewer.shelf import read_shelf
-from rlhf_control.viewer.watch import Room, watch
-from rlhf_control.viewer.watch_page import cells
-from rlhf_control.viewer.window import Key, Window
+from rlhf_control.viewer.watch import KEYS, Room, watch
+from rlhf_control.viewer.watch_page import cells, draw_page
+from rlhf_control.viewer.window import Key, Mouse, Window
 
 KINDS = (COMPARISON, RANKING, RATING, COMPARISON)
 
@@ -65,7 +66,7 @@ def room(store: FeedbackStore) -> Iterator[Room]:
     run = store.path.parent
     status = read_status(run)
     assert status is not None
-    with Window("test") as window, Predictor(run) as predictor:
+    with Window("test", (1280, 720)) as window, Predictor(run) as predictor:
         room = Room(window, store, read_shelf(store), Drawn(), status, predictor)
         room.go(0)
         yield room
@@ -111,15 +112,55 @@ def test_the_clock(room: Room) -> None:
     assert room.page().frames == (3, 3)
 
 
-def test_rewards_predicted_and_true(room: Room, store: FeedbackStore) -> None:
+def test_rewards_predicted_and_the_environments(room: Room, store: FeedbackStore) -> None:
     page, digests = room.page(), room.digests
     assert page.prediction == "" and page.model == "of iteration 7"
     np.testing.assert_array_equal(room.predicted(digests[1]), np.linspace(-1, 1, 5, dtype=np.float32))
-    assert room.true(digests[0]) is None
+    assert room.given(digests[0]) is None
     press(room, "t")
-    np.testing.assert_array_equal(room.true(digests[0]), store.segments(digests)[digests[0]].env_reward)
+    np.testing.assert_array_equal(room.given(digests[0]), store.segments(digests)[digests[0]].env_reward)
     press(room, "c")
     assert room.page().camera == "top"
+
+
+def test_help_and_its_end(room: Room) -> None:
+    for key, text in (("h", "h"), ("/", "?")):
+        room.handle(Key(key, text))
+        room.step()
+        assert room.help and room.window.hit(5, 5) == "close help"
+        press(room, "right")  # does nothing else
+        assert not room.help and room.place == 0
+    room.do("help")
+    room.handle(Mouse("down", 640, 300, 1))
+    assert not room.help and not room.playback.paused
+    assert {"h", "?", "f1"} <= KEYS.keys()
+
+
+def test_signs_count_on_every_keyboard(room: Room) -> None:
+    room.handle(Key("8", "["))  # German
+    assert room.playback.speed == 0.5 and room.typed == ""
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_everything_has_its_place(room: Room, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's reward is called by its name: what people want is another thing."""
+    words: list[str] = []
+    for place in range(4):
+        for predicted in (True, False):
+            room.go(place)
+            room.env_reward = True
+            page, rewards = room.page(), room.curves(room.predicted if predicted else room.given)
+            with a_canvas(size) as canvas:
+                places, cut = watch_words(canvas, monkeypatch)
+                text = canvas.text
+                monkeypatch.setattr(
+                    canvas, "text", lambda s, *a, text=text, **o: (words.append(s), text(s, *a, **o))[1]
+                )
+                draw_page(canvas, page, room.pictures(), rewards, room.curves(room.given))
+                check_places(canvas)
+                check_words(canvas, places)
+                assert not set(cut) & {"Env reward", "Predict anew", "Previous", "Next", "Help", "Leave", "Prev", "Env"}
+    assert not any("true" in word.lower() for word in words) and any(word.startswith("env") for word in words)
 
 
 def test_votes_that_come_meanwhile_are_seen(room: Room, store: FeedbackStore) -> None:

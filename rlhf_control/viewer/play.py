@@ -31,6 +31,7 @@ from rlhf_control.viewer.ride import (
     facts_of,
     split,
 )
+from rlhf_control.viewer.widgets import key_of
 from rlhf_control.viewer.window import Closed, Event, Key, KeyUp, Mouse, Window, display_problem, when_display_vanishes
 from rlhf_control.wording import counted
 
@@ -132,8 +133,8 @@ def handle(event: Event, window: Window, screen: Screen) -> None:
     match event:
         case Key(name) if name in screen.keys:
             screen.do(screen.keys[name])
-        case Key(name):
-            screen.do(screen.ride.press(name))
+        case Key():
+            screen.do(screen.ride.press(key_of(event)))
         case KeyUp(name):
             screen.ride.release(name)
         case Mouse("down", x, y, 1):

@@ -17,10 +17,11 @@ from rlhf_control.session import known_environment
 from rlhf_control.status import Status, read_status
 from rlhf_control.store import FeedbackStore
 from rlhf_control.verbs import WatchConfig
+from rlhf_control.viewer.pages import draw_help
 from rlhf_control.viewer.reel import Clips, Reel
 from rlhf_control.viewer.shelf import Shelf, Told, read_shelf, stamp, told
 from rlhf_control.viewer.watch_page import Page, cells, draw_page
-from rlhf_control.viewer.widgets import Playback
+from rlhf_control.viewer.widgets import SIGNS, Playback, key_of
 from rlhf_control.viewer.window import Closed, Event, Key, Mouse, Resized, Window, display_problem
 from rlhf_control.viewer.worker import Worker
 
@@ -29,9 +30,24 @@ PREDICT_SECONDS = 15.0  # between two attempts to predict what is missing
 KEYS = {
     "left": "previous", "right": "next", "up": "back ten", "down": "on ten", "page up": "back ten",
     "page down": "on ten", "home": "first", "end": "last", "space": "pause", "r": "restart", ",": "back",
-    ".": "forward", "[": "slower", "]": "faster", "c": "camera", "t": "truth", "p": "predict",
-    "return": "go", "escape": "leave", "backspace": "rub out",
+    ".": "forward", "[": "slower", "]": "faster", "c": "camera", "t": "env reward", "p": "predict",
+    "return": "go", "escape": "leave", "backspace": "rub out", "h": "help", "?": "help", "f1": "help",
 }  # fmt: skip
+HELP = (
+    ("← and →", "the question before, the next one"),
+    ("↑ and ↓", "ten questions back, ten on"),
+    ("Home and End", "the first question, the last one"),
+    ("a number, Enter", "the question of that number"),
+    ("Space", "pause and go on"),
+    ("R", "from the start"),
+    (", and .", "one frame back, one forward"),
+    ("[ and ]", "slower, faster"),
+    ("C", "another camera"),
+    ("T", "the environment's own reward as well, in grey"),
+    ("P", "ask the newest reward model"),
+    ("Esc", "leave"),
+)
+MOUSE = "Everything can be clicked on as well: a clip to pause, its curve to seek."
 MOVES = {"previous": -1, "next": 1, "back ten": -10, "on ten": 10}
 
 
@@ -73,10 +89,10 @@ class Room:
     ) -> None:  # fmt: skip
         self.window, self.store, self.shelf, self.status, self.predictor = window, store, shelf, status, predictor
         self.reel, self.playback, self.worker = Reel(clips), Playback(), Worker(window.wake)
-        self.place, self.typed, self.truth, self.camera, self.notice = 0, "", False, 0, ""
+        self.place, self.typed, self.env_reward, self.camera, self.notice = 0, "", False, 0, ""
         self.segments: dict[str, Segments] = {}  # of the question on the screen, by digest
         self.lines: list[Told] = []
-        self.left = False
+        self.left = self.help = False
         self._stamp = stamp(store)
         self._looked = self._predicted = self._before = time.monotonic()
         self._tried: set[str] = set()  # clips that a prediction was asked for
@@ -109,11 +125,13 @@ class Room:
             self.left = True
         elif isinstance(event, Resized):
             self._drawn = None
+        elif self.help and (isinstance(event, Key) or (isinstance(event, Mouse) and event.what == "down")):
+            self.help = False
         elif isinstance(event, Key):
-            if event.name.isdecimal() and len(self.typed) < 7:
+            if event.name.isdecimal() and event.text not in SIGNS and len(self.typed) < 7:
                 self.typed += event.name
             else:
-                self.do(KEYS.get(event.name, ""))
+                self.do(KEYS.get(key_of(event), ""))
         elif isinstance(event, Mouse) and event.what == "down" and event.button == 1:
             self.do(self.window.hit(event.x, event.y), event.x)
 
@@ -137,8 +155,10 @@ class Room:
             self.playback.step(1 if action == "forward" else -1, frames)
         elif action in ("slower", "faster"):
             self.playback.faster(1 if action == "faster" else -1)
-        elif action == "truth":
-            self.truth = not self.truth
+        elif action == "env reward":
+            self.env_reward = not self.env_reward
+        elif action == "help":
+            self.help = True
         elif action == "predict" and self.predictor is not None:
             self.predictor.start()
         elif action == "camera":
@@ -235,11 +255,13 @@ class Room:
     def paint(self) -> None:
         """Draws the page if it does not look as it did."""
         page = self.page()
-        look = (page, self.window.hit(*self.window.mouse), self.window.size)
+        look = (page, self.window.hit(*self.window.mouse), self.window.size, self.help)
         if look == self._drawn and not self.window.stale:
             return
         self.window.clear()
-        draw_page(self.window, page, self.pictures(), self.curves(self.predicted), self.curves(self.true))
+        draw_page(self.window, page, self.pictures(), self.curves(self.predicted), self.curves(self.given))
+        if self.help:
+            draw_help(self.window, HELP, MOUSE)
         self.window.show_hand()
         self.window.present()
         self._drawn = look
@@ -260,7 +282,7 @@ class Room:
             paused=self.playback.paused,
             speed=self.playback.speed,
             camera=names[self.camera % len(names)] if len(names) > 1 else "",
-            truth=self.truth,
+            env_reward=self.env_reward,
             prediction=self.words_on_prediction(),
             problem=self.reel.problem(digests),
             notice=self.notice or self.reel.clips.error(),
@@ -293,9 +315,9 @@ class Room:
     def predicted(self, digest: str) -> Array | None:
         return None if self.predictor is None else self.predictor.get(digest)
 
-    def true(self, digest: str) -> Array | None:
+    def given(self, digest: str) -> Array | None:
         """The environment's reward, while it is to be seen."""
         clip = self.segments.get(digest)
-        if not self.truth or clip is None or not np.isfinite(clip.env_reward).all():
+        if not self.env_reward or clip is None or not np.isfinite(clip.env_reward).all():
             return None
         return clip.env_reward

@@ -33,7 +33,7 @@ from rlhf_control.viewer.shelf import LETTERS, Told
 COLORS: tuple[Color, ...] = (SIDE_A, SIDE_B, GOOD, (204, 121, 167), (240, 228, 66), (213, 94, 0))
 MARGIN, HEAD, FOOT, PANEL_WIDTH, GAP = 28, 84, 62, 340, 20  # units
 CURVE, LOW_CURVE = 104, 74  # units: heights, the second where clips stand in several rows
-TRUTH: Color = (150, 150, 158)
+ENV_REWARD: Color = (150, 150, 158)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Page:
     paused: bool
     speed: float
     camera: str  # empty if there is only one
-    truth: bool  # whether the environment's reward is shown
+    env_reward: bool  # whether the environment's reward is shown
     prediction: str  # why there is no prediction; empty if there is one
     model: str  # which reward model it is
     problem: str  # why a clip cannot be drawn
@@ -65,11 +65,15 @@ class Cell:
     curve: Rect
 
 
+def head_height(canvas: Canvas) -> int:
+    return max(canvas.px(HEAD), 2 * canvas.measure("Q", 15)[1] + canvas.px(12))
+
+
 def cells(canvas: Canvas, clips: int) -> list[Cell]:
     """A square for each clip, as large as fits, and the place of its curve below."""
     px, (width, height) = canvas.px, canvas.size
-    x, y = px(MARGIN), px(HEAD)
-    room_width, room_height = width - px(PANEL_WIDTH) - 3 * px(MARGIN), height - px(HEAD) - px(FOOT) - px(16)
+    x, y = px(MARGIN), head_height(canvas)
+    room_width, room_height = width - px(PANEL_WIDTH) - 3 * px(MARGIN), height - y - px(FOOT) - px(16)
     gap = px(GAP)
 
     def side(columns: int) -> float:
@@ -96,30 +100,31 @@ def cells(canvas: Canvas, clips: int) -> list[Cell]:
 
 def draw_page(
     canvas: Canvas, page: Page, pictures: Sequence[Array | None], predicted: Sequence[Array | None],
-    true: Sequence[Array | None],
+    given: Sequence[Array | None],
 ) -> None:  # fmt: skip
     draw_head(canvas, page)
     if page.asked is None:
         draw_empty(canvas, page)
         draw_foot(canvas, page)
         return
-    scale, true_scale = span(predicted), span(true)
+    scale, given_scale = span(predicted), span(given)
     preferred = {place for vote in page.votes if not vote.fate for place in vote.best}
     for i, cell in enumerate(cells(canvas, len(pictures))):
         color = COLORS[i % len(COLORS)]
         draw_clip(canvas, page, i, cell.picture, pictures[i], color, i in preferred)
         draw_strip(canvas, page, i, cell.curve)
-        curve, truth = predicted[i], true[i]
-        if truth is not None:
-            draw_curve(canvas, cell.curve, scaled(truth, *true_scale), TRUTH, 1.7)
+        curve, env_reward = predicted[i], given[i]
+        if env_reward is not None:
+            draw_curve(canvas, cell.curve, scaled(env_reward, *given_scale), ENV_REWARD, 1.7)
         if curve is not None:
             draw_zero(canvas, cell.curve, *scale)
             draw_curve(canvas, cell.curve, scaled(curve, *scale), color, 2.5)
-            draw_values(canvas, cell.curve, curve, truth, at_cursor(curve, page.share))
+        draw_values(canvas, cell.curve, curve, env_reward, page.share)
         now = None if curve is None else at_cursor(curve, page.share)
         draw_cursor(canvas, cell.curve, page.share, now, scale)
     x = canvas.size[0] - canvas.px(PANEL_WIDTH + MARGIN)
-    place = (x, canvas.px(HEAD), canvas.px(PANEL_WIDTH), canvas.size[1] - canvas.px(HEAD + FOOT + 16))
+    top = head_height(canvas)
+    place = (x, top, canvas.px(PANEL_WIDTH), canvas.size[1] - top - canvas.px(FOOT + 16))
     draw_side(canvas, page, place, predicted)
     draw_foot(canvas, page)
 
@@ -141,7 +146,7 @@ def draw_head(canvas: Canvas, page: Page) -> None:
     )
     if page.asked:
         words, room = facts(page.asked), width - 2 * px(MARGIN)
-        canvas.text(words, (px(MARGIN), px(60)), 15, MUTED, middle=True, width=room)
+        canvas.text(words, (px(MARGIN), head_height(canvas) - px(24)), 15, MUTED, middle=True, width=room)
     if page.notice:
         left = box[0] + box[2] + px(20)
         canvas.text(page.notice, (left, px(28)), 14, BAD, middle=True, width=max(1.0, right[0] - left - px(20)))
@@ -174,30 +179,42 @@ def draw_empty(canvas: Canvas, page: Page) -> None:
 
 
 def draw_foot(canvas: Canvas, page: Page) -> None:
-    px, (width, height) = canvas.px, canvas.size
-    x, y, tall, gap, some = float(px(MARGIN)), height - px(FOOT - 8), px(38), px(8), page.asked is not None
+    """Buttons, each at least as wide as its word; the shorter words where the others find no room."""
+    px, (width, height), some = canvas.px, canvas.size, page.asked is not None
     buttons = [
-        ("Previous", "previous", "←", 132, page.number > 1, False),
-        ("Next", "next", "→", 108, page.number < page.of, False),
-        ("Play" if page.paused else "Pause", "pause", "Space", 124, some, False),
-        ("−", "slower", "[", 56, some, False),
-        (f"{page.speed:g}×", "", "", 58, some, False),
-        ("+", "faster", "]", 56, some, False),
+        ("Previous", "Prev", "previous", "←", 124, page.number > 1, False),
+        ("Next", "Next", "next", "→", 96, page.number < page.of, False),
+        ("Play" if page.paused else "Pause", "", "pause", "Space", 120, some, False),
+        ("−", "", "slower", "[", 50, some, False),
+        (f"{page.speed:g}×", "", "", "", 50, some, False),
+        ("+", "", "faster", "]", 50, some, False),
     ]
     if page.camera:
-        buttons.append((page.camera, "camera", "C", 120, some, False))
+        buttons.append((page.camera, "View", "camera", "C", 110, some, False))
     buttons += [
-        ("True reward", "truth", "T", 150, some, page.truth),
-        ("Predict anew", "predict", "P", 154, some, False),
+        ("Env reward", "Env", "env reward", "T", 134, some, page.env_reward),
+        ("Predict anew", "Predict", "predict", "P", 150, some, False),
+        ("Help", "", "help", "H", 80, True, False),
+        ("Leave", "", "leave", "Esc", 92, True, False),
     ]
-    for label, action, hint, units, enabled, on in buttons:
-        place = (x, y, px(units), tall)
+
+    def widths(words: Sequence[str]) -> list[float]:
+        return [max(px(b[4]), canvas.measure(word, 14)[0] + px(16)) for b, word in zip(buttons, words, strict=True)]
+
+    gap, room = px(8), width - 2 * px(MARGIN)
+    words = [b[0] for b in buttons]
+    if sum(widths(words)) + gap * (len(words) - 1) > room:
+        words = [b[1] or b[0] for b in buttons]
+    tall = max(px(38), canvas.measure("Q", 14)[1] + px(8))
+    x, y = float(px(MARGIN)), height - px(16) - tall
+    for word, wide, (_, _, action, hint, _, enabled, on) in zip(words, widths(words), buttons, strict=True):
+        if action == "help":  # the last two stand at the right
+            x = max(x, width - px(MARGIN) - sum(widths(words)[-2:]) - gap)
         if action:
-            canvas.button(place, label, action, hint=hint, enabled=enabled, on=on, size=14)
+            canvas.button((x, y, wide, tall), word, action, hint=hint, enabled=enabled, on=on, size=14)
         else:
-            canvas.text(label, (x + px(units / 2), y + tall / 2), 15, align="center", middle=True)
-        x += px(units) + gap
-    canvas.button((width - px(MARGIN + 112), y, px(112), tall), "Leave", "leave", hint="Esc", size=14)
+            canvas.text(word, (x + wide / 2, y + tall / 2), 15, align="center", middle=True)
+        x += wide + gap
 
 
 # -- a clip and its curve
@@ -226,9 +243,12 @@ def draw_strip(canvas: Canvas, page: Page, i: int, place: Rect) -> None:
     x, y, width, height = place
     canvas.box(place, PANEL, radius=8)
     canvas.region(place, f"seek {i}")
-    if page.prediction:
-        at = (x + width / 2, y + height / 2)
-        canvas.paragraph(page.prediction, at, width * 0.9, 13, MUTED, align="center", middle=True)
+    if page.prediction and not page.env_reward:  # whose curve would lie over the words
+        at, room = (x + width / 2, y + height / 2), width * 0.9
+        if canvas.measure_paragraph(page.prediction, room, 13)[1] <= height:
+            canvas.paragraph(page.prediction, at, room, 13, MUTED, align="center", middle=True)
+        else:
+            canvas.text(page.prediction, at, 13, MUTED, align="center", middle=True, width=room)
 
 
 def span(curves: Sequence[Array | None]) -> tuple[float, float]:
@@ -273,21 +293,24 @@ def draw_zero(canvas: Canvas, place: Rect, low: float, high: float) -> None:
         canvas.box((x, y + height * high / (high - low), width, 1), LINE)
 
 
-def draw_values(canvas: Canvas, place: Rect, curve: Array, true: Array | None, now: float) -> None:
-    """The means above the curves, and the value at the cursor, as far as there is room."""
+def draw_values(canvas: Canvas, place: Rect, curve: Array | None, env_reward: Array | None, share: float) -> None:
+    """The means above the curves, and the prediction at the cursor, as far as there is room."""
     x, y, width, _ = place
-    line, gap = y + canvas.px(15), canvas.px(12)
-    wide = width > canvas.px(250)
-    words = f"predicted {curve.mean():+.2f}" if wide else f"{curve.mean():+.2f}"
-    box = canvas.text(words, (x + gap, line), 14, TEXT, bold=True, middle=True)
-    left, right = box[0] + box[2] + gap, x + width - gap
-    parts = [(f"true {true.mean():+.2f}", TRUTH)] if true is not None else []
-    parts += [(f"now {now:+.2f}", MUTED)] if wide or not parts else []
+    line, gap, wide = y + canvas.px(15), canvas.px(12), width > canvas.px(250)
+    parts: list[tuple[str, Color]] = []
+    if curve is not None:
+        parts.append((f"predicted {curve.mean():+.2f}" if wide else f"{curve.mean():+.2f}", TEXT))
+    if env_reward is not None:
+        parts.append((f"{'environment' if wide else 'env'} {env_reward.mean():+.2f}", ENV_REWARD))
+    if curve is not None and (wide or len(parts) == 1):
+        parts.append((f"now {at_cursor(curve, share):+.2f}", MUTED))
+    left, right = x + gap, x + width - gap
     for i, (part, ink) in enumerate(parts):
-        last = i == len(parts) - 1
-        part_width = canvas.measure(part, 14)[0]
+        bold = ink is TEXT
+        part_width = canvas.measure(part, 14, bold=bold)[0]
         if left + part_width <= right:
-            canvas.text(part, (right - part_width if last else left, line), 14, ink, middle=True)
+            at = right - part_width if i and i == len(parts) - 1 else left
+            canvas.text(part, (at, line), 14, ink, bold=bold, middle=True)
             left += part_width + gap
 
 
@@ -321,16 +344,17 @@ def draw_side(canvas: Canvas, page: Page, place: Rect, predicted: Sequence[Array
     means = [None if curve is None else float(curve.mean()) for curve in predicted]
     model_height = px(84) if page.model else 0
     canvas.text("Votes", (left, y + px(28)), 18, bold=True, middle=True)
-    line: float = y + px(56)
+    line: float = y + max(px(56), canvas.measure("Q", 18)[1] + px(28))
     if not page.votes:
-        canvas.text("nobody has answered yet", (left, line + px(8)), 15, MUTED, middle=True)
+        canvas.paragraph("nobody has answered yet", (left, line), room, 15, MUTED)
+    tall = max(px(50), canvas.measure("Q", 16)[1] + canvas.measure("Q", 13)[1])
     for shown, vote in enumerate(page.votes):
-        if line + px(58) > bottom - model_height - px(24) * (shown < len(page.votes) - 1):
+        if line + tall + px(8) > bottom - model_height - px(24) * (shown < len(page.votes) - 1):
             more = f"and {len(page.votes) - shown} more"
             canvas.text(more, (left, line + px(8)), 14, MUTED, middle=True)
             break
-        draw_vote(canvas, vote, (left, line, room, px(50)))
-        line += px(58)
+        draw_vote(canvas, vote, (left, line, room, tall))
+        line += tall + px(8)
     if model_height:
         canvas.box((left, bottom - model_height, room, 1), LINE)
         head = canvas.text("The reward model", (left, bottom - px(60)), 15, bold=True, middle=True)

@@ -54,9 +54,14 @@ def mode(clips: int) -> str:
     return {1: RATING, 2: COMPARISON}.get(clips, RANKING)
 
 
+def key_of(key: Key) -> str:
+    """The name of a key, or the sign that it types: "[" is AltGr + 8 on a German keyboard."""
+    return key.text if key.text in SIGNS else key.name
+
+
 def action_of(key: Key, how: str, levels: int = 5) -> str:
     """What a key means while a question of this mode stands; empty if nothing."""
-    if key.text in SIGNS:  # whatever key has it on this layout: "[" is AltGr + 8 on a German keyboard
+    if key.text in SIGNS:
         return ANYWHERE[key.text]
     if key.ctrl and key.name in ("z", "q"):
         return {"z": "undo", "q": "leave"}[key.name]
