@@ -41,6 +41,7 @@ _EXPORTS = {
     "find_policy": "policies",
     "plot_runs": "plots",
     "record_video": "record",
+    "load_behaviours": "own_behaviours",
     "report": "report",
     "report_finetuning": "report",
     "report_pretraining": "report",

@@ -30,10 +30,13 @@ def pretrain(config: PretrainConfig, *, report: bool = True) -> Run:
     return _reported(train_pretrain(config), report, config.env_id)
 
 
-def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", report: bool = True) -> Run:
+def resume(
+    path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "", report: bool = True
+) -> Run:
     """Goes on with a run exactly where it stopped, and returns it: the rest is bit-equal to that of a run that never
-    stopped. A run with an oracle of its own needs it again; a run in an environment MODULE:ID, that id as `env_id`."""
-    return _reported(train_resume(path, oracle=oracle, env_id=env_id), report, env_id)
+    stopped. A run with an oracle of its own needs it again; a run in an environment MODULE:ID, that id as `env_id`,
+    and one about behaviours of your own, their file as `behaviours`."""
+    return _reported(train_resume(path, oracle=oracle, env_id=env_id, behaviours=behaviours), report, env_id)
 
 
 def _reported(run: Run, report: bool, env_id: str) -> Run:

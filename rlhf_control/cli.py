@@ -66,7 +66,7 @@ def one_seed(config: Any) -> int:
         if (folder / "policy.npz").is_file() and Run(folder).finished():
             return None
         if (folder / "config.json").is_file():
-            resume(v.ResumeConfig(config.out, config.env_id))
+            resume(v.ResumeConfig(config.out, config.env_id, getattr(config, "behaviours", "")))
             return None
         return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
 
@@ -77,7 +77,7 @@ def resume(config: v.ResumeConfig) -> None:
     from rlhf_control.report import report
     from rlhf_control.train import resume
 
-    print(report(resume(config.run, env_id=config.env_id), config.env_id))
+    print(report(resume(config.run, env_id=config.env_id, behaviours=config.behaviours), config.env_id))
 
 
 def evaluate(config: v.EvaluateConfig) -> None:
@@ -153,6 +153,14 @@ def bench(config: v.BenchConfig) -> None:
     print(getattr(module, f"bench_{config.what}")(config))
 
 
+def behaviours(config: v.BehavioursConfig) -> None:
+    from rlhf_control.own_behaviours import load_behaviours, table
+
+    if config.behaviours:
+        load_behaviours(config.behaviours)
+    print(table(config.env_id))
+
+
 def doctor(config: v.DoctorConfig) -> int:
     from rlhf_control.doctor import doctor
 
@@ -172,6 +180,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "plot": (v.PlotConfig, plot),
     "resume": (v.ResumeConfig, resume),
     "bench": (v.BenchConfig, bench),
+    "behaviours": (v.BehavioursConfig, behaviours),
     "doctor": (v.DoctorConfig, doctor),
 }
 

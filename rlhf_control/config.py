@@ -351,8 +351,12 @@ class FinetuneConfig:
     env_id: str = ""
     """A Gymnasium id (default: the policy's own)."""
     oracle: str = "backward"
-    """Who answers: `human` (people, in a window); or a behaviour's name, `env` (the environment's reward) or
-    `coin-flip`."""
+    """Who answers: `human` (people, in a window), `env` (the environment's reward), `coin-flip`, or a behaviour:
+    backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
+    moonwalk (Walker2d-v5), spin, sidestep, three-legs (Ant-v5). `rlhf-control behaviours` says what they mean."""
+    behaviours: str = ""
+    """A Python file, or a module, with behaviours of your own. It is code: whatever reads the run and has to score by
+    them wants it named again."""
     oracle_temperature: float = 0.0
     """0: always the better clip. Above: Boltzmann, in units of the spread of the clips' returns."""
     labelling: Literal["blocking", "async"] = "blocking"

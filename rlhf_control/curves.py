@@ -99,6 +99,7 @@ class Curve:
     verb: str  # pretrain or finetune
     env: str  # the environment's id; empty where the run does not say
     behaviour: str  # what `score` scores; empty in pretraining
+    unit: str  # of the score
     steps: Array  # (I,) float64: env steps
     metrics: dict[str, Array]  # name -> (I,) float64, NaN where a row has none; X_AXES are among them
 
@@ -138,8 +139,9 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
             raise UserError(f"{run.path} has no metrics yet; wait for its first iteration, or leave it out")
         env = setting.get("env_id") or run.read_json("manifest.json").get("env_id") or ""
         behaviour = setting.get("score") or setting.get("oracle") or ""
+        unit = run.read_json("manifest.json").get("score_unit") or "" if behaviour else ""
         steps = metrics["env_steps"]
-        curves.append(Curve(run.path, name, setting["seed"], setting["verb"], env, behaviour, steps, metrics))
+        curves.append(Curve(run.path, name, setting["seed"], setting["verb"], env, behaviour, unit, steps, metrics))
     return curves
 
 

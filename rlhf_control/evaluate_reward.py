@@ -20,6 +20,7 @@ from rlhf_control.foreign import environments_closed, make_env
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy, load_policy, one_thread
 from rlhf_control.oracles import NO_REWARD, reward_named
+from rlhf_control.own_behaviours import behaviours_of
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.reward import Reward, RewardModel, comparisons
 from rlhf_control.reward_fit import Targets, stated_preferences
@@ -117,6 +118,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     """Raises UserError for a run without a fitted reward."""
     run = Run.open(config.run)
     verb, of_run = run.config()
+    behaviours_of(run, config.behaviours)
     if verb != "finetune":
         raise UserError(f"{run.path} is a {verb} run and has no learned reward; name the folder of a fine-tuning run")
     state = run.load_checkpoint()[1]

@@ -170,9 +170,11 @@ def draw_paths(ax: Axes, curves: Sequence[Curve], x: str, y: str, smooth: int = 
 
 def metric_label(metric: str, curves: Sequence[Curve]) -> str:
     """The y axis, with its unit; a score's unit is its behaviour's, where all curves are of the same one."""
-    behaviours = {c.behaviour for c in curves if metric in c.metrics}
-    if metric == "score" and len(behaviours) == 1 and (name := behaviours.pop()) in BEHAVIOURS:
-        return f"{name} score ({BEHAVIOURS[name].unit})"
+    behaviours = {(c.behaviour, c.unit) for c in curves if metric in c.metrics}
+    if metric == "score" and len(behaviours) == 1:
+        name, unit = behaviours.pop()
+        if known := BEHAVIOURS[name].unit if name in BEHAVIOURS else unit:  # older runs do not say it
+            return f"{name} score ({known})"
     return LABELS.get(metric, metric)
 
 

@@ -14,6 +14,7 @@ from rlhf_control.guards import note as guards_note
 from rlhf_control.guards import nothing_learned
 from rlhf_control.nets import Policy, load_policy
 from rlhf_control.oracles import NO_REWARD
+from rlhf_control.own_behaviours import behaviours_of, load_behaviours
 from rlhf_control.plots import plot_finetune, plot_runs
 from rlhf_control.policies import CAME_IN, CLONED, find_policy
 from rlhf_control.progress import say, seconds_text
@@ -30,7 +31,9 @@ VIDEO_SECONDS = 8.0
 
 def evaluation(config: EvaluateConfig) -> dict[str, Any]:
     """returns (one number an episode), return_mean and, where a behaviour is named, scores, score_mean, score_unit."""
-    name = config.score or run_score(Path(config.path))
+    if config.behaviours and config.score:
+        load_behaviours(config.behaviours)
+    name = config.score or run_score(Path(config.path), config.behaviours)
     return measure(
         find_policy(config.path, config.env_id), name, config.episodes, config.seed, deterministic=not config.stochastic
     )
@@ -52,11 +55,13 @@ def measure(
     return result
 
 
-def run_score(path: Path) -> str:
-    """The behaviour that a fine-tuning run is scored by, or ""."""
+def run_score(path: Path, behaviours: str = "") -> str:
+    """The behaviour that a fine-tuning run is scored by, or "". `behaviours`: see `own_behaviours`."""
     if not (path / "config.json").is_file():
         return ""
-    verb, config = Run.open(path).config()
+    run = Run.open(path)
+    verb, config = run.config()
+    behaviours_of(run, behaviours)
     return config.behaviour() if verb == "finetune" and config.behaviour() in BEHAVIOURS else ""
 
 
@@ -135,10 +140,12 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
 def commands(run: Run, env_id: str, score: str) -> str:
     """What to type to look further at a run, from the current folder."""
     named = ["--env-id", env_id] if ":" in env_id else []
+    config = run.config()[1]
+    own = ["--behaviours", config.behaviours] if config.behaviours else []
     path = str(run.path)
-    typed = [["evaluate", path], ["record", path, "--out", f"{run.path.name}.mp4"], ["watch", path]]
-    if score or run.config()[1].oracle not in NO_REWARD:
-        typed.insert(1, ["evaluate-reward", path])
+    typed = [["evaluate", path, *own], ["record", path, "--out", f"{run.path.name}.mp4"], ["watch", path]]
+    if score or config.oracle not in NO_REWARD:
+        typed.insert(1, ["evaluate-reward", path, *own])
     return ", ".join(f"`{shlex.join(['rlhf-control', *words, *named])}`" for words in typed)
 
 

@@ -39,6 +39,7 @@ from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
+from rlhf_control.own_behaviours import behaviours_of, facts, load_behaviours
 from rlhf_control.policies import CAME_IN, CLONED, adopt, find_policy, handed_back
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
@@ -53,7 +54,7 @@ from rlhf_control.store import FeedbackStore
 from rlhf_control.tries import simulator
 
 # What a run and its replay may differ in
-REPLAY_MAY_DIFFER = ("policy", "out", "replay", "question", "window", "video", "checkpoint_seconds")
+REPLAY_MAY_DIFFER = ("policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds")
 
 
 @environments_closed()
@@ -131,12 +132,14 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     return run
 
 
-def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "") -> Run:
+def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "") -> Run:
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
-    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`."""
+    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own_behaviours`."""
     run = Run.open(path)
     verb, config = run.config()
     refuse_module(config.env_id, run.path, env_id)
+    if oracle is None:
+        behaviours_of(run, behaviours)
     return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
 
 
@@ -165,6 +168,8 @@ class Parts:
 def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
     """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
     request is said here, before there is a folder."""
+    # Of a run that is resumed nothing is loaded because its folder says so
+    sha256 = load_behaviours(config.behaviours) if config.behaviours and run is None else None
     kept = run is not None and (run.path / CAME_IN).exists()
     begun = run is not None and any((run.path / "checkpoints").glob("*.npz"))
     pretrained = find_policy(run.path / CAME_IN if run is not None and kept else config.policy, config.env_id)
@@ -194,7 +199,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if CORRECTION in config.feedback:
         simulator(env_id, env).close()
 
-    run = run or new_run(config, "finetune", config.oracle, env_id)
+    run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256))
     if source is not None:
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
@@ -288,8 +293,8 @@ def env_seed(seed: int) -> int:
     return int(stream(seed, "envs").integers(2**30))
 
 
-def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str) -> Run:
-    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id)
+def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str, **facts: Any) -> Run:
+    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id, **facts)
 
 
 # -- what the loop calls by name

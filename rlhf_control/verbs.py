@@ -31,6 +31,8 @@ class EvaluateConfig:
     """How many."""
     env_id: str = ""
     """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
+    behaviours: str = ""
+    """For a run about behaviours of your own: the file or module again, to say that you trust it."""
     seed: int = 10_000
     """Of the episodes; the i-th environment gets seed + i."""
     score: str = ""
@@ -73,6 +75,8 @@ class EvaluateRewardConfig:
     """The folder of a fine-tuning run."""
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
+    behaviours: str = ""
+    """For a run about behaviours of your own: the file or module again, to say that you trust it."""
     truth: str = ""
     """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
     expert: str = ""
@@ -236,6 +240,22 @@ class ResumeConfig:
     """The run's folder."""
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
+    behaviours: str = ""
+    """For a run about behaviours of your own: the file or module again, to say that you trust it."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+
+
+@explained
+@dataclass(frozen=True)
+class BehavioursConfig:
+    """List the behaviours that an oracle can prefer, with what they mean and how success is measured."""
+
+    env_id: str = ""
+    """Only those of this environment."""
+    behaviours: str = ""
+    """A Python file, or a module, with behaviours of your own, which are listed too."""
 
     def __post_init__(self) -> None:
         typed(self)
