@@ -17,6 +17,7 @@ import numpy as np
 from rlhf_control import bench_peer
 from rlhf_control.errors import UserError
 from rlhf_control.files import write_atomic
+from rlhf_control.processes import SAFE_PATH
 from rlhf_control.progress import say
 from rlhf_control.runs import environment_facts
 from rlhf_control.verbs import BenchConfig
@@ -71,7 +72,7 @@ class Peer:
             try:
                 self.process = subprocess.Popen(
                     command(name, python, env_id, steps), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                    text=True, env={**os.environ, **({"OMP_NUM_THREADS": "1"} if name == "rllib" else {})},
+                    text=True, env={**os.environ, **SAFE_PATH, **({"OMP_NUM_THREADS": "1"} if name == "rllib" else {})},
                 )  # fmt: skip
             except OSError as error:
                 self.errors.cleanup()
@@ -122,7 +123,7 @@ def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[floa
     for _ in range(runs):
         for name, times in seconds.items():
             with TemporaryDirectory() as folder:
-                env = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache"}
+                env = {**os.environ, **SAFE_PATH, "XDG_CACHE_HOME": f"{folder}/cache"}
                 whole = command(name, interpreters[name], "HalfCheetah-v5", 256, "1000000", f"{folder}/{name}")
                 started = time.perf_counter()
                 done = subprocess.run(whole, capture_output=True, text=True, env=env)

@@ -139,5 +139,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this file's folder, whose modules are no packages: `sb3.py` must not hide somebody's `sb3`
+    if not getattr(sys.flags, "safe_path", False):  # since Python 3.11
+        sys.path.pop(0)  # this file's folder, whose modules are no packages: `sb3.py` must not hide somebody's `sb3`
     main()

@@ -30,6 +30,7 @@ from rlhf_control.evaluate_reward import cut
 from rlhf_control.files import write_atomic
 from rlhf_control.nets import one_thread
 from rlhf_control.policies import find_policy
+from rlhf_control.processes import SAFE_PATH
 from rlhf_control.progress import say
 from rlhf_control.queries import choose
 from rlhf_control.reward import RewardModel
@@ -98,7 +99,7 @@ class Trainer(Peer):
         self.errors = TemporaryDirectory()
         self.log = Path(self.errors.name) / "stderr"
         script = [python, bench_reward_peer.__file__, learner, str(members), str(data)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, **SAFE_PATH, "OMP_NUM_THREADS": "1"}
         with open(self.log, "w") as log:
             try:
                 self.process = subprocess.Popen(

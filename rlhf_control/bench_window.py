@@ -22,6 +22,7 @@ from rlhf_control.clip_cache import ClipCache
 from rlhf_control.data import Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.files import write_atomic
+from rlhf_control.processes import python
 from rlhf_control.progress import say
 from rlhf_control.status import Status, write_status
 from rlhf_control.store import FeedbackStore
@@ -140,12 +141,10 @@ def voting(run: Path) -> dict[str, list[float]]:
 def in_window(function: str, run: Path, votes: int) -> Any:
     """What that function of this module measures in a process of its own."""
     out = run / "measured.json"
-    code = f"import sys; sys.path[:] = {sys.path!r}; from rlhf_control.bench_window import {function} as measure\n"
-    code += f"measure({str(run)!r}, {votes}, {str(out)!r})"
+    code = f"from rlhf_control.bench_window import {function} as measure; measure({str(run)!r}, {votes}, {str(out)!r})"
     environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
-    command = [sys.executable, "-c", code]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(python(code), env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         why = f"the window was not done in {PATIENCE_SECONDS:.0f} s; is the machine busy?"
         raise UserError(why) from None

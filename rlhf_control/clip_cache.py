@@ -17,7 +17,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,6 +31,7 @@ import numpy as np
 
 from rlhf_control.data import Array
 from rlhf_control.gl import choose_gl
+from rlhf_control.processes import python
 
 SMALLEST, LARGEST = 96, 480  # pixels: larger clips take longer to draw than they gain; the viewer enlarges them
 MEMORY = 2**29  # bytes of frames
@@ -273,15 +273,13 @@ class _Renderer:
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self.job: Job | None = None  # that it is at
         self._started = time.monotonic()
-        # Modules are found where this process finds them, also those of environments.
-        code = f"import sys; sys.path[:] = {sys.path!r}; {PROGRAM}"
         with ExitStack() as stack:
             self._errors: IO[bytes] | None = None
             with suppress(OSError):  # if the disk is full, nobody learns why it died
                 self._errors = stack.enter_context(tempfile.TemporaryFile())
             # Not in the terminal's foreground, so that Ctrl-C does not reach it.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                python(PROGRAM), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=self._errors or subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             stack.pop_all()  # from here on, `bury` closes it

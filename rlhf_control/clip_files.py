@@ -7,6 +7,8 @@ A file is MAGIC, the SHA-256 of the rest, and the rest: a line of JSON (the fram
 import hashlib
 import json
 import os
+import re
+import stat
 import time
 import zlib
 from contextlib import suppress
@@ -15,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from rlhf_control.data import Array
+from rlhf_control.files import read_own, replace_file
 
 MAGIC = b"rlhf_control frames 1\n"
 LEVEL = 1  # of zlib: 15 MB become 1.5 in 70 ms, and come back in 40; more effort gains a twentieth
-SUFFIX = ".clip"
+NAME = re.compile(r"[0-9a-f]{40}\.clip")  # see `_path`; other names are other people's
+UNFINISHED = re.compile(r"\.[0-9a-f]{40}\.clip\.[0-9]+\.tmp")  # see `files.replace_file`
 ABANDONED = 600  # seconds after which a temporary file has lost its writer
 
 
@@ -32,7 +36,7 @@ class ClipFiles:
         """Frames (T, H, W, 3) uint8, or None if they are not there; a damaged file is removed."""
         path = self._path(key)
         try:
-            content = path.read_bytes()
+            content = read_own(path)
         except OSError:
             return None
         frames = unpack_frames(content)
@@ -40,34 +44,27 @@ class ClipFiles:
             if frames is None:
                 path.unlink()
             else:
-                os.utime(path)
+                os.utime(path, follow_symlinks=False)
         return frames
 
     def has(self, *key: object) -> bool:
         """Whether there is a file, and counts as looking at it."""
         try:
-            os.utime(self._path(key))
+            os.utime(self._path(key), follow_symlinks=False)
+            return stat.S_ISREG(os.lstat(self._path(key)).st_mode)
         except OSError:
             return False
-        return True
 
     def write(self, frames: Array, *key: object) -> None:
         """Keeps frames; a reader finds all of them or nothing. Raises OSError, and leaves nothing behind."""
         path = self._path(key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         content = pack_frames(frames)
-        try:
-            self.folder.mkdir(exist_ok=True)
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        self.folder.mkdir(exist_ok=True)
+        replace_file(path, content)
         self._make_room(path.name)
 
     def _path(self, key: tuple[object, ...]) -> Path:
-        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:40]}{SUFFIX}"
+        return self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:40]}.clip"
 
     def _make_room(self, newest: str) -> None:
         """Removes the files that were looked at longest ago, and what crashed writers left."""
@@ -75,10 +72,12 @@ class ClipFiles:
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(OSError):  # another process was faster
-                    status = entry.stat()
-                    if entry.name.endswith(SUFFIX):
+                    status = entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
+                    if NAME.fullmatch(entry.name):
                         files.append((entry.name == newest, status.st_mtime, status.st_size, entry.path))
-                    elif SUFFIX in entry.name and status.st_mtime < time.time() - ABANDONED:
+                    elif UNFINISHED.fullmatch(entry.name) and status.st_mtime < time.time() - ABANDONED:
                         os.unlink(entry.path)
         total = sum(size for _, _, size, _ in files)
         for is_newest, _, size, path in sorted(files):

@@ -9,11 +9,12 @@ import hashlib
 import io
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -24,9 +25,69 @@ DIGITS = 64
 PLAIN = "plain.json"  # the entry that holds everything that is not an array
 
 
-def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
+class ForeignFileError(UserError, OSError):
+    """What stands at the place of a file of ours is none: a link, a pipe, a folder. An OSError too, so that whoever
+    does without a file that cannot be opened does without this one."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        super().__init__(f"{path} is {what}, where a file of rlhf_control belongs; move it away")
+        self.strerror = f"it is {what}; move it away"
+
+
+MODES = {
+    "rb": os.O_RDONLY,
+    "r+b": os.O_RDWR | os.O_CREAT,
+    "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+    "wb": os.O_WRONLY | os.O_CREAT,
+}
+
+
+def open_own(path: str | Path, mode: Literal["rb", "r+b", "ab", "wb"] = "rb", *, follow: bool = False) -> IO[bytes]:
+    """Opens a file that only this program makes: "rb" to read, "r+b" to lock, "ab" to append, "wb" to write anew. All
+    but the first make it when it is missing.
+
+    It is a regular file of that very name: no link is followed (unless `follow`, for a file that the user named), a
+    pipe does not make it wait, and nothing is cut before that is known. A file with further names (hard links) keeps
+    them and what it holds; a copy of its own is written to. Raises ForeignFileError, and OSError as `open` does.
+    """
+    flags = MODES[mode] | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if what := _foreign(os.lstat(path)) if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) else "":
+            raise ForeignFileError(path, what) from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if what := _foreign(status):
+            raise ForeignFileError(path, what)
+        if status.st_nlink < 2 or mode not in ("ab", "wb"):
+            if mode == "wb":
+                os.ftruncate(descriptor, 0)
+            return os.fdopen(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    replace_file(Path(path), read_own(path) if mode == "ab" else b"")
+    return open_own(path, mode)
+
+
+def read_own(path: str | Path, *, follow: bool = False) -> bytes:
+    """The content of a file, opened by `open_own`."""
+    with open_own(path, follow=follow) as file:
+        return file.read()
+
+
+def _foreign(status: os.stat_result) -> str:
+    """What this is, unless it is a regular file."""
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+    return "" if stat.S_ISREG(status.st_mode) else names.get(stat.S_IFMT(status.st_mode), "a device or a socket")
+
+
+def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool = True) -> None:
     """Writes nested dicts of arrays, numbers, strings, None and lists of them. Afterwards either the new file is
-    whole on the disk or the old one is untouched."""
+    whole on the disk or the old one is untouched. `make_folder`: see `write_atomic`."""
     arrays: dict[str, np.ndarray] = {}
     plain = _split(state, "", arrays)
     arrays[PLAIN] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
@@ -35,16 +96,18 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = SEAL + b"0" * DIGITS
     content = buffer.getvalue()[:-DIGITS]
-    write_atomic(path, content + hashlib.sha256(content).hexdigest().encode())
+    write_atomic(path, content + hashlib.sha256(content).hexdigest().encode(), make_folder=make_folder)
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
     """What `save_state` wrote. Raises CorruptFileError if a single bit differs."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_own(path, follow=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
+    except ForeignFileError:
+        raise
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     content, seal = data[:-DIGITS], data[-DIGITS:]
@@ -58,29 +121,43 @@ def load_state(path: str | Path) -> dict[str, Any]:
     return _join(plain, "", arrays)
 
 
-def write_atomic(path: str | Path, content: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a crash at any moment leaves the old file or the new."""
+def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: a crash at any moment leaves the old file or the new. The
+    folder is made when it is missing, unless `make_folder` is False."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, sync=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make its folder writable"
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; {remedy} (what stood there before is untouched)"
         ) from error
+
+
+def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Puts a new file in the place of whatever has that name: readers find the one or the other, whole. A link there
+    is replaced itself. Raises OSError, and leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with suppress(FileNotFoundError):  # of a process of this number that was killed
+            temporary.unlink()
+        with open(temporary, "xb") as file:  # follows no link
+            file.write(content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def sha256(path: str | Path) -> str:

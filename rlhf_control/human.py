@@ -13,6 +13,7 @@ from rlhf_control.behaviours import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
+from rlhf_control.files import open_own
 from rlhf_control.guards import Guard, taught
 from rlhf_control.labels import GOLD, POLL_SECONDS, Labels
 from rlhf_control.lanes import Lanes
@@ -142,8 +143,8 @@ class Host:
             json.dumps({"key": query_key(query), "probability_first": round(float(p), 4)}) + "\n"
             for query, p in zip(pairs, probability, strict=True)
         ]
-        with suppress(OSError), open(self.path / PREDICTIONS, "a") as file:
-            file.write("".join(lines))
+        with suppress(OSError), open_own(self.path / PREDICTIONS, "ab") as file:
+            file.write("".join(lines).encode())
 
     def mention_closed_window(self, meanwhile: str) -> None:
         if how := self.window.closed():

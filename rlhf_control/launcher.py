@@ -5,15 +5,17 @@ import fcntl
 import hashlib
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rlhf_control.errors import UserError
+from rlhf_control.files import ForeignFileError, open_own, read_own
 from rlhf_control.gl import has_display
+from rlhf_control.processes import python
 from rlhf_control.verbs import login_name
 
+PROGRAM = "from rlhf_control.cli import main; sys.exit(main())"
 LOCK, LOG = "window.lock", "window.log"
 LEFT_OPEN: list[subprocess.Popen[bytes]] = []  # Python complains of one that is forgotten while it runs
 
@@ -34,15 +36,18 @@ def seat(run: Path, annotator: str) -> Iterator[None]:
     question, and the second answer would replace the first. Raises UserError if the seat is taken."""
     name = hashlib.sha256(annotator.encode()).hexdigest()[:16]
     with ExitStack() as stack:
-        with suppress(OSError):  # a folder that cannot be written: the first vote will say so
-            file = stack.enter_context(open(run / f"annotator-{name}.lock", "wb"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{annotator} is voting on {run} already; close that window, or vote under another name with "
-                    "--annotator NAME"
-                ) from None
+        try:
+            file = stack.enter_context(open_own(run / f"annotator-{name}.lock", "r+b"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{annotator} is voting on {run} already; close that window, or vote under another name with "
+                "--annotator NAME"
+            ) from None
+        except ForeignFileError:
+            raise
+        except OSError:  # a folder that cannot be written: the first vote will say so
+            pass
         yield
 
 
@@ -60,22 +65,24 @@ class Window:
         try:
             with seat(self.run, login_name()):
                 pass
+        except ForeignFileError as error:
+            return str(error)
         except UserError:  # in a window that was opened by hand, and goes on
             return ""
         try:
-            with open(self.run / LOCK, "wb") as lock, open(self.run / LOG, "ab") as log:
+            with open_own(self.run / LOCK, "r+b") as lock:
                 # The window inherits the lock and holds it as long as it lives, however it ends.
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                log.truncate(0)
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "rlhf_control", *arguments(self.run, self.env_id)],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()],
-                    start_new_session=True,  # Ctrl-C is for the run alone
-                )  # fmt: skip
+                with open_own(self.run / LOG, "wb") as log:
+                    self._process = subprocess.Popen(
+                        python(PROGRAM, *arguments(self.run, self.env_id)),
+                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()],
+                        start_new_session=True,  # Ctrl-C is for the run alone
+                    )  # fmt: skip
         except BlockingIOError:
             return ""
         except OSError as error:
-            return f"the window cannot be started: {error.strerror}"
+            return f"the window cannot be started: {error if isinstance(error, UserError) else error.strerror}"
         LEFT_OPEN.append(self._process)
         return ""
 
@@ -87,5 +94,7 @@ class Window:
         return "the window was closed" if code == 0 else f"the window ended ({self._last_words() or code})"
 
     def _last_words(self) -> str:
-        lines = (self.run / LOG).read_text(errors="replace").strip().splitlines()
+        lines = []
+        with suppress(OSError):
+            lines = read_own(self.run / LOG).decode(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("rlhf-control: ") if lines else ""

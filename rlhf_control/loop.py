@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Protocol
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.errors import CorruptFileError, Stopped
+from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, deferred_signals
 
@@ -19,12 +20,22 @@ class Part(Protocol):
     def load_state(self, state: dict[str, Any]) -> None: ...
 
 
+class MovedError(UserError):
+    """The run's folder was moved while the run was at work in it."""
+
+    def __init__(self, before: Path, after: Path, what: str) -> None:
+        super().__init__(
+            f"{before} was moved to {after} while its run was at work, which {what} there: rlhf-control resume {after}"
+        )
+
+
 class Loop:
     """Yields (iteration, log) for the iterations still to do; what the body puts into `log` becomes a row of metrics.
 
-    The parts are brought to where the newest checkpoint left them, if there is one, and saved every
-    `checkpoint_seconds`, before the iterations in `save_before`, at the end, and on SIGINT or SIGTERM, which then raise
-    Stopped. An iteration that takes long calls `stop_if_asked`; it is done again when the run is resumed.
+    Only one process at a time can have a Loop of a run. The parts are brought to where the newest checkpoint left them,
+    if there is one, and saved every `checkpoint_seconds`, before the iterations in `save_before`, at the end, and on
+    SIGINT or SIGTERM, which then raise Stopped. An iteration that takes long calls `stop_if_asked`; it is done again
+    when the run is resumed.
     """
 
     def __init__(
@@ -38,6 +49,7 @@ class Loop:
         self.before_iteration: list[Callable[[int], None]] = []  # called with its number
         self.halt: Exception | None = None  # set by the body: raised once this iteration is saved
         self._stack = ExitStack()
+        run.lock()
         self.first, state = run.load_checkpoint()
         try:
             for name, part in parts.items() if state else ():
@@ -46,15 +58,17 @@ class Loop:
             raise CorruptFileError(f"the checkpoint of {run.path} is of another run or version ({error!r})") from error
 
     def __enter__(self) -> "Loop":
-        self._stack.enter_context(self.run.locked())
+        self._stack.callback(self.run.unlock)
         self.run.rewind_metrics(self.first)
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
         return self
 
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with self._stack:
+            if isinstance(error, UserError) and not isinstance(error, MovedError) and (before := self.run.follow()):
+                raise MovedError(before, self.run.path, "goes on from its last checkpoint") from error
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         saved = time.monotonic()
@@ -68,6 +82,8 @@ class Loop:
             yield iteration, log
             log["steps_per_second"] = self.steps_per_iteration / (time.monotonic() - started)
             log["wall_seconds"] = self.run.wall_seconds()
+            if moved := self.run.follow():
+                self.halt = MovedError(moved, self.run.path, "is saved")
             self.run.log(log)
             self._progress.show(log)
             due = iteration == self.iterations - 1 or iteration + 1 in self.save_before

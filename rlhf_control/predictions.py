@@ -19,6 +19,7 @@ import numpy as np
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
+from rlhf_control.processes import python
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
 
@@ -70,11 +71,7 @@ class Predictor:
     def start(self) -> None:
         """Sets the child process to work, unless it is working."""
         if self._child is None:
-            # Modules are found where this process finds them, also those of environments.
-            code = (
-                f"import sys; sys.path[:] = {sys.path!r}; from rlhf_control.predictions import main; sys.exit(main())"
-            )
-            command = [sys.executable, "-c", code, str(self.run)]
+            command = python("from rlhf_control.predictions import main; sys.exit(main())", str(self.run))
             pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
             # Not in the terminal's foreground, so that Ctrl-C does not reach it.
             self._child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **pipes)

@@ -5,6 +5,7 @@ runs/NAME/
   config.json        the whole config, from which `resume` starts again
   metrics.jsonl      one row an iteration: env_steps, wall_seconds and what the parts reported
   checkpoints/       sealed .npz files named by iteration; the newest whole one counts
+  run.lock           empty; locked by the process that works on the run
   policy.npz         the policy at the end (and in checkpoints/, all along)
 """
 
@@ -18,8 +19,9 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,11 @@ from typing import Any
 from rlhf_control.compiler import compiler_version
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.files import load_state, save_state, write_atomic
+from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state, write_atomic
 from rlhf_control.options import from_dict
 
 KEEP_CHECKPOINTS = 2
+LOCK = "run.lock"
 TAIL = 65_536  # bytes: longer than any row of metrics
 REPR = (("labels", "labels"), ("return", "env_return"), ("score", "score"))  # name, metric
 PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_baselines3")
@@ -40,9 +43,22 @@ class Run:
     """One run's folder: its metrics, checkpoints and clock."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.metrics_path = path / "metrics.jsonl"
+        self._path = path
         self._started = time.monotonic()
+        self._locks = ExitStack()  # what is held while this process works on the run
+        self._folder: int | None = None  # a descriptor of the locked folder
+
+    @property
+    def path(self) -> Path:
+        """Its folder. Raises UserError if that was moved away while this process works on the run: whoever writes
+        there would make a second one."""
+        if self._folder is not None and not self._in_place():
+            raise UserError(f"{self._path} was moved or removed while a run was at work in it; put it back and resume")
+        return self._path
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
 
     def __repr__(self) -> str:
         """The folder, what it was asked for and how far it is, as far as these can be read."""
@@ -57,13 +73,20 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, verb: str, config: Any, **facts: Any) -> "Run":
-        """A new folder with its manifest and config. An existing one is never written over."""
+        """A new folder with its manifest and config, locked. An existing one is never written over."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(not unfinished(file) for file in path.iterdir())):
-            raise UserError(
-                f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`"
-            )
+        refuse_used(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {path}: {error.strerror}; name another one with --out") from error
         run = cls(path)
+        run.lock()  # before anything is written: of several at one instant, one goes on
+        try:
+            refuse_used(path)  # another process may have been first
+        except UserError:
+            run.unlock()
+            raise
         run.write_json("manifest.json", {"verb": verb, "seed": config.seed, **facts, **environment_facts()})
         run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(config)})  # last: now it is a run
         return run
@@ -80,7 +103,7 @@ class Run:
 
     def read_json(self, name: str) -> Any:
         try:
-            return json.loads((self.path / name).read_text())
+            return json.loads(read_own(self.path / name))
         except FileNotFoundError:
             raise UserError(f"{self.path} has no {name}") from None
         except ValueError as error:
@@ -107,8 +130,10 @@ class Run:
         """Appends one row. A killed process loses at most this one; power loss, those since the last checkpoint, which
         a resumed run makes again."""
         try:
-            with open(self.metrics_path, "a") as file:
-                file.write(json.dumps({k: _finite(v) for k, v in row.items()}) + "\n")
+            with open_own(self.metrics_path, "ab") as file:
+                file.write((json.dumps({k: _finite(v) for k, v in row.items()}) + "\n").encode())
+        except ForeignFileError:
+            raise
         except OSError as error:
             raise UserError(
                 f"cannot write {self.metrics_path}: {error.strerror}; free some space and resume"
@@ -119,7 +144,7 @@ class Run:
         if not self.metrics_path.exists():
             return []
         rows = []
-        lines = self.metrics_path.read_text(errors="replace").split("\n")
+        lines = read_own(self.metrics_path).decode(errors="replace").split("\n")
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
@@ -132,7 +157,7 @@ class Run:
 
     def last_metrics(self) -> dict[str, Any] | None:
         """The newest whole row, at the cost of its own length: for who looks often. None if there is none."""
-        with suppress(OSError, ValueError), open(self.metrics_path, "rb") as file:
+        with suppress(OSError, ValueError), open_own(self.metrics_path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
             lines = file.read().split(b"\n")[:-1]  # what follows the last end of line was cut off
             return json.loads(lines[-1]) if lines else None
@@ -150,7 +175,7 @@ class Run:
     def save_checkpoint(self, iteration: int, state: Mapping[str, Any]) -> None:
         """The state before `iteration`, once the rows before it are on the disk. The last few checkpoints stay."""
         if self.metrics_path.exists():
-            with open(self.metrics_path, "a") as file:
+            with open_own(self.metrics_path, "ab") as file:
                 os.fsync(file.fileno())
         save_state(self.checkpoint_path(iteration), {**state, "wall_seconds": self.wall_seconds()})
         for path in self._checkpoints()[KEEP_CHECKPOINTS:]:
@@ -175,32 +200,93 @@ class Run:
         raise UserError(f"{self.path} has no whole checkpoint to go on from; start the run again")
 
     def checkpoint_path(self, iteration: int) -> Path:
-        return self.path / "checkpoints" / f"{iteration:08d}.npz"
+        return self._checkpoint_folder() / f"{iteration:08d}.npz"
 
     def _checkpoints(self) -> list[Path]:
-        return sorted((self.path / "checkpoints").glob("[0-9]" * 8 + ".npz"), reverse=True)
+        return sorted(self._checkpoint_folder().glob("[0-9]" * 8 + ".npz"), reverse=True)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One process at a time works on a run; the lock goes with the process, however it ends."""
-        with open(self.path / "config.json") as file:
+    def _checkpoint_folder(self) -> Path:
+        """The old ones are removed from it, so it must be the run's own."""
+        folder = self.path / "checkpoints"
+        if folder.is_symlink():
+            raise ForeignFileError(folder, "a symbolic link")
+        return folder
+
+    # -- one process at a time
+
+    def lock(self) -> None:
+        """Makes this process the only one that works on the run, until `unlock`, or its end, however it ends. Raises
+        UserError if another one does. The folder is locked beside the file, which somebody may remove; some network
+        file systems lock files only."""
+        if self._folder is not None:
+            return
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"another process is working on {self.path}; wait for it or stop it") from None
-            yield
+                folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, folder)
+                file = stack.enter_context(open_own(self._path / LOCK, "r+b"))
+            except ForeignFileError:
+                raise
+            except OSError as error:
+                raise UserError(
+                    f"cannot lock {self._path}: {error.strerror}; make it a folder that you can write to"
+                ) from error
+            for descriptor in (file.fileno(), folder):
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UserError(f"another process is working on {self._path}; wait for it or stop it") from None
+                except OSError as error:
+                    if descriptor != folder:
+                        raise UserError(f"cannot lock {self._path / LOCK}: {error.strerror}") from error
+            self._folder, self._locks = folder, stack.pop_all()
+            weakref.finalize(self, self._locks.close)  # whoever forgets the run works on it no more
+
+    def unlock(self) -> None:
+        """Lets others work on the run."""
+        self._folder = None
+        self._locks.close()
+
+    def follow(self) -> Path | None:
+        """If the locked folder was moved meanwhile, goes there with it, where the system can tell where that is;
+        returns where it was."""
+        if self._folder is None or self._in_place():
+            return None
+        here, there = self._path, Path(os.path.realpath(f"/proc/self/fd/{self._folder}"))
+        self._path = there
+        if not self._in_place():
+            self._path = here
+            return None
+        return here
+
+    def _in_place(self) -> bool:
+        """Whether the folder of this path is the one that was locked."""
+        assert self._folder is not None
+        with suppress(OSError):
+            return os.path.samestat(os.stat(self._path), os.fstat(self._folder))
+        return False
 
     def wall_seconds(self) -> float:
         """Seconds spent on this run, over all its resumptions."""
         return time.monotonic() - self._started
 
 
+def refuse_used(path: Path) -> None:
+    """Raises UserError unless a run's folder can be made here."""
+    try:
+        used = path.exists() and (not path.is_dir() or any(not unfinished(file) for file in path.iterdir()))
+    except OSError as error:
+        raise UserError(f"cannot look into {path}: {error.strerror}; name another folder with --out") from error
+    if used:
+        raise UserError(f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`")
+
+
 def unfinished(file: Path) -> bool:
     """Whether this is all that a process killed while it made a run's folder can have left there."""
     if file.name == "manifest.json":
         with suppress(OSError, ValueError):
-            return "git_commit" in json.loads(file.read_text())  # ours
-    return file.name.startswith(".") and file.name.endswith(".tmp")
+            return "git_commit" in json.loads(read_own(file))  # ours
+    return file.name == LOCK or (file.name.startswith(".") and file.name.endswith(".tmp"))
 
 
 def _finite(value: Any) -> Any:

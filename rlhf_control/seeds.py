@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import Stopped, UserError
+from rlhf_control.files import open_own, read_own
+from rlhf_control.processes import safe_path
 from rlhf_control.progress import ProgressLine
 from rlhf_control.runs import Run, available_cores, deferred_signals
 from rlhf_control.wording import counted
@@ -87,8 +89,11 @@ def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> in
 def _start(work: Callable[[Any], object], config: Config, core: int) -> BaseProcess:
     log = Path(f"{config.out}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
+    with open_own(log, "wb"):  # refuses what is not ours where that can be said
+        pass
     process = get_context("spawn").Process(target=_alone, args=(work, config, core, str(log)))
-    process.start()
+    with safe_path():
+        process.start()
     return process
 
 
@@ -109,9 +114,9 @@ def _alone(work: Callable[[Any], object], config: Config, core: int, log: str) -
     threading.Thread(target=_follow_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    with open_own(log, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     sys.exit(work(config))  # type: ignore[arg-type]
 
 
@@ -124,5 +129,7 @@ def _follow_parent() -> None:
 
 
 def _last_words(out: str) -> str:
-    lines = Path(f"{out}.log").read_text(errors="replace").strip().splitlines()
+    lines = []
+    with suppress(OSError):
+        lines = read_own(f"{out}.log").decode(errors="replace").strip().splitlines()
     return f"{lines[-1].removeprefix('rlhf-control: ') if lines else 'killed'} (see {out}.log)"

@@ -18,6 +18,7 @@ import numpy as np
 from rlhf_control.data import COMPARISON, CORRECTION, RANKED, RATING, Feedback, Query, Segments
 from rlhf_control.datacard import agreement, consistency, position, quartiles
 from rlhf_control.errors import UserError
+from rlhf_control.files import open_own, read_own
 from rlhf_control.schema import Asked, Tally, Vote, new_vote, query_key
 from rlhf_control.status import ENDED, Status, alive, read_status
 from rlhf_control.store import FeedbackStore, in_force
@@ -280,8 +281,8 @@ def known_environment(run: Path, status: Status | None) -> Status | None:
     if status is not None:
         return status
     try:
-        env_id = json.loads((run / "manifest.json").read_text())["env_id"]
-        env = json.loads((run / "config.json").read_text())["config"].get("env", {})
+        env_id = json.loads(read_own(run / "manifest.json"))["env_id"]
+        env = json.loads(read_own(run / "config.json"))["config"].get("env", {})
         return Status("finished", 1, 0.0, str(env_id), dict(env))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -313,7 +314,7 @@ class Predictions:
 
     def _refresh(self) -> None:
         try:
-            with open(self.path, "rb") as file:
+            with open_own(self.path) as file:
                 file.seek(self._read)
                 new = file.read()
         except OSError:

@@ -6,10 +6,11 @@ It is a courtesy, not a record: nothing is learned from it, and a run whose disk
 import json
 import os
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from rlhf_control.files import read_own, replace_file
 
 State = Literal["starting", "training", "waiting", "finished", "stopped", "failed"]  # waiting: for votes
 Labelling = Literal["blocking", "async"]
@@ -44,20 +45,13 @@ class Status:
 def write_status(run: Path, status: Status) -> None:
     """Puts it in the place of the one before, whole or not at all. Does not wait for the disk: after power loss the
     run is dead anyway. Raises OSError."""
-    temporary = run / f".{NAME}.{os.getpid()}.tmp"
-    try:
-        temporary.write_text(json.dumps(asdict(status), allow_nan=False) + "\n")
-        os.replace(temporary, run / NAME)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    replace_file(run / NAME, (json.dumps(asdict(status), allow_nan=False) + "\n").encode())
 
 
 def read_status(run: Path) -> Status | None:
     """What the run last said; None if it never said anything that can be read."""
     try:
-        values = json.loads((run / NAME).read_text())
+        values = json.loads(read_own(run / NAME))
         status = Status(**{**values, "kinds": tuple(values["kinds"]), "env": dict(values["env"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -100,9 +100,9 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             log |= episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
             log |= true_reward(config, rollout, policy.env_id)
             log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
-    handed_back(policy, p.anchor.pretrained.policy, run).save(run.path / "policy.npz", config=asdict(config))
-    if isinstance(p.reward, RewardModel):
-        p.reward.save(run.path / "reward.npz")
+        handed_back(policy, p.anchor.pretrained.policy, run).save(run.path / "policy.npz", config=asdict(config))
+        if isinstance(p.reward, RewardModel):
+            p.reward.save(run.path / "reward.npz")
     return run
 
 
@@ -128,7 +128,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
             if config.normalize_obs:
                 policy.obs_norm.update(rollout.obs)
             log |= episode_metrics(rollout)
-    policy.save(run.path / "policy.npz", config=asdict(config))
+        policy.save(run.path / "policy.npz", config=asdict(config))
     return run
 
 
@@ -136,11 +136,15 @@ def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", 
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
     with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own_behaviours`."""
     run = Run.open(path)
-    verb, config = run.config()
-    refuse_module(config.env_id, run.path, env_id)
-    if oracle is None:
-        behaviours_of(run, behaviours)
-    return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
+    run.lock()  # before anything is read that another process may change
+    try:
+        verb, config = run.config()
+        refuse_module(config.env_id, run.path, env_id)
+        if oracle is None:
+            behaviours_of(run, behaviours)
+        return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
+    finally:
+        run.unlock()
 
 
 # -- before the loop
@@ -390,4 +394,5 @@ def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
     run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
     with ProgressLine(run.path.name, config.total_steps) as progress:
         pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))
+    run.unlock()
     return run

@@ -60,12 +60,31 @@ def test_the_ones_not_looked_at_go_first(tmp_path: Path) -> None:
 
 def test_what_a_crashed_writer_left_is_cleared_away(tmp_path: Path) -> None:
     files = ClipFiles(tmp_path, 10**6)
-    old, new = tmp_path / ".x.clip.1.tmp", tmp_path / ".y.clip.2.tmp"
+    name = files._path(("x",)).name
+    old, new = tmp_path / f".{name}.1.tmp", tmp_path / f".{name}.2.tmp"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * ABANDONED,) * 2)
     files.write(frames(), "a")
     assert not old.exists() and new.exists()
+
+
+def test_other_peoples_files_stay_whatever_they_are_called(tmp_path: Path) -> None:
+    name = ClipFiles(tmp_path, 10)._path(("x",)).name
+    theirs = ["holiday.clip", "x.clip.old", ".x.clip.1.tmp", f"copy of {name}", f"{name}.bak", f".{name}.tmp"]
+    for other in theirs:
+        (tmp_path / other).write_bytes(bytes(1000))
+        os.utime(tmp_path / other, (0, 0))
+    precious = tmp_path / "precious"
+    precious.write_bytes(bytes(1000))
+    (tmp_path / name).symlink_to(precious)
+    ClipFiles(tmp_path, 10).write(frames(), "a")
+    ClipFiles(tmp_path, 10).write(frames(), "b")
+    assert all((tmp_path / other).exists() for other in theirs)
+    files = ClipFiles(tmp_path, 10**6)
+    assert files.read("x") is None and not files.has("x")
+    files.write(frames(), "x")
+    assert precious.read_bytes() == bytes(1000) and files.read("x") is not None
 
 
 def test_trouble_leaves_nothing_behind(tmp_path: Path) -> None:

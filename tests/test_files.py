@@ -2,8 +2,10 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlhf_control.config import PPOConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.files import load_state, save_state
+from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state
 from rlhf_control.nets import Policy
 from rlhf_control.ppo import PPO
 
@@ -158,3 +160,61 @@ def test_kill_9_during_saving_leaves_a_whole_file(tmp_path: Path) -> None:
         process.join()
         state = load_state(tmp_path / "s.npz")
         assert (state["big"] == state["n"]).all()
+
+
+@pytest.mark.parametrize("mode", ["rb", "r+b", "ab", "wb"])
+@pytest.mark.parametrize("what", ["link", "dangling link", "pipe", "folder", "socket"])
+def test_what_is_no_file_of_ours_is_neither_opened_nor_cut_nor_waited_for(tmp_path: Path, what: str, mode: Any) -> None:
+    path, precious = tmp_path / "file", tmp_path / "precious"
+    precious.write_bytes(b"work of years")
+    if what == "link":
+        path.symlink_to(precious)
+    elif what == "dangling link":
+        path.symlink_to(tmp_path / "new")
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    with pytest.raises(ForeignFileError, match=rf"{path} is a .*; move it away") as refused:
+        open_own(path, mode)
+    assert isinstance(refused.value, OSError) and isinstance(refused.value, UserError)
+    assert precious.read_bytes() == b"work of years" and not (tmp_path / "new").exists()
+
+
+def test_our_own_files_open_as_usual(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(FileNotFoundError):
+        open_own(path)
+    for mode, written, content in (
+        ("r+b", b"", b""),
+        ("ab", b"one", b"one"),
+        ("ab", b"two", b"onetwo"),
+        ("wb", b"3", b"3"),
+    ):
+        with open_own(path, mode) as file:  # type: ignore[arg-type]
+            file.write(written)
+        assert path.read_bytes() == content
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert read_own(link, follow=True) == b"3"
+
+
+def test_a_file_with_two_names_keeps_what_the_other_name_holds(tmp_path: Path) -> None:
+    for mode, content in (("ab", b"rowsmore"), ("wb", b"more")):
+        path, backup = tmp_path / mode, tmp_path / f"backup {mode}"
+        path.write_bytes(b"rows")
+        os.link(path, backup)
+        with open_own(path, mode) as file:  # type: ignore[arg-type]
+            file.write(b"more")
+        assert backup.read_bytes() == b"rows" and path.read_bytes() == content
+
+
+def test_a_temporary_name_that_is_taken_by_a_link_harms_nobody(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"work of years")
+    (tmp_path / f".s.npz.{os.getpid()}.tmp").symlink_to(precious)
+    save_state(tmp_path / "s.npz", STATE)
+    assert precious.read_bytes() == b"work of years" and same(load_state(tmp_path / "s.npz"), STATE)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,18 +12,13 @@ from rlhf_control import launcher
 from rlhf_control.errors import UserError
 from rlhf_control.launcher import Window, command, seat
 
+STUB = "import runpy; assert sys.argv[1] == 'label'; runpy.run_path(sys.argv[2] + '/script.py')"
+
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A window of our own, in the place of the real one: `python -m rlhf_control label RUN` finds this module first. It
-    does what RUN/script.py says."""
-    package = tmp_path / "stub" / "rlhf_control"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    (package / "__main__.py").write_text(
-        "import runpy, sys; assert sys.argv[1] == 'label'; runpy.run_path(sys.argv[2] + '/script.py')"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"))
+    """A window of our own, in the place of the real one, which does what RUN/script.py says."""
+    monkeypatch.setattr(launcher, "PROGRAM", STUB)
     monkeypatch.setenv("DISPLAY", ":0")  # which nobody looks at here
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
@@ -70,7 +66,8 @@ def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
 def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
     code = f"import sys; sys.path.insert(0, {str(Path(launcher.__file__).parent.parent)!r});"
-    code += "from pathlib import Path; from rlhf_control.launcher import Window; import os;"
+    code += "from pathlib import Path; from rlhf_control import launcher; from rlhf_control.launcher import Window;"
+    code += f"import os; launcher.PROGRAM = {STUB!r};"
     code += "assert Window(Path('run'), 'Ant-v5').open() == ''; os.kill(os.getpid(), 9)"
     run = subprocess.run([sys.executable, "-c", code])
     assert run.returncode == -signal.SIGKILL
@@ -116,3 +113,23 @@ def test_an_annotator_sits_in_one_place(tmp_path: Path) -> None:
         pass
     with seat(tmp_path / "nowhere", "ann"):  # a folder that cannot be written is somebody else's complaint
         pass
+
+
+def test_links_and_pipes_in_the_place_of_its_files_are_refused(stub: Path) -> None:
+    precious = stub.parent / "precious"
+    precious.write_text("work of years")
+    (stub / "script.py").write_text("")
+    for name in (launcher.LOCK, launcher.LOG):
+        (stub / name).symlink_to(precious)
+        assert "a symbolic link" in Window(stub, "Ant-v5").open() and precious.read_text() == "work of years"
+        (stub / name).unlink()
+        os.mkfifo(stub / name)
+        assert "a pipe" in Window(stub, "Ant-v5").open()
+        (stub / name).unlink()
+    with seat(stub, "ann"):
+        lock = stub / f"annotator-{hashlib.sha256(b'ann').hexdigest()[:16]}.lock"
+        lock.unlink()
+    lock.symlink_to(precious)
+    with pytest.raises(UserError, match="a symbolic link"), seat(stub, "ann"):
+        pass
+    assert precious.read_text() == "work of years"

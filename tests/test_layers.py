@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler"}
     | {
+        "processes",
         "schedules",
         "status",
         "gl",

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from collections.abc import Container
 from pathlib import Path
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 
 from rlhf_control.config import PPOConfig, PretrainConfig
-from rlhf_control.errors import Halted, Stopped
+from rlhf_control.errors import Halted, Stopped, UserError
 from rlhf_control.loop import Loop
-from rlhf_control.runs import Run
+from rlhf_control.runs import LOCK, Run
 
 
 class Counter:
@@ -91,6 +92,7 @@ def test_resuming_a_finished_run_does_nothing(run: Run) -> None:
 
 def test_a_run_that_died_before_its_first_checkpoint_starts_again(run: Run) -> None:
     run.log({"iteration": 0})
+    run.unlock()  # as its end does
     assert go(Run.open(run.path)) == 10
     assert len(run.metrics()) == 10
 
@@ -116,3 +118,52 @@ def test_a_long_iteration_can_be_left_and_is_done_again(run: Run) -> None:
     assert begun == [0, 1, 2, 3, 4, 5]
     assert run.load_checkpoint()[0] == 5
     assert go(Run.open(run.path)) == 10
+
+
+def moving(run: Run, there: Path, at: int, error: Exception | None = None) -> None:
+    """A run whose folder is moved in the middle of an iteration."""
+    counter = Counter()
+    with Loop(run, {"counter": counter}, CONFIG) as loop:
+        for iteration, _ in loop:
+            counter.n += 1
+            if iteration == at:
+                run.path.rename(there)
+                if error:
+                    raise error
+
+
+def test_a_run_whose_folder_is_moved_is_saved_where_it_is_now(run: Run, tmp_path: Path) -> None:
+    before, there = run.path, tmp_path / "elsewhere"
+    with pytest.raises(UserError, match=rf"run was moved to {there} .* is saved there: rlhf-control resume {there}"):
+        moving(run, there, 3)
+    assert not before.exists() and len(Run.open(there).metrics()) == 4
+    assert Run.open(there).load_checkpoint()[0] == 4 and go(Run.open(there)) == 10
+
+
+def test_whatever_ends_a_moved_run_the_move_is_said(run: Run, tmp_path: Path) -> None:
+    before, there = run.path, tmp_path / "elsewhere"
+    with pytest.raises(UserError, match=r"was moved to .* from its last checkpoint there"):
+        moving(run, there, 3, UserError("unable to open the database"))
+    assert not before.exists() and go(Run.open(there)) == 10
+
+
+def test_a_run_whose_folder_is_removed_makes_no_other(run: Run, tmp_path: Path) -> None:
+    counter, path = Counter(), run.path
+    with pytest.raises(UserError, match="moved or removed"), Loop(run, {"counter": counter}, CONFIG) as loop:
+        for _ in loop:
+            shutil.rmtree(path)
+    assert not path.exists()
+
+
+def test_two_never_work_on_one_run(run: Run) -> None:
+    run.unlock()
+    again = Run.open(run.path)
+    with Loop(run, {"counter": Counter()}, CONFIG):
+        (run.path / "copy").write_bytes((run.path / "config.json").read_bytes())
+        os.replace(run.path / "copy", run.path / "config.json")  # as an editor or a synchroniser does
+        for _ in range(2):
+            with pytest.raises(UserError, match="another process is working on"):
+                again.lock()
+            (run.path / LOCK).unlink(missing_ok=True)
+    again.lock()
+    again.unlock()

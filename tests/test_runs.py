@@ -1,6 +1,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +127,81 @@ def test_a_folder_whose_making_was_killed_can_be_made_again(tmp_path: Path) -> N
     assert Run.open(folder).config()[1] == PretrainConfig("CartPole-v1")
     with pytest.raises(UserError, match="exists"):
         Run.create(folder, "pretrain", PretrainConfig("CartPole-v1"))
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_links_and_pipes_in_the_place_of_its_files_end_in_one_line(run: Run, tmp_path: Path, what: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("work of years")
+    run.unlock()
+
+    def put(path: Path) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to(precious) if what == "link" else os.mkfifo(path)
+
+    uses: dict[str, list[Callable[[], object]]] = {
+        "metrics.jsonl": [lambda: run.log({"iteration": 0}), run.metrics, lambda: run.save_checkpoint(0, {})],
+        "config.json": [run.config],
+        "manifest.json": [lambda: run.read_json("manifest.json")],
+        "run.lock": [run.lock],
+    }
+    for name, doings in uses.items():
+        put(run.path / name)
+        for do in doings:
+            with pytest.raises(UserError, match="a symbolic link" if what == "link" else "a pipe"):
+                do()
+    assert run.last_metrics() is None and precious.read_text() == "work of years"
+
+
+def test_checkpoints_of_another_run_are_not_taken_for_its_own(run: Run, tmp_path: Path) -> None:
+    other = Run.create(tmp_path / "other", "pretrain", PretrainConfig("CartPole-v1"))
+    for i in range(2):
+        other.save_checkpoint(i, {})
+    (run.path / "checkpoints").symlink_to(other.path / "checkpoints")
+    with pytest.raises(UserError, match="checkpoints is a symbolic link"):
+        run.save_checkpoint(7, {})
+    assert len(list((other.path / "checkpoints").iterdir())) == 2
+
+
+STARTS = """
+import sys, time
+from rlhf_control.config import PretrainConfig
+from rlhf_control.errors import UserError
+from rlhf_control.runs import Run
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    run = Run.create(sys.argv[1], "pretrain", PretrainConfig("CartPole-v1", seed=int(sys.argv[2])))
+except UserError:
+    sys.exit(2)
+run.log({"iteration": int(sys.argv[2])})
+sys.stdin.readline()
+"""
+
+
+def test_of_several_starts_at_one_instant_one_works(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTS, str(tmp_path / "run")]
+    with ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen([*command, str(i)], stdin=-1, stdout=-1, text=True)) for i in range(6)
+        ]
+        for process in started:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        for process in started:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while sum(process.poll() is not None for process in started) < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (winner,) = (i for i, process in enumerate(started) if process.poll() is None)
+        run = Run.open(tmp_path / "run")
+        with pytest.raises(UserError, match="another process is working"):
+            run.lock()
+        started[winner].kill()
+    assert [process.returncode for i, process in enumerate(started) if i != winner] == [2] * 5
+    assert run.config()[1].seed == run.read_json("manifest.json")["seed"] == winner
+    assert [row["iteration"] for row in run.metrics()] == [winner]
+    run.lock()  # which went with its process

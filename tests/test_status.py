@@ -81,3 +81,16 @@ def test_a_run_is_alive_until_its_process_or_its_word_ends() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     assert not alive(now(pid=process.pid)) and not alive(now(pid=2**70))
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_what_is_no_file_says_nothing_and_is_replaced(tmp_path: Path, what: str) -> None:
+    path, precious = tmp_path / "status.json", tmp_path / "precious"
+    write_status(tmp_path, now())
+    path.rename(precious)
+    content = precious.read_bytes()
+    path.symlink_to(precious) if what == "link" else os.mkfifo(path)
+    assert read_status(tmp_path) is None
+    write_status(tmp_path, now(answers=7))
+    status = read_status(tmp_path)
+    assert status is not None and status.answers == 7 and precious.read_bytes() == content
