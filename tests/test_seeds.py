@@ -133,5 +133,6 @@ def test_children_save_and_stop_when_the_parent_is_killed(tmp_path: Path) -> Non
     else:
         pytest.fail("the children train on")
     for seed in (0, 1):
-        with Run.open(tmp_path / f"run-{seed}").locked():
-            assert Run.open(tmp_path / f"run-{seed}").load_checkpoint()[0] > 0
+        run = Run.open(tmp_path / f"run-{seed}")
+        run.lock()
+        assert run.load_checkpoint()[0] > 0

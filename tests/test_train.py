@@ -368,6 +368,7 @@ def test_a_runs_folder_cannot_have_a_module_imported(tmp_path: Path, monkeypatch
     (tmp_path / "evil_thing.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("evil_thing:Thing-v0"))
+    run.unlock()
     with pytest.raises(UserError, match=r"would import evil_thing; .* --env-id evil_thing:Thing-v0"):
         train.resume(run.path)
     assert "evil_thing" not in sys.modules
@@ -479,7 +480,8 @@ def test_a_diverging_update_is_stopped_before_it_is_saved(tmp_path: Path) -> Non
 
 def test_one_process_at_a_time_works_on_a_run(tiny_config: FinetuneConfig) -> None:
     run = train.finetune(tiny_config)
-    with run.locked(), pytest.raises(UserError, match="another process"):
+    run.lock()
+    with pytest.raises(UserError, match="another process"):
         train.resume(run.path)
 
 
