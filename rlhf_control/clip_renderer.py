@@ -126,7 +126,7 @@ class Renderer:
         if clip.state is not None and not self._tried:  # else it is a picture, and there may be no environment
             self._tell_cameras()
         frames = painter.draw(clip, *size, camera=camera)
-        if painter.notice or clip.state is None:  # quickly made, and the former not what another session wants to see
+        if painter.notice or clip.frames is not None:  # quickly made; the former is not what others want to see
             return frames
         self._unsaved.put((frames, key))
         return frames if deliver else None

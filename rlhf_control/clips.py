@@ -3,7 +3,7 @@
 A clip is kept as its states, some 150 bytes a step, and drawn when somebody asks to see it. Two drawings of the same
 states are byte-identical. Only environments without such states have their pictures recorded.
 
-T time, D state [qpos, qvel], H height, W width. Frames are (T, H, W, 3) uint8.
+T time, D state as in `mujoco_states`, H height, W width. Frames are (T, H, W, 3) uint8.
 """
 
 import copy
@@ -21,6 +21,7 @@ from rlhf_control.drawings import draw_flat
 from rlhf_control.errors import UserError
 from rlhf_control.foreign import make_env
 from rlhf_control.gl import NoGLError, choose_gl, gl_context, has_display
+from rlhf_control.mujoco_states import defaults
 from rlhf_control.pictures import decode, fit, rendered, stride
 from rlhf_control.progress import say_once
 from rlhf_control.states import is_classic, put_classic, step_seconds
@@ -30,9 +31,11 @@ from rlhf_control.views import (
     camera_names,
     check_states,
     level_planes,
+    more_than_motion,
     mujoco_model,
     place,
     view_of,
+    view_over,
 )
 
 __all__ = [
@@ -85,6 +88,7 @@ class Studio:
         self.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         self.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         self.option = mujoco.MjvOption()
+        self._origin: dict[str, Array] = {}  # of the model, once a clip changes more than positions
         self._stack = ExitStack()
         self._gl, self._make_current = self._stack.enter_context(gl_context(self.model))
 
@@ -92,15 +96,17 @@ class Studio:
         """Frames (T, H, W, 3) of states (T, D), seen by a camera of `cameras`."""
         model, data, scene = self.model, self.data, self.scene
         check_states(model, states)
+        if not self._origin and more_than_motion(model, states):
+            self._origin = defaults(model)
         self._make_current()
         eye = mujoco.MjvCamera()
-        aim(eye, model, self.view, camera)
+        aim(eye, model, view_over(model, data, self.view, states, self._origin), camera)
         floors, period = level_planes(model)
         rect = mujoco.MjrRect(0, 0, self.width, self.height)
         frames = np.empty((len(states), self.height, self.width, 3), np.uint8)
         upside_down = np.empty((self.height, self.width, 3), np.uint8)  # OpenGL counts rows from the bottom
         for frame, state in zip(frames, states, strict=True):
-            place(model, data, state)
+            place(model, data, state, self._origin)
             if self.view.follows:
                 eye.lookat[:] = data.subtree_com[1]
                 # The floor comes along, in whole repeats of its texture so that nobody sees it: Gymnasium's ends
@@ -148,13 +154,13 @@ class Painter:
         """Frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras` (modulo their
         number). MuJoCo fills width and height; others are as large as they can be in their own proportions. Raises
         UserError for a clip that cannot be drawn."""
-        if clip.state is None:
-            if clip.frames is None:
-                raise UserError(
-                    f"this clip of {self.env_id} has neither simulator states nor pictures; it was collected for an "
-                    "oracle that needs none"
-                )
+        if clip.frames is not None:
             return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
+        if clip.state is None:
+            raise UserError(
+                f"this clip of {self.env_id} has neither simulator states nor pictures; it was collected for an "
+                "oracle that needs none"
+            )
         states = clip.state[:: self._stride]
         if isinstance(self._model, mujoco.MjModel):
             return self._draw_mujoco(self._model, states, width, height, camera)

@@ -57,9 +57,9 @@ class Segments:
     action: Array  # (..., L, A) float32: executed
     next_obs: Array  # (..., L, O) float32
     env_reward: Array  # (..., L) float32
-    state: Array | None = None  # (..., L, D) float64: simulator state at `obs`, from which the clip is drawn
-    # (..., L) bytes, dtype "S": where there is no such state, a small PNG of what is at `obs`; empty at steps that were
-    # not recorded. See `pictures`.
+    state: Array | None = None  # (..., L, D) float64: simulator state at `obs`, see `mujoco_states`; zeros may follow
+    # (..., L) bytes, dtype "S": where such a state is not all that is to be seen, a small PNG of what is at `obs`;
+    # empty at steps that were not recorded. See `pictures`.
     frames: Array | None = None
 
     def __len__(self) -> int:
@@ -98,7 +98,18 @@ class Segments:
 
 def _common(parts: Sequence[Segments]) -> dict[str, list[Array]]:
     arrays = [part.arrays() for part in parts]
-    return {name: [a[name] for a in arrays] for name in arrays[0] if all(name in a for a in arrays)}
+    common = {name: [a[name] for a in arrays] for name in arrays[0] if all(name in a for a in arrays)}
+    return {name: widened(values) if name == "state" else values for name, values in common.items()}
+
+
+def widened(states: Sequence[Array]) -> list[Array]:
+    """Simulator states (..., D), with zeros behind those that are shorter than the longest."""
+    longest = max((state.shape[-1] for state in states), default=0)
+    return [
+        state if state.shape[-1] == longest
+        else np.pad(state, [(0, 0)] * (state.ndim - 1) + [(0, longest - state.shape[-1])])
+        for state in states
+    ]  # fmt: skip
 
 
 def trimmed(frames: Array) -> Array:

@@ -1,17 +1,32 @@
 """Clips as plain drawings, for machines without OpenGL.
 
-T time, D state [qpos, qvel], H height, W width. Frames are (T, H, W, 3) uint8.
+T time, D state as in `mujoco_states`, H height, W width. Frames are (T, H, W, 3) uint8.
 """
 
+import copy
 import math
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from PIL import Image, ImageDraw
 
 from rlhf_control.data import Array
+from rlhf_control.mujoco_states import defaults
 from rlhf_control.video import font
-from rlhf_control.views import FRONT, SIDE, TOP, check_states, level_planes, place, view_of, visible
+from rlhf_control.views import (
+    FRONT,
+    SIDE,
+    TOP,
+    check_states,
+    level_planes,
+    more_than_motion,
+    place,
+    view_of,
+    view_over,
+    visible,
+    visible_sites,
+)
 
 # What goes right and up, what comes towards us, and whether more of it is nearer
 AXES = {SIDE: ([0, 2], 1, -1), FRONT: ([1, 2], 0, 1), TOP: ([0, 1], 2, 1)}
@@ -20,40 +35,71 @@ CIRCLE = np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 24, endpoint=False)), n
 
 
 def draw_flat(model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320, camera: str = "") -> Array:
-    """Frames (T, H, W, 3) of states (T, D), drawn flat with Pillow from where the geoms are: from the side (x to the
-    right, z up), the front or the top, as the camera's name says; a model's own cameras cannot be had. The floor's
+    """Frames (T, H, W, 3) of states (T, D), drawn flat with Pillow from where geoms and sites are: from the side (x to
+    the right, z up), the front or the top, as the camera's name says; a model's own cameras cannot be had. The floor's
     tiles show the motion."""
     check_states(model, states)
     view = view_of(model)
+    more = more_than_motion(model, states)
+    model, origin = (copy.copy(model), defaults(model)) if more else (model, {})
     data = mujoco.MjData(model)
+    view = view_over(model, data, view, states, origin)
     camera = camera if camera in AXES else TOP if view.top else SIDE
     axes, toward_us, facing = AXES[camera]
-    shapes = {geom: _surface(model, geom) for geom in visible(model)}
+    shapes = _shapes(model, data)
     scale = 2 * min(width, height) / (2.7 * view.radius)  # pixels a metre; twice the size, halved at the end
     middle = np.array([width, height], float)
     frames = np.empty((len(states), height, width, 3), np.uint8)
     for frame, state in zip(frames, states, strict=True):
-        place(model, data, state)
+        place(model, data, state, origin)
+        if more:
+            shapes = _shapes(model, data)
         center = (data.subtree_com[1] if view.follows else view.center)[axes]
         image = Image.new("RGB", (2 * width, 2 * height), SKY)
         draw = ImageDraw.Draw(image)
         _draw_ground(draw, model, camera == TOP, center, scale, middle)
-        for geom in sorted(shapes, key=lambda g: facing * data.geom_xpos[g, toward_us]):  # far ones first
-            points, swell = shapes[geom]
-            flat = (points @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom])[:, axes]
+        for shape in sorted(shapes, key=lambda s: facing * s.place[toward_us]):  # far ones first
+            flat = (shape.points @ shape.turn.reshape(3, 3).T + shape.place)[:, axes]
             # The outline of a convex shape: its furthest point in each direction.
-            outline = flat[np.argmax(flat @ CIRCLE.T, axis=0)] + swell * CIRCLE
+            outline = flat[np.argmax(flat @ CIRCLE.T, axis=0)] + shape.swell * CIRCLE
             pixels = (outline - center) * (scale, -scale) + middle
-            color = _color(model, geom)
-            shade = tuple(c // 2 for c in color)
-            draw.polygon(list(map(tuple, pixels)), fill=color, outline=shade, width=3)
+            shade = tuple(c // 2 for c in shape.color)
+            draw.polygon(list(map(tuple, pixels)), fill=shape.color, outline=shade, width=3)
         frame[:] = np.asarray(image.reduce(2))
     return frames
 
 
-def _surface(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
-    """Points (P, 3) of a geom in its own frame, and the radius by which they swell (m)."""
-    kind, size = model.geom_type[geom], model.geom_size[geom]
+@dataclass(frozen=True)
+class Shape:
+    """A geom or a site."""
+
+    points: Array  # (P, 3) in its own frame
+    swell: float  # m, the radius by which they swell
+    color: tuple[int, ...]
+    place: Array  # (3,) and `turn` (9,): the simulator's memory, so where it is now
+    turn: Array
+
+
+def _shapes(model: mujoco.MjModel, data: mujoco.MjData) -> list[Shape]:
+    geoms = [
+        Shape(
+            *_surface(model.geom_type[i], model.geom_size[i], model.geom_aabb[i]),
+            _color(model, model.geom_rgba[i], model.geom_matid[i]), data.geom_xpos[i], data.geom_xmat[i],
+        )
+        for i in visible(model)
+    ]  # fmt: skip
+    sites = [
+        Shape(
+            *_surface(model.site_type[i], model.site_size[i], np.concatenate([np.zeros(3), model.site_size[i]])),
+            _color(model, model.site_rgba[i], model.site_matid[i]), data.site_xpos[i], data.site_xmat[i],
+        )
+        for i in visible_sites(model)
+    ]  # fmt: skip
+    return geoms + sites
+
+
+def _surface(kind: int, size: Array, aabb: Array) -> tuple[Array, float]:
+    """Points (P, 3) of a geom or a site in its own frame, and the radius by which they swell (m)."""
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
         return np.zeros((1, 3)), size[0]
     if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
@@ -62,11 +108,10 @@ def _surface(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
         rims = [np.pad(size[0] * CIRCLE, ((0, 0), (0, 1)), constant_values=z) for z in (-size[1], size[1])]
         return np.concatenate(rims), 0.0
     corners = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1]), axis=-1).reshape(-1, 3)
-    return model.geom_aabb[geom, :3] + corners * model.geom_aabb[geom, 3:], 0.0  # a box; others as boxes
+    return aabb[:3] + corners * aabb[3:], 0.0  # a box; others as boxes
 
 
-def _color(model: mujoco.MjModel, geom: int) -> tuple[int, ...]:
-    rgba, material = model.geom_rgba[geom], model.geom_matid[geom]
+def _color(model: mujoco.MjModel, rgba: Array, material: int) -> tuple[int, ...]:
     if material >= 0 and (rgba == 0.5).sum() == 3:  # MuJoCo's default, under which the material shows
         rgba = model.mat_rgba[material]
     return tuple(int(255 * c) for c in rgba[:3])

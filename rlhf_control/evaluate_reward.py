@@ -10,13 +10,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces.utils import flatten
 
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
-from rlhf_control.foreign import environments_closed, make_env
+from rlhf_control.foreign import environments_closed
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy, load_policy, one_thread
 from rlhf_control.oracles import NO_REWARD, reward_named
@@ -44,6 +43,7 @@ from rlhf_control.rollouts import evaluate, start_envs
 from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore
 from rlhf_control.train import make_reward
+from rlhf_control.tries import Simulator, check_simulator
 from rlhf_control.verbs import EvaluateRewardConfig
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m; where there are fewer, divided alike
@@ -262,22 +262,26 @@ def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Gener
 
 def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segments, Array] | None:
     """The transitions (n, m) that actions (n, m, A) make of the states of `points` (n,), by stepping the simulator from
-    each, and the states (n, m, D) they end in; None where the environment has no `set_state`."""
-    with closing(make_env(policy.env_id, policy.env).bare()) as env:
-        bare: Any = env.unwrapped
-        if points.state is None or not hasattr(bare, "set_state"):
-            return None
-        env.reset(seed=0)
-        n, m = actions.shape[:2]
-        states = np.repeat(points.state[:, None], m, 1)
-        next_obs, after = np.empty((n, m, points.obs.shape[-1]), np.float32), np.empty_like(states)
+    each, and the states (n, m, D) they end in; None where the environment is not all in its state."""
+    if points.state is None:
+        return None
+    try:
+        check_simulator(policy.env_id, policy.env)
+        simulator = Simulator(policy.env_id, policy.env)
+    except UserError:
+        return None
+    n, m = actions.shape[:2]
+    next_obs = np.empty((n, m, points.obs.shape[-1]), np.float32)
+    after: list[Array] = []
+    with closing(simulator):
         for i, j in np.ndindex(n, m):
-            bare.set_state(*np.split(states[i, j], [bare.model.nq]))
-            seen = env.step(actions[i, j].reshape(policy.spaces.action_shape))[0]
-            next_obs[i, j] = np.asarray(flatten(env.observation_space, seen))
-            after[i, j] = np.concatenate([bare.data.qpos, bare.data.qvel])
+            simulator.put(points.state[i])
+            next_obs[i, j] = simulator.step(actions[i, j].reshape(policy.spaces.action_shape))[0]
+            after.append(simulator.read()[0])
+    states, *ends = widened([np.repeat(points.state[:, None], m, 1), *after])
     obs = np.repeat(points.obs[:, None], m, 1)
-    return Segments(obs, actions, next_obs, np.full((n, m), np.nan, np.float32), states), after
+    unpaid = np.full((n, m), np.nan, np.float32)
+    return Segments(obs, actions, next_obs, unpaid, states), np.stack(ends).reshape(n, m, -1)
 
 
 # -- trivial rewards

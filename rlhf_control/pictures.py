@@ -27,12 +27,16 @@ def stride(step_seconds: float, per_second: float = PER_SECOND) -> int:
 def rendered(env: Any, env_id: str) -> Array:
     """(H, W, 3) uint8: the picture that an environment draws of itself. Raises UserError, whatever goes wrong."""
     try:
-        return as_picture(env.render())
+        given = env.render()
     except UserError as error:
-        raise UserError(f"{env_id} cannot be drawn: its render gives {error}, not a picture (H, W, 3)") from None
+        raise UserError(f"{env_id} cannot be drawn: {error}") from error
     except Exception as error:  # of whatever the environment draws with
         said = " ".join(f"{type(error).__name__}: {error}".split())  # in one line
         raise UserError(f"{env_id} cannot be drawn: its render fails with {said}") from error
+    try:
+        return as_picture(given)
+    except (UserError, ValueError) as error:  # such as lists of unequal lengths
+        raise UserError(f"{env_id} cannot be drawn: its render gives {error}, not a picture (H, W, 3)") from None
 
 
 def as_picture(given: Any) -> Array:

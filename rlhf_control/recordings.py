@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
 from rlhf_control.wording import counted
@@ -59,6 +59,7 @@ def join(recordings: Sequence[Recording]) -> Recording:
     """Recordings of one environment, end to end."""
     first = recordings[0]
     arrays = {name: [getattr(r, name) for r in recordings] for name in ARRAYS if getattr(first, name) is not None}
+    arrays = {name: widened(parts) if name == "state" else parts for name, parts in arrays.items()}
     return Recording(first.env_id, first.env, **{name: np.concatenate(parts) for name, parts in arrays.items()})
 
 

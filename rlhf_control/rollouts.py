@@ -18,7 +18,7 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import FlattenObservation
 
 import envs as project_envs
-from rlhf_control.data import Array, Rollout, Segments, check_finite
+from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
 from rlhf_control.errors import NonFiniteError, UserError, unknown_name
 from rlhf_control.foreign import (
     ForeignVectorEnv,
@@ -30,11 +30,12 @@ from rlhf_control.foreign import (
     told,
 )
 from rlhf_control.gl import has_display
+from rlhf_control.mujoco_states import MujocoReader
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
 from rlhf_control.pictures import encode, rendered, stride
 from rlhf_control.progress import say_once
 from rlhf_control.rng import generator_state, set_generator_state
-from rlhf_control.states import state_reader, step_seconds
+from rlhf_control.states import draws_itself, seen_whole, state_reader, step_seconds
 from rlhf_control.wording import counted
 
 EXACT = 2**24  # whole numbers up to here are exact in float32
@@ -110,8 +111,8 @@ class Envs:
             )
 
     def states(self) -> Array | None:
-        """(N, D) float64 from which clips are drawn: [qpos, qvel] of MuJoCo environments, the variables of classic
-        control; else None."""
+        """(N, D) float64 from which clips are drawn: see `mujoco_states`, or the variables of classic control; else
+        None."""
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             return self.vector.states
         return self._read_states() if self._read_states else None
@@ -124,7 +125,7 @@ class Envs:
     @frames.setter
     def frames(self, on: bool) -> None:
         drawing = isinstance(self.vector, SyncVectorEnv) and self.vector.envs[0].render_mode == "rgb_array"
-        self._frames = on and drawing and self._read_states is None
+        self._frames = on and drawing
 
     def pictures(self, step: int) -> list[bytes]:
         """A small PNG of each environment as it is now; empty at steps between those that are recorded."""
@@ -154,13 +155,17 @@ class Envs:
             inner: Mapping[str, Any] = self.vector.snapshot()
         else:
             inner = {str(i): env.snapshot() for i, env in enumerate(self._replayable())}
-        return {"inner": inner, "obs": self.obs.copy(), "returns": self.returns.copy(), "lengths": self.lengths.copy()}
+        watched = self._read_states.fields if isinstance(self._read_states, MujocoReader) else []
+        counts = {"returns": self.returns.copy(), "lengths": self.lengths.copy()}
+        return {"inner": inner, "watched": watched, "obs": self.obs.copy(), **counts}
 
     def load_state(self, snapshot: Mapping[str, Any]) -> None:
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
             obs = self.vector.restore(snapshot["inner"])
         else:
             obs = np.stack([env.restore(snapshot["inner"][str(i)]) for i, env in enumerate(self._replayable())])
+        if isinstance(self._read_states, MujocoReader):
+            self._read_states.watch(snapshot.get("watched", []))
         self.obs = self._flat(obs)
         if not np.array_equal(self.obs, snapshot["obs"]):
             raise UserError(
@@ -292,8 +297,8 @@ def start_envs(
     """The same as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises UserError for
     unsupported spaces too.
 
-    frames: people will look at the clips, so environments without states to draw them from record pictures. That costs
-    some milliseconds a step; `Envs.frames` switches it off and on between rollouts.
+    frames: people will look at the clips, so environments that cannot be drawn from their states record pictures. That
+    costs some milliseconds a step; `Envs.frames` switches it off and on between rollouts.
     """
     arguments = dict(env or {})
 
@@ -301,19 +306,21 @@ def start_envs(
         vector = make_vector(env_id, num_envs, seed + first, backend, arguments, first)
         return Envs(vector, seed + first, first, described(env_id, arguments))
 
+    drawing = {**arguments, "render_mode": "rgb_array"}
     envs = start()
-    if not frames or envs.states() is not None:
+    if not frames or not isinstance(envs.vector, SyncVectorEnv):
+        return envs
+    if envs.states() is not None and seen_whole(envs.vector.envs[0], lambda: make_env(env_id, drawing)):
         return envs
     envs.close()
-    assert isinstance(envs.vector, SyncVectorEnv)
-    if "rgb_array" not in envs.vector.envs[0].metadata.get("render_modes", ()):
+    if not draws_itself(envs.vector.envs[0]):
         raise UserError(
             f"people cannot judge clips of {env_id}: it has neither simulator states to draw from nor the render mode "
             "rgb_array; answer by an oracle"
         )
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
-    arguments["render_mode"] = "rgb_array"
+    arguments = drawing
     envs = start()
     assert isinstance(envs.vector, SyncVectorEnv)
     try:
@@ -406,7 +413,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         check_finite("reward", reward[t][None], t, first)
     episodes = envs.count(reward, terminated | truncated)
     envs.tell_of_lost_digits(obs)
-    state = None if states[0] is None else np.stack(states)
+    state = None if states[0] is None else np.stack(widened(states))
     frames = np.array(pictures, "S") if pictures else None  # (T, N)
     return Rollout(
         obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes, frames
@@ -451,6 +458,8 @@ def evaluate(
         lengths += running
         running &= ~(terminated | truncated)
     envs.close()
-    arrays = {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}  # (N, T, ...)
+    columns = {name: [s[name] for s in steps] for name in steps[0]}
+    columns = {name: widened(column) if name == "state" else column for name, column in columns.items()}
+    arrays = {name: np.stack(column, axis=1) for name, column in columns.items()}  # (N, T, ...)
     whole = [Segments(**{name: a[i, : lengths[i]] for name, a in arrays.items()}) for i in range(episodes)]
     return returns.tolist(), whole

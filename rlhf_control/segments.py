@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import Array, Rollout, Segments
+from rlhf_control.data import Array, Rollout, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.wording import counted
 
@@ -21,6 +21,8 @@ FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in ever
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Rollouts that follow each other in time, as one."""
     columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
+    if all(isinstance(state, Array) for state in columns["state"]):
+        columns["state"] = widened(columns["state"])
     joined: dict[str, Any] = {  # what one of them lacks (states, frames), all of them lack
         k: np.concatenate(v) if all(isinstance(x, Array) for x in v) else None for k, v in columns.items()
     }

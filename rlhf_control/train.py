@@ -51,7 +51,7 @@ from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
-from rlhf_control.tries import simulator
+from rlhf_control.tries import check_simulator
 
 # What a run and its replay may differ in
 REPLAY_MAY_DIFFER = ("policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds")
@@ -201,7 +201,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     rounds = label_rounds(config, bank.first_full)
     gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
     if CORRECTION in config.feedback:
-        simulator(env_id, env).close()
+        check_simulator(env_id, env)
 
     run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256))
     if source is not None:

@@ -1,13 +1,13 @@
 """MuJoCo models and the ways to look at them: their own cameras, and views from the side, the front and the top.
 
-D state [qpos, qvel], P level planes.
+D state as in `mujoco_states`, P level planes.
 """
 
 import functools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mujoco
@@ -17,6 +17,7 @@ import envs  # noqa: F401  # registers this project's own, and keeps MuJoCo's wa
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.foreign import make_env
+from rlhf_control.mujoco_states import parts, put
 
 TRACK, SIDE, FRONT, TOP = "track", "side", "front", "top"  # the first is what Gymnasium calls its models' own camera
 ANGLES = {SIDE: (90, -15), FRONT: (180, -15), TOP: (90, -90)}  # azimuth, elevation in degrees; 90: x to the right
@@ -101,9 +102,15 @@ def visible(model: mujoco.MjModel) -> Array:
     return np.flatnonzero(~plane & (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0))
 
 
-def place(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> None:
-    """Brings bodies, cameras and lights to where the state (D,) has them, without any dynamics."""
-    data.qpos[:] = state[: model.nq]
+def visible_sites(model: mujoco.MjModel) -> Array:
+    """Numbers of the sites that MuJoCo shows by default."""
+    return np.flatnonzero((model.site_group < 3) & (model.site_rgba[:, 3] > 0))
+
+
+def place(model: mujoco.MjModel, data: mujoco.MjData, state: Array, origin: Mapping[str, Array] | None = None) -> None:
+    """Brings bodies, cameras and lights to where the state (D,) has them, without any dynamics. `origin`: of what some
+    states change in the model and this one does not; see `mujoco_states.put`."""
+    put(model, data, state, origin or {})
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)  # where a tracking camera looks
     mujoco.mj_camlight(model, data)
@@ -111,11 +118,34 @@ def place(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> None:
 
 def check_states(model: mujoco.MjModel, states: Array) -> None:
     """Raises UserError if these are no states (T, D) of this model."""
-    if states.ndim != 2 or states.shape[1] != model.nq + model.nv:
-        raise UserError(
-            f"the clip's states have shape {states.shape} where the model needs (T, {model.nq + model.nv}); "
-            "it was recorded in another environment"
-        )
+    if states.ndim != 2:
+        raise UserError(f"the clip's states have shape {states.shape}; it was recorded in another environment")
+    if len(states) and states.shape[1] != model.nq + model.nv:
+        parts(model, mujoco.MjData(model), states[0])
+
+
+def view_over(
+    model: mujoco.MjModel, data: mujoco.MjData, view: View, states: Array, origin: Mapping[str, Array]
+) -> View:  # fmt: skip
+    """The view, from further away where something is put outside it by the states (T, D) of a clip."""
+    if view.follows or not more_than_motion(model, states):
+        return view
+    low, high = view.center - view.radius, view.center + view.radius
+    for state in states:
+        place(model, data, state, origin)
+        geoms, sites = visible(model), visible_sites(model)
+        places = np.concatenate([data.geom_xpos[geoms], data.site_xpos[sites]])
+        sizes = np.concatenate([model.geom_rbound[geoms], model.site_size[sites].max(1)])[:, None]
+        if len(places):
+            low, high = np.minimum(low, (places - sizes).min(0)), np.maximum(high, (places + sizes).max(0))
+    if (high - low).max() <= 2 * view.radius:
+        return view
+    return replace(view, center=(low + high) / 2, radius=float(np.linalg.norm(high - low)) / 2)
+
+
+def more_than_motion(model: mujoco.MjModel, states: Array) -> bool:
+    """Whether states (T, D) have more than [qpos, qvel]."""
+    return states.shape[1] > model.nq + model.nv
 
 
 def level_planes(model: mujoco.MjModel) -> tuple[Array, Array]:

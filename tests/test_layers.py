@@ -20,6 +20,7 @@ LAYERS = [
         "packing",
         "pictures",
         "states",
+        "mujoco_states",
         "recordings",
         "keyboard",
         "wording",

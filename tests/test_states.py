@@ -3,8 +3,10 @@
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control import CartPoleEnv
 
-from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader, step_seconds
+from rlhf_control.rollouts import start_envs
+from rlhf_control.states import has_mujoco_data, is_classic, put_classic, seen_whole, state_reader, step_seconds
 
 
 def copies(env_id: str, n: int = 2) -> list[gymnasium.Env]:
@@ -72,3 +74,35 @@ def test_a_step_of_mujoco_lasts_as_long_as_simulated() -> None:
     for metadata in ({}, {"render_fps": None}, {"render_fps": 30}):
         hopper.unwrapped.metadata = metadata
         assert step_seconds(hopper) == pytest.approx(0.008)
+
+
+class Flagged(CartPoleEnv):
+    """Draws more than Gymnasium's."""
+
+    def render(self) -> np.ndarray:
+        picture = np.array(super().render())
+        picture[:20, :20] = self.flag if hasattr(self, "flag") else 0
+        return picture
+
+
+class Short(CartPoleEnv):
+    """Draws itself as Gymnasium's, by a variable that its state does not have."""
+
+    def reset(self, **kwargs: object) -> object:
+        found = super().reset(**kwargs)  # type: ignore[arg-type]
+        self.length = float(self.np_random.uniform(0.1, 0.9))
+        return found
+
+
+def test_variants_of_classic_control_that_show_more_are_recorded() -> None:
+    gymnasium.register("Flagged-v0", Flagged)
+    gymnasium.register("Short-v0", Short)
+    try:
+        (flagged, short) = (copies(env_id, 1)[0] for env_id in ("Flagged-v0", "Short-v0"))
+        assert not is_classic(flagged) and state_reader([flagged]) is None
+        assert is_classic(short) and not seen_whole(short, lambda: gymnasium.make("Short-v0", render_mode="rgb_array"))
+        for env_id in ("Flagged-v0", "Short-v0"):
+            assert start_envs(env_id, 1, seed=0, frames=True).frames
+    finally:
+        for env_id in ("Flagged-v0", "Short-v0"):
+            gymnasium.registry.pop(env_id)

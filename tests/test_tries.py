@@ -5,7 +5,7 @@ from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.nets import NetConfig, Policy
 from rlhf_control.rollouts import collect, evaluate, start_envs
-from rlhf_control.tries import one_try, simulator, try_again
+from rlhf_control.tries import Simulator, check_simulator, one_try, try_again
 
 
 def policy_of(env_id: str, **env: object) -> Policy:
@@ -28,7 +28,7 @@ def test_the_same_actions_lead_to_the_same_clip(env_id: str) -> None:
         clip = clips[i]
         actions = iter(clip.action)
         again, whole = one_try(
-            simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
+            Simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
         )  # fmt: skip
         assert whole
         for name, array in clip.arrays().items():
@@ -62,7 +62,7 @@ def test_a_try_that_ends_early_is_made_again() -> None:
 
 def test_what_cannot_be_put_back_is_refused() -> None:
     with pytest.raises(UserError, match="CartPole-v1 cannot be put back"):
-        simulator("CartPole-v1", {})
+        check_simulator("CartPole-v1", {})
     policy = policy_of("HalfCheetah-v5")
     clips = clips_of(policy, 1, 4)
     bare = Segments(clips.obs, clips.action, clips.next_obs, clips.env_reward)

@@ -63,7 +63,9 @@ def test_starts_from_a_stored_state() -> None:
     np.testing.assert_allclose(again.obs, obs, atol=1e-6)
     again.step({"q"})
     np.testing.assert_allclose(again.steps[0].next_obs, driver.steps[2].next_obs, atol=1e-3)
-    with pytest.raises(UserError, match="cannot start from this state: it has 4 numbers, and the environment 18"):
+    with pytest.raises(
+        UserError, match="states have 4 numbers, which do not fit the model with its 9 positions and 9 velocities"
+    ):
         again.reset(np.zeros(4))
 
 

@@ -4,20 +4,21 @@ O observation, A action, D simulator state, H height, W width.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from rlhf_control import pictures
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.foreign import make_env
+from rlhf_control.mujoco_states import MujocoReader, put_back
 from rlhf_control.recordings import Recording
-from rlhf_control.states import has_mujoco_data, is_classic, put_classic, state_reader, step_seconds
+from rlhf_control.states import has_mujoco_data, is_classic, put_classic, seen_whole, state_reader, step_seconds
 from rlhf_control.viewer.controls import Controls, find_controls
 
 
@@ -39,9 +40,10 @@ class Driver:
     def __init__(self, env_id: str, env: Mapping[str, Any], *, seed: int = 0) -> None:
         self.env_id, self.arguments = env_id, {name: value for name, value in env.items() if name != "render_mode"}
         self.env = make(env_id, self.arguments)
-        self.drawn_by_us = has_mujoco_data(self.env)
+        self.drawn_by_us = has_mujoco_data(self.env) and self.env.render_mode is None
         self.controls: Controls = find_controls(self.env, env_id)
         self._seed: int | None = seed
+        self._read: Callable[[], Array] | None = None
         self.reset()
 
     @property
@@ -67,7 +69,7 @@ class Driver:
         self.steps: list[Step] = []
         self.over = ""
         self.terminated = False
-        self._read = state_reader([self.env])
+        self._read = self._read or state_reader([self.env])
         self.stride = pictures.stride(1 / self.rate)
         self.obs = self._flat(obs if start is None else self._put(start))
 
@@ -79,7 +81,8 @@ class Driver:
         """One step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
         action = self.controls.action(held, len(self.steps))
         state, frame = self.state(), b""
-        if state is None and len(self.steps) % self.stride == 0:
+        pictured = state is None or (has_mujoco_data(self.env) and not self.drawn_by_us)
+        if pictured and len(self.steps) % self.stride == 0:
             frame = pictures.encode(self.rendered())
         obs, reward, terminated, truncated, _ = self.env.step(action)
         next_obs = self._flat(obs)
@@ -107,9 +110,9 @@ class Driver:
         arrays = {name: np.stack(values).astype(np.float32) for name, values in columns.items()}
         reward = np.array([step.reward for step in self.steps], np.float32)
         states = [step.state for step in self.steps if step.state is not None]
-        if states:
-            return Segments(env_reward=reward, state=np.stack(states).astype(np.float64), **arrays)
-        return Segments(env_reward=reward, frames=np.array([step.frame for step in self.steps], "S"), **arrays)
+        state = np.stack(widened(states)).astype(np.float64) if states else None
+        frames = np.array([step.frame for step in self.steps], "S")
+        return Segments(env_reward=reward, state=state, frames=frames if frames.any() or not states else None, **arrays)
 
     def rendered(self) -> Array:
         """(H, W, 3) by the environment itself."""
@@ -128,25 +131,25 @@ class Driver:
         """Brings the environment to a stored state; the observation there."""
         bare: Any = self.env.unwrapped
         here = self.state()
-        if here is None or here.shape != np.shape(state):
+        if isinstance(self._read, MujocoReader):
+            put_back(self.env, state, self._read.origin)
+        elif here is not None and is_classic(self.env) and here.shape == np.shape(state):
+            put_classic(self.env, state)
+        else:
             raise UserError(
                 f"{self.env_id} cannot start from this state: it has {np.size(state)} numbers, and the environment "
                 f"{0 if here is None else here.size}"
             )
-        if is_classic(self.env):
-            put_classic(self.env, state)
-        else:
-            bare.data.qpos[:], bare.data.qvel[:] = np.split(state, [len(bare.data.qpos)])
-            mujoco.mj_forward(bare.model, bare.data)
         observe = next((getattr(bare, name) for name in ("_get_obs", "_get_ob") if hasattr(bare, name)), None)
         return observe() if observe is not None else np.asarray(bare.state, np.float32)
 
 
 def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
-    """One environment: MuJoCo's are drawn by ourselves, the others draw themselves. Raises UserError."""
-    env = make_env(env_id, arguments)
-    if has_mujoco_data(env):
+    """One environment: MuJoCo's are drawn by ourselves if their states show all, the others draw themselves. Raises
+    UserError."""
+    env, drawing = make_env(env_id, arguments), partial(make_env, env_id, {**arguments, "render_mode": "rgb_array"})
+    if has_mujoco_data(env) and seen_whole(env, drawing):
         return env
     env.close()
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # to draw, some call pygame.init(), which opens the sound
-    return make_env(env_id, {**arguments, "render_mode": "rgb_array"})
+    return drawing()
