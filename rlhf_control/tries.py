@@ -23,6 +23,7 @@ from rlhf_control.rng import stream
 from rlhf_control.states import has_mujoco_data
 
 PROBED = 5  # steps
+INSTEAD = ", so there are no corrections; leave them out of --feedback"
 MOST = 10  # times that a try which ended early is made again
 
 
@@ -50,9 +51,6 @@ class Simulator:
 
     def _refusal(self) -> str:
         return f"{self.env_id} cannot be put back to where a clip began"
-
-
-INSTEAD = ", so there are no corrections; leave them out of --feedback"
 
 
 def check_simulator(env_id: str, env: Mapping[str, Any]) -> None:
