@@ -358,10 +358,10 @@ def draw_side(canvas: Canvas, page: Page, place: Rect, predicted: Sequence[Array
     if model_height:
         canvas.box((left, bottom - model_height, room, 1), LINE)
         head = canvas.text("The reward model", (left, bottom - px(60)), 15, bold=True, middle=True)
-        canvas.text(
-            page.model, (left + room, bottom - px(60)), 13, MUTED, align="right", middle=True,
-            width=max(1.0, room - head[2] - px(10)),
-        )  # fmt: skip
+        beside = room - head[2] - px(10)
+        if beside > canvas.measure("of 10", 13)[0]:
+            at = (left + room, bottom - px(60))
+            canvas.text(page.model, at, 13, MUTED, align="right", middle=True, width=beside)
         canvas.text(opinion(means), (left, bottom - px(28)), 15, TEXT, middle=True, width=room)
 
 
