@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -18,7 +19,7 @@ from rlhf_control import config as c
 from rlhf_control import verbs as v
 from rlhf_control.env_ids import look_here
 from rlhf_control.errors import Stopped, UserError, unknown_name
-from rlhf_control.options import summary
+from rlhf_control.options import field_texts, summary
 from rlhf_control.presets import preset
 from rlhf_control.wording import counted
 
@@ -185,9 +186,21 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 }
 
 
+# What `--help` explains of the two long verbs; `--help-all` explains the rest too
+EVERYDAY = {
+    "pretrain": ("env_id", "total_steps", "preset", "seed", "seeds", "out", "learner", "env"),
+    "finetune": (
+        "policy", "oracle", "behaviours", "labels", "feedback", "labelling", "question", "queries", "clip_seconds",
+        "total_steps", "seed", "seeds", "out", "shrink", "termination", "env_id", "env",
+    ),
+}  # fmt: skip
+
+
 def usage() -> str:
     verbs = [f"  {verb:<16} {summary(config).splitlines()[0]}" for verb, (config, _) in VERBS.items()]
-    hint = "rlhf-control VERB --help lists a verb's options; --debug shows where an error comes from."
+    hint = (
+        "rlhf-control VERB --help lists a verb's options, --help-all all of them; --debug shows where errors come from."
+    )
     return "\n".join(["usage: rlhf-control VERB ...", "", *verbs, "", hint])
 
 
@@ -244,8 +257,34 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
     return function(config) or 0
 
 
+def everyday_help(config_type: Any, verb: str) -> None:
+    """Prints the options that one needs every day, and where the others are; raises SystemExit."""
+    hints, texts = get_type_hints(config_type, include_extras=True), field_texts(config_type)
+    known = {f.name: f for f in fields(config_type)}
+    columns: list[Any] = []
+    for name in EVERYDAY[verb]:
+        f = known[name]
+        again = field(default=f.default, default_factory=f.default_factory)
+        columns.append((name, Annotated[hints[name], tyro.conf.arg(help=texts[name])], again))
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    try:
+        description = summary(config_type).splitlines()[0]
+        tyro.cli(make_dataclass(config_type.__name__, columns), prog=f"rlhf-control {verb}", args=["--help"],
+                 description=description)  # fmt: skip
+    finally:
+        single = [f"--{name.replace('_', '-')}" for name in known if name not in (*EVERYDAY[verb], *groups)]
+        print(textwrap.fill(f"And {', '.join(single)}; and groups:", 80, break_on_hyphens=False))
+        for name, hint in groups.items():
+            print(f"  --{name + '.*':<13} {' '.join(summary(hint).split()).partition('. ')[0].rstrip('.')}")
+        print(f"rlhf-control {verb} --help-all explains them all.")
+
+
 def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
     """The verb's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
+    if "--help-all" in arguments:
+        arguments = ["--help"]
+    elif verb in EVERYDAY and {"-h", "--help"} & set(arguments):
+        everyday_help(config_type, verb)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.cli import VERBS, main
+from rlhf_control.cli import EVERYDAY, VERBS, main
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.nets import Policy
 from rlhf_control.runs import Run
@@ -32,6 +33,23 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as stopped:
         main([verb, "--help"])
     assert stopped.value.code == 0 and verb in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", EVERYDAY)
+def test_the_everyday_options_come_first(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for level in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as stopped:
+            main([verb, "something", level])
+        assert stopped.value.code == 0
+        told.append(capsys.readouterr().out)
+    short, long = told
+    assert len(short.splitlines()) < 90 and "--ppo.gae-lambda" in long and "--ppo.gae-lambda" not in short
+    for f in dataclasses.fields(VERBS[verb][0]):
+        option = f"--{f.name.replace('_', '-')}"
+        positional = f.default is f.default_factory is dataclasses.MISSING
+        assert positional or (option in short and (option in long or f"{option}." in long))
+    assert "--ppo.*" in short and "--help-all" in short and "(default: 0)" in short
 
 
 @pytest.mark.parametrize(
