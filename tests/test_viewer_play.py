@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hands import after, play_script, post, pygame, tap
+from pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
 
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
@@ -232,6 +233,24 @@ def test_closing_the_window_closes_all_of_it(start: np.ndarray, monkeypatch: pyt
     with Window("test") as window:
         assert drive(window, "HalfCheetah-v5", {}, start, 8) is None
         assert Closed() in window.events()
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Ant-v5", "CartPole-v1", "Pendulum-v1"])
+def test_everything_finds_its_place_on_any_screen(env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(env_id, {})
+    ride = Ride(driver)
+    screens = [PlayScreen(ride, tmp_path / "a folder" / "recording.npz"), DriveScreen(ride, None)]
+    for size in SIZES:
+        for screen in screens:
+            with a_canvas(size) as canvas:
+                places, cut = watch_words(canvas, monkeypatch)
+                screen.draw(canvas)  # type: ignore[arg-type]
+                check_places(canvas)
+                check_words(canvas, places)
+                assert not cut, (size, type(screen))
+    ride.close()
+    if driver.drawn_by_us:
+        driver.close()
 
 
 def test_file_names_and_displays(monkeypatch: pytest.MonkeyPatch) -> None:

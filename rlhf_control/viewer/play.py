@@ -28,6 +28,7 @@ from rlhf_control.viewer.ride import (
     draw_facts,
     draw_panel,
     draw_picture,
+    facts_height,
     facts_of,
     split,
 )
@@ -221,10 +222,9 @@ class PlayScreen:
             else "Nothing saved yet"
         )
         words, ink = (self.said.words, self.said.ink) if self.said else (kept, MUTED)
-        line = window.measure(words, 14)[1]
-        wraps = -(-window.measure(words, 14)[0] // int(width))
-        window.paragraph(words, (x, top - px(16) - wraps * line), width, 14, ink)
-        facts = (x, top - px(32) - wraps * line - px(72), width, px(72))
+        lines, tall = window.measure_paragraph(words, width, 14)[1], facts_height(window)
+        window.paragraph(words, (x, top - px(16) - lines), width, 14, ink)
+        facts = (x, top - px(32) - lines - tall, width, tall)
         draw_facts(window, facts, facts_of(ride))
         draw_panel(window, ride, panel, f"Driving {ride.driver.env_id}", self.words(), facts[1] - px(12))
 
@@ -285,7 +285,7 @@ class DriveScreen:
         draw_picture(window, ride, place, BANNERS.get(ride.phase, ""), again)
         x, _, width, _ = panel
         top = draw_buttons(window, panel, self.buttons())
-        facts = (x, top - px(18) - px(72), width, px(72))
+        facts = (x, top - px(18) - facts_height(window), width, facts_height(window))
         draw_facts(window, facts, facts_of(ride))
         bar = (x, facts[1] - px(20), width, px(6))
         window.box(bar, mix(MUTED, (0, 0, 0), 0.6), radius=3)

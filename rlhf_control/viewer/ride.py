@@ -169,7 +169,7 @@ def split(canvas: Canvas) -> tuple[Rect, Rect]:
     """The places of the picture, left, and of the panel, right."""
     width, height = canvas.size
     gap = canvas.px(28)
-    side = min(height - 2 * gap, width * 0.54)
+    side = min(height - 2 * gap, width * 0.54, width - 3 * gap - 33 * canvas.measure("n", 15)[0])
     return (gap, gap, side, height - 2 * gap), (side + 2 * gap, gap, width - side - 3 * gap, height - 2 * gap)
 
 
@@ -189,7 +189,7 @@ def draw_picture(canvas: Canvas, ride: Ride, place: Rect, words: str, picture: A
 
 def draw_keycap(canvas: Canvas, key: str, x: float, y: float, color: Color) -> float:
     """A key whose middle is at height y; where the next one may begin."""
-    label, width, height = label_of(key), cap_width(canvas, key), canvas.px(28)
+    label, width, height = label_of(key), cap_width(canvas, key), cap_height(canvas)
     canvas.box((x, y - height / 2, width, height), color, radius=6, border=LINE)
     ink = TEXT if color == RAISED else BACKGROUND
     canvas.text(label, (x + width / 2, y), 15, ink, bold=True, align="center", middle=True)
@@ -201,7 +201,7 @@ def draw_keys(canvas: Canvas, ride: Ride, place: Rect) -> float:
     x, y, width, height = place
     controls = ride.driver.controls
     rows: Sequence[Row] = controls.rows
-    step = min(canvas.px(36), height / max(1, len(rows)))
+    step = min(max(canvas.px(36), cap_height(canvas) + 2), height / max(1, len(rows)))
     values = controls.executed(controls.action(ride.held, 0)) if isinstance(controls, Pushes) else None
     caps = max(_caps_width(canvas, row) for row in rows)
     for i, row in enumerate(rows):
@@ -216,6 +216,10 @@ def draw_keys(canvas: Canvas, ride: Ride, place: Rect) -> float:
             bar = (x + caps + canvas.px(16) + name_width, middle, width - caps - name_width - canvas.px(16), 0.0)
             _draw_push(canvas, bar, float(values[i]), float(controls.low[i]), float(controls.high[i]))
     return y + len(rows) * step
+
+
+def cap_height(canvas: Canvas) -> int:
+    return max(canvas.px(28), canvas.measure("Q", 15, bold=True)[1])
 
 
 def cap_width(canvas: Canvas, key: str) -> float:
@@ -244,7 +248,7 @@ def _draw_push(canvas: Canvas, bar: Rect, value: float, low: float, high: float)
 def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[Button]]) -> float:
     """Rows of buttons that end at the lower edge of the place; their upper edge."""
     x, y, width, height = place
-    gap, tall = canvas.px(10), canvas.px(44)
+    gap, tall = canvas.px(10), max(canvas.px(44), canvas.measure("Q", 15)[1] + canvas.px(8))
     top = y + height - len(rows) * tall - (len(rows) - 1) * gap
     for i, buttons in enumerate(rows):
         wide = (width - (len(buttons) - 1) * gap) / len(buttons)
@@ -254,14 +258,21 @@ def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[Button]]) 
     return top
 
 
+def facts_height(canvas: Canvas) -> int:
+    return max(canvas.px(72), canvas.measure("Q", 13)[1] + canvas.measure("Q", 20, bold=True)[1] + canvas.px(10))
+
+
 def draw_facts(canvas: Canvas, place: Rect, facts: Sequence[tuple[str, str]]) -> None:
-    """Numbers next to each other, each under its name."""
+    """Numbers next to each other, each under its name; what room is left goes between them."""
     x, y, width, height = place
     canvas.box(place, PANEL, radius=10)
-    for i, (name, value) in enumerate(facts):
-        left = x + canvas.px(16) + i * (width - canvas.px(16)) / len(facts)
-        canvas.text(name, (left, y + height * 0.3), 13, MUTED, middle=True)
-        canvas.text(value, (left, y + height * 0.67), 20, bold=True, middle=True)
+    widths = [max(canvas.measure(name, 13)[0], canvas.measure(value, 20, bold=True)[0]) for name, value in facts]
+    between = max(canvas.px(4), (width - 2 * canvas.px(16) - sum(widths)) / max(1, len(facts) - 1))
+    left = x + canvas.px(16)
+    for (name, value), wide in zip(facts, widths, strict=True):
+        canvas.text(name, (left, y + height * 0.29), 13, MUTED, middle=True)
+        canvas.text(value, (left, y + height * 0.69), 20, bold=True, middle=True)
+        left += wide + between
 
 
 def common_buttons(ride: Ride) -> list[Button]:
@@ -295,10 +306,11 @@ def draw_panel(canvas: Canvas, ride: Ride, place: Rect, title: str, words: str, 
     """Title, state and key table, down to `bottom` at most."""
     x, y, width, _ = place
     canvas.text(title, (x, y), 26, bold=True, width=width)
-    box = canvas.paragraph(words, (x, y + canvas.px(42)), width, 16, ACCENT[ride.phase])
+    line = max(canvas.px(42), canvas.measure(title, 26, bold=True)[1] + canvas.px(4))
+    box = canvas.paragraph(words, (x, y + line), width, 16, ACCENT[ride.phase])
     top = box[1] + box[3] + canvas.px(18)
     shift = isinstance(ride.driver.controls, Pushes)
-    end = draw_keys(canvas, ride, (x, top, width, bottom - top - canvas.px(30) * shift))
+    end = draw_keys(canvas, ride, (x, top, width, bottom - top - max(canvas.px(30), 15) * shift))
     if shift:
         ink = SIDE_A if SHIFTS & ride.held else mix(MUTED, TEXT, 0.2)
-        canvas.text(HALF, (x, end + canvas.px(14)), 14, ink, middle=True, width=width)
+        canvas.text(HALF, (x, end + max(canvas.px(14), 8)), 14, ink, middle=True, width=width)
