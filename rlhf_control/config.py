@@ -5,7 +5,7 @@ This file imports nothing heavy, so that `--help` is instant. The options of the
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -103,8 +103,7 @@ class PretrainConfig:
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
     total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
-    the environment, to which --env adds. Command line only: in Python, start from
-    `presets.preset(env_id, name)`."""
+    the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
     seed: int = 0
     """Of everything random in the run: the same seed gives the same bits."""
     seeds: str = ""
@@ -125,6 +124,15 @@ class PretrainConfig:
     """Arguments of the environment, as in `gymnasium.make`."""
     net: NetConfig = NetConfig()
     ppo: PPOConfig = PPOConfig()
+
+    def __new__(cls, *_: Any, **given: Any) -> "PretrainConfig":
+        """Refuses a preset's name without what it stands for, which would be recorded, but not used."""
+        if given.get("preset") and not {"total_steps", "env", "net", "ppo"} <= given.keys():
+            raise UserError(
+                f"PretrainConfig(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
+                f"rlhf_control.presets.preset(env_id, {given['preset']!r}) and change it with dataclasses.replace"
+            )
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         typed(self)
@@ -261,6 +269,9 @@ class QueryConfig:
     """At least this share of every round's queries are about recent clips only; the others mix them with older ones."""
     older_share: float = 0.0
     """At least this share are about older clips only, once there are any."""
+    older_mb: float = 256.0
+    """How many megabytes of older clips are kept, in memory and in every checkpoint: 1,000 clips at most, fewer where
+    observations are large."""
     min_difference: float = 0.1
     """Clips of one query look different by at least this many standard deviations of the pool's steps."""
     repeat_share: float | None = None
@@ -274,7 +285,7 @@ class QueryConfig:
 
     def __post_init__(self) -> None:
         typed(self)
-        positive(self, "candidates", "tries")
+        positive(self, "candidates", "tries", "older_mb")
         within(self, "random_share", "recent_share", "older_share", low=0.0, high=1.0)
         if self.recent_share + self.older_share > 1:
             raise UserError(

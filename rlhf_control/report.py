@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rlhf_control.plots import plot_finetune, plot_runs
 from rlhf_control.policies import CAME_IN, CLONED, find_policy
 from rlhf_control.progress import say, seconds_text
 from rlhf_control.record import record_video
-from rlhf_control.rollouts import evaluate
+from rlhf_control.rollouts import evaluate, evaluation_steps, time_limit
 from rlhf_control.runs import Run
 from rlhf_control.verbs import EvaluateConfig
 from rlhf_control.wording import counted
@@ -49,6 +50,9 @@ def measure(
         raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
     returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
     result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
+    longest = evaluation_steps(policy.env_id, policy.env)
+    if longest != time_limit(policy.env_id, policy.env) and max(map(len, whole)) == longest:
+        result["cut_off_after"] = longest
     if score:
         scores = [float(BEHAVIOURS[score].score(episode)) for episode in whole]
         result |= {"scores": scores, "score_mean": float(np.mean(scores)), "score_unit": BEHAVIOURS[score].unit}
@@ -81,9 +85,15 @@ def report_pretraining(run: Run, env_id: str = "") -> str:
         plot_runs([run.path], run.path / "curves", metrics=["env_return"])
     policy = run.path / "policy.npz"
     return (
-        f"return {result['return_mean']:.1f} over {EPISODES} episodes, {counted(last['env_steps'], 'step')}, "
-        f"{seconds_text(last['wall_seconds'])}\npolicy {policy}\nsha256 {sha256(policy)}"
+        f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, "
+        f"{counted(last['env_steps'], 'step')}, {seconds_text(last['wall_seconds'])}\npolicy {policy}\n"
+        f"sha256 {sha256(policy)}"
     )
+
+
+def cut_off(result: Mapping[str, Any]) -> str:
+    """To be said of returns of episodes that did not end."""
+    return f" cut off after {counted(result['cut_off_after'], 'step')}" if "cut_off_after" in result else ""
 
 
 def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
@@ -156,7 +166,12 @@ def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> li
         rows.append(
             (f"score ({BEHAVIOURS[score].unit})", *(spread(results[w]["scores"], 2) for w in ("before", "after")))
         )
-    rows.append(("environment return", *(spread(results[w]["returns"], 0) for w in ("before", "after"))))
+    rows.append(
+        (
+            f"environment return{cut_off(results['after'])}",
+            *(spread(results[w]["returns"], 0) for w in ("before", "after")),
+        )
+    )
     rows.append(("labels", "", str(facts["labels"])))
     rows.append(("environment steps", "", f"{facts['env_steps']:,}"))
     rows.append(("training time", "", seconds_text(facts["wall_seconds"])))

@@ -6,6 +6,7 @@ T time, N environments, O observation, A action, D simulator state.
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Mapping
 from functools import partial
 from numbers import Integral, Number
@@ -39,6 +40,7 @@ from rlhf_control.states import draws_itself, seen_whole, state_reader, step_sec
 from rlhf_control.wording import counted
 
 EXACT = 2**24  # whole numbers up to here are exact in float32
+CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
 PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
 BACKENDS = ("auto", "batched", "gymnasium")
@@ -351,6 +353,22 @@ def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
     return int(limit) if limit and int(limit) > 0 else None
 
 
+def evaluation_steps(env_id: str, env: Mapping[str, Any]) -> int:
+    """After how many steps an evaluation is over at the latest."""
+    limit = time_limit(env_id, env)
+    return limit if limit and limit <= MAX_EVALUATION_STEPS else CUT_OFF
+
+
+def tell_of_endless_episodes(env_id: str, env: Mapping[str, Any]) -> None:
+    """Says on stderr what follows where nothing cuts an episode off."""
+    if time_limit(env_id, env) is None:
+        print(
+            f"rlhf-control: {env_id} has no time limit: an episode that does not end by itself has no return in "
+            f"training, and evaluations cut it off after {CUT_OFF:,} steps; --env max_episode_steps 1000 gives it one",
+            file=sys.stderr,
+        )
+
+
 @environments_closed()
 def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
     """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
@@ -432,7 +450,8 @@ def evaluate(
     frames: bool = False,
 ) -> tuple[list[float], list[Segments]]:
     """Raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics stay as
-    they are.
+    they are. Episodes without a time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that
+    is said.
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
@@ -442,9 +461,8 @@ def evaluate(
     running = np.ones(episodes, bool)
     lengths = np.zeros(episodes, np.int64)
     steps: list[dict[str, Array]] = []
-    while running.any():
-        if len(steps) == MAX_EVALUATION_STEPS:
-            raise UserError(f"{policy.env_id} did not end within {MAX_EVALUATION_STEPS} steps; it needs a time limit")
+    longest = evaluation_steps(policy.env_id, policy.env)
+    while running.any() and len(steps) < longest:
         obs, state = envs.obs, envs.states()
         pictures = np.array(envs.pictures(len(steps)), "S") if envs.frames else None
         action = policy.act(obs, rng)
@@ -458,6 +476,13 @@ def evaluate(
         lengths += running
         running &= ~(terminated | truncated)
     envs.close()
+    if running.any():
+        print(
+            f"rlhf-control: {running.sum()} of {counted(episodes, 'episode')} of {policy.env_id} had not ended after "
+            f"{longest:,} steps and {'was' if running.sum() == 1 else 'were'} cut off: their returns are of these "
+            "steps",
+            file=sys.stderr,
+        )
     columns = {name: [s[name] for s in steps] for name in steps[0]}
     columns = {name: widened(column) if name == "state" else column for name, column in columns.items()}
     arrays = {name: np.stack(column, axis=1) for name, column in columns.items()}  # (N, T, ...)

@@ -12,9 +12,11 @@ import numpy as np
 
 from rlhf_control.data import Array, Rollout, Segments, widened
 from rlhf_control.errors import UserError
+from rlhf_control.progress import say_once
 from rlhf_control.wording import counted
 
 MOST_ROLLOUTS = 10_000
+OLDER_BYTES = 256_000_000  # of older clips, in every checkpoint too: some 790 of Humanoid's, more than a run has
 FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
 
 
@@ -59,7 +61,7 @@ class SegmentBank:
 
     def __init__(
         self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000,
-        time_limit: int | None = None,
+        older_bytes: int = OLDER_BYTES, time_limit: int | None = None,
     ) -> None:  # fmt: skip
         """Keeps rollouts enough for `clips` recent clips of this length, whatever the offsets they are cut at, where
         only the time limit (in steps) ends episodes. Raises UserError if no number of rollouts is enough."""
@@ -81,7 +83,7 @@ class SegmentBank:
 
         self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
         self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))))
-        self.capacity = capacity  # older clips
+        self.capacity, self.older_bytes = capacity, older_bytes  # of the older clips
         self.rollouts: list[Rollout] = []
         self.older: Segments | None = None
 
@@ -114,10 +116,22 @@ class SegmentBank:
         """Puts recent clips among the older ones, which random ones leave when there are too many."""
         recent = self.recent(rng)
         everything = recent if self.older is None else Segments.concatenate([self.older, recent])
-        room = self.capacity
-        if everything.frames is not None:
-            room = min(room, max(1, FRAME_BYTES // everything.frames[0].nbytes))
+        room = min(self.capacity, self.fitting(everything))
+        if room < min(self.capacity, len(everything)):
+            say_once(
+                f"rlhf-control: only {counted(room, 'older clip')} of {counted(self.length, 'step')} kept, for their "
+                "observations or pictures are large; --query.older-mb changes that of observations"
+            )
         self.older = everything[np.sort(rng.permutation(len(everything))[:room])]
+
+    def fitting(self, clips: Segments) -> int:
+        """How many such clips fit into the memory that older ones may take."""
+        arrays = clips.arrays()
+        frames = arrays.pop("frames", None)
+        room = self.older_bytes // sum(array[0].nbytes for array in arrays.values())
+        if frames is not None:
+            room = min(room, FRAME_BYTES // frames[0].nbytes)
+        return max(1, room)
 
     # -- checkpoints
 

@@ -46,7 +46,13 @@ from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import fixed_horizon, refuse_early_ends, refuse_terminated, time_limit
+from rlhf_control.rollouts import (
+    fixed_horizon,
+    refuse_early_ends,
+    refuse_terminated,
+    tell_of_endless_episodes,
+    time_limit,
+)
 from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
@@ -117,6 +123,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     envs = start_lanes(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     tell_of_far_bounds(policy)
+    tell_of_endless_episodes(config.env_id, config.env)
     learner = PPO(policy, config.ppo)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
@@ -196,8 +203,16 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
+    tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
-    bank = SegmentBank(length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit)
+    bank = SegmentBank(
+        length,
+        ppo.num_envs,
+        ppo.num_steps,
+        clips=clips_needed(config),
+        older_bytes=int(config.query.older_mb * 1e6),
+        time_limit=limit,
+    )
     rounds = label_rounds(config, bank.first_full)
     gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
     if CORRECTION in config.feedback:
@@ -391,6 +406,7 @@ def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
     if run is not None:
         raise UserError("a run of Stable-Baselines3 cannot be resumed exactly; start it again")
     make_sb3(config)  # refuses what it cannot do, before there is a folder
+    tell_of_endless_episodes(config.env_id, config.env)
     run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
     with ProgressLine(run.path.name, config.total_steps) as progress:
         pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))

@@ -1,11 +1,15 @@
-from dataclasses import replace
+import copy
+import json
+import pickle
+from dataclasses import asdict, replace
 
 import gymnasium
 import pytest
 
 from rlhf_control.cli import parse
-from rlhf_control.config import PretrainConfig
+from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.errors import UserError
+from rlhf_control.options import from_dict
 from rlhf_control.presets import FAST, PRESETS, TUNED, preset
 
 
@@ -41,3 +45,14 @@ def test_arguments_of_the_environment_join_the_presets() -> None:
     assert config.env == {**preset("Ant-v5", "tuned").env, "ctrl_cost_weight": 0.1}
     changed = ["Ant-v5", "--preset", "tuned", "--env", "include_cfrc_ext_in_observation", "True"]
     assert parse(PretrainConfig, "pretrain", changed).env == {"include_cfrc_ext_in_observation": True}
+
+
+def test_a_presets_name_alone_is_refused_from_python() -> None:
+    """It would be recorded, but not used."""
+    with pytest.raises(UserError, match=r"start from rlhf_control.presets.preset\(env_id, 'fast'\)"):
+        PretrainConfig("HalfCheetah-v5", preset="fast")
+    with pytest.raises(UserError, match="would not have the preset's hyperparameters"):
+        PretrainConfig("HalfCheetah-v5", 300_000, preset="fast", ppo=PPOConfig(lr=1e-3))
+    fast = preset("HalfCheetah-v5", "fast")
+    assert replace(fast, seed=3).ppo == fast.ppo and copy.deepcopy(fast) == pickle.loads(pickle.dumps(fast)) == fast
+    assert from_dict(PretrainConfig, json.loads(json.dumps(asdict(fast)))) == fast

@@ -8,15 +8,25 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from conftest import TINY_PPO
 
+from rlhf_control import rollouts
 from rlhf_control.cli import main
-from rlhf_control.config import FinetuneConfig, NetConfig
+from rlhf_control.config import FinetuneConfig, NetConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets import Policy
-from rlhf_control.report import commands, evaluation, measure, report_finetuning, spread, terminal_table
+from rlhf_control.report import (
+    commands,
+    evaluation,
+    measure,
+    report_finetuning,
+    report_pretraining,
+    spread,
+    terminal_table,
+)
 from rlhf_control.rollouts import start_envs
 from rlhf_control.runs import Run
-from rlhf_control.train import finetune
+from rlhf_control.train import finetune, pretrain
 from rlhf_control.verbs import EvaluateConfig
 
 
@@ -83,3 +93,15 @@ def test_tables_line_up(tmp_path: Path) -> None:
     lines = terminal_table([("score", "1.00 ± 0.10", "20.00 ± 0.10"), ("labels", "", "100")]).split("\n")
     assert len({len(line) for line in lines}) == 1
     assert spread([1.0, 3.0], 1) == "2.0 ± 1.0"
+
+
+def test_a_run_whose_episodes_never_end_has_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of returns that were cut off; that there is no time limit is said at the start."""
+    monkeypatch.setattr(rollouts, "CUT_OFF", 50)
+    config = PretrainConfig("Pendulum-v1", 160, out=str(tmp_path / "run"), env={"max_episode_steps": -1}, ppo=TINY_PPO)
+    run = pretrain(config)
+    assert capsys.readouterr().err.count("Pendulum-v1 has no time limit") == 1
+    assert "over 10 episodes cut off after 50 steps" in report_pretraining(run)
+    assert json.loads((run.path / "results.json").read_text())["cut_off_after"] == 50

@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from match_env import ACTIONS
 
 from envs import MujocoVectorEnv
+from rlhf_control import rollouts
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets import Policy
@@ -242,6 +243,18 @@ def test_evaluate_gives_raw_returns_and_leaves_the_statistics_alone() -> None:
 def test_evaluate_counts_only_the_first_episode_of_each_environment() -> None:
     returns, episodes = evaluate(policy_for("Countdown-v0", {"end": 4}), 3, seed=0)
     assert returns == [4.0] * 3 and [len(e) for e in episodes] == [4] * 3
+
+
+@pytest.mark.parametrize("limit", [-1, 10**9])
+def test_episodes_that_never_end_are_cut_off_and_that_is_said(
+    limit: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rollouts, "CUT_OFF", 30)
+    returns, episodes = evaluate(policy_for("Pendulum-v1", {"max_episode_steps": limit}), 2, seed=0)
+    assert [len(e) for e in episodes] == [30, 30] and all(-30 * 17 < r < 0 for r in returns)
+    assert "2 of 2 episodes of Pendulum-v1 had not ended after 30 steps and were cut off" in capsys.readouterr().err
+    evaluate(policy_for("Pendulum-v1", {"max_episode_steps": 40}), 1, seed=0)
+    assert capsys.readouterr().err == ""  # a limit is a limit
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rlhf_control import segments as module
 from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError
+from rlhf_control.progress import say_once
 from rlhf_control.segments import SegmentBank, cut_segments, join
 
 
@@ -149,3 +150,23 @@ def test_the_bank_carries_frames_as_long_as_they_fit(monkeypatch: pytest.MonkeyP
     other.load_state(bank.state())
     pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
     assert pools[0].frames is not None and pools[0].digest() == pools[1].digest()
+
+
+def test_older_clips_are_fewer_where_observations_are_large(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ten clips' size; said once, and checkpoints stop growing."""
+    rng = np.random.default_rng(0)
+    size = sum(a[0].nbytes for a in cut_segments(random_rollout(rng, ends=0), 5, rng).arrays().values())
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, older_bytes=10 * size)
+    say_once.cache_clear()
+    for _ in range(4):
+        bank.add(random_rollout(rng, ends=0))
+        bank.archive(rng)
+    assert bank.older is not None and len(bank.older) == 10
+    assert capsys.readouterr().err.count("only 10 older clips of 5 steps kept") == 1
+    roomy, usual = (SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, **o) for o in ({"older_bytes": 10**9}, {}))
+    for seed in range(3):
+        for other in (roomy, usual):
+            other.add(random_rollout(np.random.default_rng(seed)))
+            other.archive(np.random.default_rng(seed))
+    assert roomy.older is not None and usual.older is not None and roomy.older.digest() == usual.older.digest()
+    assert capsys.readouterr().err == ""
