@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,7 @@ def _built(command: list[str], source: Path) -> Path:
             made = Path(folder) / library.name
             whole = [*command, "-o", str(made), str(source), *LIBRARIES]
             subprocess.run(whole, capture_output=True, text=True, check=True, timeout=120)
+            made.chmod(0o700)
             with open(made, "ab") as file:
                 file.write(hashlib.sha256(made.read_bytes()).digest())  # a loader does not mind what follows
                 file.flush()
@@ -79,13 +81,22 @@ def _built(command: list[str], source: Path) -> Path:
 
 
 def _whole(library: Path) -> bool:
-    """Whether the file is there and ends with the SHA-256 of what comes before: loading a cut one can kill the
+    """Whether the file is there, ours, and ends with the SHA-256 of what comes before: loading a cut one can kill the
     process."""
     try:
+        if not _ours(library):
+            return False
         content = library.read_bytes()
     except OSError:
         return False
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def _ours(path: Path) -> bool:
+    """Whether this user alone can have put there what is there."""
+    status = os.lstat(path)
+    kind = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return kind and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def compiler_version() -> str:
@@ -101,11 +112,14 @@ def compiler_version() -> str:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be written."""
+    """$XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be written, or
+    others could put code there."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlhf_control"
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.access(base, os.W_OK):
+        if not _ours(base):
+            _say_once(f"rlhf-control: {base} is another user's, or others may write to it, so code is compiled anew")
+        elif os.access(base, os.W_OK):
             return base
     except (OSError, RuntimeError):  # RuntimeError: nobody's home
         pass

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import refuse_foreign
 from rlhf_control.schema import SCHEMA, SCHEMA_1, SCHEMA_BEFORE, SCHEMA_VERSION
 
 HEADER = 100  # bytes; no SQLite file is shorter, and SQLite takes one of a single byte for a new one
@@ -52,6 +53,7 @@ class Database:
 
     def __init__(self, path: Path, timeout: float, patient: bool = True) -> None:
         self.path, self.timeout, self.patient = path, timeout, patient
+        self.may_create = True  # the file, where there is none
         self.first_schema = False  # of version 1: until it is brought to ours
         self.while_locked: Callable[[], None] = lambda: None
         self._locked_since: float | None = None
@@ -95,7 +97,9 @@ class Database:
     def _connection(self) -> Iterator[Connection]:
         attempt = min(self.timeout, ATTEMPT_SECONDS)
         try:
-            with closing(sqlite3.connect(self.path, timeout=attempt, isolation_level=None)) as db:
+            refuse_foreign(self.path)
+            uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if self.may_create else 'rw'}"
+            with closing(sqlite3.connect(uri, timeout=attempt, isolation_level=None, uri=True)) as db:
                 begun = time.thread_time()
                 db.set_progress_handler(lambda: time.thread_time() - begun > COMPUTING_SECONDS, STEPS)
                 # SQLite 3.40 holds JSON unsafe, which version 1 checks its rows by, and the triggers of now theirs

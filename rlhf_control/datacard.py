@@ -28,7 +28,7 @@ def labels(config: LabelsConfig) -> str:
     path = Path(config.run)
     if config.load and not Path(config.load).exists():
         raise UserError(f"nothing to load at {config.load}; give the folder of an export, or an .npz of pairs")
-    path = path / "labels.sqlite" if path.is_dir() else path
+    path = path / "labels.sqlite" if path.is_dir() else path.resolve()
     new = not path.exists()
     try:
         store = FeedbackStore(path, create=bool(config.load))

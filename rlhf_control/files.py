@@ -79,6 +79,13 @@ def read_own(path: str | Path, *, follow: bool = False) -> bytes:
         return file.read()
 
 
+def refuse_foreign(path: str | Path) -> None:
+    """For a file that others open: raises ForeignFileError unless it is a regular one of that very name, or missing."""
+    with suppress(FileNotFoundError):
+        if what := _foreign(os.lstat(path)):
+            raise ForeignFileError(path, what)
+
+
 def _foreign(status: os.stat_result) -> str:
     """What this is, unless it is a regular file."""
     names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}

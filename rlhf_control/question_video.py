@@ -11,8 +11,8 @@ import numpy as np
 from rlhf_control.clips import Painter
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.session import Question, Session, known_environment
-from rlhf_control.status import Status, read_status
+from rlhf_control.session import Question, Session
+from rlhf_control.status import Status, read_status, trusted_environment
 from rlhf_control.video import caption, side_by_side, write_video
 
 SIDE = 320  # pixels of a clip
@@ -23,8 +23,9 @@ TIMES = 3  # that a video plays the clips: most players stop at the end
 class VideoStudio:
     """Writes the video of a question, and meanwhile that of the next one, in a thread of its own."""
 
-    def __init__(self, run: Path, session: Session, speed: float) -> None:
-        self.run, self.session, self.speed = run, session, speed
+    def __init__(self, run: Path, session: Session, speed: float, env_id: str = "") -> None:
+        """`env_id`: see `files.refuse_module`."""
+        self.run, self.session, self.speed, self.env_id = run, session, speed, env_id
         self.painter: Painter | None = None
         self._thread = ThreadPoolExecutor(1)
         self._videos: dict[str, Future[Path]] = {}
@@ -86,7 +87,7 @@ class VideoStudio:
         return path.resolve()
 
     def _environment(self) -> Status:
-        status = known_environment(self.run, read_status(self.run))
+        status = trusted_environment(self.run, read_status(self.run), self.env_id)
         if status is None:
             raise UserError(f"{self.run} does not say what environment its clips are of (no status.json)")
         return status

@@ -18,6 +18,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.wording import counted
 
 SCHEMA_VERSION = 2
+LONGEST_LEASE = 900.0  # seconds; one that would last longer was made before the clock was set back, and is void
 BEST_RATING = 100  # as `AnnotatorConfig.levels`: the likelihood keeps a threshold for each level
 LARGEST_REWARD = 1e30  # of a clip, either way: its square must be finite when rewards are standardised
 SCHEMA = (
@@ -133,23 +134,25 @@ SCHEMA_1 = (
 # What an annotator is to answer next: the query of :key if it is open to them; then their own leases (they come back
 # after a crash); then the oldest query that lacks both an answer and somebody's lease. Only what people judge: rewards
 # are measured, demonstrations and corrections bring their answer along.
-NEXT_QUERIES = """
+NEXT_QUERIES = f"""
 SELECT q.key FROM queries q
 LEFT JOIN leases mine ON mine.query = q.key AND mine.annotator = :annotator AND mine.expires > :now
 WHERE q.kind IN ('comparison', 'ranking', 'rating')
 AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.query = q.key AND a.annotator = :annotator)
 AND (SELECT count(*) FROM answers a WHERE a.query = q.key)
-  + (SELECT count(*) FROM leases l WHERE l.query = q.key AND l.annotator <> :annotator AND l.expires > :now)
+  + (SELECT count(*) FROM leases l WHERE l.query = q.key AND l.annotator <> :annotator
+     AND l.expires > :now AND l.expires <= :now + {LONGEST_LEASE})
   < q.annotators
 ORDER BY q.key IS NOT :key, mine.query IS NULL, q.number LIMIT :n
 """
 # Of these: answers in force, answers wanted, the annotator's own answers, and queries that others have claimed.
-TALLY = """
+TALLY = f"""
 WITH others AS (SELECT key FROM queries WHERE kind NOT IN ('comparison', 'ranking', 'rating'))
 SELECT (SELECT count(*) FROM answers WHERE query NOT IN others),
        (SELECT sum(annotators) FROM queries WHERE key NOT IN others),
        (SELECT count(*) FROM answers WHERE query NOT IN others AND annotator = :annotator),
-       (SELECT count(*) FROM leases WHERE annotator <> :annotator AND expires > :now)
+       (SELECT count(*) FROM leases
+        WHERE annotator <> :annotator AND expires > :now AND expires <= :now + {LONGEST_LEASE})
 """
 
 Version = int | str | None  # of a policy or a reward model: a number or a digest

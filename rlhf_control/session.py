@@ -18,7 +18,7 @@ import numpy as np
 from rlhf_control.data import COMPARISON, CORRECTION, RANKED, RATING, Feedback, Query, Segments
 from rlhf_control.datacard import agreement, consistency, position, quartiles
 from rlhf_control.errors import UserError
-from rlhf_control.files import open_own, read_own
+from rlhf_control.files import open_own
 from rlhf_control.schema import Asked, Tally, Vote, new_vote, query_key
 from rlhf_control.status import ENDED, Status, alive, read_status
 from rlhf_control.store import FeedbackStore, in_force
@@ -274,18 +274,6 @@ def run_line(news: News | None, now: float) -> tuple[str, str]:
     if not status.more:
         return f"{verb}, no more questions", "busy"
     return (f"{verb}, next question soon" if status.state != "starting" else "starting"), "busy"
-
-
-def known_environment(run: Path, status: Status | None) -> Status | None:
-    """The status, or what the run's files say about its environment where it wrote none; None if they do not."""
-    if status is not None:
-        return status
-    try:
-        env_id = json.loads(read_own(run / "manifest.json"))["env_id"]
-        env = json.loads(read_own(run / "config.json"))["config"].get("env", {})
-        return Status("finished", 1, 0.0, str(env_id), dict(env))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 # -- what the model predicted

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from rlhf_control.files import read_own, replace_file
+from rlhf_control.files import read_own, refuse_module, replace_file
 
 State = Literal["starting", "training", "waiting", "finished", "stopped", "failed"]  # waiting: for votes
 Labelling = Literal["blocking", "async"]
@@ -69,6 +69,27 @@ def alive(status: Status) -> bool:
     except (OSError, OverflowError):
         return False
     return True
+
+
+def known_environment(run: Path, status: Status | None) -> Status | None:
+    """The status, or what the run's files say about its environment where it wrote none; None if they do not."""
+    if status is not None:
+        return status
+    try:
+        env_id = json.loads(read_own(run / "manifest.json"))["env_id"]
+        env = json.loads(read_own(run / "config.json"))["config"].get("env", {})
+        return Status("finished", 1, 0.0, str(env_id), dict(env))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def trusted_environment(run: Path, status: Status | None, env_id: str) -> Status | None:
+    """The same, once `files.refuse_module` has nothing against it. Make the environment of this one: what is read again
+    may say something else."""
+    environment = known_environment(run, status)
+    if environment is not None:
+        refuse_module(environment.env_id, run, env_id)
+    return environment
 
 
 def _possible(status: Status) -> bool:

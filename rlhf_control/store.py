@@ -18,8 +18,10 @@ import numpy as np
 from rlhf_control.data import COMPARISON, Feedback, Query, Segments
 from rlhf_control.database import Connection, Database, check_content, check_file, check_schema, version_of
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.files import refuse_foreign
 from rlhf_control.packing import pack, unpack
 from rlhf_control.schema import (
+    LONGEST_LEASE,
     NEXT_QUERIES,
     SCHEMA,
     SCHEMA_VERSION,
@@ -47,6 +49,8 @@ class FeedbackStore:
     def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 10.0, patient: bool = True) -> None:
         self.path = Path(path)
         self.database = Database(self.path, timeout, patient)
+        self.database.may_create = create
+        refuse_foreign(self.path)
         if not self.path.parent.is_dir():
             raise UserError(f"cannot open {self.path}: its folder does not exist")
         if not create and not self.path.is_file():
@@ -57,15 +61,16 @@ class FeedbackStore:
             self.database.first_schema = check_file(self.path) == 1
         with self.database.reading(check=lambda db: None) as db:
             if version_of(db) == SCHEMA_VERSION:
+                self.database.may_create = False  # whatever becomes of the file
                 return self._check(db)
         with self.database.writing(check=lambda db: None) as db:
             if version_of(db) == 1:
                 check_schema(db, self.path, 1)
                 _migrate(db)
-            elif version_of(db) == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            elif create and version_of(db) == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 _create(db)
             self._check(db)  # another process may have been first
-        self.database.first_schema = False
+        self.database.first_schema = self.database.may_create = False
 
     def _check(self, db: Connection) -> None:
         """Raises CorruptFileError unless all is there and as it was written, but for the clips, which are checked when
@@ -117,9 +122,9 @@ class FeedbackStore:
 
     def claim(self, annotator: str, seconds: float, key: str | None = None) -> tuple[str, Query] | None:
         """The key and the query that this annotator is to answer next, or None. It is the annotator's alone for so
-        many seconds, or until voted on or released; a claim before that gives the same query again (a restarted
-        program goes on where it was), so an annotator is one person at one place. The query of `key` comes first if
-        it is open to the annotator."""
+        many seconds (LONGEST_LEASE at most), or until voted on or released; a claim before that gives the same query
+        again (a restarted program goes on where it was), so an annotator is one person at one place. The query of `key`
+        comes first if it is open to the annotator."""
         with self.database.writing() as db:
             next_key = _lease(db, annotator, seconds, key)
         return None if next_key is None else (next_key, self.query(next_key))
@@ -144,7 +149,7 @@ class FeedbackStore:
         """Lets all that the annotator has claimed last for so many seconds from now; the keys of it. What has run out
         already is not among them: claim it again."""
         with self.database.writing() as db:
-            now = time.time()
+            now, seconds = time.time(), min(seconds, LONGEST_LEASE)
             db.execute(
                 "UPDATE leases SET expires = ? WHERE annotator = ? AND expires > ?", (now + seconds, annotator, now)
             )
@@ -266,7 +271,7 @@ def _lease(db: Connection, annotator: str, seconds: float, key: str | None) -> s
     row = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": now, "key": key, "n": 1}).fetchone()
     if row is None:
         return None
-    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (row[0], annotator, now + seconds))
+    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (row[0], annotator, now + min(seconds, LONGEST_LEASE)))
     return row[0]
 
 

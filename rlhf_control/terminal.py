@@ -86,7 +86,7 @@ def label_in_terminal(config: LabelConfig) -> int:
             return 0
         session = Session(store, config.annotator, seed=config.seed)
         stack.callback(lambda: suppressed(session.close))
-        studio = stack.enter_context(VideoStudio(run, session, config.speed))
+        studio = stack.enter_context(VideoStudio(run, session, config.speed, config.env_id))
         voting = Voting(config, session, studio, keyboard)
         try:
             voting.vote_on()

@@ -86,6 +86,35 @@ def test_a_cache_that_cannot_be_written_is_passed_over(tmp_path: Path, monkeypat
     assert compiler.load(write(tmp_path / "a.c", SOURCE)).twice(1) == 2
 
 
+def test_a_cache_that_others_can_write_to_is_not_trusted(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = write(tmp_path / "a.c", SOURCE), own_cache / "rlhf_control"
+    assert compiler.load(source).twice(1) == 2 and compiler.cache_folder() == folder
+    for mode in (0o770, 0o707):
+        folder.chmod(mode)
+        compiler._say_once.cache_clear()
+        assert compiler.cache_folder() != folder and str(folder) in capsys.readouterr().err
+    folder.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert compiler.cache_folder() != folder
+    monkeypatch.undo()
+    folder.rename(own_cache / "elsewhere")
+    folder.symlink_to(own_cache / "elsewhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_cache))
+    assert compiler.cache_folder() != folder
+
+
+def test_a_library_that_others_could_write_to_is_made_anew(tmp_path: Path, own_cache: Path) -> None:
+    source = write(tmp_path / "a.c", SOURCE)
+    compiler.load(source)
+    (library,) = own_cache.rglob("*.so")
+    library.chmod(0o770)
+    made = library.stat().st_ino
+    compiler.load.cache_clear()
+    assert compiler.load(source).twice(2) == 4 and library.stat().st_ino != made
+
+
 def test_the_folder_in_place_of_the_cache_is_one_a_process_and_removed_at_exit(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     write(tmp_path / "file", "")

@@ -34,7 +34,6 @@ from rlhf_control.session import (
     Question,
     Session,
     goal,
-    known_environment,
     pace,
     read_news,
     run_line,
@@ -42,7 +41,7 @@ from rlhf_control.session import (
     summary,
     summary_text,
 )
-from rlhf_control.status import Status, write_status
+from rlhf_control.status import Status, known_environment, write_status
 from rlhf_control.store import FeedbackStore, in_force
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.status import SILENCE, Status, alive, read_status, write_status
+from rlhf_control.errors import UserError
+from rlhf_control.status import SILENCE, Status, alive, read_status, trusted_environment, write_status
 
 
 def now(**more: object) -> Status:
@@ -94,3 +95,15 @@ def test_what_is_no_file_says_nothing_and_is_replaced(tmp_path: Path, what: str)
     write_status(tmp_path, now(answers=7))
     status = read_status(tmp_path)
     assert status is not None and status.answers == 7 and precious.read_bytes() == content
+
+
+def test_the_environment_that_was_checked_is_the_one_to_make(tmp_path: Path) -> None:
+    assert trusted_environment(tmp_path, None, "") is None
+    for status in (now(env_id="own:Env-v0"), None):
+        if status is None:
+            (tmp_path / "manifest.json").write_text('{"env_id": "own:Env-v0"}')
+            (tmp_path / "config.json").write_text('{"config": {"env": {"a": 1}}}')
+        with pytest.raises(UserError, match="would import own"):
+            trusted_environment(tmp_path, status, "other:Env-v0")
+        found = trusted_environment(tmp_path, status, "own:Env-v0")
+        assert found is not None and found.env_id == "own:Env-v0"

@@ -424,7 +424,7 @@ def test_a_store_does_not_make_folders(tmp_path: Path) -> None:
         FeedbackStore(tmp_path / "gone" / "labels.sqlite")
     with pytest.raises(UserError, match="does not exist"):
         FeedbackStore(tmp_path / "labels.sqlite", create=False)
-    with pytest.raises(UserError, match="unable to open"):
+    with pytest.raises(UserError, match="is a folder"):
         FeedbackStore(tmp_path)
 
 
@@ -650,3 +650,34 @@ def test_a_store_with_the_wider_limits_of_before_still_opens(tmp_path: Path, mon
     assert again.votes() == store.votes() and again.asked() == [asked]
     with pytest.raises(UserError, match="from 1 to 100"):
         again.vote(asked.key, Feedback(None, "me", value=1e8))
+
+
+@pytest.mark.parametrize("jump", [-86_400, -3_600, 86_400])
+def test_a_clock_that_is_set_locks_no_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    store, (key,) = make_store(tmp_path)
+    now = time.time()
+    assert store.claim("dead", 60) is not None and store.claim("b", 60) is None
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    assert store.tally("b").elsewhere == 0 and store.claim("b", 60)[0] == key  # type: ignore[index]
+    monkeypatch.setattr(time, "time", lambda: now + 2 * jump)
+    store.renew("b", 60)  # as whoever is there does
+    if jump < 0:
+        assert store.claim("c", 60) is None and store.tally("c").elsewhere == 1
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+def test_what_is_no_file_is_no_store(tmp_path: Path, what: str) -> None:
+    path, other = tmp_path / "labels.sqlite", tmp_path / "other.sqlite"
+    FeedbackStore(other)
+    path.symlink_to(other) if what == "link" else os.mkfifo(path) if what == "pipe" else path.mkdir()
+    for create in (True, False):
+        with pytest.raises(UserError, match=r"a symbolic link|a pipe|a folder"):
+            FeedbackStore(path, create=create)
+
+
+def test_a_store_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    store, (key,) = make_store(tmp_path)
+    store.path.rename(tmp_path / "moved")
+    with pytest.raises(UserError):
+        store.vote(key, Feedback((0, 1), "a"))
+    assert not store.path.exists()

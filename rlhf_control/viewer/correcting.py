@@ -4,7 +4,6 @@ import time
 from typing import TYPE_CHECKING
 
 from rlhf_control.errors import UserError
-from rlhf_control.session import known_environment
 
 if TYPE_CHECKING:
     from rlhf_control.viewer.ballot import Ballot
@@ -19,7 +18,7 @@ def do_better(desk: "Desk", ballot: "Ballot", place: int) -> None:
 
     assert desk.session is not None and desk.view is not None
     digest = ballot.question.clips[place]
-    status = known_environment(desk.run, desk.view.news.status)
+    status = desk.environment
     clip = desk.session.store.segments([digest])[digest]
     if status is None or clip.state is None or desk.reel is None:
         return

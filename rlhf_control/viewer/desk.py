@@ -16,9 +16,9 @@ from rlhf_control.session import (
     Predictions,
     Question,
     Session,
-    known_environment,
     summary,
 )
+from rlhf_control.status import Status, trusted_environment
 from rlhf_control.verbs import LabelConfig
 from rlhf_control.viewer.ballot import Ballot
 from rlhf_control.viewer.chime import chime
@@ -54,6 +54,7 @@ class Desk:
         self.worker, self.painter = Worker(window.wake), Painter(window)
         self.predictions = Predictions(run)
         self.session: Session | None = None
+        self.environment: Status | None = None  # of the clips; checked once, and used ever after
         self.reel: Reel | None = None
         self.view: View | None = None
         self.ballot: Ballot | None = None  # of the question before the annotator
@@ -173,9 +174,10 @@ class Desk:
 
     def take_view(self, view: View) -> None:
         self.view, self.session = view, view.session
-        status = known_environment(self.run, view.news.status)
-        if self.reel is None and status is not None and status.env_id:
-            self.reel = Reel(self.open_clips(self.run, status.env_id, status.env))
+        if self.environment is None:
+            self.environment = trusted_environment(self.run, view.news.status, self.config.env_id)
+        if self.reel is None and self.environment is not None and self.environment.env_id:
+            self.reel = Reel(self.open_clips(self.run, self.environment.env_id, self.environment.env))
         if self.summary_since is not None or self.worker.doing("vote", "undo", "summary"):
             return  # what it says about the question is not the latest
         self.arrive(view.question)
@@ -194,8 +196,8 @@ class Desk:
             if before is None and self.sound and self.now - self.idle_since > 2.0:
                 chime()
         if self.ballot is not None and self.view is not None:
-            status = known_environment(self.run, self.view.news.status)
             steps = self.view.steps.get(self.ballot.question.key, 0)
+            status = self.view.news.status or self.environment
             if status is not None and steps:
                 self.ballot.playback.length = steps * status.step_seconds
 

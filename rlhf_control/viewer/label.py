@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.errors import Stopped, UserError
-from rlhf_control.files import refuse_module
 from rlhf_control.launcher import seat
-from rlhf_control.session import Session, known_environment, summary, summary_text
-from rlhf_control.status import alive, read_status
+from rlhf_control.session import Session, summary, summary_text
+from rlhf_control.status import alive, read_status, trusted_environment
 from rlhf_control.verbs import LabelConfig
 from rlhf_control.viewer.desk import Desk
 from rlhf_control.viewer.reel import Clips
@@ -42,9 +41,7 @@ def check_run(run: Path, env_id: str) -> None:
     status = read_status(run)
     if not (run / "labels.sqlite").is_file() and not (status is not None and alive(status)):
         raise UserError(f"{run} has no labels.sqlite and nothing runs there; start one with finetune --oracle human")
-    environment = known_environment(run, status)
-    if environment is not None:
-        refuse_module(environment.env_id, run, env_id)
+    trusted_environment(run, status, env_id)
 
 
 def on_terminal(config: LabelConfig, why: str) -> int:

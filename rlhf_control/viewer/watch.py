@@ -10,11 +10,9 @@ import numpy as np
 from rlhf_control.clip_cache import ClipCache, clip_size
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.files import refuse_module
 from rlhf_control.predictions import Predictor
 from rlhf_control.schema import Asked
-from rlhf_control.session import known_environment
-from rlhf_control.status import Status, read_status
+from rlhf_control.status import Status, read_status, trusted_environment
 from rlhf_control.store import FeedbackStore
 from rlhf_control.verbs import WatchConfig
 from rlhf_control.viewer.pages import draw_help
@@ -57,12 +55,11 @@ def watch(config: WatchConfig) -> int:
         hint = "run it on a desktop or with ssh -X; `rlhf-control labels` prints what is known of the votes"
         raise UserError(f"watch needs a window, and {problem}; {hint}")
     run = Path(config.run)
-    store = FeedbackStore(run / "labels.sqlite" if run.is_dir() else run, create=False)
+    store = FeedbackStore(run / "labels.sqlite" if run.is_dir() else run.resolve(), create=False)
     run = store.path.parent
-    status = known_environment(run, read_status(run))
+    status = trusted_environment(run, read_status(run), config.env_id)
     if status is None:
         raise UserError(f"{run} does not say what environment its clips are of (no status.json, no manifest.json)")
-    refuse_module(status.env_id, run, config.env_id)
     shelf = read_shelf(store)
     place = shelf.find(config.query)
     with (
