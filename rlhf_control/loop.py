@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.progress import ProgressLine
+from rlhf_control.resuming import check, record
 from rlhf_control.runs import Run, deferred_signals
 
 
@@ -49,8 +50,10 @@ class Loop:
         self.before_iteration: list[Callable[[int], None]] = []  # called with its number
         self.halt: Exception | None = None  # set by the body: raised once this iteration is saved
         self._stack = ExitStack()
+        self._config = config
         run.lock()
         self.first, state = run.load_checkpoint()
+        check(run, state, config, run.amended)
         try:
             for name, part in parts.items() if state else ():
                 part.load_state(state[name])
@@ -104,4 +107,5 @@ class Loop:
             raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
 
     def _save(self, iteration: int) -> None:
-        self.run.save_checkpoint(iteration, {name: part.state() for name, part in self.parts.items()})
+        left = record(self.run, iteration, self._config)
+        self.run.save_checkpoint(iteration, {name: part.state() for name, part in self.parts.items()} | {"left": left})

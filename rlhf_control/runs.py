@@ -45,6 +45,8 @@ class Run:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._started = time.monotonic()
+        self._looked_at: tuple[int, dict[str, Any]] | None = None  # a checkpoint, until it is loaded
+        self.amended: frozenset[str] = frozenset()  # options that a resumed run goes on with, see `resuming.amend`
         self._locks = ExitStack()  # what is held while this process works on the run
         self._folder: int | None = None  # a descriptor of the locked folder
 
@@ -115,14 +117,20 @@ class Run:
         kinds = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
         try:
             return saved["verb"], from_dict(kinds[saved["verb"]], saved["config"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise CorruptFileError(f"{self.path / 'config.json'} is not a config ({error!r}); restore it") from None
+        except UserError as error:
+            raise CorruptFileError(f"{self.path / 'config.json'}: {error}") from None
 
     def finished(self) -> bool:
         """Whether all its steps were done."""
         rows, (_, config) = self.metrics(), self.config()
         iteration = config.ppo.num_envs * config.ppo.num_steps
-        return bool(rows) and rows[-1]["env_steps"] >= max(iteration, config.total_steps // iteration * iteration)
+        steps = max(iteration, config.total_steps // iteration * iteration)
+        if self._checkpoints():  # these are sealed
+            return self.look_at_checkpoint()[0] * iteration >= steps
+        done = rows[-1].get("env_steps") if rows else None
+        return isinstance(done, int) and done >= steps
 
     # -- metrics
 
@@ -153,6 +161,11 @@ class Run:
                 if number < len(lines):
                     message = f"{self.metrics_path}, line {number} is no row of metrics; remove it"
                     raise CorruptFileError(message) from None
+            if len(rows) > 1 and rows[-1]["iteration"] != (due := rows[-2]["iteration"] + 1):
+                raise CorruptFileError(
+                    f"{self.metrics_path}, line {number} is of iteration {rows[-1]['iteration']} where {due} is due: "
+                    "rows are missing or doubled; restore it from a copy"
+                )
         return rows
 
     def last_metrics(self) -> dict[str, Any] | None:
@@ -184,6 +197,9 @@ class Run:
     def load_checkpoint(self) -> tuple[int, dict[str, Any]]:
         """(iteration, state) of the newest whole checkpoint; damaged ones are passed over with a word. (0, {}) if the
         run died before its first."""
+        if self._looked_at is not None:
+            looked_at, self._looked_at = self._looked_at, None
+            return looked_at
         paths = self._checkpoints()
         if not paths:
             return 0, {}
@@ -192,12 +208,19 @@ class Run:
                 state = load_state(path)
                 if "wall_seconds" not in state:
                     raise CorruptFileError(f"{path} is not a checkpoint")
+                if (iteration := state.get("left", {}).get("iteration", int(path.stem))) != int(path.stem):
+                    raise CorruptFileError(f"{path} is the checkpoint of iteration {iteration}, under another name")
             except CorruptFileError as error:
                 print(f"rlhf-control: {error}; trying the one before", file=sys.stderr)
                 continue
             self._started = time.monotonic() - state["wall_seconds"]
             return int(path.stem), state
         raise UserError(f"{self.path} has no whole checkpoint to go on from; start the run again")
+
+    def look_at_checkpoint(self) -> tuple[int, dict[str, Any]]:
+        """As `load_checkpoint`, which then gives the very same."""
+        self._looked_at = self.load_checkpoint()
+        return self._looked_at
 
     def checkpoint_path(self, iteration: int) -> Path:
         return self._checkpoint_folder() / f"{iteration:08d}.npz"

@@ -44,6 +44,7 @@ from rlhf_control.policies import CAME_IN, CLONED, adopt, find_policy, handed_ba
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
+from rlhf_control.resuming import check
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import (
@@ -147,6 +148,7 @@ def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", 
     try:
         verb, config = run.config()
         refuse_module(config.env_id, run.path, env_id)
+        check(run, run.look_at_checkpoint()[1], config)
         if oracle is None:
             behaviours_of(run, behaviours)
         return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)

@@ -27,7 +27,7 @@ LAYERS = [
         "env_ids",
     },
     {"nets", "policies", "foreign", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
-    | {"own_behaviours"}
+    | {"own_behaviours", "resuming"}
     | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
