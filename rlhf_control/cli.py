@@ -207,6 +207,9 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 3 if a guard stopped the
     run, 128 + N after signal N."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal in ASCII, say: what it cannot show is shown as \\xb1
+            stream.reconfigure(errors="replace" if stream is sys.stdin else "backslashreplace")
     try:
         try:
             return answer(list(sys.argv[1:] if arguments is None else arguments))

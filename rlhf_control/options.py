@@ -47,6 +47,8 @@ def typed(config: Any) -> None:
                 raise unknown_name(flag(config, name), wrong, choices)
             kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
             raise UserError(f"{flag(config, name)} is {reprlib.repr(value)} ({kind}); it takes {type_text(hint)}")
+        if not is_unicode(value):  # or it could not be written down
+            raise UserError(f"{flag(config, name)} is {reprlib.repr(value)}, which is not UTF-8; write it in UTF-8")
 
 
 def plain(value: Any) -> Any:
@@ -73,6 +75,15 @@ def fits(value: Any, hint: Any) -> bool:
     if hint is float and isinstance(value, int):
         return not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return isinstance(value, hint) and (hint is not int or not isinstance(value, bool))
+
+
+def is_unicode(value: Any) -> bool:
+    """Whether the texts in a field's value are such: Python keeps other bytes of a command line as lone surrogates."""
+    if isinstance(value, dict):
+        return all(is_unicode(text) for pair in value.items() for text in pair)
+    if isinstance(value, list | tuple):
+        return all(is_unicode(entry) for entry in value)
+    return not isinstance(value, str) or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def choices_of(hint: Any) -> tuple[str, ...]:
@@ -156,7 +167,7 @@ def field_texts(cls: type) -> dict[str, str]:
 @lru_cache
 def _classes(path: str) -> dict[str, ast.ClassDef]:
     """The classes of a source file."""
-    return {node.name: node for node in ast.parse(Path(path).read_text()).body if isinstance(node, ast.ClassDef)}
+    return {node.name: node for node in ast.parse(Path(path).read_bytes()).body if isinstance(node, ast.ClassDef)}
 
 
 def _field_line(f: "Field[Any]", hint: Any, text: str) -> str:

@@ -103,7 +103,7 @@ def _ended_well(config: Config, process: BaseProcess, stopping: bool) -> bool:
     if process.exitcode == 0 or (stopping and process.exitcode in STOPPED):
         Path(f"{config.out}.log").unlink(missing_ok=True)
         return True
-    print(f"rlhf-control: seed {config.seed} failed: {_last_words(config.out)}", file=sys.stderr)
+    print(f"rlhf-control: seed {config.seed} failed: {_reason(process.exitcode, config.out)}", file=sys.stderr)
     return False
 
 
@@ -128,8 +128,18 @@ def _follow_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _last_words(out: str) -> str:
-    lines = []
+def _reason(exitcode: int | None, out: str) -> str:
+    """Why a seed's process ended: the signal that killed it, before which it cannot have said anything about it; else
+    its last line, of our own if there is one."""
+    if exitcode is not None and exitcode < 0:
+        with suppress(ValueError):  # a signal without a name
+            name = signal.Signals(-exitcode).name
+            memory = "; if nobody did that, the machine may lack memory" if name == "SIGKILL" else ""
+            return f"killed by {name}{memory} (see {out}.log)"
+        return f"killed by signal {-exitcode} (see {out}.log)"
+    lines: list[str] = []
     with suppress(OSError):
         lines = read_own(f"{out}.log").decode(errors="replace").strip().splitlines()
-    return f"{lines[-1].removeprefix('rlhf-control: ') if lines else 'killed'} (see {out}.log)"
+    ours = [line for line in lines if line.startswith("rlhf-control: ")] if exitcode != 1 else []  # 1: a traceback
+    last = (ours or lines or [f"exit code {exitcode}, and not a word"])[-1].removeprefix("rlhf-control: ")
+    return f"{last} (see {out}.log)"

@@ -227,3 +227,33 @@ def test_finetune_from_the_command_line(
     assert {"reward_evaluation.json", "reward_evaluation.md", "reward_evaluation.png"} <= {
         p.name for p in out.iterdir()
     }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["behaviours"], ["finetune", "--help"], ["label", "r", "--annotator", b"\xff\xfe"], [b"\xff"],
+        ["pretrain", "CartPole-v1", "--env", "x", b"\xff"], ["finetune", "halfcheetah", "--question", "\u00e4\u2192"],
+        ["finetune", "halfcheetah", "--out", b"\xff"], ["evaluate", b"\xff"], ["plot", b"\xff"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}])
+def test_no_traceback_for_bytes_that_are_no_text(arguments: list, locale: dict[str, str], tmp_path: Path) -> None:
+    nothing = ["--labels", "0"] if "halfcheetah" in arguments else []  # to learn from, so nothing runs
+    command = [sys.executable, "-m", "rlhf_control", *arguments, *nothing]
+    result = subprocess.run(command, capture_output=True, cwd=tmp_path, env={**os.environ, **locale})
+    assert result.returncode in (0, 2) and b"Traceback" not in result.stderr + result.stdout
+    assert result.returncode == 0 or result.stderr.count(b"\n") == 1
+    assert not result.returncode or b"\xff" not in result.stderr
+
+
+def test_a_terminal_in_ascii_shows_what_it_can(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "# -*- coding: utf-8 -*-\nfrom rlhf_control import BEHAVIOURS, Behaviour\n"
+        "BEHAVIOURS['mine'] = Behaviour('X-v0', 'H\u00f6her?', lambda s: s.env_reward, lambda s: 0, 'm')\n",
+        encoding="utf-8",
+    )
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "rlhf_control", "behaviours", "--behaviours", "mine.py", "--env-id", "X-v0"]
+    result = subprocess.run(command, capture_output=True, cwd=tmp_path, env=ascii_only, text=True)
+    assert result.returncode == 0 and r"H\xf6her?" in result.stdout

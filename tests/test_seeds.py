@@ -15,7 +15,7 @@ from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.files import load_state, sha256
 from rlhf_control.runs import Run
-from rlhf_control.seeds import for_each_seed, parse_seeds, side_by_side
+from rlhf_control.seeds import _reason, for_each_seed, parse_seeds, side_by_side
 
 CONFIG = PretrainConfig(
     "CartPole-v1", total_steps=512, checkpoint_seconds=0, ppo=PPOConfig(4, 32, minibatch_size=32, epochs=2)
@@ -71,6 +71,7 @@ def test_a_seed_beside_others_is_the_seed_alone_to_the_bit(tmp_path: Path, capsy
 
 def crash_on_one(config: PretrainConfig) -> int:
     if config.seed == 1:
+        print("rlhf-control: a line about something else", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     return one_seed(config)
 
@@ -82,7 +83,8 @@ def test_one_crash_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert side_by_side(crash_on_one, configs) == 1
     assert Run.open(tmp_path / "run-0").finished() and Run.open(tmp_path / "run-3").finished()
     err = capsys.readouterr().err
-    assert "seed 1 failed: killed" in err and "seed 2 failed" in err and "run-2 exists" in err
+    assert "seed 1 failed: killed by SIGKILL; if nobody" in err and "something else" not in err
+    assert "seed 2 failed" in err and "run-2 exists" in err
 
 
 def test_sigterm_saves_every_seed_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -136,3 +138,12 @@ def test_children_save_and_stop_when_the_parent_is_killed(tmp_path: Path) -> Non
         run = Run.open(tmp_path / f"run-{seed}")
         run.lock()
         assert run.load_checkpoint()[0] > 0
+
+
+def test_the_stated_reason_is_the_true_one(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    assert _reason(-11, out) == f"killed by SIGSEGV (see {out}.log)"
+    assert _reason(-63, out) == f"killed by signal 63 (see {out}.log)"
+    assert "exit code 3" in _reason(3, out)
+    Path(f"{out}.log").write_text("Warning: x\nrlhf-control: labels is -1\nValueError: y\n")
+    assert _reason(2, out) == f"labels is -1 (see {out}.log)" and _reason(1, out) == f"ValueError: y (see {out}.log)"
