@@ -57,6 +57,7 @@ def every_page() -> list[Page]:
     pages += [page_of(n, RUN, time.time(), undo=True, sound=True, facts=FACTS) for n in (held, over)]
     return [
         *pages, opening_page(RUN, False), opening_page(RUN, True), away_page(), summary_page(FACTS, RUN),
+        summary_page(FACTS, RUN, over=True),
         trouble_page("runs/x/labels.sqlite: file is not a database; check the disk"),
     ]  # fmt: skip
 
@@ -69,7 +70,7 @@ def test_each_situation_says_what_to_do(name: str) -> None:
     assert (page.name in LIVE) != bool(page.command) or page.name == OTHERS
     assert bool(page.facts) == (name in ("finished", "stopped", "failed", "all done"))
     assert "leave" in [button.action for button in page.buttons]
-    assert ("sound" in [button.action for button in page.buttons]) == (name in LIVE)
+    assert ("sound" in [button.action for button in page.buttons]) == (name in LIVE and name != "answered")
     assert "undo" in [b.action for b in page_of(news(name), RUN, 0.0, undo=True, sound=False).buttons]
 
 
@@ -90,6 +91,14 @@ def test_a_run_that_learned_nothing_says_so_at_its_end() -> None:
     status = Status("finished", os.getpid(), time.time(), "Hopper-v5", message=NOTHING_LEARNED)
     page = page_of(News(status, False, Tally(9, 9, 9, 0)), RUN, time.time(), undo=False, sound=False)
     assert page.text.startswith("Nothing was learned")
+
+
+def test_nobody_is_asked_to_vote_on_where_nothing_more_is_asked() -> None:
+    assert summary_page(FACTS, RUN).command == f"rlhf-control label {RUN}"
+    over = summary_page(FACTS, RUN, over=True)
+    assert over.command == f"rlhf-control watch {RUN}" and not any("vot" in b.label for b in over.buttons)
+    answered = page_of(news("answered"), RUN, time.time(), undo=True, sound=True)
+    assert "question" not in answered.text and [b.action for b in answered.buttons] == ["undo", "leave"]
 
 
 def test_sentences() -> None:

@@ -239,7 +239,7 @@ def test_closing_the_window_closes_all_of_it(start: np.ndarray, monkeypatch: pyt
 def test_everything_finds_its_place_on_any_screen(env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(env_id, {})
     ride = Ride(driver)
-    screens = [PlayScreen(ride, tmp_path / "a folder" / "recording.npz"), DriveScreen(ride, None)]
+    screens = [PlayScreen(ride, tmp_path / "a folder" / "recording.npz"), DriveScreen(ride, ride.picture[None])]
     for size in SIZES:
         for screen in screens:
             with a_canvas(size) as canvas:

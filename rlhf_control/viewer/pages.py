@@ -62,7 +62,7 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
     if name == WAITING and status is not None and status.next_question is not None and status.next_question > now:
         title = f"Next question in about {duration(status.next_question - now)}"
     buttons = (UNDO,) * undo
-    if name in LIVE:
+    if name in LIVE and name != ANSWERED:
         buttons += (Button(f"Sound {'on' if sound else 'off'}", "sound", "M"),)
     facts = facts if name in (FINISHED, ALL_DONE, STOPPED, FAILED) else ()
     return Page(name, title, text, command, facts, (*buttons, LEAVE))
@@ -161,11 +161,13 @@ def trouble_page(problem: str) -> Page:
     )  # fmt: skip
 
 
-def summary_page(facts: Sequence[Fact], run: Path) -> Page:
-    text = "This window closes by itself in a moment. To vote on, any time:"
-    buttons = (Button("Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc"))
-    command = f"rlhf-control label {run}"
-    return Page(SUMMARY, "Thank you. Everything is saved.", text, command, tuple(facts), buttons)
+def summary_page(facts: Sequence[Fact], run: Path, over: bool = False) -> Page:
+    """`over`: the run asks nothing more."""
+    closing = "This window closes by itself in a moment."
+    text, command = ("To look into the run:", "watch") if over else ("To vote on, any time:", "label")
+    buttons = (Button("Back" if over else "Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc"))
+    title = "Thank you. Everything is saved."
+    return Page(SUMMARY, title, f"{closing} {text}", f"rlhf-control {command} {run}", tuple(facts), buttons)
 
 
 # -- drawing

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlhf_control.clip_cache import clip_size
 from rlhf_control.data import Array
-from rlhf_control.session import goal, pace, run_line
+from rlhf_control.session import ALL_DONE, ANSWERED, FINISHED, goal, pace, run_line, situation
 from rlhf_control.viewer import pages
 from rlhf_control.viewer.pages import Page, sentence
 from rlhf_control.viewer.parts import Bar, Scene, clip_places
@@ -139,7 +139,8 @@ def bar_of(desk: "Desk") -> Bar:
 
 def page_of(desk: "Desk") -> Page:
     if desk.summary_since is not None:
-        return pages.summary_page(desk.facts, desk.run)
+        over = desk.view is not None and situation(desk.view.news) in (FINISHED, ANSWERED, ALL_DONE)
+        return pages.summary_page(desk.facts, desk.run, over)
     if desk.away:
         return pages.away_page()
     if desk.trouble:

@@ -301,11 +301,11 @@ class DriveScreen:
         x, y, width, _ = place
         side, edge = width * 0.3, window.px(12)
         rate = self.ride.rate * len(frames) / (self.ride.limit or 1)
-        corner = (x + edge, y + edge + window.px(26), side, side)
-        window.box((corner[0] - 2, y + edge, side + 4, side + window.px(26) + 2), BACKGROUND, radius=8)
-        window.text(
-            "what the policy did", (x + edge + side / 2, corner[1] - window.px(13)), 13, align="center", middle=True
-        )
+        words = "what the policy did" if window.measure("what the policy did", 13)[0] <= side else "the policy"
+        head = max(window.px(26), window.measure(words, 13)[1] + 2)
+        corner = (x + edge, y + edge + head, side, side)
+        window.box((corner[0] - 2, y + edge, side + 4, side + head + 2), BACKGROUND, radius=8)
+        window.text(words, (x + edge + side / 2, corner[1] - head / 2), 13, align="center", middle=True)
         window.picture(frames[int(self.clock * rate) % len(frames)], corner)
 
     def again(self) -> Array:
