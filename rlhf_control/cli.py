@@ -58,15 +58,17 @@ def several(verb: str, config: Any, what: str) -> int:
 
 def one_seed(config: Any) -> int:
     """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
+    from rlhf_control.again import nothing_to_lose
     from rlhf_control.runs import Run
 
     def work() -> int | None:
         folder = Path(config.out)
-        if (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != config:
+        other = (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != config
+        if other and not nothing_to_lose(Run(folder)):
             raise UserError(f"{folder} was started with other options; name another --out, or give the same ones")
         if (folder / "policy.npz").is_file() and Run(folder).finished():
             return None
-        if (folder / "config.json").is_file():
+        if (folder / "config.json").is_file() and not other:
             resume(v.ResumeConfig(config.out, config.env_id, getattr(config, "behaviours", "")))
             return None
         return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
@@ -78,7 +80,12 @@ def resume(config: v.ResumeConfig) -> None:
     from rlhf_control.report import report
     from rlhf_control.train import resume
 
-    print(report(resume(config.run, env_id=config.env_id, behaviours=config.behaviours), config.env_id))
+    print(
+        report(
+            resume(config.run, env_id=config.env_id, behaviours=config.behaviours, changes=config.changes()),
+            config.env_id,
+        )
+    )
 
 
 def evaluate(config: v.EvaluateConfig) -> None:

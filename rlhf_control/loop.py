@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.progress import ProgressLine
 from rlhf_control.resuming import check, record
-from rlhf_control.runs import Run, deferred_signals
+from rlhf_control.runs import FAILED, Run, deferred_signals
 
 
 class Part(Protocol):
@@ -62,6 +62,7 @@ class Loop:
 
     def __enter__(self) -> "Loop":
         self._stack.callback(self.run.unlock)
+        (self.run.path / FAILED).unlink(missing_ok=True)
         self.run.rewind_metrics(self.first)
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
@@ -70,6 +71,9 @@ class Loop:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._stack:
+            if isinstance(error, UserError):
+                with suppress(UserError, OSError):
+                    (self.run.path / FAILED).write_text(f"{error}\n")
             if isinstance(error, UserError) and not isinstance(error, MovedError) and (before := self.run.follow()):
                 raise MovedError(before, self.run.path, "goes on from its last checkpoint") from error
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rlhf_control.errors import UserError, unknown_name
 
@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
 def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of this type: whole numbers count as float, but neither bool nor NumPy's as int."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin is UnionType:
+    if origin in (UnionType, Union):  # the latter of a Literal or None
         return any(fits(value, kind) for kind in inner)
     if origin is Literal:
         return isinstance(value, str) and value in inner
@@ -96,7 +96,7 @@ def choices_of(hint: Any) -> tuple[str, ...]:
 def type_text(hint: Any) -> str:
     """A type in words."""
     origin, inner = get_origin(hint), get_args(hint)
-    if origin in (UnionType, Literal):
+    if origin in (UnionType, Union, Literal):
         return " or ".join(repr(kind) if isinstance(kind, str) else type_text(kind) for kind in inner)
     if origin in (tuple, dict):
         return f"{origin.__name__} of {' to '.join(type_text(kind) for kind in inner if kind is not ...)}"

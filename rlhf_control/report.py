@@ -118,7 +118,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
         except UserError as error:  # the run is worth having without its video
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
     first = untaught(run, policies["before"], policies["after"])
-    note = " ".join(filter(None, (note, guards_note(run.metrics()))))
+    note = " ".join(filter(None, (note, guards_note(run.metrics()), changes_note(run))))
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
@@ -145,6 +145,14 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
         return ""
     cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
     return nothing_learned(run.metrics(), run.path) + cloned
+
+
+def changes_note(run: Run) -> str:
+    """What was changed on the way, as sentences."""
+    return " ".join(
+        f"On the way {note['option']} changed from {note['from']} to {note['to']} before iteration {note['iteration']}."
+        for note in run.read_json("manifest.json").get("changed", [])
+    )
 
 
 def commands(run: Run, env_id: str, score: str) -> str:

@@ -21,7 +21,7 @@ from rlhf_control.runs import Run
 
 INPUTS = ("pretrained.npz", "cloned.npz", "demonstrations.npz", "gold.npz")  # copies of what a run is started from
 MAY_DIFFER = ("out", "checkpoint_seconds", "window", "video", "question")  # change no number, in config.json either
-MAY_CHANGE = (*MAY_DIFFER, "termination")  # by `amend`, which notes it
+MAY_CHANGE = (*MAY_DIFFER, "termination", "guard")  # by `amend`, which notes it
 C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 
 
@@ -89,18 +89,21 @@ def check_metrics(run: Run, iteration: int, length: int, digest: str) -> None:
 
 
 def amend(run: Run, config: C, changes: Mapping[str, Any]) -> C:
-    """The config of a run that is to go on with other options (by name, at the top level), once that is noted in
-    config.json and manifest.json. Raises UserError for an option that cannot change, or if anything else of the run is
-    not as it was left."""
-    for name in changes:
-        if name not in MAY_CHANGE or name not in {field.name for field in dataclasses.fields(config)}:
-            raise UserError(
-                f"{name} cannot change when a run is resumed, only {', '.join(MAY_CHANGE)} can; start another run"
-            )
-    amended = dataclasses.replace(config, **changes)
+    """The config of a run that is to go on with other options (by name, as termination or guard.alarm), once that is
+    noted in config.json and manifest.json. Raises UserError for an option that cannot change, or if anything else of
+    the run is not as it was left."""
+    amended, own = config, {field.name for field in dataclasses.fields(config)}
+    for name, value in changes.items():
+        top, _, inner = name.partition(".")
+        if top not in MAY_CHANGE or top not in own:
+            possible = ", ".join(option for option in MAY_CHANGE if option in own)
+            raise UserError(f"{name} cannot change when a run is resumed, only {possible} can; start another run")
+        new = dataclasses.replace(getattr(amended, top), **{inner: value}) if inner else value
+        amended = dataclasses.replace(amended, **{top: new})
+    tops = {name.partition(".")[0] for name in changes}
     iteration, state = run.look_at_checkpoint()
-    check(run, state, amended, changes.keys())
-    run.amended = frozenset(changes)
+    check(run, state, amended, tops)
+    run.amended = frozenset(tops)
     if differences := _differences(amended, config):
         verb, manifest = run.config()[0], dict(run.read_json("manifest.json"))
         when = {"iteration": iteration, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}

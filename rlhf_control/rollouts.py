@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from numbers import Integral, Number
+from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
@@ -42,7 +43,6 @@ from rlhf_control.wording import counted
 EXACT = 2**24  # whole numbers up to here are exact in float32
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
-PROBES, PROBE_STEPS = 4, 500  # of refuse_early_ends
 BACKENDS = ("auto", "batched", "gymnasium")
 
 
@@ -370,28 +370,19 @@ def tell_of_endless_episodes(env_id: str, env: Mapping[str, Any]) -> None:
 
 
 @environments_closed()
-def refuse_early_ends(env_id: str, env: Mapping[str, Any], seed: int) -> None:
-    """Raises UserError if random actions end an episode before its time limit: its length alone would then tell the
-    learner about the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too)."""
-    envs = start_envs(env_id, PROBES, seed=seed, env=env)
-    rng = np.random.default_rng(seed)
-    for t in range(PROBE_STEPS):
-        action: Array
-        if envs.spaces.choices:
-            action = rng.integers(envs.spaces.choices, size=(PROBES, len(envs.spaces.choices)))
-        else:
-            action = rng.standard_normal((PROBES, envs.spaces.action_size), np.float32)
-        refuse_terminated(envs.step(action, envs.spaces.execute(action))[2][None], env_id, t)
-    envs.close()
-
-
-def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0) -> None:
-    """Raises UserError if an episode in `terminated` (T, N) ended early."""
+def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: Path | None = None) -> None:
+    """Raises UserError if an episode in `terminated` (T, N) ended early; of a run that has begun, which then can go on
+    otherwise."""
     if terminated.any():
         step, env = np.argwhere(terminated)[0]
         raise UserError(
             f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
-            "task to the learner; say how to treat it with --termination fixed-horizon, truncate or allow"
+            "task to the learner; "
+            + (
+                "say how to treat it with --termination fixed-horizon, truncate or allow"
+                if run is None
+                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, or allow"
+            )
         )
 
 

@@ -34,6 +34,7 @@ from rlhf_control.options import from_dict
 
 KEEP_CHECKPOINTS = 2
 LOCK = "run.lock"
+FAILED = "failed.txt"  # why; there until the run goes on
 TAIL = 65_536  # bytes: longer than any row of metrics
 REPR = (("labels", "labels"), ("return", "env_return"), ("score", "score"))  # name, metric
 PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_baselines3")
@@ -121,6 +122,10 @@ class Run:
             raise CorruptFileError(f"{self.path / 'config.json'} is not a config ({error!r}); restore it") from None
         except UserError as error:
             raise CorruptFileError(f"{self.path / 'config.json'}: {error}") from None
+
+    def failed(self) -> bool:
+        """Whether an error that its user can mend ended it."""
+        return (self.path / FAILED).exists()
 
     def finished(self) -> bool:
         """Whether all its steps were done."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_control.again import make_way
 from rlhf_control.anchor import Anchor
 from rlhf_control.asking import (
     LabelRound,
@@ -44,12 +45,11 @@ from rlhf_control.policies import CAME_IN, CLONED, adopt, find_policy, handed_ba
 from rlhf_control.ppo import PPO, RewardScaler
 from rlhf_control.progress import ProgressLine
 from rlhf_control.queries import AT_RANDOM, demonstrations, find_strategy
-from rlhf_control.resuming import check
+from rlhf_control.resuming import amend, check
 from rlhf_control.reward import KnownReward, Reward, RewardModel
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import (
     fixed_horizon,
-    refuse_early_ends,
     refuse_terminated,
     tell_of_endless_episodes,
     time_limit,
@@ -58,6 +58,7 @@ from rlhf_control.runs import Run
 from rlhf_control.schema import query_key
 from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
+from rlhf_control.trial import try_out
 from rlhf_control.tries import check_simulator
 
 # What a run and its replay may differ in
@@ -76,7 +77,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
         for iteration, log in loop:
             progress = iteration / loop.iterations
             rollout = p.envs.collect(p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
-            rollout = treat_termination(rollout, config.termination, policy.env_id)
+            rollout = treat_termination(rollout, config.termination, policy.env_id, run.path)
             p.bank.add(rollout)
 
             label_round = rounds.get(iteration) or p.votes.due(iteration)
@@ -140,15 +141,22 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     return run
 
 
-def resume(path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "") -> Run:
+def resume(
+    path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "",
+    changes: Mapping[str, Any] | None = None,
+) -> Run:  # fmt: skip
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
-    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own_behaviours`."""
+    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own_behaviours`;
+    `changes`: other options from now on, see `resuming.amend`, as in {"termination": "truncate"}."""
     run = Run.open(path)
     run.lock()  # before anything is read that another process may change
     try:
         verb, config = run.config()
         refuse_module(config.env_id, run.path, env_id)
-        check(run, run.look_at_checkpoint()[1], config)
+        if changes:
+            config = amend(run, config, changes)
+        else:
+            check(run, run.look_at_checkpoint()[1], config)
         if oracle is None:
             behaviours_of(run, behaviours)
         return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
@@ -204,6 +212,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_up_demonstrations(config, policy, length)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
+    if run is None:
+        try_out(policy, env, length, config.seed, refuse_early=config.termination == "refuse")
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
@@ -255,6 +265,11 @@ def answers_of(config: FinetuneConfig) -> FeedbackStore:
     theirs, mine = asdict(options), asdict(config)
     if verb != "finetune":
         raise UserError(f"{run.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
+    changed = [note["option"] for note in run.read_json("manifest.json").get("changed", [])]
+    if of_weight := [name for name in changed if name not in REPLAY_MAY_DIFFER]:
+        raise UserError(
+            f"{run.path} went on with another {of_weight[0]} on its way, so it cannot be replayed as a whole"
+        )
     differing = [name for name in theirs if name not in REPLAY_MAY_DIFFER and theirs[name] != mine[name]]
     if differing:
         options_there = ", ".join(f"{name} {theirs[name]} (here {mine[name]})" for name in differing)
@@ -288,12 +303,8 @@ def check_score(config: FinetuneConfig, env_id: str) -> None:
 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
-    """The environment's arguments under the chosen treatment of early ends; refuses early ends if none was chosen."""
-    if config.termination == "fixed-horizon":
-        return fixed_horizon(env_id, env)
-    if config.termination == "refuse":
-        refuse_early_ends(env_id, env, config.seed)
-    return env
+    """The environment's arguments under the chosen treatment of early ends."""
+    return fixed_horizon(env_id, env) if config.termination == "fixed-horizon" else env
 
 
 def tell_of_far_bounds(policy: Policy) -> None:
@@ -315,7 +326,9 @@ def env_seed(seed: int) -> int:
 
 
 def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str, **facts: Any) -> Run:
-    return Run.create(config.out or f"runs/{verb}-{what}-{config.seed}", verb, config, env_id=env_id, **facts)
+    path = Path(config.out or f"runs/{verb}-{what}-{config.seed}")
+    make_way(path)
+    return Run.create(path, verb, config, env_id=env_id, **facts)
 
 
 # -- what the loop calls by name
@@ -364,10 +377,10 @@ def first_asked(labels: Labels, keys: Iterable[str], strategies: Collection[str]
     return [query.key for query in asked if query.strategy in strategies and not query.repeat]
 
 
-def treat_termination(rollout: Rollout, treatment: str, env_id: str) -> Rollout:
+def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:
     """truncate: what ended early counts as cut off, so that its value is bootstrapped."""
     if treatment == "refuse":
-        refuse_terminated(rollout.terminated, env_id)
+        refuse_terminated(rollout.terminated, env_id, run=run)
     if treatment == "truncate":
         nothing = np.zeros_like(rollout.terminated)
         return replace(rollout, truncated=rollout.done, terminated=nothing)

@@ -3,7 +3,7 @@
 import getpass
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -233,8 +233,26 @@ class WatchConfig:
 
 @explained
 @dataclass(frozen=True)
+class GuardChange:
+    """Of a fine-tuning run: what its guards do from now on."""
+
+    chance: Literal["hold", "off"] | None = None
+    """Whether the policy waits for a reward that is shown to be better than coin flips, as in `finetune`."""
+    alarm: Literal["stop", "roll-back", "warn", "off"] | None = None
+    """What to do when the reward looks hacked, as in `finetune`."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+
+
+@explained
+@dataclass(frozen=True)
 class ResumeConfig:
-    """Go on with a run exactly where it stopped."""
+    """Go on with a run exactly where it stopped, or from there with other options.
+
+    Those below, and no others, leave what was done so far as it is. Changes are noted in config.json and the report; a
+    run with another termination or guard on its way cannot be replayed.
+    """
 
     run: Annotated[str, tyro.conf.Positional]
     """The run's folder."""
@@ -242,6 +260,25 @@ class ResumeConfig:
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
     behaviours: str = ""
     """For a run about behaviours of your own: the file or module again, to say that you trust it."""
+    termination: Literal["truncate", "allow"] | None = None
+    """What to do about episodes that end early, as in `finetune`: when a run died of one."""
+    question: str | None = None
+    """What people are asked from now on, in words."""
+    window: bool | None = None
+    """Whether to open the labelling window."""
+    video: bool | None = None
+    """Whether to make before_after.mp4 at the end."""
+    checkpoint_seconds: float | None = None
+    """Time between two checkpoints."""
+    guard: GuardChange = GuardChange()
+
+    def changes(self) -> dict[str, Any]:
+        """The options to change, by their names."""
+        own = {
+            name: value for name, value in vars(self).items() if name not in ("run", "env_id", "behaviours", "guard")
+        }
+        given = own | {f"guard.{name}": value for name, value in vars(self.guard).items()}
+        return {name: value for name, value in given.items() if value is not None}
 
     def __post_init__(self) -> None:
         typed(self)

@@ -26,13 +26,13 @@ LAYERS = [
         "wording",
         "env_ids",
     },
-    {"nets", "policies", "foreign", "rollouts", "lanes", "segments", "schema", "store", "loop", "behaviours"}
+    {"nets", "policies", "foreign", "rollouts", "lanes", "trial", "segments", "schema", "store", "loop", "behaviours"}
     | {"own_behaviours", "resuming"}
     | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
     {"api", "sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
-    | {"reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
+    | {"again", "reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
     | {"bench_window", "bench_reward", "bench_reward_peer", "cli", "__main__"},
 ]
 LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -14,8 +14,9 @@ from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets import Policy
 from rlhf_control.pictures import decode, encode
 from rlhf_control.ppo import PPO
-from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, refuse_early_ends, start_envs
+from rlhf_control.rollouts import collect, evaluate, fixed_horizon, make_envs, start_envs
 from rlhf_control.segments import join
+from rlhf_control.trial import try_out
 
 
 class Countdown(gymnasium.Env):
@@ -279,7 +280,7 @@ def test_what_an_environment_raises_in_its_first_step_is_said_with_its_arguments
     with pytest.raises(UserError, match=words):
         evaluate(policy_for("Pendulum-v1", env), 1, seed=0)
     with pytest.raises(UserError, match=words):
-        refuse_early_ends("Pendulum-v1", env, 0)
+        try_out(policy_for("Pendulum-v1", env), env, 2, 0, refuse_early=True)
 
 
 def test_what_it_raises_later_is_said_with_its_place() -> None:
@@ -393,11 +394,11 @@ def test_backend_batched_needs_a_batched_environment() -> None:
 def test_early_ends_are_found_and_switched_off() -> None:
     for env_id in ("Hopper-v5", "CartPole-v1"):
         with pytest.raises(UserError, match="--termination"):
-            refuse_early_ends(env_id, {}, 0)
-    refuse_early_ends("HalfCheetah-v5", {}, 0)
+            try_out(policy_for(env_id), {}, 2, 0, refuse_early=True)
+    try_out(policy_for("HalfCheetah-v5"), {}, 2, 0, refuse_early=True)
     env = fixed_horizon("Hopper-v5", {"forward_reward_weight": 2.0})
     assert env == {"forward_reward_weight": 2.0, "terminate_when_unhealthy": False}
-    refuse_early_ends("Hopper-v5", env, 0)
+    try_out(policy_for("Hopper-v5"), env, 2, 0, refuse_early=True)
     with pytest.raises(UserError, match="truncate or allow"):
         fixed_horizon("CartPole-v1", {})
     with pytest.raises(UserError, match="truncate or allow"):

@@ -514,11 +514,11 @@ def test_truncate_bootstraps_what_ended_early() -> None:
     nothing = np.zeros((1, 2, 3), np.float32)
     flat = np.zeros((1, 2), np.float32)
     rollout = Rollout(nothing, nothing, nothing, nothing, flat, flat, terminated, ~terminated)
-    treated = train.treat_termination(rollout, "truncate", "X")
+    treated = train.treat_termination(rollout, "truncate", "X", Path("r"))
     assert not treated.terminated.any() and treated.truncated.all()
-    assert train.treat_termination(rollout, "allow", "X") is rollout
-    with pytest.raises(UserError, match="leaks"):
-        train.treat_termination(rollout, "refuse", "X")
+    assert train.treat_termination(rollout, "allow", "X", Path("r")) is rollout
+    with pytest.raises(UserError, match=r"leaks .* `rlhf-control resume r --termination truncate`"):
+        train.treat_termination(rollout, "refuse", "X", Path("r"))
 
 
 # -- learning: short real runs from the shipped policy
