@@ -28,6 +28,7 @@ from rlhf_control.schedules import apportion
 from rlhf_control.schema import Asked, query_key
 from rlhf_control.store import FeedbackStore
 from rlhf_control.tries import correct
+from rlhf_control.wording import counted
 
 DEMONSTRATED_EPISODES = 4
 REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
@@ -179,7 +180,9 @@ def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
     _, episodes = evaluate(demonstrator, DEMONSTRATED_EPISODES, seed=seed)
     clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
     if not clips:
-        raise UserError(f"the episodes of {name} are shorter than a clip of {length} steps; shorten --clip-seconds")
+        raise UserError(
+            f"the episodes of {name} are shorter than a clip of {counted(length, 'step')}; shorten --clip-seconds"
+        )
     return Segments.stack(clips)
 
 

@@ -45,6 +45,7 @@ from rlhf_control.store import FeedbackStore
 from rlhf_control.train import make_reward
 from rlhf_control.tries import Simulator, check_simulator
 from rlhf_control.verbs import EvaluateRewardConfig
+from rlhf_control.wording import counted
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m; where there are fewer, divided alike
 DARD_SAMPLES = 128, 8
@@ -154,7 +155,7 @@ def cut(episodes: Sequence[Segments], length: int) -> Segments:
     """(S, L, ...) episodes (T, ...) end to end, without what is left over."""
     clips = [e[i : i + length] for e in episodes for i in range(0, len(e) - length + 1, length)]
     if len(clips) < 2:
-        raise UserError(f"the episodes are too short for two clips of {length} steps; raise --episodes")
+        raise UserError(f"the episodes are too short for two clips of {counted(length, 'step')}; raise --episodes")
     return Segments.stack(clips)
 
 

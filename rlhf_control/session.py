@@ -94,6 +94,7 @@ class Session:
         self.question: Question | None = None
         self.done: list[Answered] = []
         self.undone = 0
+        self.annotators = 0  # who answer each question; 0: not known yet
         self._sides: dict[str, tuple[int, ...]] = {}  # by key: a question that comes back stands as it stood
 
     def next(self) -> Question | None:
@@ -109,7 +110,9 @@ class Session:
         """Commits an answer to `question` (default: the one before the annotator): the ranks of its clips in the order
         shown, or a value; neither is "cannot tell". Returns the next question. On an error (the disk is full) the
         question stays, and nothing is lost."""
-        question = question or self._there()
+        question = question or self.question
+        if question is None:
+            raise UserError("there is no question to answer")
         ranks = None if seen is None else question.ranks(seen)
         feedback = Feedback(ranks, self.annotator, seconds, value)
         vote = Vote(question.key, self.annotator, feedback, question.shown, time.time())
@@ -173,14 +176,15 @@ class Session:
         """Whether its clips hold the simulator's states."""
         return self.store.segments(question.clips[:1])[question.clips[0]].state is not None
 
-    def _there(self) -> Question:
-        if self.question is None:
-            raise UserError("there is no question to answer")
-        return self.question
-
     def _show(self, asked: Asked | None) -> Question | None:
         self.question = None if asked is None else self._placed(asked)
+        if asked is not None:  # gold has one more, so the fewest counts
+            self.annotators = min(self.annotators or asked.annotators, asked.annotators)
         return self.question
+
+    def left(self, tally: Tally, wanted: int) -> int:
+        """How many answers this annotator has still to give, of so many that the run wants from all."""
+        return max(0, min(wanted - tally.answers, -(-wanted // max(1, self.annotators)) - tally.mine))
 
     def _placed(self, asked: Asked) -> Question:
         if asked.key not in self._sides:

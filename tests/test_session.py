@@ -240,6 +240,14 @@ def test_a_correction_brings_its_answer(tmp_path: Path) -> None:
 # -- what is told
 
 
+def test_one_of_two_annotators_has_half_of_the_answers_to_give(tmp_path: Path) -> None:
+    session = make_session(tmp_path)
+    assert session.left(Tally(4, 8, 4, 0), 24) == 20
+    session.annotators = 2
+    assert session.left(Tally(4, 8, 4, 0), 24) == 8
+    assert session.left(Tally(23, 24, 11, 0), 24) == 1 and session.left(Tally(24, 24, 12, 0), 24) == 0
+
+
 def test_pace_by_hand() -> None:
     done = [Answered(None, LEFT, None, seconds) for seconds in (9.0, 9.0, *[3.0] * 11, *[1.0] * 8, 600.0)]  # type: ignore[arg-type]
     assert pace([], 10).per_minute is None

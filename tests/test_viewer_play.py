@@ -224,7 +224,7 @@ def test_a_correction_may_be_cancelled(start: np.ndarray, monkeypatch: pytest.Mo
 
     assert corrected(start, person(), monkeypatch) is None
     assert corrected(start, iter(()), monkeypatch, stop=lambda: True) is None
-    with Window("test") as window, pytest.raises(UserError, match="cannot start from this state"):
+    with Window("test") as window, pytest.raises(UserError, match="do not fit the model"):
         drive(window, "HalfCheetah-v5", {}, start[:5], 8)
 
 

@@ -127,7 +127,7 @@ def bar_of(desk: "Desk") -> Bar:
         return Bar()
     news, session = desk.view.news, desk.view.session
     wanted = goal(news.tally, news.status)
-    speed = pace(session.done, max(0, wanted - news.tally.answers))
+    speed = pace(session.done, session.left(news.tally, wanted))
     text = ""
     if speed.per_minute is not None and speed.seconds_left is not None:
         text = f"{counted(max(1, round(speed.per_minute)), 'vote')} a minute"
