@@ -49,6 +49,15 @@ class Lanes:
         for i, lane in enumerate(self.lanes):
             lane.load_state(state[str(i)])
 
+    @property
+    def differs(self) -> str:
+        """As of `rollouts.Envs`."""
+        return next((lane.differs for lane in self.lanes if lane.differs), "")
+
+    def probe(self) -> str:
+        """As of `rollouts.Envs`."""
+        return self.lanes[0].probe()
+
     def close(self) -> None:
         self._threads.shutdown()
         for lane in self.lanes:

@@ -1,5 +1,6 @@
 """The mechanics of a long run, kept out of the method: checkpoints, resuming, signals, metrics, progress."""
 
+import sys
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -8,9 +9,12 @@ from typing import Any, Protocol
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, Stopped, UserError
+from rlhf_control.lanes import Lanes
 from rlhf_control.progress import ProgressLine
 from rlhf_control.resuming import check, record
 from rlhf_control.runs import FAILED, Run, deferred_signals
+
+CARRIES = "the environment has something that outlives its reset and cannot be put back; after a replay"
 
 
 class Part(Protocol):
@@ -64,6 +68,7 @@ class Loop:
         self._stack.callback(self.run.unlock)
         (self.run.path / FAILED).unlink(missing_ok=True)
         self.run.rewind_metrics(self.first)
+        self._tell_of_exactness()
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
@@ -100,6 +105,25 @@ class Loop:
             if self.halt:
                 raise self.halt
             self.stop_if_asked()
+
+    def _tell_of_exactness(self) -> None:
+        """Says and notes in the manifest, before training and whenever it goes on, if it cannot go on exactly."""
+        envs = self.parts.get("envs")
+        if not isinstance(envs, Lanes):
+            return
+        manifest = self.run.read_json("manifest.json")
+        if self.first == 0:
+            differs = envs.probe()
+            change: dict[str, Any] = {"resumes_inexactly": differs}
+            text = f"if this run is stopped, it goes on, but not to the same numbers: {CARRIES}: {differs}"
+        else:
+            differs = envs.differs or manifest.get("resumes_inexactly", "")
+            change = {"resumed_inexactly": [*manifest.get("resumed_inexactly", []), self.first]}
+            begins = ", and new episodes begin" if envs.differs else ""
+            text = f"this run goes on, but not to the numbers of one that never stopped{begins}: {CARRIES}: {differs}"
+        if differs:
+            print(f"rlhf-control: {text}", file=sys.stderr)
+            self.run.write_json("manifest.json", {**manifest, **change})
 
     def note(self, text: str) -> None:
         """What this iteration is at, on the progress line."""

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Integral, Number
 from pathlib import Path
@@ -36,7 +36,7 @@ from rlhf_control.mujoco_states import MujocoReader
 from rlhf_control.nets import Act, Policy, Spaces, one_thread
 from rlhf_control.pictures import encode, rendered, stride
 from rlhf_control.progress import say_once
-from rlhf_control.rng import generator_state, set_generator_state
+from rlhf_control.replayable import Replayable, probe
 from rlhf_control.states import draws_itself, seen_whole, state_reader, step_seconds
 from rlhf_control.wording import counted
 
@@ -59,6 +59,8 @@ class Envs:
         self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
         self._read_states = state_reader(vector.envs) if isinstance(vector, SyncVectorEnv) else None
         self._frames = False
+        self.differs = ""  # what, from where the checkpoint left them
+        self.twin: Callable[[], Replayable] | None = None  # makes another one of those that are brought back by replay
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
         self.lengths = np.zeros(self.num_envs, np.int64)
 
@@ -162,21 +164,33 @@ class Envs:
         return {"inner": inner, "watched": watched, "obs": self.obs.copy(), **counts}
 
     def load_state(self, snapshot: Mapping[str, Any]) -> None:
+        """Goes on from `state`. Where an environment does not come back, `differs` says how, and all begin new
+        episodes."""
+        self.differs = ""
         if isinstance(self.vector, project_envs.MujocoVectorEnv):
-            obs = self.vector.restore(snapshot["inner"])
+            self.obs = self._flat(self.vector.restore(snapshot["inner"]))
         else:
-            obs = np.stack([env.restore(snapshot["inner"][str(i)]) for i, env in enumerate(self._replayable())])
+            try:
+                inner = snapshot["inner"]
+                self.obs = self._flat(
+                    np.stack([env.restore(inner[str(i)]) for i, env in enumerate(self._replayable())])
+                )
+            except UserError as error:
+                self.differs = str(error)
         if isinstance(self._read_states, MujocoReader):
             self._read_states.watch(snapshot.get("watched", []))
-        self.obs = self._flat(obs)
-        if not np.array_equal(self.obs, snapshot["obs"]):
-            raise UserError(
-                "the environments do not come back to where the checkpoint left them: they draw random "
-                "numbers outside their np_random, so this run cannot be resumed exactly"
-            )
+        if not self.differs and not np.array_equal(self.obs, snapshot["obs"], equal_nan=True):
+            self.differs = "the observations are others"
         self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
+        if self.differs:
+            self.obs = self._flat(self.vector.reset()[0])
+            self.returns[:], self.lengths[:] = 0, 0
 
-    def _replayable(self) -> list["Replayable"]:
+    def probe(self) -> str:
+        """As `replayable.probe`, of such environments."""
+        return probe(self.twin) if self.twin else ""
+
+    def _replayable(self) -> list[Replayable]:
         assert isinstance(self.vector, SyncVectorEnv)
         return [env for env in self.vector.envs if isinstance(env, Replayable)]
 
@@ -185,36 +199,6 @@ class Envs:
 
     def close(self) -> None:
         self.vector.close()
-
-
-class Replayable(gymnasium.Wrapper):
-    """Makes any deterministic environment resumable: it can be brought back by its reset and the actions since."""
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        self._start: dict[str, Any] = {}
-        self._actions: list[Any] = []
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        state = None if seed is not None else generator_state(self.unwrapped.np_random)
-        self._start, self._actions = {"seed": seed, "generator": state}, []
-        return self.env.reset(seed=seed, options=options)
-
-    def step(self, action: Any) -> Any:
-        self._actions.append(np.array(action))
-        return self.env.step(action)
-
-    def snapshot(self) -> dict[str, Any]:
-        return {**self._start, "actions": np.array(self._actions)}
-
-    def restore(self, snapshot: Mapping[str, Any]) -> Any:
-        """The observation after the reset and the actions of the snapshot."""
-        if snapshot["seed"] is None:
-            set_generator_state(self.unwrapped.np_random, snapshot["generator"])
-        obs, _ = self.reset(seed=snapshot["seed"])
-        for action in snapshot["actions"]:
-            obs, *_ = self.step(action)
-        return obs
 
 
 def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
@@ -306,7 +290,9 @@ def start_envs(
 
     def start() -> Envs:
         vector = make_vector(env_id, num_envs, seed + first, backend, arguments, first)
-        return Envs(vector, seed + first, first, described(env_id, arguments))
+        made = Envs(vector, seed + first, first, described(env_id, arguments))
+        made.twin = partial(make_flat, env_id, arguments) if isinstance(vector, SyncVectorEnv) else None
+        return made
 
     drawing = {**arguments, "render_mode": "rgb_array"}
     envs = start()

@@ -27,7 +27,7 @@ LAYERS = [
         "env_ids",
     },
     {"nets", "policies", "foreign", "rollouts", "lanes", "trial", "segments", "schema", "store", "loop", "behaviours"}
-    | {"own_behaviours", "resuming"}
+    | {"own_behaviours", "resuming", "replayable"}
     | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
     {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
