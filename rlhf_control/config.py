@@ -120,6 +120,9 @@ class PretrainConfig:
     """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 5.0
     """Time between two checkpoints."""
+    env_timeout: float = 300.0
+    """Seconds that one call of the environment (make, reset, step, render, close) may take before the run stops and
+    names it; 0: any time."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
     net: NetConfig = NetConfig()
@@ -138,7 +141,7 @@ class PretrainConfig:
         typed(self)
         positive(self, "total_steps")
         within(self, "seed", low=0, high=2**31 - 1)
-        within(self, "checkpoint_seconds", low=0, high=1e9)
+        within(self, "checkpoint_seconds", "env_timeout", low=0, high=1e9)
 
 
 @explained
@@ -436,6 +439,9 @@ class FinetuneConfig:
     """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 15.0
     """Time between two checkpoints."""
+    env_timeout: float = 300.0
+    """Seconds that one call of the environment (make, reset, step, render, close) may take before the run stops and
+    names it; 0: any time."""
     video: bool = True
     """Make before_after.mp4 at the end."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
@@ -457,7 +463,7 @@ class FinetuneConfig:
         positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "clip_seconds", low=0.0, high=3600.0)
-        within(self, "oracle_temperature", "checkpoint_seconds", low=0, high=1e9)
+        within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", low=0, high=1e9)
         within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
         within(self, "min_log_std", low=-20.0, high=5.0)
         within(self, "seed", low=0, high=2**31 - 1)

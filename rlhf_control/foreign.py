@@ -23,6 +23,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rlhf_control.data import Array
 from rlhf_control.env_ids import unregistered
 from rlhf_control.errors import UserError
+from rlhf_control.watchdog import WATCHDOG, HungError
 
 SAME_STEP = AutoresetMode.SAME_STEP
 LONGEST = 400  # characters of what an error says
@@ -56,14 +57,18 @@ class ForeignEnv(gymnasium.Wrapper):
         if seed is not None:
             self.seed, self.episode = seed, 0
         self.episode, self.steps = self.episode + 1, 0
+        WATCHDOG.enter(self)
         try:
             obs, info = self.env.reset(seed=seed, options=options)
             return owned(self._space, obs), info
         except BaseException as error:
             self._fail("its reset", error)
+        finally:
+            WATCHDOG.leave()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.steps += 1
+        WATCHDOG.enter(self)
         try:
             obs, reward, terminated, truncated, info = self.env.step(lent(action))
             obs = owned(self._space, obs)
@@ -73,24 +78,32 @@ class ForeignEnv(gymnasium.Wrapper):
             return obs, reward, terminated, truncated, info
         except BaseException as error:
             self._fail(f"step {self.steps}", error)
+        finally:
+            WATCHDOG.leave()
 
     def render(self) -> Any:
+        WATCHDOG.enter(self)
         try:
             return self.env.render()
         except BaseException as error:
             self._fail(f"render after step {self.steps}", error)
+        finally:
+            WATCHDOG.leave()
 
     def close(self) -> None:
         """Says what the environment raises, and goes on: what it was needed for has been done."""
         if self.closed:
             return
         self.closed = True
+        WATCHDOG.enter(self)
         try:
             self.env.close()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            print(f"rlhf-control: {self} fails in close: {told(error)}", file=sys.stderr)
+            print(f"rlhf-control: {self.called} fails in close: {told(error)}", file=sys.stderr)
+        finally:
+            WATCHDOG.leave()
 
     def bare(self) -> "ForeignEnv":
         """The same without Gymnasium's own wrappers, its time limit among them, to be put into states."""
@@ -98,15 +111,20 @@ class ForeignEnv(gymnasium.Wrapper):
         self.closed = True  # the other one does it
         return env
 
-    def __str__(self) -> str:
+    @property
+    def called(self) -> str:
         seed = "" if self.seed is None else f" (seed {self.seed})"
         return f"environment {self.number}{seed} of {self.name}"
+
+    def __str__(self) -> str:
+        """Where it is, for the watchdog."""
+        return f"{self.called}, at step {self.steps} of its episode {self.episode}"
 
     def _fail(self, what: str, error: BaseException) -> NoReturn:
         if isinstance(error, UserError | KeyboardInterrupt):  # of one of our own inside; of the person at the keyboard
             raise error
         hint = "; look at the arguments in --env" if " with {" in self.name and self.episode * self.steps <= 1 else ""
-        raise UserError(f"{self} fails in {what} of its episode {self.episode}: {told(error)}{hint}") from error
+        raise UserError(f"{self.called} fails in {what} of its episode {self.episode}: {told(error)}{hint}") from error
 
 
 _work: ContextVar[ExitStack | None] = ContextVar("work", default=None)
@@ -114,8 +132,9 @@ _work: ContextVar[ExitStack | None] = ContextVar("work", default=None)
 
 @contextmanager
 def environments_closed() -> Iterator[None]:
-    """Within, every environment that is made is closed at the end, however it ends. To decorate what makes some."""
-    with ExitStack() as stack:
+    """Within, every environment that is made is watched, and closed at the end, however it ends. To decorate what makes
+    some."""
+    with WATCHDOG.watching(), ExitStack() as stack:
         token = _work.set(stack)
         try:
             yield
@@ -181,18 +200,21 @@ def described(env_id: str, arguments: Mapping[str, Any]) -> str:
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """Whatever is raised within, SystemExit too, becomes a UserError of one line."""
+    WATCHDOG.enter(what)
     try:
         yield
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise UserError(f"{what}: {told(error)}") from error
+    finally:
+        WATCHDOG.leave()
 
 
 def told(error: BaseException) -> str:
     """What an error says, and FILE:LINE of where it was raised: the last line of it that belongs to neither Python nor
     a library, or else the last one outside Gymnasium."""
-    name = "" if isinstance(error, MisfitError) else f"{type(error).__name__}: "
+    name = "" if isinstance(error, MisfitError | HungError) else f"{type(error).__name__}: "
     words = " ".join(f"{name}{error}".split()).removesuffix(":")
     words = words if len(words) <= LONGEST else words[:LONGEST] + " ..."
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*OURS, "<"))]

@@ -30,6 +30,8 @@ class Lanes:
     def collect(self, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
         """As `rollouts.collect`, over all lanes side by side."""
         n = len(self.lanes)
+        if n == 1:  # in this thread, where its environments were made: some may be used in no other
+            return collect(self.lanes[0], actor, num_steps, rng.spawn(1)[0])
         return beside(list(self._threads.map(collect, self.lanes, [actor] * n, [num_steps] * n, rng.spawn(n))))
 
     @property

@@ -13,6 +13,7 @@ from rlhf_control.lanes import Lanes
 from rlhf_control.progress import ProgressLine
 from rlhf_control.resuming import check, record
 from rlhf_control.runs import FAILED, Run, deferred_signals
+from rlhf_control.watchdog import WATCHDOG, HungError
 
 CARRIES = "the environment has something that outlives its reset and cannot be put back; after a replay"
 
@@ -69,6 +70,7 @@ class Loop:
         (self.run.path / FAILED).unlink(missing_ok=True)
         self.run.rewind_metrics(self.first)
         self._tell_of_exactness()
+        WATCHDOG.hint = f"; what is saved is whole, go on with `rlhf-control resume {self.run.path}`"
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
@@ -81,6 +83,9 @@ class Loop:
                     (self.run.path / FAILED).write_text(f"{error}\n")
             if isinstance(error, UserError) and not isinstance(error, MovedError) and (before := self.run.follow()):
                 raise MovedError(before, self.run.path, "goes on from its last checkpoint") from error
+            if error is not None and isinstance(error.__cause__, HungError):
+                text = f"{error}{WATCHDOG.hint}"
+                raise (Stopped(self._signals[0], text) if self._signals else UserError(text)) from error.__cause__
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         saved = time.monotonic()

@@ -60,9 +60,12 @@ from rlhf_control.segments import SegmentBank
 from rlhf_control.store import FeedbackStore
 from rlhf_control.trial import try_out
 from rlhf_control.tries import check_simulator
+from rlhf_control.watchdog import WATCHDOG
 
 # What a run and its replay may differ in
-REPLAY_MAY_DIFFER = ("policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds")
+REPLAY_MAY_DIFFER = (
+    "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
+)  # fmt: skip
 
 
 @environments_closed()
@@ -70,6 +73,7 @@ REPLAY_MAY_DIFFER = ("policy", "behaviours", "out", "replay", "question", "windo
 def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run | None = None) -> Run:
     """Fine-tunes a policy on preferences. `oracle` answers instead of the config's; `run` is one to go on with."""
     refuse_many_seeds(config)
+    WATCHDOG.limit = config.env_timeout
     config = config if oracle is None else replace(config, oracle="custom")
     run, p, rounds = prepare(config, oracle, run)
     policy, seed = p.learner.policy, config.seed
@@ -119,6 +123,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     """PPO on the environment's own reward."""
     refuse_many_seeds(config)
+    WATCHDOG.limit = config.env_timeout
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
     seed = config.seed

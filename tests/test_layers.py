@@ -25,6 +25,7 @@ LAYERS = [
         "keyboard",
         "wording",
         "env_ids",
+        "watchdog",
     },
     {"nets", "policies", "foreign", "rollouts", "lanes", "trial", "segments", "schema", "store", "loop", "behaviours"}
     | {"own_behaviours", "resuming", "replayable"}
