@@ -20,7 +20,8 @@ from rlhf_control.options import from_dict
 from rlhf_control.runs import Run
 
 INPUTS = ("pretrained.npz", "cloned.npz", "demonstrations.npz", "gold.npz")  # copies of what a run is started from
-MAY_DIFFER = ("out", "checkpoint_seconds", "window", "video", "question")  # change no number, in config.json either
+# Change no number, in config.json either
+MAY_DIFFER = ("out", "checkpoint_seconds", "env_timeout", "window", "video", "question")
 MAY_CHANGE = (*MAY_DIFFER, "termination", "guard")  # by `amend`, which notes it
 C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 
