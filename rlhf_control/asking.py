@@ -4,7 +4,7 @@ S clips, L segment length.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,18 +12,19 @@ import numpy as np
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, Array, Query, Segments
-from rlhf_control.errors import UserError
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.exchange import import_labels, import_pairs
-from rlhf_control.files import load_state
+from rlhf_control.files import load_state, save_state
 from rlhf_control.labels import GOLD, Labels
 from rlhf_control.nets import Policy
 from rlhf_control.policies import adopt, find_policy
 from rlhf_control.queries import ask_again, choose
 from rlhf_control.recordings import KIND as RECORDING
-from rlhf_control.recordings import cut, load_recording
+from rlhf_control.recordings import cut, load_recording, save_recording
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
 from rlhf_control.rollouts import evaluate
+from rlhf_control.runs import Run
 from rlhf_control.schedules import apportion
 from rlhf_control.schema import Asked, query_key
 from rlhf_control.store import FeedbackStore
@@ -34,6 +35,14 @@ DEMONSTRATED_EPISODES = 4
 REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
 GOLD_SHARE = 0.05  # of the run's own questions
+
+# In a run's folder: what it was started from, so that it goes on with that, whatever becomes of the user's files
+DEMONSTRATIONS, GOLD_PAIRS = "demonstrations.npz", "gold.npz"
+# What a run and its replay may differ in
+REPLAY_MAY_DIFFER = (
+    "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
+)  # fmt: skip
+Gold = dict[str, tuple[Query, tuple[int, ...]]]  # by key: to ask about, and the ranks that are right
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,7 @@ def is_recording(name: str) -> bool:
     return Path(name).is_file() and load_state(name).get("kind") == RECORDING
 
 
-def load_gold(path: str, seed: int) -> dict[str, tuple[Query, tuple[int, ...]]]:
+def load_gold(path: str, seed: int) -> Gold:
     """Comparisons with known answers and their ranks, by key and in random order: of an exported store (or an .npz of
     pairs) those on which all its annotators agree. Raises UserError if there are none, or if they cannot be shown."""
     with TemporaryDirectory() as folder:
@@ -217,3 +226,63 @@ def load_gold(path: str, seed: int) -> dict[str, tuple[Query, tuple[int, ...]]]:
     if any(query.segments.state is None and query.segments.frames is None for query, _ in found):
         raise UserError(f"{path} has clips without simulator states, which cannot be shown; give another export")
     return {query_key(found[i][0]): found[i] for i in stream(seed, "gold").permutation(len(found))}
+
+
+# -- what a run keeps of what it is started from
+
+
+def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, gold: Gold) -> None:
+    """Copies demonstrations and gold into the run's folder, unless they are there."""
+    kept = run.path / DEMONSTRATIONS
+    if config.demonstrations and not kept.exists():
+        if is_recording(config.demonstrations):
+            save_recording(kept, load_recording(config.demonstrations, env_id))
+        else:
+            find_policy(config.demonstrations, env_id).save(kept)
+    if gold and not (run.path / GOLD_PAIRS).exists():
+        pairs = {
+            f"{i:06d}": {"ranks": list(ranks), "clips": query.segments.arrays()}
+            for i, (query, ranks) in enumerate(gold.values())
+        }
+        save_state(run.path / GOLD_PAIRS, {"kind": GOLD, "pairs": pairs})
+
+
+def demonstrations_of(config: FinetuneConfig, folder: Path) -> str:
+    """The run's own copy, or (in runs of before, which have none) what the user named."""
+    return str(folder / DEMONSTRATIONS) if (folder / DEMONSTRATIONS).exists() else config.demonstrations
+
+
+def gold_of(config: FinetuneConfig, run: Run | None) -> Gold:
+    """As `load_gold`: of the run's own copy, if it has one."""
+    if not config.query.gold:
+        return {}
+    if run is None or not (run.path / GOLD_PAIRS).exists():
+        return load_gold(config.query.gold, config.seed)
+    state = load_state(run.path / GOLD_PAIRS)
+    if state.get("kind") != GOLD:
+        raise CorruptFileError(f"{run.path / GOLD_PAIRS} holds no gold; restore it from a copy")
+    pairs = [(Segments(**pair["clips"]), tuple(pair["ranks"])) for _, pair in sorted(state["pairs"].items())]
+    queries = [(Query(0, 0, GOLD, clips), ranks) for clips, ranks in pairs]
+    return {query_key(query): (query, ranks) for query, ranks in queries}
+
+
+def answers_of(config: FinetuneConfig, run: Run | None = None) -> FeedbackStore:
+    """The store of the run to replay, which must have had the same options; of a replay that has begun, its own copy of
+    it."""
+    if run is not None and (run.path / "labels.sqlite").exists():
+        return FeedbackStore(run.path / "labels.sqlite", create=False)
+    source = Run.open(config.replay)
+    verb, options = source.config()
+    theirs, mine = asdict(options), asdict(config)
+    if verb != "finetune":
+        raise UserError(f"{source.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
+    changed = [note["option"] for note in source.read_json("manifest.json").get("changed", [])]
+    if of_weight := [name for name in changed if name not in REPLAY_MAY_DIFFER]:
+        raise UserError(
+            f"{source.path} went on with another {of_weight[0]} on its way, so it cannot be replayed as a whole"
+        )
+    differing = [name for name in theirs if name not in REPLAY_MAY_DIFFER and theirs[name] != mine[name]]
+    if differing:
+        options_there = ", ".join(f"{name} {theirs[name]} (here {mine[name]})" for name in differing)
+        raise UserError(f"{source.path} was run with {options_there}; a replay needs the same options")
+    return FeedbackStore(source.path / "labels.sqlite", create=False)

@@ -9,9 +9,11 @@ from typing import Any
 
 from rlhf_control.asking import LabelRound, iterations, questions
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import CorruptFileError
 from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy
 from rlhf_control.queries import round_half_up
+from rlhf_control.resuming import check_rows
 from rlhf_control.reward import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs import Run
@@ -34,7 +36,7 @@ class Asynchronous:
         self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
         self.batches, self.fits = 0, 1
         self.learned: dict[str, int] = {}  # question's key -> so many of its answers the reward was fitted on
-        self.readings = votes_read(config.replay) if config.replay and config.labelling == "async" else None
+        self.readings: Mapping[int, int] | None = None  # of the run that is replayed; read when they are needed
 
     def due(self, iteration: int) -> LabelRound | None:
         """Reads the votes, asks more, and returns a round without questions when the reward is to be fitted anew."""
@@ -78,15 +80,29 @@ class Asynchronous:
 
     def state(self) -> dict[str, Any]:
         learned = {"keys": list(self.learned), "answers": list(self.learned.values())}
-        return {"batches": self.batches, "fits": self.fits, "learned": learned}
+        state: dict[str, Any] = {"batches": self.batches, "fits": self.fits, "learned": learned}
+        if self._replays():  # under the seal of this run from now on
+            readings = self._readings()
+            state["readings"] = {"iterations": list(readings), "read": list(readings.values())}
+        return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.batches, self.fits = state["batches"], state["fits"]
         self.learned = dict(zip(state["learned"]["keys"], state["learned"]["answers"], strict=True))
+        if "readings" in state:
+            self.readings = dict(zip(state["readings"]["iterations"], state["readings"]["read"], strict=True))
+
+    def _replays(self) -> bool:
+        return bool(self.config.replay) and self.config.labelling == "async"
+
+    def _readings(self) -> Mapping[int, int]:
+        if self.readings is None:
+            self.readings = votes_read(self.config.replay)
+        return self.readings
 
     def _read(self, iteration: int) -> None:
-        if self.readings is not None:
-            self.labels.collect(self.readings.get(iteration, self.labels.read))
+        if self._replays():
+            self.labels.collect(self._readings().get(iteration, self.labels.read))
             return
         self.labels.collect()
         asked = len(self.labels.questions())
@@ -120,5 +136,17 @@ class Asynchronous:
 
 
 def votes_read(path: str | Path) -> Mapping[int, int]:
-    """Iteration -> how much of the votes' history the run had read by then."""
-    return {row["iteration"]: row["votes_read"] for row in Run.open(path).metrics() if "votes_read" in row}
+    """Iteration -> how much of the votes' history the run had read by then. Raises CorruptFileError if the rows that
+    say so are not those that its last checkpoint sealed, or (of an older run) cannot be right."""
+    run = Run.open(path)
+    check_rows(run, run.load_checkpoint()[1])
+    found, before = {}, 0
+    for row in run.metrics():
+        read = row.get("votes_read", before)
+        if type(read) is not int or read < before:
+            raise CorruptFileError(
+                f"{run.metrics_path} says that iteration {row['iteration']} had read {read!r} votes, {before} before; "
+                "restore it from a copy"
+            )
+        found[row["iteration"]] = before = read
+    return found

@@ -1,5 +1,6 @@
 """Asking and counting: from queries to what a reward model learns from, through the store."""
 
+import hashlib
 import os
 import sys
 import time
@@ -57,6 +58,7 @@ class Labels:
         self.clips: dict[str, Segments] = {}  # by digest, (L, ...)
         self.votes: dict[str, dict[str, Feedback]] = {}  # key -> annotator -> the answer in force
         self.read = 0  # how much of the history
+        self._history = hashlib.sha256()  # of what was read
 
     def ask(self, queries: Sequence[Query], pool: Segments, *, policy: Version = None, reward: Version = None) -> None:
         """Has every query answered, and the answers on the disk. The oracle also sees `pool`, the clips (S, L, ...) to
@@ -153,7 +155,7 @@ class Labels:
         self.load_state({"asked": [asked.key for asked in self.store.asked()], "read": len(self.store.votes())})
 
     def state(self) -> dict[str, Any]:
-        return {"asked": list(self.asked), "read": self.read}
+        return {"asked": list(self.asked), "read": self.read, "history": self._history.hexdigest()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         stored, history = {asked.key: asked for asked in self.store.asked()}, self.store.votes()
@@ -162,7 +164,10 @@ class Labels:
         self.asked = {key: stored[key] for key in state["asked"]}
         self.clips = self.store.segments({digest: None for asked in self.asked.values() for digest in asked.clips})
         self.votes, self.read = {}, 0
+        self._history = hashlib.sha256()
         self._take(history[: state["read"]])
+        if state.get("history", self._history.hexdigest()) != self._history.hexdigest():
+            raise UserError(f"{self.store.path} holds other votes than the checkpoint counts; restore it from a copy")
 
     def _consult(self, oracle: Oracle, keys: Sequence[str], pool: Segments) -> None:
         if self.annotators > 1:
@@ -220,6 +225,7 @@ class Labels:
 
     def _take(self, votes: Sequence[Vote]) -> int:
         for vote in votes:
+            self._history.update(repr(vote).encode("utf-8", "backslashreplace"))
             if vote.query not in self.asked and vote.query not in self.strangers:
                 self._take_in_correction(vote.query)
             of_query = self.votes.setdefault(vote.query, {})

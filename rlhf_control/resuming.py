@@ -67,6 +67,17 @@ def check(run: Run, state: Mapping[str, Any], config: C, changed: Collection[str
     check_metrics(run, iteration, *metrics)
 
 
+def check_rows(run: Run, state: Mapping[str, Any]) -> None:
+    """Raises CorruptFileError unless all rows of metrics are there that this checkpoint's state sealed."""
+    left = state.get("left")
+    if left is not None:
+        if not run.metrics_path.exists():
+            raise CorruptFileError(f"{run.metrics_path} is gone; restore it from a copy")
+        check_metrics(run, left["iteration"], left["metrics"]["bytes"], left["metrics"]["sha256"])
+        if [row["iteration"] for row in run.metrics()][: left["iteration"]] != list(range(left["iteration"])):
+            raise CorruptFileError(f"{run.metrics_path} lacks the first iterations; restore it from a copy")
+
+
 def check_metrics(run: Run, iteration: int, length: int, digest: str) -> None:
     """Raises CorruptFileError unless the file begins with the rows that were in it at a checkpoint. A file that is
     gone altogether is said."""

@@ -17,12 +17,15 @@ from rlhf_control.again import make_way
 from rlhf_control.anchor import Anchor
 from rlhf_control.asking import (
     LabelRound,
+    answers_of,
     check_demonstrations,
     clips_needed,
     demonstrated,
     demonstrations_due,
+    demonstrations_of,
+    gold_of,
+    keep_inputs,
     label_rounds,
-    load_gold,
     questions,
 )
 from rlhf_control.asynchronous import Asynchronous
@@ -61,11 +64,6 @@ from rlhf_control.store import FeedbackStore
 from rlhf_control.trial import try_out
 from rlhf_control.tries import check_simulator
 from rlhf_control.watchdog import WATCHDOG
-
-# What a run and its replay may differ in
-REPLAY_MAY_DIFFER = (
-    "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
-)  # fmt: skip
 
 
 @environments_closed()
@@ -203,7 +201,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     check_env_id(env_id)
     find_strategy(config.queries)
     check_score(config, env_id)
-    source = answers_of(config) if config.replay else None
+    source = answers_of(config, run) if config.replay else None
     if source is None and oracle is None:
         oracle = make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
@@ -223,15 +221,11 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(
-        length,
-        ppo.num_envs,
-        ppo.num_steps,
-        clips=clips_needed(config),
+        length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
         older_bytes=int(config.query.older_mb * 1e6),
-        time_limit=limit,
-    )
+    )  # fmt: skip
     rounds = label_rounds(config, bank.first_full)
-    gold = load_gold(config.query.gold, config.seed) if config.query.gold else {}
+    gold = gold_of(config, run)
     if CORRECTION in config.feedback:
         check_simulator(env_id, env)
 
@@ -240,6 +234,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
         came_in.save(run.path / CAME_IN)
+    if not begun:
+        keep_inputs(config, run, policy.env_id, gold)
     if config.clone_epochs and not begun:
         anchor.pretrained.policy.save(run.path / CLONED)
     store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one
@@ -261,25 +257,6 @@ def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, Lab
         p.labels.store.database.while_locked = loop.stop_if_asked
         with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds, p.guard):
             yield loop
-
-
-def answers_of(config: FinetuneConfig) -> FeedbackStore:
-    """The store of the run to replay, which must have had the same options."""
-    run = Run.open(config.replay)
-    verb, options = run.config()
-    theirs, mine = asdict(options), asdict(config)
-    if verb != "finetune":
-        raise UserError(f"{run.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
-    changed = [note["option"] for note in run.read_json("manifest.json").get("changed", [])]
-    if of_weight := [name for name in changed if name not in REPLAY_MAY_DIFFER]:
-        raise UserError(
-            f"{run.path} went on with another {of_weight[0]} on its way, so it cannot be replayed as a whole"
-        )
-    differing = [name for name in theirs if name not in REPLAY_MAY_DIFFER and theirs[name] != mine[name]]
-    if differing:
-        options_there = ", ".join(f"{name} {theirs[name]} (here {mine[name]})" for name in differing)
-        raise UserError(f"{run.path} was run with {options_there}; a replay needs the same options")
-    return FeedbackStore(run.path / "labels.sqlite", create=False)
 
 
 def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
@@ -350,7 +327,8 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     if label_round.labels:
         queries += questions(config, label_round, pool, recent, reward, labels, p.learner.policy)
     if demonstrations_due(config, k):
-        shown = demonstrated(config.demonstrations, p.learner.policy, bank.length, seed)
+        name = demonstrations_of(config, labels.store.path.parent)
+        shown = demonstrated(name, p.learner.policy, bank.length, seed)
         rng = stream(seed, "demonstrations", *([k] if k else []))
         queries += demonstrations(shown, pool[:recent], config.demonstration_clips, k, len(queries), rng)
     if queries:

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from rlhf_control.asking import (
     check_demonstrations,
     clips_needed,
     demonstrated,
+    demonstrations_of,
+    gold_of,
     is_recording,
+    keep_inputs,
     label_rounds,
     load_gold,
     mixed,
     questions,
     share_due,
 )
-from rlhf_control.config import FinetuneConfig, HumanConfig, QueryConfig
+from rlhf_control.config import FinetuneConfig, HumanConfig, NetConfig, QueryConfig
 from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.exchange import export_labels
@@ -26,6 +30,7 @@ from rlhf_control.labels import Labels
 from rlhf_control.nets import Policy
 from rlhf_control.recordings import Recording, save_recording
 from rlhf_control.reward import RewardModel
+from rlhf_control.runs import Run
 from rlhf_control.store import FeedbackStore, query_key
 
 PEOPLE = FinetuneConfig("p", oracle="human")
@@ -176,11 +181,15 @@ def test_gold_is_what_everybody_agrees_on(tmp_path: Path) -> None:
         load_gold(str(tmp_path / "pairs.npz"), 0)
 
 
-def test_a_recording_is_a_demonstration_too(tmp_path: Path, cheetah_policy: Policy) -> None:
+def make_recording() -> Recording:
     steps = random_rollout(np.random.default_rng(0), T=50, N=1, ends=0.0)
     arrays = {name: array[:, 0] for name, array in steps.as_segments().arrays().items()}
     ends = np.arange(50) == 49
-    recording = Recording("HalfCheetah-v5", {}, **arrays, terminated=np.zeros(50, bool), truncated=ends)
+    return Recording("HalfCheetah-v5", {}, **arrays, terminated=np.zeros(50, bool), truncated=ends)
+
+
+def test_a_recording_is_a_demonstration_too(tmp_path: Path, cheetah_policy: Policy) -> None:
+    recording = make_recording()
     save_recording(tmp_path / "mine.npz", recording)
     clips = demonstrated(str(tmp_path / "mine.npz"), cheetah_policy, 12, 0)
     assert clips.obs.shape == (4, 12, 17)
@@ -203,3 +212,40 @@ def test_a_policy_demonstrates(tmp_path: Path, cheetah_policy: Policy) -> None:
         demonstrated(str(tmp_path / "p.npz"), cheetah_policy, 2000, 0)
     with pytest.raises(UserError, match="no policy at"):
         check_demonstrations(str(tmp_path / "none.npz"), cheetah_policy, 12)
+
+
+def test_a_run_keeps_what_it_is_started_from(tmp_path: Path, cheetah_policy: Policy) -> None:
+    """A recording, another policy and gold, by value: what becomes of the user's files does not matter any more."""
+    pair = random_segments(np.random.default_rng(0), 2, 2, 12)
+    store = FeedbackStore(tmp_path / "answered.sqlite")
+    for i, asked in enumerate(store.ask([Query(0, i, "uniform", pair[i]) for i in range(2)])):
+        store.vote(asked.key, Feedback((i, 1 - i), "me"))
+    export_labels(store, tmp_path / "gold")
+    cheetah_policy.save(tmp_path / "p.npz")
+    config = FinetuneConfig(
+        "p", oracle="human", demonstrations=str(tmp_path / "p.npz"), query=QueryConfig(gold=str(tmp_path / "gold"))
+    )
+    run = Run.create(tmp_path / "run", "finetune", config)
+    assert demonstrations_of(config, run.path) == config.demonstrations  # as in runs of before
+    before = demonstrated(config.demonstrations, cheetah_policy, 500, 0)
+    gold = gold_of(config, None)
+    assert gold_of(config, run).keys() == gold.keys() == set(gold) and len(gold) == 2
+    keep_inputs(config, run, "HalfCheetah-v5", gold)
+    shutil.rmtree(tmp_path / "gold")
+    Policy(cheetah_policy.spaces, NetConfig(hidden=(8,)), 1, "HalfCheetah-v5", {}).save(tmp_path / "p.npz")
+    kept = demonstrations_of(config, run.path)
+    assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
+    again = gold_of(config, run)
+    assert list(again) == list(gold) and [ranks for _, ranks in again.values()] == [r for _, r in gold.values()]
+    keep_inputs(config, run, "HalfCheetah-v5", gold)  # left as they are
+    assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
+
+
+def test_a_recording_is_kept(tmp_path: Path) -> None:
+    made = make_recording()
+    save_recording(tmp_path / "mine.npz", made)
+    config = FinetuneConfig("p", demonstrations=str(tmp_path / "mine.npz"))
+    run = Run.create(tmp_path / "run", "finetune", config)
+    keep_inputs(config, run, made.env_id, {})
+    (tmp_path / "mine.npz").unlink()
+    assert is_recording(demonstrations_of(config, run.path))

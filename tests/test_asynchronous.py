@@ -12,8 +12,9 @@ from conftest import random_rollout, random_segments
 from rlhf_control.asynchronous import Asynchronous, votes_read
 from rlhf_control.config import FinetuneConfig, HumanConfig, PPOConfig, QueryConfig
 from rlhf_control.data import Feedback, Query
-from rlhf_control.errors import UserError
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.labels import Labels
+from rlhf_control.resuming import record
 from rlhf_control.reward import RewardModel
 from rlhf_control.runs import Run
 from rlhf_control.segments import SegmentBank
@@ -146,6 +147,44 @@ def test_a_replay_reads_as_far_as_the_run_had_read(tmp_path: Path) -> None:
     for i, read in enumerate((0, 2, 5, 5)):
         votes.due(i)
         assert votes.labels.read == read and votes.metrics() == {"votes_read": read}
+
+
+def test_a_replay_takes_its_readings_along(tmp_path: Path) -> None:
+    """They are under its own seal from its first checkpoint on."""
+    run = Run.create(tmp_path / "run", "finetune", CONFIG)
+    for i, read in enumerate((0, 2, 5)):
+        run.log({"iteration": i, "votes_read": read})
+    votes = make(tmp_path, replace(CONFIG, replay=str(run.path)))
+    state = json.loads(json.dumps(votes.state()))
+    run.metrics_path.unlink()
+    again = replaced(votes, lead=1.0)
+    again.load_state(state)
+    assert again._readings() == {0: 0, 1: 2, 2: 5}
+
+
+@pytest.mark.parametrize("reads", [(0, 5, 2), (0, "2", 5), (0, True, 5), (0, 2.0, 5), (-1, 2, 5)])
+def test_readings_that_cannot_be_right_are_refused(tmp_path: Path, reads: tuple[Any, ...]) -> None:
+    run = Run.create(tmp_path / "run", "finetune", CONFIG)
+    for i, read in enumerate(reads):
+        run.log({"iteration": i, "votes_read": read})
+    with pytest.raises(CorruptFileError, match="had read"):
+        votes_read(run.path)
+
+
+def test_a_reading_that_was_altered_after_its_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "finetune", CONFIG)
+    for i, read in enumerate((0, 2, 5)):
+        run.log({"iteration": i, "votes_read": read})
+    run.save_checkpoint(3, {"left": record(run, 3, CONFIG)})
+    assert votes_read(run.path)[1] == 2
+    rows = run.metrics_path.read_text()
+    for altered in (rows.replace(": 2}", ": 3}"), rows[rows.index("\n") + 1 :]):
+        run.metrics_path.write_text(altered)
+        with pytest.raises(CorruptFileError, match=r"altered|lacks"):
+            votes_read(run.path)
+    run.metrics_path.unlink()
+    with pytest.raises(CorruptFileError, match="is gone"):
+        votes_read(run.path)
 
 
 @pytest.mark.parametrize("change", [{"open_queries": 0}, {"lead": -0.1}, {"refit_share": 2.0}])

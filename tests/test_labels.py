@@ -375,3 +375,18 @@ def test_a_replay_that_was_cut_off_while_copying_copies_again(tmp_path: Path) ->
     replay(store, tmp_path / "again.sqlite")
     assert len(FeedbackStore(tmp_path / "again.sqlite").asked()) == 2 and not (tmp_path / "again.sqlite.part").exists()
     replay(store, tmp_path / "again.sqlite")  # a resumed replay goes on with its own copy
+
+
+def test_other_votes_in_place_of_those_that_were_learned_from_are_noticed(tmp_path: Path) -> None:
+    """Another store with the same questions, or this one with another answer."""
+    states = []
+    for name, ranks in (("one", (0, 1)), ("two", (1, 0))):
+        labels = Labels(FeedbackStore(tmp_path / f"{name}.sqlite"), Scripted([ranks] * 2), 0)
+        labels.ask(make_queries(2), random_segments(np.random.default_rng(0), 3, 5))
+        states.append(labels.state())
+    again = Labels(FeedbackStore(tmp_path / "one.sqlite"), None, 0)
+    again.load_state(states[0])
+    assert again.state() == states[0]
+    with pytest.raises(UserError, match="other votes than the checkpoint counts"):
+        again.load_state(states[1])
+    again.load_state({name: states[1][name] for name in ("asked", "read")})  # an older checkpoint

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
     run = train.finetune(tiny_config)
     assert {p.name for p in run.path.iterdir()} == {
         "manifest.json", "config.json", "metrics.jsonl", "checkpoints", "labels.sqlite", "pretrained.npz", "policy.npz",
-        "last_good.npz", "reward.npz",
+        "last_good.npz", "reward.npz", "run.lock",
     }  # fmt: skip
     rows = run.metrics()
     assert [r["env_steps"] for r in rows] == [160 * (i + 1) for i in range(8)]
@@ -834,3 +835,22 @@ def test_kinds_are_mixed_and_share_no_clip(tiny_config: FinetuneConfig) -> None:
     assert len(own) == 4 * (2 + 1 + 1 + 1) == len(set(own))
     in_order = [a.kind for a in asked]
     assert in_order != sorted(in_order, key=kinds.index) and [a.index for a in asked] == list(range(16))
+
+
+def test_a_run_goes_on_without_the_files_it_was_started_from(
+    tiny_config: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another working folder, with the policy and the demonstrations gone: to the same bits."""
+    shutil.copy(tiny_config.policy, tmp_path / "shown.npz")
+    monkeypatch.chdir(tmp_path)
+    config = replace(tiny_config, policy="start.npz", demonstrations="shown.npz", demonstration_clips=2)
+    cut = [train.finetune(replace(config, out=name)) for name in ("whole", "cut")][1]
+    for newest in sorted((cut.path / "checkpoints").iterdir())[1:]:
+        newest.unlink()  # as if it had been killed before
+    path = cut.path.absolute()
+    for name in ("start.npz", "shown.npz"):
+        (tmp_path / name).unlink()
+    monkeypatch.chdir(Path("/"))
+    resumed = train.resume(path)
+    assert rows_without_times(resumed) == rows_without_times(Run.open(tmp_path / "whole"))
+    assert parameters_sha256(find_policy(resumed.path)) == parameters_sha256(find_policy(tmp_path / "whole"))
