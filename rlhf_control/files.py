@@ -133,19 +133,26 @@ def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) 
     folder is made when it is missing, unless `make_folder` is False."""
     path = Path(path)
     try:
+        new = [folder for folder in path.parents if not folder.exists()]
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content, sync=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        for folder in (path.parent, *(folder.parent for folder in new)):
+            sync(folder)
     except OSError as error:
         remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make its folder writable"
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; {remedy} (what stood there before is untouched)"
         ) from error
+
+
+def sync(path: str | Path) -> None:
+    """Has a file's content, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:

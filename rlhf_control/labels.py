@@ -13,6 +13,7 @@ import numpy as np
 
 from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, KINDS, Answers, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.files import sync
 from rlhf_control.oracles import Oracle
 from rlhf_control.queries import AT_RANDOM
 from rlhf_control.reward import Reward
@@ -270,7 +271,9 @@ def replay(source: FeedbackStore, path: str | Path) -> Oracle:
         unfinished = Path(f"{path}.part")
         unfinished.unlink(missing_ok=True)
         source.copy_to(unfinished)
+        sync(unfinished)
         os.replace(unfinished, path)
+        sync(unfinished.parent)
 
     def nobody(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
         raise UserError(

@@ -5,6 +5,7 @@ runs/NAME/
   config.json        the whole config, from which `resume` starts again
   metrics.jsonl      one row an iteration: env_steps, wall_seconds and what the parts reported
   checkpoints/       sealed .npz files named by iteration; the newest whole one counts
+  pretrained.npz     what it was started from, by value; so are cloned.npz, demonstrations.npz and gold.npz
   run.lock           empty; locked by the process that works on the run
   policy.npz         the policy at the end (and in checkpoints/, all along)
 """
@@ -29,7 +30,7 @@ from typing import Any
 from rlhf_control.compiler import compiler_version
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state, write_atomic
+from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state, sync, write_atomic
 from rlhf_control.options import from_dict
 
 KEEP_CHECKPOINTS = 2
@@ -195,6 +196,7 @@ class Run:
         if self.metrics_path.exists():
             with open_own(self.metrics_path, "ab") as file:
                 os.fsync(file.fileno())
+            sync(self.path)  # where the file may be new
         save_state(self.checkpoint_path(iteration), {**state, "wall_seconds": self.wall_seconds()})
         for path in self._checkpoints()[KEEP_CHECKPOINTS:]:
             path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlhf_control.config import PPOConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state
+from rlhf_control.files import ForeignFileError, load_state, open_own, read_own, save_state, write_atomic
 from rlhf_control.nets import Policy
 from rlhf_control.ppo import PPO
 
@@ -218,3 +218,11 @@ def test_a_temporary_name_that_is_taken_by_a_link_harms_nobody(tmp_path: Path) -
     (tmp_path / f".s.npz.{os.getpid()}.tmp").symlink_to(precious)
     save_state(tmp_path / "s.npz", STATE)
     assert precious.read_bytes() == b"work of years" and same(load_state(tmp_path / "s.npz"), STATE)
+
+
+def test_new_folders_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else power loss takes what is in them."""
+    synced: list[Path] = []
+    monkeypatch.setattr("rlhf_control.files.sync", lambda path: synced.append(Path(path)))
+    write_atomic(tmp_path / "a" / "b" / "file", b"x")
+    assert synced == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
