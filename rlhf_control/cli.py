@@ -150,9 +150,9 @@ def plot(config: v.PlotConfig) -> None:
     from rlhf_control.curves import summary_table
     from rlhf_control.plots import plot_runs
 
-    for path in plot_runs(config.runs, config.out, metrics=config.metrics or None, x=config.x):
+    for path in plot_runs(config.runs, config.out, metrics=config.metrics or None, x=config.x, names=config.names):
         print(path)
-    print(summary_table(config.runs))
+    print(summary_table(config.runs, names=config.names))
 
 
 def bench(config: v.BenchConfig) -> None:

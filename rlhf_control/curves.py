@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,17 @@ import numpy as np
 
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.progress import say_once
 from rlhf_control.rng import stream
 from rlhf_control.runs import Run
 
 TRIM = 0.25  # the share of the runs left out on each side of an interquartile mean
 RESAMPLES = 2000
 LEVEL = 0.95
-NOT_A_GROUP = ("seed", "out")  # the fields in which the runs of a group may differ
+# The fields in which the runs of a group may differ: none of them changes a number
+NOT_A_GROUP = ("seed", "out", "seeds", "video", "window", "question", "replay", "checkpoint_seconds")
+BEHIND = 0.9  # while no run of a group has finished, one with fewer of the furthest one's steps has stopped early
+MAY_BE_UNKNOWN = ("env_return", "episode_length")  # in an iteration in which no episode ended
 X_AXES = {"env_steps": "environment steps", "labels": "labels (answers)", "wall_seconds": "wall time (s)"}
 
 
@@ -102,6 +106,12 @@ class Curve:
     unit: str  # of the score
     steps: Array  # (I,) float64: env steps
     metrics: dict[str, Array]  # name -> (I,) float64, NaN where a row has none; X_AXES are among them
+    planned: int = 0  # env steps that the config asks for
+    lost: str = ""  # a metric that is NaN or infinite at the end
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.steps[-1] >= self.planned)
 
     def series(self, metric: str, x: str = "env_steps") -> tuple[Array, Array]:
         """(x, y) where both were measured, x increasing. Of several rows at one x (label counts stand still between
@@ -134,15 +144,58 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
             raise UserError(
                 f"{first} and {run.path} have the same config and the same seed ({setting['seed']}); leave one out"
             )
-        metrics = _columns(run.metrics())
+        rows = run.metrics()
+        metrics = _columns(rows)
         if "env_steps" not in metrics:
             raise UserError(f"{run.path} has no metrics yet; wait for its first iteration, or leave it out")
         env = setting.get("env_id") or run.read_json("manifest.json").get("env_id") or ""
         behaviour = setting.get("score") or setting.get("oracle") or ""
         unit = run.read_json("manifest.json").get("score_unit") or "" if behaviour else ""
         steps = metrics["env_steps"]
-        curves.append(Curve(run.path, name, setting["seed"], setting["verb"], env, behaviour, unit, steps, metrics))
+        curves.append(
+            Curve(
+                run.path, name, setting["seed"], setting["verb"], env, behaviour, unit, steps, metrics,
+                planned=planned_steps(setting), lost=lost_metric(rows[-1]),
+            )
+        )  # fmt: skip
     return curves
+
+
+def planned_steps(setting: Mapping[str, Any]) -> int:
+    """The whole iterations of a flat config, in env steps."""
+    iteration = setting["ppo.num_envs"] * setting["ppo.num_steps"]
+    return int(max(1, setting["total_steps"] // iteration) * iteration)
+
+
+def lost_metric(row: Mapping[str, Any]) -> str:
+    """The first metric of a row that is not finite (null in JSON), but for what may be unknown: a return where no
+    episode ended, and what there were no answers to measure by. Empty if there is none."""
+    ended = row.get("episode_length") is not None
+    for name, value in row.items():
+        unknown = name.startswith("reward/") or (name in MAY_BE_UNKNOWN and not ended)
+        if (value is None and not unknown) or (isinstance(value, float) and not np.isfinite(value)):
+            return name
+    return ""
+
+
+def whole_runs(curves: Sequence[Curve]) -> list[Curve]:
+    """Those that count "at the end": of each group those that have finished, or, while none has, those about as far as
+    the furthest; and none whose numbers have become NaN. The others are named on stderr, once."""
+    kept = []
+    for group in groups_of(curves):
+        members = [c for c in curves if c.group == group]
+        sound = [c for c in members if not c.lost]
+        done = any(c.finished for c in sound)
+        furthest = max((c.steps[-1] for c in sound), default=0)
+        for c in members:
+            short = not c.finished if done else c.steps[-1] < BEHIND * furthest
+            at = f"{c.steps[-1]:,.0f} of {c.planned:,} steps"
+            if c.lost or short:
+                why = f"its {c.lost} is not finite at the end, at {at}" if c.lost else f"it stopped at {at}"
+                say_once(f"rlhf-control: {c.path} is left out: {why}")
+            else:
+                kept.append(c)
+    return kept
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
@@ -189,6 +242,17 @@ def _setting_text(name: str, value: Any) -> str:
     return f"{name} {value}" if isinstance(value, str) else f"{name} {json.dumps(value)}"
 
 
+def renamed(curves: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
+    """The curves with other names for their groups, in the groups' order; no names leave them as they are."""
+    groups = groups_of(curves)
+    if not names:
+        return list(curves)
+    if len(names) != len(groups) or len(set(names)) < len(names):
+        raise UserError(f"{len(names)} names for {len(groups)} curves; give each its own, in this order: {groups}")
+    by_group = dict(zip(groups, names, strict=True))
+    return [replace(c, group=by_group[c.group]) for c in curves]
+
+
 # -- bands
 
 
@@ -207,11 +271,12 @@ class Band:
 def aggregate(
     curves: Sequence[Curve], metric: str, rng: np.random.Generator, x: str = "env_steps", smooth: int = 1
 ) -> list[Band]:
-    """A band for each group that has the metric. `smooth` > 1: each run is averaged over so many measurements first."""
+    """A band of the whole runs of each group that has the metric. `smooth` > 1: each run is averaged over so many
+    measurements first."""
     check_x(x)
     if smooth < 1:
         raise UserError(f"smooth is {smooth}; it is a number of measurements, 1 for none")
-    bands = []
+    bands, curves = [], whole_runs(curves)
     for group in groups_of(curves):
         members = [(c, *c.series(metric, x)) for c in curves if c.group == group]
         members = [(c, xs, ys) for c, xs, ys in members if len(xs)]
@@ -236,20 +301,32 @@ def metrics_of(curves: Sequence[Curve]) -> list[str]:
     return sorted({name for curve in curves for name in curve.metrics} - {"iteration", "env_steps"})
 
 
-def summary_table(run_paths: Sequence[str | Path], metric: str | None = None, ignore: Sequence[str] = ()) -> str:
-    """Markdown: the interquartile mean of each group's final values (never the best ones), with its interval.
-    Default metric: the score where there is one, else the environment's return."""
-    curves = load_curves(run_paths, ignore)
+def summary_table(
+    run_paths: Sequence[str | Path], metric: str | None = None, ignore: Sequence[str] = (), names: Sequence[str] = ()
+) -> str:
+    """Markdown: the interquartile mean of the final values (never the best ones) of each group's whole runs, with its
+    interval; while none has finished, of the last step that all of them have. Default metric: the score where there is
+    one, else the environment's return."""
+    curves = renamed(whole_runs(load_curves(run_paths, ignore)), names)
+    if not curves:
+        raise UserError("no run is left to tell of; name at least one whose numbers are finite")
     there = metrics_of(curves)
     metric = metric or next((m for m in ("score", "env_return") if m in there), there[0])
     require_metrics(curves, [metric], "env_steps")
     rng = stream(0, "summary_table")
     lines = [f"| group | runs | {metric} at the end, IQM | 95 % interval |", "|---|---:|---:|---:|"]
     for group in groups_of(curves):
-        series = [c.series(metric)[1] for c in curves if c.group == group]
-        final = np.array([ys[-1] for ys in series if len(ys)])
-        if not len(final):
+        members = [c for c in curves if c.group == group and len(c.series(metric)[0])]
+        if not members:
             continue
+        if all(c.finished for c in members):
+            final = np.array([c.series(metric)[1][-1] for c in members])
+        else:
+            grid, scores = on_common_grid([c.series(metric) for c in members])
+            if not len(grid):
+                raise UserError(f"the runs of '{group}' share no step with {metric}; wait until they have")
+            final, at = scores[:, -1], f"{grid[-1]:,.0f} of {members[0].planned:,} steps"
+            say_once(f"rlhf-control: no run of '{group}' has finished: its {metric} is that at {at}")
         low, high = bootstrap_interval(final, rng)
         interval = f"{low:.4g} to {high:.4g}" if len(final) > 1 else "–"
         lines.append(f"| {group} | {len(final)} | {interquartile_mean(final):.4g} | {interval} |")

@@ -35,7 +35,9 @@ from rlhf_control.curves import (
     load_curves,
     metrics_of,
     on_common_grid,
+    renamed,
     require_metrics,
+    whole_runs,
 )
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
@@ -234,10 +236,14 @@ def plot_runs(
     x: str = "env_steps",
     smooth: int = 1,
     ignore: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> list[Path]:
-    """`rlhf-control plot RUN...`: a panel for each metric into OUT.png and OUT.pdf, the numbers into OUT.csv."""
-    curves = load_curves(run_paths, ignore)
+    """`rlhf-control plot RUN...`: a panel for each metric into OUT.png and OUT.pdf, the numbers into OUT.csv. `names`
+    are for the legend, one for each curve in the order of the runs."""
     check_x(x)
+    curves = renamed(whole_runs(load_curves(run_paths, ignore)), names)
+    if not curves:
+        raise UserError("no run is left to plot; name at least one whose numbers are finite")
     if not metrics:
         metrics = [m for m in DEFAULT_METRICS if any(len(c.series(m, x)[0]) for c in curves)]
         if not metrics:
@@ -349,22 +355,24 @@ def plot_overoptimisation(curves: Sequence[Curve], out: str | Path, smooth: int 
 
 
 def plot_finetune(run_path: str | Path, out_base: str | Path | None = None) -> list[Path]:
-    """Four panels over environment steps: behaviour, environment return, how right the reward model is, and how far
-    the policy has gone. Default: curves.png and curves.pdf in the run's folder."""
+    """Four panels over environment steps: behaviour (or the learned reward, where there is no score), environment
+    return, how right the reward model is, and how far the policy has gone. Default: curves.png and curves.pdf in the
+    run's folder."""
     curve = load_curves([run_path])[0]
     if curve.verb != "finetune":
         raise UserError(f"{curve.path} is a {curve.verb} run; use `rlhf-control plot {curve.path} --out NAME`")
     with style():
         fig = Figure((WIDTH, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
         (score, env_return), (accuracy, kl) = fig.subplots(2, 2, sharex=True)
-        for ax, metric in ((score, "score"), (env_return, "env_return"), (accuracy, ""), (kl, "kl_start")):
+        success = "score" if len(curve.series("score")[0]) else "reward_mean"
+        for ax, metric in ((score, success), (env_return, "env_return"), (accuracy, ""), (kl, "kl_start")):
             label_axes(ax, "env_steps", metric_label(metric, [curve]))
             ax.grid(visible=False, axis="x")  # the label rounds stand there
         score.set_xlim(0, 1.02 * curve.steps[-1])
         score.set_xlabel("")  # the panels below have it
         env_return.set_xlabel("")
         accuracy.set_ylabel("reward model's accuracy")
-        _line(score, curve, "score", BLUE)
+        _line(score, curve, success, BLUE)
         _line(env_return, curve, "env_return", BLUE)
         _line(accuracy, curve, "reward/heldout_accuracy", BLUE, 0, "held-out")
         _line(accuracy, curve, "reward/fresh_accuracy", VERMILLION, 1, "fresh")
@@ -478,7 +486,7 @@ def plot_reward_evaluation(result: dict[str, Any], out: str | Path) -> list[Path
         accuracy.set(ylabel="accuracy on pairs", ylim=(0, 1))
         accuracy.tick_params(axis="x", labelrotation=60)
         if known:
-            reliability.legend(loc="upper left")
+            reliability.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.1)
         fig.align_ylabels()
         return save_figure(fig, out)
 

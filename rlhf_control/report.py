@@ -28,6 +28,7 @@ from rlhf_control.wording import counted
 EPISODES = 10
 SEED = 10_000  # of the evaluation episodes
 VIDEO_SECONDS = 8.0
+SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
 
 
 def evaluation(config: EvaluateConfig) -> dict[str, Any]:
@@ -129,9 +130,8 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
         f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
         "![Learning curves](curves.png)", "",
-        "From the top left: the behaviour score on the policy's own clips (it is never shown to the learner), the "
-        "environment's return, the reward model's accuracy on answers it has not seen, and the KL divergence from the "
-        "pretrained policy.", "", video,
+        f"From the top left: {SCORE_PANEL if score else 'the learned reward'}, the environment's return, the reward "
+        "model's accuracy on answers it has not seen, and the KL divergence from the pretrained policy.", "", video,
         f"To check it: {commands(run, policies['after'].env_id, score)}. The whole config is in config.json; git "
         f"commit {manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
     ])  # fmt: skip

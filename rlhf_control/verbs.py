@@ -138,6 +138,8 @@ class PlotConfig:
     """Names from metrics.jsonl (default: those the runs have of return, score, accuracy, KL)."""
     x: Literal["env_steps", "labels", "wall_seconds"] = "env_steps"
     """What is along the x axis."""
+    names: tuple[str, ...] = ()
+    """Of the curves, for the legend, in the order of the runs (default: what sets them apart)."""
 
     def __post_init__(self) -> None:
         typed(self)

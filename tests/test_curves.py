@@ -163,8 +163,8 @@ def test_by_labels_the_last_row_of_each_count_stands(tmp_path: Path) -> None:
 
 def test_ragged_runs_are_compared_where_all_have_been(tmp_path: Path) -> None:
     paths = [
-        make_run(tmp_path / f"{seed}", replace(ONE, seed=seed), {"score": [float(seed)] * length})
-        for seed, length in enumerate((5, 3, 4))
+        make_run(tmp_path / f"{seed}", replace(ONE, seed=seed), {"score": [float(seed)] * length, "kl": [0.0] * 4})
+        for seed, length in enumerate((4, 3, 4))
     ]
     curves = lib.load_curves(paths)
     [band] = lib.aggregate(curves, "score", np.random.default_rng(0))
@@ -176,7 +176,7 @@ def test_ragged_runs_are_compared_where_all_have_been(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_common_range_are_refused(tmp_path: Path) -> None:
-    a = make_run(tmp_path / "a", ONE, {"score": [1.0, 2.0]})
+    a = make_run(tmp_path / "a", ONE, {"score": [1.0, 2.0], "kl": [0.0] * 3})
     b = make_run(tmp_path / "b", replace(ONE, seed=1), {"score": [None, None, 3.0]})
     with pytest.raises(UserError, match=r"share no range of env_steps for score; try without .*/a"):
         lib.aggregate(lib.load_curves([a, b]), "score", np.random.default_rng(0))
@@ -195,8 +195,7 @@ def test_smoothing_only_where_asked(tmp_path: Path) -> None:
 
 def test_the_summary_is_of_final_values(tmp_path: Path) -> None:
     paths = [
-        make_run(tmp_path / f"{seed}", replace(ONE, seed=seed), {"score": [99.0, float(seed), None]})
-        for seed in range(3)
+        make_run(tmp_path / f"{seed}", replace(ONE, seed=seed), {"score": [99.0, float(seed)]}) for seed in range(3)
     ]
     other = make_run(tmp_path / "other", replace(ONE, oracle="prowl"), {"score": [0.25]})
     none = make_run(tmp_path / "none", replace(ONE, oracle="env"), {"entropy": [0.25]})
@@ -210,6 +209,76 @@ def test_the_summary_is_of_final_values(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match="no run has the metric 'scores'; there are: entropy, score, wall_seconds"):
         lib.summary_table([*paths, none], "scores")
+
+
+WHOLE = replace(ONE, total_steps=1000, ppo=replace(ONE.ppo, num_envs=2, num_steps=50))
+
+
+def test_runs_that_stopped_or_went_nan_are_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not counted with the value they had by then; nor do they cut the others' curve."""
+    lib.say_once.cache_clear()
+    scores: dict[str, list[float | None]] = {
+        "a": [390.0] * 10, "b": [390.0] * 10, "killed": [30.0], "nan": [390.0] * 8 + [None] * 2
+    }  # fmt: skip
+    paths = [make_run(tmp_path / n, replace(WHOLE, seed=i), {"score": s}) for i, (n, s) in enumerate(scores.items())]
+    assert "| finetune backward | 2 | 390 | 390 to 390 |" in lib.summary_table(paths)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"rlhf-control: {tmp_path / 'killed'} is left out: it stopped at 100 of 1,000 steps",
+        f"rlhf-control: {tmp_path / 'nan'} is left out: its score is not finite at the end, at 1,000 of 1,000 steps",
+    ]
+    [band] = lib.aggregate(lib.load_curves(paths), "score", np.random.default_rng(0))
+    assert band.runs == 2 and band.x[-1] == 1000
+    with pytest.raises(UserError, match="no run is left"):
+        lib.summary_table([paths[3]])
+
+
+def test_while_no_run_has_finished_the_last_common_step_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lib.say_once.cache_clear()
+    paths = [
+        make_run(
+            tmp_path / f"{i}", replace(WHOLE, total_steps=2000, seed=i), {"score": [float(i + k) for k in range(n)]}
+        )
+        for i, n in enumerate((10, 9, 2))
+    ]
+    assert lib.summary_table(paths).splitlines()[2] == "| finetune backward | 2 | 8.5 | 8 to 9 |"
+    assert "no run of 'finetune backward' has finished: its score is that at 900 of 2,000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "lost"),
+    [
+        ({"env_return": None, "episode_length": None, "reward/heldout_loss": None, "value_loss": 1.0}, ""),
+        ({"env_return": None, "episode_length": 7.0}, "env_return"),
+        ({"value_loss": None}, "value_loss"),
+        ({"score": float("nan")}, "score"),
+    ],
+)
+def test_what_is_unknown_is_not_lost(row: dict, lost: str) -> None:
+    assert lib.lost_metric(row) == lost
+
+
+def test_options_that_change_no_number_split_no_curve(tmp_path: Path) -> None:
+    others = [
+        replace(ONE, seed=1, video=False),
+        replace(ONE, seed=2, checkpoint_seconds=99.0),
+        replace(ONE, seed=3, window=False),
+    ]
+    paths = [finetuning(tmp_path / f"{c.seed}", c) for c in (ONE, *others)]
+    assert {c.group for c in lib.load_curves(paths)} == {"finetune backward"}
+
+
+def test_curves_can_be_named(tmp_path: Path) -> None:
+    paths = [finetuning(tmp_path / f"{n}", replace(ONE, labels=n)) for n in (100, 200)]
+    assert lib.groups_of(lib.renamed(lib.load_curves(paths), ["few", "many"])) == ["few", "many"]
+    assert "| many | 1 |" in lib.summary_table(paths, names=["few", "many"])
+    for names in (["few"], ["few", "few"]):
+        with pytest.raises(UserError, match=r"names for 2 curves; give each its own, in this order: .*100 labels"):
+            lib.summary_table(paths, names=names)
 
 
 def test_label_rounds_are_where_the_answers_grow(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -224,3 +225,13 @@ def test_figures_can_be_made_in_a_thread(tmp_path: Path) -> None:
     assert (path / "curves.pdf").exists()
     code = "import sys, rlhf_control.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_run_without_a_score_shows_the_learned_reward_instead(tmp_path: Path, monkeypatch: Any) -> None:
+    """Of people's answers, say: no panel is empty."""
+    drawn = []
+    monkeypatch.setattr(plots, "_line", lambda ax, curve, metric, *_: drawn.append((metric, ax.get_ylabel())))
+    values: dict[str, list[float | None]] = {"env_return": [1.0, 2.0], "reward_mean": [0.0, 1.0], "labels": [9.0, 9.0]}
+    monkeypatch.setattr(plots, "save_figure", lambda *_: [])
+    plots.plot_finetune(make_run(tmp_path / "a", replace(ONE, oracle="human"), values))
+    assert drawn[0] == ("reward_mean", "learned reward (per step)")
