@@ -36,6 +36,7 @@ import numpy as np
 from rlhf_control.data import Array, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import write_atomic
+from rlhf_control.npz import read_npz
 from rlhf_control.store import (
     Asked,
     FeedbackStore,
@@ -274,15 +275,9 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
 
 def _load_arrays(path: str | Path) -> dict[str, Array]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_npz(Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except Exception:  # a damaged zip raises all sorts, and NumPy would have pickles read, which can run code
-        raise CorruptFileError(
-            f"{path} is no .npz of plain arrays: damaged, cut short or with pickled objects, which are never read; use "
-            "another copy"
-        ) from None
 
 
 def _read_clips(path: Path) -> dict[str, Segments]:

@@ -19,6 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.npz import read_npz
 
 SEAL = b"rlhf_control sha256:"
 DIGITS = 64
@@ -122,10 +123,11 @@ def load_state(path: str | Path) -> dict[str, Any]:
         raise CorruptFileError(f"{path} is not a file of rlhf_control, or its end is missing; use another copy")
     if hashlib.sha256(content).hexdigest().encode() != seal:
         raise CorruptFileError(f"{path} is damaged (its SHA-256 does not match); use another copy")
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    plain = json.loads(arrays.pop(PLAIN).tobytes())
-    return _join(plain, "", arrays)
+    arrays = read_npz(data, path)  # sealed or not: anybody can seal
+    try:
+        return _join(json.loads(arrays.pop(PLAIN).tobytes()), "", arrays)
+    except (KeyError, ValueError, AttributeError, RecursionError) as error:
+        raise CorruptFileError(f"{path} is sealed, but not laid out as rlhf_control does ({error!r})") from None
 
 
 def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) -> None:

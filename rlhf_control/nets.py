@@ -4,7 +4,7 @@ B batch, O observation, A action.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -250,6 +250,22 @@ def mlp(sizes: Sequence[int], out_gain: float, generator: torch.Generator) -> nn
     return nn.Sequential(*layers)
 
 
+def check_sizes(sizes: Sequence[int], parameters: Mapping[str, Any], name: str) -> None:
+    """Raises ValueError unless the weights of these layers are there, each as large as said: a network is made only of
+    what a file has, however much it claims."""
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        found = tuple(parameters[f"{name}.{2 * i}.weight"].shape)
+        if found != (n_out, n_in):
+            raise ValueError(f"{name}.{2 * i}.weight is {found}, not {(n_out, n_in)}")
+
+
+def check_weights(arrays: Mapping[str, Any]) -> None:
+    """Raises ValueError for an array that holds NaN or infinity."""
+    for name, array in arrays.items():
+        if not torch.isfinite(torch.as_tensor(array)).all():
+            raise ValueError(f"{name} is not finite")
+
+
 class Policy(nn.Module):
     """Actor and critic over normalised observations.
 
@@ -382,14 +398,17 @@ class Policy(nn.Module):
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
             net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
-            policy = cls(Spaces(**fields), net, 0, str(state["env_id"]), dict(state["env"]))
+            spaces = Spaces(**fields)
+            check_sizes([spaces.obs_size, *net.hidden, spaces.action_size], state["parameters"], "actor")
+            policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
             policy.load_parameters(state)
-        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
             raise CorruptFileError(f"this is not a policy of this version ({error!r})") from error
         return policy
 
     def load_parameters(self, state: dict[str, Any]) -> None:
         """Weights and normaliser of `state`, in place."""
+        check_weights(state["parameters"])
         self.load_state_dict({k: torch.from_numpy(v) for k, v in state["parameters"].items()})
 
     def save(self, path: str | Path, **facts: Any) -> None:

@@ -14,13 +14,13 @@ obs_rest         (L, C): those that are none, in their order; with obs_columns i
 Clips of before, an .npz of all the arrays, are read as well.
 """
 
-import io
 import json
 import zlib
 
 import numpy as np
 
 from rlhf_control.data import Array, Segments, trimmed
+from rlhf_control.npz import inflate, read_npz
 
 Arrays = dict[str, Array]
 MAGIC = b"rlhf_control clip 1\n"
@@ -40,9 +40,8 @@ def pack(clip: Segments) -> bytes:
 def unpack(packed: bytes) -> Segments:
     """The clip, bit for bit. Damaged bytes raise all sorts of exceptions, or give another clip: check its digest."""
     if packed.startswith(MAGIC):
-        return Segments(**_with_next_obs(_with_obs(_read(zlib.decompress(packed[len(MAGIC) :])))))
-    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        return Segments(**{name: archive[name] for name in archive.files})
+        return Segments(**_with_next_obs(_with_obs(_read(inflate(packed[len(MAGIC) :])))))
+    return Segments(**read_npz(packed, "the clip"))
 
 
 def _read(content: bytes) -> Arrays:

@@ -5,6 +5,7 @@ E ensemble, S clips, Q pairs, B batch, L segment length, O observation, I inputs
 
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rlhf_control.config import RewardConfig
 from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.files import load_state, save_state
+from rlhf_control.nets import check_weights
 from rlhf_control.options import from_dict
 from rlhf_control.reward_fit import Targets, clip_logits, fit_ensemble, initial_layers, scores, zero_layers
 
@@ -44,6 +46,12 @@ def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
     return slices or [slice(0, size)]
 
 
+def layer_sizes(obs_size: int, action_size: int, config: RewardConfig) -> tuple[int, ...]:
+    """Numbers in, in each hidden layer, and out."""
+    seen = sum(part.stop - part.start for part in parts_of(config.obs_parts, obs_size))
+    return (seen + (action_size if config.inputs == "state-action" else 0), *config.hidden, 1)
+
+
 class RewardModel:
     """Scores steps. `members` gives every member's opinion in standard deviations of the reference data; `predict`
     their mean. The normalisers, of the inputs and of each member's output, are set by `fit` and frozen between fits.
@@ -53,9 +61,8 @@ class RewardModel:
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
         self.env_id = env_id  # whose steps it scores; "": not known
         self.parts = parts_of(config.obs_parts, obs_size)
-        self.inputs = sum(part.stop - part.start for part in self.parts)
-        self.inputs += action_size if config.inputs == "state-action" else 0
-        self.sizes = (self.inputs, *config.hidden, 1)
+        self.sizes = layer_sizes(obs_size, action_size, config)
+        self.inputs = self.sizes[0]
         self.layers = zero_layers(self.sizes, config.members)
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
@@ -188,9 +195,13 @@ class RewardModel:
             raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
         try:
             sizes, config = (state["obs_size"], state["action_size"]), from_dict(RewardConfig, state["config"])
+            for i, (n_in, n_out) in enumerate(pairwise(layer_sizes(*sizes, config))):  # no more than the file has
+                if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
+                    raise ValueError(f"{i}.weight is {state['layers'][f'{i}.weight'].shape}")
+            check_weights({**state["layers"], **state["normaliser"]})
             model = cls(*sizes, config, str(state.get("env_id", "")))  # older files do not say
             model.load_state(state)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
         model.check_env(env_id)
         return model

@@ -36,7 +36,8 @@ from rlhf_control.data import check_finite
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.files import save_state, write_atomic
 from rlhf_control.foreign import make_env
-from rlhf_control.nets import Policy, RunningNorm, Spaces, one_thread
+from rlhf_control.nets import Policy, RunningNorm, Spaces, check_sizes, check_weights, one_thread
+from rlhf_control.npz import check_claims, read_npz
 from rlhf_control.rollouts import start_envs
 from rlhf_control.runs import Run, deferred_signals
 
@@ -237,7 +238,13 @@ def import_sb3(
 
     spaces = _spaces(env_id, env or {})
     layers = [name for name in weights if re.fullmatch(r"mlp_extractor\.policy_net\.\d+\.weight", name)]
-    hidden = tuple(weights[name].shape[0] for name in layers)
+    hidden = tuple(int(weights[name].shape[0]) for name in layers)
+    try:
+        check_weights(weights)
+        named = {f"actor.{2 * i}.weight": weights[name] for i, name in enumerate(layers)}
+        check_sizes([spaces.obs_size, *hidden], named, "actor")
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{source} does not fit {env_id} ({spaces}): {error}") from None
     policy = Policy(spaces, NetConfig(hidden), 0, env_id, dict(env or {}))
     parameters = dict(policy.named_parameters())
     names = _names(len(hidden))
@@ -313,11 +320,17 @@ def _read_zip(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(weights, policy_kwargs as text) of an SB3 file, without running what it holds."""
     try:
         with zipfile.ZipFile(path) as archive:
+            check_claims(archive, Path(path).stat().st_size)
             content = io.BytesIO(archive.read("policy.pth"))
+            with zipfile.ZipFile(content) as inner:  # torch's files are zips themselves
+                check_claims(inner, content.getbuffer().nbytes)
+            content.seek(0)
             weights = torch.load(content, map_location="cpu", weights_only=True)
             policy_kwargs = json.loads(archive.read("data"))["policy_kwargs"]  # its pickles stay base64 text
         if not isinstance(policy_kwargs, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
             raise ValueError("it is not laid out as SB3 does")
+        if any(w.numel() * w.element_size() > w.untyped_storage().nbytes() for w in weights.values()):
+            raise ValueError("a tensor claims more numbers than it has")
     except UNREADABLE as error:
         raise UserError(f"cannot read {path} as a Stable-Baselines3 model: {_line(error)}") from error
     return weights, policy_kwargs
@@ -336,15 +349,17 @@ def _load_statistics(norm: RunningNorm, source: str | Path | VecNormalize) -> No
         found = {name: getattr(source.obs_rms, name) for name in ("mean", "var", "count")}
     else:
         try:
-            with np.load(source, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in ("mean", "var", "count")}
-        except UNREADABLE as error:
+            archive = read_npz(Path(source).read_bytes(), source)
+            found = {name: archive[name] for name in ("mean", "var", "count")}
+        except (*UNREADABLE, UserError) as error:
             raise UserError(
                 f"cannot read {source} as an .npz of mean, var and count: {_line(error)} "
                 "(a VecNormalize pickle is refused, because it could run code; see import_sb3)"
             ) from error
     for name, value in found.items():
         ours: Tensor = getattr(norm, name)
+        if np.asarray(value).dtype.kind not in "iuf" or not np.isfinite(value).all():
+            raise UserError(f"{source} holds {name} that is not finite; use another copy")
         if np.size(value) != ours.numel():
             raise UserError(f"{source} holds {np.size(value)} numbers as {name}, not {ours.numel()}")
         ours.copy_(torch.from_numpy(np.asarray(value, np.float64).reshape(ours.shape)))

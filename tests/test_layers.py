@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler"}
+    {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler", "npz"}
     | {
         "processes",
         "schedules",

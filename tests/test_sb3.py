@@ -334,9 +334,9 @@ class CreatesAFile:
         return os.mkdir, (str(self.path),)
 
 
-def rewritten(source, target, **entries) -> None:
+def rewritten(source, target, compression=zipfile.ZIP_STORED, **entries) -> None:
     """A copy of a zip with some entries replaced."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
         for name in old.namelist():
             new.writestr(name, entries.get(name.partition(".")[0], old.read(name)))
 
@@ -486,3 +486,24 @@ def test_policies_with_several_choices_go_in_and_out(kind, tmp_path):
 def test_choices_that_sb3_does_not_know_are_refused(kind):
     with pytest.raises(UserError, match="--learner ppo"):
         make_sb3(config("Match-v0", env={"kind": kind}))
+
+
+def test_weights_that_are_not_finite_or_claim_much_are_refused(saved, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        weights = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+    name = next(iter(weights))
+
+    def read_with(change, compression=zipfile.ZIP_STORED):
+        file = io.BytesIO()
+        torch.save({**weights, **change}, file)
+        rewritten(tmp_path / "model.zip", tmp_path / "x.zip", compression, policy=file.getvalue())
+        import_sb3(tmp_path / "x.zip", "Pendulum-v1")
+
+    with pytest.raises(UserError, match="not finite"):
+        read_with({"mlp_extractor.policy_net.0.weight": weights["mlp_extractor.policy_net.0.weight"] * torch.nan})
+    with pytest.raises(UserError, match="claims more numbers"):
+        read_with({name: torch.zeros(1).expand(10**9)})
+    with pytest.raises(UserError, match="does not fit"):
+        read_with({"mlp_extractor.policy_net.2.weight": torch.zeros(10**6, 1)})
+    with pytest.raises(UserError, match="claim to unpack to"):
+        read_with({"extra": torch.zeros(2**26)}, zipfile.ZIP_DEFLATED)
