@@ -14,12 +14,12 @@ from PIL import Image
 
 from rlhf_control import pictures
 from rlhf_control.clips import has_display, mujoco_model, render
-from rlhf_control.data import Array
+from rlhf_control.data import Array, widened
 from rlhf_control.errors import UserError
-from rlhf_control.foreign import environments_closed
+from rlhf_control.foreign import environments_closed, make_env
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.rollouts import start_envs
-from rlhf_control.states import has_mujoco_data
+from rlhf_control.states import has_mujoco_data, seen_whole
 from rlhf_control.video import caption, side_by_side, write_gif, write_video
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -55,7 +55,8 @@ def policy_frames(
     stride = pictures.stride(envs.step_seconds, MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
-    from_states = has_mujoco_data(envs.vector.envs[0])
+    first = envs.vector.envs[0]
+    from_states = has_mujoco_data(first) and seen_whole(first, lambda: make_env(policy.env_id, options))
     states, drawn, returns = [], [], [0.0]
     done = False
     while not done and len(returns) <= limit:
@@ -73,7 +74,7 @@ def policy_frames(
     speeds = None
     if states:
         model = mujoco_model(policy.env_id, policy.env)
-        frames = render(model, np.stack(states[::stride]), width=width, height=height)
+        frames = render(model, np.stack(widened(states[::stride])), width=width, height=height)
         speeds = _speeds(np.array([state[0] for state in states]), rate)[::stride]
     else:
         frames = pictures.alike(drawn)

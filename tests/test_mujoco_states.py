@@ -14,6 +14,7 @@ from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.mujoco_states import FIELDS, MujocoReader, defaults, field, origin, parts, put, put_back
 from rlhf_control.nets import NetConfig, Policy
+from rlhf_control.record import policy_frames
 from rlhf_control.rollouts import collect, start_envs
 from rlhf_control.states import seen_whole
 from rlhf_control.tries import Simulator, check_simulator, try_again
@@ -200,3 +201,12 @@ def test_what_draws_more_than_its_state_is_recorded() -> None:
     driver = Driver("Goal-v0", {"own_picture": True})
     driver.step(set())
     assert driver.segment().frames is not None and driver.segment().state is not None
+
+
+def test_videos_show_it_too() -> None:
+    policy, _ = rollout_of("Goal-v0", 1)
+    frames, fps, _ = policy_frames(policy, width=64, height=64)
+    assert frames.shape == (10, 64, 64, 3) and fps == pytest.approx(25)
+    policy.env = {"own_picture": True}
+    frames, _, _ = policy_frames(policy, width=64, height=64)
+    assert (frames[0] == 255).sum() == 36 * 3, "the environment's own picture"
