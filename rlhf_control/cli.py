@@ -251,6 +251,14 @@ def guarded(work: Callable[[], int | None], debug: bool = False) -> int:
             raise
         print(f"rlhf-control: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        if debug:
+            raise
+        said = (
+            f"not enough memory ({error}); make --ppo.num-envs, --ppo.num-steps, --net.hidden or observations smaller"
+        )
+        print(f"rlhf-control: {said}", file=sys.stderr)
+        return 2
     except Stopped as stopped:
         print(f"rlhf-control: {stopped}", file=sys.stderr)
         return stopped.exit_code

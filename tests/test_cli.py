@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.cli import EVERYDAY, VERBS, main
+from rlhf_control.cli import EVERYDAY, VERBS, guarded, main
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.nets import Policy
 from rlhf_control.runs import Run
@@ -257,3 +257,14 @@ def test_a_terminal_in_ascii_shows_what_it_can(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rlhf_control", "behaviours", "--behaviours", "mine.py", "--env-id", "X-v0"]
     result = subprocess.run(command, capture_output=True, cwd=tmp_path, env=ascii_only, text=True)
     assert result.returncode == 0 and r"H\xf6her?" in result.stdout
+
+
+def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def too_much() -> int:
+        raise MemoryError("no memory for the update")
+
+    assert guarded(too_much) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and "not enough memory (no memory for the update); make --ppo.num-envs" in said[0]
+    with pytest.raises(MemoryError):
+        guarded(too_much, debug=True)

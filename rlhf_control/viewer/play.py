@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import Stopped, UserError
+from rlhf_control.foreign import environments_closed
 from rlhf_control.recordings import join, load_recording, save_recording
 from rlhf_control.runs import deferred_signals
 from rlhf_control.verbs import PlayConfig
@@ -39,6 +40,7 @@ from rlhf_control.wording import counted
 SAID_SECONDS = 3.0  # how long a word on what was done stays
 
 
+@environments_closed()
 def play(config: PlayConfig) -> int:
     """Opens the window until the person leaves; prints where the recording is."""
     if problem := display_problem():
