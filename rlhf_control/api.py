@@ -1,6 +1,8 @@
 """`finetune`, `pretrain` and `resume` as Python has them: the training, and then the report, as on the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.oracles import Oracle
@@ -31,12 +33,15 @@ def pretrain(config: PretrainConfig, *, report: bool = True) -> Run:
 
 
 def resume(
-    path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "", report: bool = True
-) -> Run:
+    path: str | Path, *, oracle: Oracle | None = None, env_id: str = "", behaviours: str = "",
+    changes: Mapping[str, Any] | None = None, report: bool = True,
+) -> Run:  # fmt: skip
     """Goes on with a run exactly where it stopped, and returns it: the rest is bit-equal to that of a run that never
     stopped. A run with an oracle of its own needs it again; a run in an environment MODULE:ID, that id as `env_id`,
-    and one about behaviours of your own, their file as `behaviours`."""
-    return _reported(train_resume(path, oracle=oracle, env_id=env_id, behaviours=behaviours), report, env_id)
+    and one about behaviours of your own, their file as `behaviours`. `changes` are other options from now on, as in
+    {"termination": "truncate"}."""
+    run = train_resume(path, oracle=oracle, env_id=env_id, behaviours=behaviours, changes=changes)
+    return _reported(run, report, env_id)
 
 
 def _reported(run: Run, report: bool, env_id: str) -> Run:

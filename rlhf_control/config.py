@@ -130,7 +130,8 @@ class PretrainConfig:
 
     def __new__(cls, *_: Any, **given: Any) -> "PretrainConfig":
         """Refuses a preset's name without what it stands for, which would be recorded, but not used."""
-        if given.get("preset") and not {"total_steps", "env", "net", "ppo"} <= given.keys():
+        named = isinstance(given.get("preset"), str) and given["preset"]  # other types: `typed` says it
+        if named and not {"total_steps", "env", "net", "ppo"} <= given.keys():
             raise UserError(
                 f"PretrainConfig(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
                 f"rlhf_control.presets.preset(env_id, {given['preset']!r}) and change it with dataclasses.replace"
