@@ -39,10 +39,9 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
     offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
     steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
     n, k = np.nonzero(steps + length <= T)
-    t = steps[n, k]
-    ends_before = np.concatenate([np.zeros((1, N), np.int64), np.cumsum(rollout.done, axis=0)])
-    whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
-    t, n = t[whole], n[whole]
+    t, n = whole_clips(steps[n, k], n, length, rollout.done)
+    if len(t) == 0:  # in short episodes a random offset seldom fits
+        t, n = whole_clips(*np.nonzero(ages(rollout.done) % length == 0), length, rollout.done)
     if len(t) == 0:
         raise UserError(
             f"no stretch of {counted(length, 'step')} without an episode's end in the last {counted(T, 'step')} of "
@@ -50,6 +49,23 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
         )
     index = t[:, None] + np.arange(length)
     return Segments(**{name: array[index, n[:, None]] for name, array in rollout.as_segments().arrays().items()})
+
+
+def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Array]:
+    """Of clips that begin at these steps (S,) of these environments (S,), those within (T, N) and one episode."""
+    t, n = t[t + length <= len(done)], n[t + length <= len(done)]
+    ends_before = np.concatenate([np.zeros_like(done[:1], np.int64), np.cumsum(done, axis=0)])
+    whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
+    return t[whole], n[whole]
+
+
+def ages(done: Array) -> Array:
+    """(T, N): steps since the episode's first one, or since the first one here."""
+    age, running = np.empty(done.shape, np.int64), np.zeros(done.shape[1], np.int64)
+    for t, ended in enumerate(done):
+        age[t] = running
+        running = np.where(ended, 0, running + 1)
+    return age
 
 
 class SegmentBank:

@@ -215,8 +215,6 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_up_demonstrations(config, policy, length)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
-    if run is None:
-        try_out(policy, env, length, config.seed, refuse_early=config.termination == "refuse")
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
@@ -224,6 +222,9 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
         older_bytes=int(config.query.older_mb * 1e6),
     )  # fmt: skip
+    if run is None:
+        steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
+        try_out(policy, env, length, config.seed, steps=steps, refuse_early=config.termination == "refuse")
     rounds = label_rounds(config, bank.first_full)
     gold = gold_of(config, run)
     if CORRECTION in config.feedback:

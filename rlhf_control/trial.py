@@ -13,15 +13,17 @@ from rlhf_control.rollouts import refuse_terminated, start_envs
 PROBES, STEPS = 3, 1000  # environments with the policy's actions, and as many with random ones
 
 
-def try_out(policy: Policy, env: Mapping[str, Any], length: int, seed: int, *, refuse_early: bool) -> None:
-    """Raises UserError if none of the policy's episodes is as long as a clip (`length`, in steps), or, with
-    `refuse_early`, if an episode ends before its time limit: its length alone would then tell the learner about the
-    task (Christiano et al. 2017, section 3.1; imitation refuses such environments too). Random actions end most of
+def try_out(
+    policy: Policy, env: Mapping[str, Any], length: int, seed: int, *, steps: int = STEPS, refuse_early: bool
+) -> None:
+    """Raises UserError if among so many steps of the policy no whole clip (of `length` steps) is to be expected, or,
+    with `refuse_early`, if an episode ends before its time limit: its length alone would then tell the learner about
+    the task (Christiano et al. 2017, section 3.1; imitation refuses such environments too). Random actions end most of
     those that end by a failure, and the policy's those that end by a success.
     """
     envs = start_envs(policy.env_id, 2 * PROBES, seed=seed, env=env)
     rng, act = np.random.default_rng(seed), policy.acting()
-    running, longest = np.zeros(PROBES, np.int64), 0
+    running, longest, clips = np.zeros(PROBES, np.int64), 0, 0
     try:
         for t in range(max(STEPS, length)):
             action = np.concatenate([random_actions(envs.spaces, rng), act(envs.obs[PROBES:], rng)])
@@ -30,16 +32,17 @@ def try_out(policy: Policy, env: Mapping[str, Any], length: int, seed: int, *, r
                 refuse_terminated(terminated[None], policy.env_id, t)
             running += 1
             longest = max(longest, int(running.max()))
+            clips += int((running % length == 0).sum())
             running[(terminated | truncated)[PROBES:]] = 0
-            if longest >= length and not refuse_early:
+            if clips * steps >= PROBES * max(STEPS, length) and not refuse_early:
                 return
     finally:
         envs.close()
-    if longest < length:
+    if clips * steps < PROBES * max(STEPS, length):
         seconds = longest * envs.step_seconds / 2
         raise UserError(
-            f"a clip has {length} steps, and the policy's episodes in {policy.env_id} have {longest} at most; give "
-            f"--clip-seconds {seconds:.2g}, say"
+            f"a clip has {length} steps, and the policy's episodes in {policy.env_id} seldom or never have so many (at "
+            f"most {longest}); give --clip-seconds {seconds:.2g}, say"
         )
 
 

@@ -170,3 +170,15 @@ def test_older_clips_are_fewer_where_observations_are_large(capsys: pytest.Captu
             other.archive(np.random.default_rng(seed))
     assert roomy.older is not None and usual.older is not None and roomy.older.digest() == usual.older.digest()
     assert capsys.readouterr().err == ""
+
+
+def test_where_no_offset_fits_clips_begin_with_their_episodes() -> None:
+    """Episodes of six steps: at five offsets of six no clip is within one."""
+    done = np.zeros((60, 1), bool)
+    done[5::6] = True
+    rollout = replace(
+        random_rollout(np.random.default_rng(0), T=60, N=1), terminated=done, truncated=np.zeros_like(done)
+    )
+    clips = cut_segments(rollout, 6, np.random.default_rng(1))
+    assert len(clips) in (9, 10)
+    np.testing.assert_array_equal(clips.obs[0], rollout.obs[:6, 0])

@@ -45,7 +45,9 @@ def test_an_early_end_by_the_policy_alone_is_found() -> None:
 
 
 def test_clips_longer_than_the_policys_episodes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"11 steps, and the policy's episodes in Door-v0 have 10 at most; .*--clip"):
+    with pytest.raises(UserError, match=r"11 steps, and .* in Door-v0 seldom or never .*at most 10\); .*--clip"):
         try_out(pushing(2.0), {}, 11, 0, refuse_early=False)
-    with pytest.raises(UserError, match="have 200 at most"):  # the time limit's
+    with pytest.raises(UserError, match="at most 200"):  # the time limit's
         try_out(pushing(0.0), {}, 201, 0, refuse_early=True)
+    with pytest.raises(UserError, match="seldom"):  # there is one in 200 steps
+        try_out(pushing(0.0), {}, 150, 0, steps=100, refuse_early=False)
