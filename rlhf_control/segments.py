@@ -41,7 +41,8 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
     n, k = np.nonzero(steps + length <= T)
     t, n = whole_clips(steps[n, k], n, length, rollout.done)
     if len(t) == 0:  # in short episodes a random offset seldom fits
-        t, n = whole_clips(*np.nonzero(ages(rollout.done) % length == 0), length, rollout.done)
+        t, n = np.nonzero(ages(rollout.done) % length == 0)
+        t, n = whole_clips(t, n, length, rollout.done)
     if len(t) == 0:
         raise UserError(
             f"no stretch of {counted(length, 'step')} without an episode's end in the last {counted(T, 'step')} of "
