@@ -41,6 +41,7 @@ from rlhf_control.human import attended, film
 from rlhf_control.labels import Labels, accuracy, replay
 from rlhf_control.lanes import Lanes, start_lanes
 from rlhf_control.loop import Loop
+from rlhf_control.machine import record_session
 from rlhf_control.nets import Policy, one_thread
 from rlhf_control.oracles import NO_REWARD, Oracle, make_oracle, reward_named
 from rlhf_control.own_behaviours import behaviours_of, facts, load_behaviours
@@ -133,6 +134,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
     with Loop(run, {"learner": learner, "envs": envs, "scaler": scaler}, config) as loop:
+        record_session(run, loop.first)
         for iteration, log in loop:
             rollout = envs.collect(learner, config.ppo.num_steps, stream(seed, "act", iteration))
             scaled = scaler(rollout) if config.normalize_reward else rollout
@@ -253,6 +255,7 @@ def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, Lab
     """The loop over the iterations, with people beside it if they are to answer."""
     waits = rounds if config.asks_people() else ()
     with Loop(run, vars(p), config, save_before=waits) as loop:
+        record_session(run, loop.first)
         if p.envs.frames and config.labelling == "blocking":
             film(loop, p.envs, p.bank.keep, rounds)
         p.labels.store.database.while_locked = loop.stop_if_asked

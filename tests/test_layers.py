@@ -30,7 +30,20 @@ LAYERS = [
     {"nets", "policies", "foreign", "rollouts", "lanes", "trial", "segments", "schema", "store", "loop", "behaviours"}
     | {"own_behaviours", "resuming", "replayable"}
     | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
-    {"ppo", "fast", "cloning", "queries", "oracles", "anchor", "labels", "exchange", "asking", "asynchronous", "human"}
+    {
+        "ppo",
+        "fast",
+        "machine",
+        "cloning",
+        "queries",
+        "oracles",
+        "anchor",
+        "labels",
+        "exchange",
+        "asking",
+        "asynchronous",
+        "human",
+    }
     | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
     {"api", "sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
     | {"again", "reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
