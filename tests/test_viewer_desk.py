@@ -399,7 +399,8 @@ def test_clips_are_ordered_four_questions_ahead(tmp_path: Path) -> None:
 # -- situations
 
 
-def test_a_clip_that_cannot_be_shown_can_be_left_out(tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_shown_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "LEAST_SECONDS", 60.0)
     clips = FakeClips()
     run = make_run(tmp_path)
     first = FeedbackStore(run / "labels.sqlite").asked()[0].clips[1]
@@ -410,7 +411,7 @@ def test_a_clip_that_cannot_be_shown_can_be_left_out(tmp_path: Path) -> None:
         for key in ("left", "s"):
             person.press(key)
             assert "Not counted" in person.desk.notice[0]
-        person.rest(0.3)  # it has been read
+        monkeypatch.setattr(desk_module, "LEAST_SECONDS", 0.0)  # it has been read
         person.vote("s")
         person.ready()
         assert given(FeedbackStore(run / "labels.sqlite"))[0].ranks is None  # type: ignore[union-attr]
@@ -443,7 +444,7 @@ def test_the_last_answer_can_be_taken_back_while_the_run_trains(tmp_path: Path) 
 
 
 def test_an_absent_annotator_does_not_keep_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_module, "AWAY_SECONDS", 0.5)
+    monkeypatch.setattr(desk_module, "AWAY_SECONDS", 2.0)
     monkeypatch.setattr(desk_module, "RENEW_SECONDS", 0.1)
     run = make_run(tmp_path, 1)
     store = FeedbackStore(run / "labels.sqlite")
