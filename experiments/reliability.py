@@ -123,38 +123,52 @@ def go(folder: Path, arguments: Sequence[str], kill_after: float = PATIENCE, **o
         return process.returncode, words
 
 
-def uninterrupted(folder: Path) -> dict[str, tuple[str, float]]:
-    """Verb -> outcome and seconds of a run that nothing happens to."""
+def uninterrupted(folder: Path) -> dict[str, str]:
+    """Verb -> outcome of a run that nothing happens to."""
     found = {}
     for verb, arguments in RUNS.items():
-        started = time.monotonic()
         code, words = go(folder, [*arguments, "--out", verb])
         if code:
             raise UserError(f"an uninterrupted run ended with {code}: {words[-300:]}")
-        found[verb] = outcome(folder / verb), time.monotonic() - started
+        found[verb] = outcome(folder / verb)
     return found
 
 
-def killed_runs(folder: Path, size: Size, rng: np.random.Generator, whole: dict[str, tuple[str, float]]) -> Row:
+def killed_runs(folder: Path, size: Size, rng: np.random.Generator, whole: dict[str, str]) -> Row:
     """Runs and their resumes killed with SIGKILL at random moments until one gets through, beside the whole ones."""
     row, kills = Row("runs killed with -9, and their resumes, end bit-equal to the uninterrupted run"), 0
     for verb, arguments in RUNS.items():
-        expected, seconds = whole[verb]
+        expected = whole[verb]
         for i in range(size.runs):
             out = folder / f"{verb}-{i}"
             for attempt in range(10):
                 command = ["resume", str(out)] if (out / "config.json").exists() else [*arguments, "--out", str(out)]
-                patience = PATIENCE if attempt > 5 else float(rng.uniform(0.3, 1.1) * seconds)
-                code, _ = go(folder, command, patience)
-                kills += code == -signal.SIGKILL
-                if code == 0:
+                if attempt > 3 or not kill_at(
+                    folder, command, out, int(rng.integers(1, 13)), float(rng.uniform(0, 0.2))
+                ):
+                    go(folder, command)
                     break
+                kills += 1
             row.count(outcome(out) == expected)
     row.note = f"{kills} kills"
     return row
 
 
-def full_disk(folder: Path, size: Size, rng: np.random.Generator, whole: dict[str, tuple[str, float]]) -> Row:
+def kill_at(folder: Path, command: Sequence[str], out: Path, rows: int, seconds: float) -> bool:
+    """Kills a command some time after it has written so many more rows of metrics; False if it ended before."""
+    before = len(Run(out).metrics())
+    process = subprocess.Popen(
+        python(PROGRAM, *command), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline and len(Run(out).metrics()) < before + rows:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.kill()
+    return process.wait() == -signal.SIGKILL
+
+
+def full_disk(folder: Path, size: Size, rng: np.random.Generator, whole: dict[str, str]) -> Row:
     """A limit on the size of files, at which writing fails as on a full disk, and a resume without it."""
     row = Row("no space left: one line, nothing lost, and the resume ends bit-equal")
     for i in range(max(1, size.runs // 4)):
@@ -166,7 +180,7 @@ def full_disk(folder: Path, size: Size, rng: np.random.Generator, whole: dict[st
         told = code == 2 and "Traceback" not in words
         again = ["resume", str(out)] if (out / "config.json").exists() else [*RUNS["pretrain"], "--out", str(out)]
         go(folder, again)
-        row.count(told and outcome(out) == whole["pretrain"][0])
+        row.count(told and outcome(out) == whole["pretrain"])
     return row
 
 
@@ -417,8 +431,9 @@ def measure(size: Size, seed: int = 0) -> list[Row]:
         rows: list[Row] = []
         for trial in trials:
             found = trial()
-            rows += [found] if isinstance(found, Row) else found
-            print(line(rows[-1]), flush=True)
+            new = [found] if isinstance(found, Row) else list(found)
+            print(*map(line, new), sep="\n", flush=True)
+            rows += new
         return rows
 
 
