@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rlhf_control.ppo import Batch
 
 SOURCE = Path(__file__).with_name("update.c")
-ALIGNMENT, MAX_LAYERS = 64, 8  # as in update.c
+ALIGNMENT = 64
+MAX_LAYERS = 8  # as in update.c
 METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 INT, DOUBLE, POINTER = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
