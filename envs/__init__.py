@@ -6,10 +6,10 @@ get a file here and one `gymnasium.register` line below.
 
 import sys
 
-import mujoco
+from mujoco import get_mju_user_warning, set_mju_user_warning  # the name is our subpackage's here
 
-from envs.mujoco_batch import MujocoVectorEnv, has_batched
-from envs.mujoco_simulation import SimulationError
+from envs.mujoco.simulation import SimulationError
+from envs.mujoco.vector import MujocoVectorEnv, has_batched
 
 __all__ = ["MujocoVectorEnv", "SimulationError", "has_batched"]
 
@@ -19,5 +19,5 @@ def _warn(message: str) -> None:
         print(f"mujoco: {message}", file=sys.stderr)
 
 
-if mujoco.get_mju_user_warning() is None:  # MuJoCo's own handler writes MUJOCO_LOG.TXT into the working directory
-    mujoco.set_mju_user_warning(_warn)
+if get_mju_user_warning() is None:  # MuJoCo's own handler writes MUJOCO_LOG.TXT into the working directory
+    set_mju_user_warning(_warn)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhf_control.rollouts import Envs, start_envs
-from rlhf_control.runs import environment_facts
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.simulation.vector import Envs, start_envs
 
 NUM_ENVS = 8
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")

@@ -12,12 +12,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from rlhf_control.curves import aggregate, bootstrap_interval, interquartile_mean, load_curves
-from rlhf_control.plots import WIDTH, draw_bands, label_axes, save_figure, style
-from rlhf_control.policies import find_policy
+from rlhf_control.analysis.axes import WIDTH, draw_bands, label_axes, style
+from rlhf_control.analysis.curves import aggregate, load_curves
+from rlhf_control.analysis.figures import save_figure
+from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
+from rlhf_control.nets.zoo import find_policy
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import evaluate
-from rlhf_control.runs import Run
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.rollouts import evaluate
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = 40  # of a kept curve

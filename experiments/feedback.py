@@ -26,25 +26,27 @@ from typing import Any
 import numpy as np
 from common import RESULTS, interval
 
-from rlhf_control.behaviours import BEHAVIOURS
+from rlhf_control.analysis.curves import Curve, load_curves
+from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
+from rlhf_control.analysis.figures import plot_each_group, plot_groups, plot_overoptimisation
+from rlhf_control.analysis.reward_evaluation import finite, open_run
+from rlhf_control.analysis.reward_evaluation import measure as judge
+from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
+from rlhf_control.compute.threads import available_cores, one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
-from rlhf_control.curves import Curve, load_curves
+from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import COMPARISON
 from rlhf_control.errors import Stopped
-from rlhf_control.evaluate_reward import cut, finite, open_run
-from rlhf_control.evaluate_reward import measure as judge
-from rlhf_control.nets import load_policy, one_thread
-from rlhf_control.oracles import reward_named
-from rlhf_control.plots import plot_each_group, plot_groups, plot_overoptimisation
-from rlhf_control.policies import find_policy
-from rlhf_control.report import EPISODES, SEED, measure
+from rlhf_control.feedback.store import FeedbackStore, in_force
+from rlhf_control.nets.policy import load_policy
+from rlhf_control.nets.zoo import find_policy
+from rlhf_control.queries.segments import cut
 from rlhf_control.rng import stream
-from rlhf_control.rollouts import evaluate
-from rlhf_control.runs import Run, available_cores, environment_facts
-from rlhf_control.seeds import parse_seeds
-from rlhf_control.store import FeedbackStore, in_force
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
-from rlhf_control.verbs import EvaluateRewardConfig
 
 # The quickstart's run, but shorter and with five label rounds, so that conditions differ before they saturate; without
 # guards, for what they would stop is to be measured.

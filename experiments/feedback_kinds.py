@@ -29,8 +29,8 @@ from pathlib import Path
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import guarded
 
 ANSWERS = 60
 SECONDS_A_BIT = 1.0

@@ -21,8 +21,8 @@ from typing import Literal
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig, ReferenceConfig
+from rlhf_control.errors import guarded
 
 FEW = 40  # answers
 LONGER = 1.5  # times the steps of a run: what is followed too far needs time

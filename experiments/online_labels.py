@@ -16,8 +16,8 @@ import sys
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import guarded
 
 MANY, FEW = 100, 40
 

@@ -18,8 +18,8 @@ from dataclasses import replace
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig
+from rlhf_control.errors import guarded
 
 
 def conditions(base: FinetuneConfig) -> dict[str, FinetuneConfig]:

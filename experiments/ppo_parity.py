@@ -16,8 +16,8 @@ from typing import Any
 
 from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
 
-from rlhf_control.runs import environment_facts
-from rlhf_control.seeds import parse_seeds
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.sweeps.seeds import parse_seeds
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5")
 LEARNERS = {"ppo": "ours", "sb3": "SB3"}

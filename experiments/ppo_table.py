@@ -1,6 +1,6 @@
 """What does PPO reach on Gymnasium's MuJoCo tasks, version 5, over seeds?
 
-Every task under the `tuned` preset of rlhf_control/presets.py, five seeds that were not tuned on, 1M steps. A run's
+Every task under the `tuned` preset of rlhf_control/config/presets.py, five seeds that were not tuned on, 1M steps. A run's
 score is the mean return of its final policy, without exploration noise, over 20 fresh episodes; interquartile mean
 over seeds and its 95 % bootstrap interval. "In training" is the same of the sampling policy's episodes in the last
 tenth of the run. The other columns are published figures at 1M steps (sources below; Tianshou's is the best average
@@ -18,9 +18,9 @@ from typing import Any
 
 from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
 
-from rlhf_control.presets import TUNED
-from rlhf_control.runs import environment_facts
-from rlhf_control.seeds import parse_seeds
+from rlhf_control.config.presets import TUNED
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.sweeps.seeds import parse_seeds
 
 SOURCES = {
     "SB3 zoo, v3, 1 run": "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md",

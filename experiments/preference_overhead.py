@@ -23,7 +23,7 @@ import numpy as np
 from common import RESULTS
 
 from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig, ReferenceConfig
-from rlhf_control.runs import environment_facts
+from rlhf_control.runs.machine import environment_facts
 from rlhf_control.train import finetune, pretrain
 
 PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's file and name

@@ -1,6 +1,6 @@
 """Which clips are worth asking about?
 
-Every strategy of rlhf_control/queries.py at 40 answers, 8 a round. No random share, which would water the strategies
+Every strategy of rlhf_control/queries/strategies.py at 40 answers, 8 a round. No random share, which would water the strategies
 down; in the first round, when there is no model yet, all but k-center choose at random.
 
 Command: python experiments/query_strategies.py     (--task keep-pace: 2.5 times the cost)
@@ -15,9 +15,9 @@ from dataclasses import replace
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig, QueryConfig
-from rlhf_control.queries import STRATEGIES
+from rlhf_control.errors import guarded
+from rlhf_control.queries.strategies import STRATEGIES
 
 ANSWERS = 40
 

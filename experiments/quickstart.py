@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig, ReferenceConfig
+from rlhf_control.errors import guarded
 
 OUT = Path("runs/quickstart")
 SEEDS = Path(__file__).parent / "results" / "quickstart_seeds.json"
@@ -35,7 +35,7 @@ def seeds_note() -> str:
 def demo() -> None:
     started = time.monotonic()
     print("Teaching a running cheetah to run backward, from 100 comparisons of its own clips.", flush=True)
-    from rlhf_control.report import report_finetuning  # takes seconds to import: say something first
+    from rlhf_control.analysis.report import report_finetuning  # takes seconds to import: say something first
     from rlhf_control.train import finetune, resume
 
     note = seeds_note()

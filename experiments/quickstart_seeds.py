@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 from quickstart import CONFIG, SEEDS
 
+from rlhf_control.analysis.evaluate import measure
+from rlhf_control.analysis.figures import plot_runs
+from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
 from rlhf_control.config import FinetuneConfig, GuardConfig
-from rlhf_control.curves import bootstrap_interval, interquartile_mean
-from rlhf_control.options import from_dict
-from rlhf_control.plots import plot_runs
-from rlhf_control.policies import find_policy
-from rlhf_control.report import measure
+from rlhf_control.config.checks import from_dict
+from rlhf_control.config.commands import EvaluateConfig
+from rlhf_control.nets.zoo import find_policy
 from rlhf_control.rng import stream
-from rlhf_control.runs import Run, environment_facts
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
 from rlhf_control.train import finetune
-from rlhf_control.verbs import EvaluateConfig
 
 ARMS: dict[str, dict[str, Any]] = {
     "votes": {},

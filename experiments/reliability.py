@@ -26,14 +26,15 @@ from typing import Any
 import numpy as np
 from common import RESULTS
 
-from rlhf_control.cli import guarded, main
+from rlhf_control.cli import main
+from rlhf_control.compute.processes import python
 from rlhf_control.data import Feedback, Query, Segments
-from rlhf_control.errors import UserError
-from rlhf_control.files import load_state, write_atomic
-from rlhf_control.processes import python
+from rlhf_control.errors import UserError, guarded
+from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.rng import stream
-from rlhf_control.runs import Run, environment_facts
-from rlhf_control.store import FeedbackStore
+from rlhf_control.runs.files import load_state, write_atomic
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
 
 PROGRAM = """
 from rlhf_control import cli, train

@@ -20,8 +20,8 @@ from typing import Any
 
 import feedback
 
-from rlhf_control.cli import guarded
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import guarded
 
 ALL_STEPS = 1000  # more than a clip has
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from common import RESULTS, curve, keep, over_seeds
 
-from rlhf_control.bench import Peer
-from rlhf_control.runs import environment_facts
-from rlhf_control.seeds import parse_seeds
+from rlhf_control.bench.peers import Peer
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.sweeps.seeds import parse_seeds
 
 TRAIN = "import sys; from rlhf_control.cli import parse; from rlhf_control import PretrainConfig, pretrain; "
 TRAIN += "pretrain(parse(PretrainConfig, 'pretrain', sys.argv[1:]))"

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rlhf_control.analysis.report import report as write_report
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.oracles import Oracle
-from rlhf_control.progress import say
-from rlhf_control.report import report as write_report
-from rlhf_control.runs import Run
+from rlhf_control.feedback.oracles import Oracle
+from rlhf_control.runs.progress import say
+from rlhf_control.runs.run import Run
 from rlhf_control.train import finetune as train_finetune
 from rlhf_control.train import pretrain as train_pretrain
 from rlhf_control.train import resume as train_resume

@@ -15,17 +15,17 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from rlhf_control import config as c
-from rlhf_control import verbs as v
-from rlhf_control.env_ids import look_here
-from rlhf_control.errors import Stopped, UserError, unknown_name
-from rlhf_control.options import field_texts, summary
-from rlhf_control.presets import preset
+from rlhf_control.config import commands as v
+from rlhf_control.config import training as c
+from rlhf_control.config.checks import field_texts, summary
+from rlhf_control.config.presets import preset
+from rlhf_control.errors import UserError, guarded, unknown_name
+from rlhf_control.simulation.env_ids import look_here
 from rlhf_control.wording import counted
 
 
 def pretrain(config: c.PretrainConfig) -> int | None:
-    from rlhf_control.report import report_pretraining
+    from rlhf_control.analysis.report import report_pretraining
     from rlhf_control.train import pretrain
 
     if config.seeds:
@@ -35,7 +35,7 @@ def pretrain(config: c.PretrainConfig) -> int | None:
 
 
 def finetune(config: c.FinetuneConfig) -> int | None:
-    from rlhf_control.report import report_finetuning
+    from rlhf_control.analysis.report import report_finetuning
     from rlhf_control.train import finetune
 
     if config.seeds:
@@ -46,8 +46,8 @@ def finetune(config: c.FinetuneConfig) -> int | None:
 
 def several(verb: str, config: Any, what: str) -> int:
     """All seeds side by side, then a table over them."""
-    from rlhf_control.curves import summary_table
-    from rlhf_control.seeds import for_each_seed, side_by_side
+    from rlhf_control.analysis.curves import summary_table
+    from rlhf_control.sweeps.seeds import for_each_seed, side_by_side
 
     configs = for_each_seed(config, config.out or f"runs/{verb}-{what}")
     code = side_by_side(one_seed, configs)
@@ -58,8 +58,8 @@ def several(verb: str, config: Any, what: str) -> int:
 
 def one_seed(config: Any) -> int:
     """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
-    from rlhf_control.again import nothing_to_lose
-    from rlhf_control.runs import Run
+    from rlhf_control.runs.run import Run
+    from rlhf_control.training.again import nothing_to_lose
 
     def work() -> int | None:
         folder = Path(config.out)
@@ -77,7 +77,7 @@ def one_seed(config: Any) -> int:
 
 
 def resume(config: v.ResumeConfig) -> None:
-    from rlhf_control.report import report
+    from rlhf_control.analysis.report import report
     from rlhf_control.train import resume
 
     print(
@@ -89,7 +89,7 @@ def resume(config: v.ResumeConfig) -> None:
 
 
 def evaluate(config: v.EvaluateConfig) -> None:
-    from rlhf_control.report import evaluation
+    from rlhf_control.analysis.evaluate import evaluation
 
     result = evaluation(config)
     if config.json:
@@ -104,8 +104,9 @@ def evaluate(config: v.EvaluateConfig) -> None:
 
 
 def evaluate_reward(config: v.EvaluateRewardConfig) -> None:
-    from rlhf_control.evaluate_reward import evaluate_reward, report_text
-    from rlhf_control.plots import plot_reward_evaluation
+    from rlhf_control.analysis.figures import plot_reward_evaluation
+    from rlhf_control.analysis.reward_evaluation import evaluate_reward
+    from rlhf_control.analysis.reward_report import report_text
 
     result = evaluate_reward(config)
     plot_reward_evaluation(result, Path(config.run) / "reward_evaluation")
@@ -113,32 +114,32 @@ def evaluate_reward(config: v.EvaluateRewardConfig) -> None:
 
 
 def label(config: v.LabelConfig) -> int:
-    from rlhf_control.viewer.label import label
+    from rlhf_control.viewer.vote.label import label
 
     return label(config)
 
 
 def play(config: v.PlayConfig) -> int:
-    from rlhf_control.viewer.play import play
+    from rlhf_control.viewer.play.play import play
 
     return play(config)
 
 
 def watch(config: v.WatchConfig) -> int:
-    from rlhf_control.viewer.watch import watch
+    from rlhf_control.viewer.watch.watch import watch
 
     return watch(config)
 
 
 def labels(config: v.LabelsConfig) -> None:
-    from rlhf_control.datacard import labels
+    from rlhf_control.analysis.datacard import labels
 
     print(labels(config))
 
 
 def record(config: v.RecordConfig) -> None:
-    from rlhf_control.policies import find_policy
-    from rlhf_control.record import record_video
+    from rlhf_control.analysis.videos import record_video
+    from rlhf_control.nets.zoo import find_policy
 
     policies = [find_policy(path, config.env_id) for path in config.paths]
     captions = config.captions or config.paths
@@ -147,8 +148,8 @@ def record(config: v.RecordConfig) -> None:
 
 
 def plot(config: v.PlotConfig) -> None:
-    from rlhf_control.curves import summary_table
-    from rlhf_control.plots import plot_runs
+    from rlhf_control.analysis.curves import summary_table
+    from rlhf_control.analysis.figures import plot_runs
 
     for path in plot_runs(config.runs, config.out, metrics=config.metrics or None, x=config.x, names=config.names):
         print(path)
@@ -156,13 +157,12 @@ def plot(config: v.PlotConfig) -> None:
 
 
 def bench(config: v.BenchConfig) -> None:
-    name = "bench" if config.what == "ppo" else f"bench_{config.what}"
-    module = importlib.import_module(f"rlhf_control.{name}")
+    module = importlib.import_module(f"rlhf_control.bench.{config.what}")
     print(getattr(module, f"bench_{config.what}")(config))
 
 
 def behaviours(config: v.BehavioursConfig) -> None:
-    from rlhf_control.own_behaviours import load_behaviours, table
+    from rlhf_control.behaviours.own import load_behaviours, table
 
     if config.behaviours:
         load_behaviours(config.behaviours)
@@ -240,30 +240,6 @@ def answer(arguments: Sequence[str]) -> int:
         print(__version__)
         return 0
     return guarded(lambda: run_verb(arguments[0], arguments[1:]), debug)
-
-
-def guarded(work: Callable[[], int | None], debug: bool = False) -> int:
-    """The exit code of some work, its errors said in one line."""
-    try:
-        return work() or 0
-    except UserError as error:
-        if debug:
-            raise
-        print(f"rlhf-control: {error}", file=sys.stderr)
-        return 2
-    except MemoryError as error:
-        if debug:
-            raise
-        said = (
-            f"not enough memory ({error}); make --ppo.num-envs, --ppo.num-steps, --net.hidden or observations smaller"
-        )
-        print(f"rlhf-control: {said}", file=sys.stderr)
-        return 2
-    except Stopped as stopped:
-        print(f"rlhf-control: {stopped}", file=sys.stderr)
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        return 130
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:

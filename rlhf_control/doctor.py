@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+
 TRAINING = {"numpy", "torch", "gymnasium", "mujoco", "tyro"}  # without these nothing runs; the others lose a part
 
 
@@ -100,7 +101,7 @@ def pictures() -> Iterator[Check]:
         import mujoco
         import numpy as np
 
-        from rlhf_control import clips
+        from rlhf_control.rendering import clips
     except Exception as error:  # mujoco itself cannot be imported under a MUJOCO_GL that does not work
         yield Check("problem", "mujoco", f"cannot be imported: {error}", "unset MUJOCO_GL, or mend the packages above")
         return
@@ -188,7 +189,7 @@ def disk() -> Iterator[Check]:
 def processor() -> Iterator[Check]:
     import torch
 
-    from rlhf_control.runs import available_cores
+    from rlhf_control.compute.threads import available_cores
     from rlhf_control.wording import counted
 
     cores = len(available_cores())
@@ -201,7 +202,8 @@ def processor() -> Iterator[Check]:
 
 
 def tools() -> Iterator[Check]:
-    from rlhf_control import compiler, fast
+    from rlhf_control.compute import compiler
+    from rlhf_control.rl import compiled as fast
 
     found = compiler.find_compiler()
     if found and fast.library() is not None:

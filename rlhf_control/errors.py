@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
@@ -39,3 +40,31 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:20])}"
     return UserError(f"unknown {kind} '{name}'; {hint}")
+
+
+def guarded(work: Callable[[], int | None], debug: bool = False) -> int:
+    """The exit code of some work, its errors said in one line."""
+    try:
+        return work() or 0
+    except UserError as error:
+        if debug:
+            raise
+        print(f"rlhf-control: {error}", file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        if debug:
+            raise
+        said = (
+            f"not enough memory ({error}); make --ppo.num-envs, --ppo.num-steps, --net.hidden or observations smaller"
+        )
+        print(f"rlhf-control: {said}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(f"rlhf-control: {stopped}", file=sys.stderr)
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def tell(text: str) -> None:
+    print(f"rlhf-control: {text}", file=sys.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlhf_control.data import Feedback, Query
 from rlhf_control.errors import UserError
-from rlhf_control.store import FeedbackStore
+from rlhf_control.feedback.store import FeedbackStore
 
 LEASE = 60.0
 Act = Callable[[FeedbackStore, str, Query], None]  # what to do with a claimed query; usually, vote on it

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
-import jitter
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from match_env import Match
 
+from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PPOConfig, RewardConfig
 from rlhf_control.data import Rollout, Segments
-from rlhf_control.nets import Policy, one_thread
-from rlhf_control.rollouts import start_envs
+from rlhf_control.nets.policy import Policy
+from rlhf_control.simulation.vector import start_envs
+from tests import jitter
+from tests.match_env import Match
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True, max_examples=40,

@@ -11,7 +11,7 @@ from typing import Any
 import pygame
 import pytest
 
-from rlhf_control.viewer.window import Window
+from rlhf_control.viewer.kit.window import Window
 
 Moment = Callable[[], bool]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import random_segments
 
 from rlhf_control.data import COMPARISON, RANKING, RATING, Query
-from rlhf_control.status import Status, write_status
-from rlhf_control.store import FeedbackStore
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.runs.status import Status, write_status
+from tests.conftest import random_segments
 
 SIZES = {COMPARISON: 2, RANKING: 3, RATING: 1}
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NUMERIC = (
-    "anchor", "behaviours", "cloning", "evaluate_reward", "fast", "guards", "lanes", "likelihoods", "nets", "oracles",
-    "parity", "ppo", "predictions", "queries", "reward", "reward_env", "reward_fast", "reward_fit", "reward_metrics",
-    "rollouts", "sb3", "train",
+NUMERIC = (  # folders and files
+    "analysis/test_reward_distances.py", "analysis/test_reward_evaluation.py", "behaviours", "feedback/test_oracles.py",
+    "interop", "nets", "queries", "reward", "rl", "simulation/test_double_buffer.py", "simulation/test_rollouts.py",
+    "test_train.py", "training/test_guard.py", "viewer/watch/test_predicted_rewards.py",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ SETTINGS: dict[str, tuple[str, dict[str, str]]] = {  # name -> (what the process
 
 def main(files: list[str]) -> int:
     """0 if the tests pass under every setting that this processor can follow."""
-    files = files or [str(HERE / f"test_{name}.py") for name in NUMERIC]
+    files = files or [str(HERE / name) for name in NUMERIC]
     flags, failed = processor_flags(), []
     for name, (needed, environment) in SETTINGS.items():
         if needed and needed not in flags:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.data import Array
-from rlhf_control.viewer.canvas import Canvas, Rect, pygame
+from rlhf_control.viewer.kit.canvas import Canvas, Rect, pygame
 
 SMALL = [(1024, 600), (800, 480), (640, 400), (480, 320)]
 SIZES = [(1280, 720), (2560, 1440), (900, 900), (640, 360), (1920, 700), (1000, 1400), *SMALL]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.runs import Run
+from rlhf_control.runs.run import Run
 
 ONE = FinetuneConfig("halfcheetah", oracle="backward", labels=100)
 

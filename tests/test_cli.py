@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.cli import EVERYDAY, VERBS, guarded, main
+from rlhf_control.cli import EVERYDAY, VERBS, main
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.nets import Policy
-from rlhf_control.runs import Run
-from rlhf_control.store import FeedbackStore
-from rlhf_control.viewer import label as label_window
-from rlhf_control.viewer import watch as watch_window
+from rlhf_control.errors import guarded
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.runs.run import Run
+from rlhf_control.viewer.vote import label as label_window
+from rlhf_control.viewer.watch import watch as watch_window
 
 TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", "16", "--ppo.epochs", "1"]
 
@@ -94,7 +95,8 @@ def test_windows_are_imported_when_they_are_asked_for(verb: str, monkeypatch: py
         seen.append(config)
         return 3
 
-    monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{verb}", SimpleNamespace(**{verb: window}))  # type: ignore[arg-type]
+    package = {"label": "vote"}.get(verb, verb)
+    monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{package}.{verb}", SimpleNamespace(**{verb: window}))  # type: ignore[arg-type]
     assert main([verb, "something"]) == 3
     assert vars(seen[0])["env_id" if verb == "play" else "run"] == "something"
 
@@ -103,9 +105,8 @@ def test_windows_are_imported_when_they_are_asked_for(verb: str, monkeypatch: py
 def test_every_bench_is_found(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:  # fmt: skip
-    name = "bench" if what == "ppo" else f"bench_{what}"
     stub = SimpleNamespace(**{f"bench_{what}": lambda config: f"figures of {config.what}"})
-    monkeypatch.setitem(sys.modules, f"rlhf_control.{name}", stub)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, f"rlhf_control.bench.{what}", stub)  # type: ignore[arg-type]
     assert main(["bench", what]) == 0 and capsys.readouterr().out == f"figures of {what}\n"
 
 

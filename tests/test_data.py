@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from conftest import random_rollout, random_segments
 
 from rlhf_control.data import Segments, check_finite
 from rlhf_control.errors import NonFiniteError
+from tests.conftest import random_rollout, random_segments
 
 
 def test_with_reward_leaves_the_rest_and_refuses_nan() -> None:

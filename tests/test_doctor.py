@@ -3,7 +3,8 @@ import sqlite3
 
 import pytest
 
-from rlhf_control import clips, doctor
+from rlhf_control import doctor
+from rlhf_control.rendering import clips
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_segments
-from synthetic_runs import finetuning
 
 from rlhf_control.config import FinetuneConfig, GuardConfig, QueryConfig
 from rlhf_control.data import Feedback, Query
-from rlhf_control.files import sha256
-from rlhf_control.queries import STRATEGIES
-from rlhf_control.runs import Run
-from rlhf_control.store import FeedbackStore, query_key
+from rlhf_control.feedback.schema import query_key
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.queries.strategies import STRATEGIES
+from rlhf_control.runs.files import sha256
+from rlhf_control.runs.run import Run
+from tests.conftest import random_segments
+from tests.synthetic_runs import finetuning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import feedback

@@ -1,4 +1,4 @@
-"""Each layer imports lower layers only (and its own), and heavy or special packages have one importer."""
+"""The house: which package may import which, without circles; heavy or special packages have one importer."""
 
 import ast
 import re
@@ -9,113 +9,170 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [
-    {"errors", "options", "config", "verbs", "presets", "data", "files", "rng", "runs", "progress", "compiler", "npz"}
-    | {
-        "processes",
-        "schedules",
-        "status",
-        "gl",
-        "launcher",
-        "packing",
-        "pictures",
-        "states",
-        "mujoco_states",
-        "recordings",
-        "keyboard",
-        "wording",
-        "env_ids",
-        "watchdog",
-    },
-    {"nets", "policies", "foreign", "rollouts", "lanes", "trial", "segments", "schema", "store", "loop", "behaviours"}
-    | {"own_behaviours", "resuming", "replayable"}
-    | {"database", "video", "views", "drawings", "clips", "clip_files", "clip_renderer", "clip_cache"},
-    {
-        "ppo",
-        "fast",
-        "machine",
-        "cloning",
-        "queries",
-        "oracles",
-        "anchor",
-        "labels",
-        "exchange",
-        "asking",
-        "asynchronous",
-        "human",
-    }
-    | {"likelihoods", "reward_metrics", "reward_fit", "reward_fast", "reward", "guards", "tries"},
-    {"api", "sb3", "curves", "plots", "record", "train", "report", "datacard", "doctor", "seeds", "bench", "bench_peer"}
-    | {"again", "reward_env", "evaluate_reward", "predictions", "session", "question_video", "terminal", "viewer"}
-    | {"bench_window", "bench_reward", "bench_reward_peer", "cli", "__main__"},
-]
-LAYER = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-SOLE_IMPORTERS = {
-    "matplotlib": {"plots"},
-    "stable_baselines3": {"sb3", "bench_peer"},  # the latter also runs where this project is not installed
-    "pygame": {"viewer"},
-    "sqlite3": {"database", "doctor"},
-}
 PACKAGE = ROOT / "rlhf_control"
-MODULES = sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("viewer/*.py")])
+# Package (or module beside them) -> what else of the project it may import: at the top of a file, in a function, for
+# its types. What stands in a row may import what stands in the rows above it, if it is named here.
+GROUND = {"config", "compute", "data", "errors", "rng", "spaces", "wording"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "wording": set(),
+    "data": {"errors"},
+    "rng": {"errors"},
+    "spaces": {"errors"},
+    "config": {"errors", "wording"},
+    "compute": {"data", "errors"},
+    "envs": set(),
+    "runs": GROUND,
+    "simulation": {*GROUND, "runs", "envs"},
+    "nets": {*GROUND, "runs"},
+    "sweeps": {*GROUND, "runs"},
+    "rl": {*GROUND, "runs", "nets"},
+    "behaviours": {*GROUND, "runs", "simulation"},
+    "feedback": {*GROUND, "runs", "behaviours"},
+    "reward": {*GROUND, "runs", "nets", "behaviours"},
+    "interop": {*GROUND, "runs", "nets", "simulation", "reward"},
+    "rendering": {*GROUND, "runs", "simulation", "feedback"},
+    "queries": {*GROUND, "runs", "nets", "simulation", "feedback", "reward"},
+    "labelling": {*GROUND, "runs", "feedback", "rendering"},
+    "training": {
+        *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "labelling",
+    },
+    "viewer": {*GROUND, "runs", "simulation", "feedback", "reward", "rendering", "labelling"},
+    "train": {
+        *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "interop",
+        "training",
+    },
+    "analysis": {
+        *GROUND, "runs", "nets", "simulation", "behaviours", "feedback", "reward", "queries", "rendering", "training",
+    },
+    "bench": {
+        *GROUND, "runs", "nets", "simulation", "rl", "feedback", "reward", "queries", "rendering", "viewer",
+    },
+    "doctor": {*GROUND, "rl", "rendering"},
+    "api": {*GROUND, "runs", "feedback", "train", "analysis"},
+    "cli": {
+        *GROUND, "runs", "nets", "simulation", "sweeps", "behaviours", "analysis", "bench", "viewer", "train", "doctor",
+        "training",
+    },
+    "__main__": {"cli"},
+}  # fmt: skip
+SOLE_IMPORTERS = {
+    "matplotlib": {"analysis"},
+    "stable_baselines3": {"interop", "bench"},  # the latter also runs where this project is not installed
+    "pygame": {"viewer"},
+    "sqlite3": {"feedback", "doctor"},
+}
+NO_TORCH = ("simulation", "feedback", "rendering", "labelling")
 HEAVY = {"torch", "numpy", "gymnasium", "mujoco", "matplotlib", "pygame"}
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in (PACKAGE, ROOT / "envs")
+    for path in sorted(folder.rglob("*.py"))
+}
+MODULES = [name for name in FILES if name != "rlhf_control"]  # whose own names are loaded when they are used
 
 
-def module(path: Path) -> str:
-    """As in LAYERS: the viewer's files are one."""
-    return path.stem if path.parent == PACKAGE else path.parent.name
-
-
-def name(path: Path) -> str:
-    """As in the tests' names: rlhf_control/viewer/label.py is viewer_label."""
-    return "_".join(path.relative_to(PACKAGE).with_suffix("").parts)
-
-
-def imports(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(name: str) -> set[str]:
+    """Modules that a module imports, anywhere in its file."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {
-                f"{node.module}.{alias.name}" if node.module == "rlhf_control" else node.module for alias in node.names
-            }
-    return names
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.stem != "__init__"], ids=name)
-def test_layer(path: Path) -> None:
-    mine = module(path)
-    assert mine in LAYER, f"give {mine} a layer"
-    for imported in imports(path):
-        package, _, other = imported.partition(".")
-        other = other.split(".")[0]
-        if package == "rlhf_control" and other in LAYER:
-            assert LAYER[other] <= LAYER[mine], f"{mine} imports {other} from a higher layer"
+def room(name: str) -> str:
+    """As in MAY_IMPORT: the package that a module of ours lies in, or the module itself where it lies in none."""
+    parts = name.split(".")
+    return parts[0] if parts[0] == "envs" else parts[1]
+
+
+IMPORTS = {name: imports(name) for name in MODULES}
+EDGES = {name: {other for other in found if other in FILES and other != name} for name, found in IMPORTS.items()}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_one_way(name: str) -> None:
+    assert room(name) in MAY_IMPORT, f"give {room(name)} a place in the house"
+    for other in EDGES[name] - {"rlhf_control"}:
+        allowed = MAY_IMPORT[room(name)] | {room(name)}
+        assert room(other) in allowed, f"{name} imports {other}, and {room(name)} may import only {sorted(allowed)}"
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Every circle that a walk in depth meets, as the names along it."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append([*path[path.index(name) :], name])
+        elif name not in done:
+            for other in sorted(edges.get(name, ())):
+                walk(other, [*path, name])
+            done.add(name)
+
+    for name in sorted(edges):
+        walk(name, [])
+    return found
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c", "a"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_there_are_no_circles() -> None:
+    """Not among modules, those that are imported for their types or in a function included, nor among packages."""
+    assert circles(EDGES) == []
+    assert circles(MAY_IMPORT) == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_special_packages_have_one_importer(name: str) -> None:
+    for imported in IMPORTS[name]:
+        package = imported.split(".")[0]
         if package in SOLE_IMPORTERS:
-            assert mine in SOLE_IMPORTERS[package], f"only {SOLE_IMPORTERS[package]} may import {package}"
-
-
-def test_environments_know_nothing_of_the_method() -> None:
-    for path in (ROOT / "envs").glob("*.py"):
-        assert not any(name.startswith("rlhf_control") for name in imports(path)), path
-
-
-def test_ppo_knows_nothing_of_preferences() -> None:
-    for name in ("ppo", "fast", "nets"):
-        known = (
-            imports(ROOT / "rlhf_control" / f"{name}.py") if (ROOT / "rlhf_control" / f"{name}.py").exists() else set()
-        )
-        assert not known & {
-            f"rlhf_control.{m}" for m in ("reward", "queries", "oracles", "labels", "store", "segments")
-        }
+            assert room(name) in SOLE_IMPORTERS[package], f"only {SOLE_IMPORTERS[package]} may import {package}"
 
 
 def test_nothing_unpickles() -> None:
-    for path in [*MODULES, *(ROOT / "envs").glob("*.py")]:
+    for name, path in FILES.items():
         text = path.read_text()
-        assert not imports(path) & {"cloudpickle", "joblib", "dill"}, path
+        assert name not in IMPORTS or not IMPORTS[name] & {"cloudpickle", "joblib", "dill"}, path
         assert not re.search(r"pickle\.(load|Unpickler\b)|allow_pickle=True|weights_only=False", text), path
+
+
+def test_a_package_says_what_it_is_for_and_no_more() -> None:
+    for name, path in FILES.items():
+        if path.name == "__init__.py" and name not in ("rlhf_control", "rlhf_control.config", "envs"):
+            body = ast.parse(path.read_text()).body
+            assert len(body) == 1 and ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_no_two_classes_have_one_name() -> None:
+    seen: dict[str, str] = {}
+    for name, path in FILES.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                assert node.name not in seen, f"{node.name} is in {seen[node.name]} and in {name}"
+                seen[node.name] = name
+
+
+def test_files_functions_and_classes_are_of_human_size() -> None:
+    for name, path in FILES.items():
+        text = path.read_text()
+        assert text.count("\n") <= 400, f"{name} has {text.count(chr(10))} lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+                assert len(methods) <= 20, f"{node.name} of {name} has {len(methods)} methods"
+            if isinstance(node, ast.FunctionDef) and name.split(".")[1:2] in (["queries"], ["training"]):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                given = [argument for argument in given if argument.arg not in ("self", "cls")]
+                assert len(given) <= 8, f"{node.name} of {name} has {len(given)} parameters"
 
 
 def modules_after(code: str) -> set[str]:
@@ -128,14 +185,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert not HEAVY & modules_after("from rlhf_control.cli import main; main(['--help'])")
 
 
-def test_the_window_never_waits_for_torch() -> None:
-    """Importing it takes seconds. What needs it runs in a process of its own."""
-    code = "import importlib; [importlib.import_module(f'rlhf_control.viewer.{m}') for m in {stems}]"
-    stems = [path.stem for path in PACKAGE.glob("viewer/*.py")]
-    assert "torch" not in modules_after(code.replace("{stems}", repr(stems)))
+@pytest.mark.parametrize("package", [*NO_TORCH, "viewer"])
+def test_these_packages_never_wait_for_torch(package: str) -> None:
+    """Importing it takes seconds. What of the window needs it runs in a process of its own."""
+    names = [name for name in FILES if name.startswith(f"rlhf_control.{package}")]
+    assert "torch" not in modules_after(f"import importlib; [importlib.import_module(name) for name in {names}]")
 
 
 def test_every_module_has_its_tests() -> None:
-    exempt = {"__init__", "__main__", "errors", "viewer___init__"}  # errors: by everybody else's tests
-    missing = [name(p) for p in MODULES if not (ROOT / "tests" / f"test_{name(p)}.py").exists()]
-    assert not set(missing) - exempt
+    exempt = {"rlhf_control.__main__", "rlhf_control.errors"}  # errors: by everybody else's tests
+    for name, path in FILES.items():
+        if path.name != "__init__.py" and name not in exempt:
+            inner = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
+            test = ROOT / "tests" / inner.with_name(f"test_{path.name}")
+            assert test.exists(), f"{name} has no {test.relative_to(ROOT)}"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.files import save_state
 from rlhf_control.rng import stream
+from rlhf_control.runs.files import save_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import reliability

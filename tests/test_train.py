@@ -13,12 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY_PPO, TINY_REWARD, random_segments
 
-from rlhf_control import guards, train
-from rlhf_control.asking import demonstrated
-from rlhf_control.behaviours import BEHAVIOURS
-from rlhf_control.cli import guarded
+from rlhf_control import train
+from rlhf_control.analysis.report import report_finetuning
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import (
     AnnotatorConfig,
     FinetuneConfig,
@@ -30,19 +28,24 @@ from rlhf_control.config import (
     ReferenceConfig,
 )
 from rlhf_control.data import Feedback, Query, Rollout, Segments
-from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError
-from rlhf_control.guards import Guard
-from rlhf_control.lanes import Lanes
-from rlhf_control.nets import Policy, Spaces
-from rlhf_control.oracles import Oracle, RewardOracle, coin_flip
-from rlhf_control.policies import find_policy
-from rlhf_control.ppo import PPO
-from rlhf_control.report import report_finetuning
-from rlhf_control.reward import RewardModel
-from rlhf_control.rollouts import evaluate
-from rlhf_control.runs import Run
-from rlhf_control.store import FeedbackStore
-from rlhf_control.train import tell_of_far_bounds
+from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError, guarded
+from rlhf_control.feedback.oracles import Oracle, RewardOracle, coin_flip
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import find_policy
+from rlhf_control.queries.demonstrations import demonstrated
+from rlhf_control.reward.model import RewardModel
+from rlhf_control.rl.ppo import PPO
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation import early_ends
+from rlhf_control.simulation.double_buffer import Lanes
+from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.spaces import Spaces
+from rlhf_control.training import guard as guards
+from rlhf_control.training import parts as training_parts
+from rlhf_control.training.guard import Guard
+from rlhf_control.training.parts import tell_of_far_bounds
+from tests.conftest import TINY_PPO, TINY_REWARD, random_segments
 
 TINY = PPOConfig(num_envs=2, num_steps=16, minibatch_size=8, epochs=2)
 TIMES = {"wall_seconds", "steps_per_second", "reward/fit_seconds"}
@@ -130,7 +133,7 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
         seen["penalty"].append(penalty(self, policy, rollout))
         return seen["penalty"][-1]
 
-    prepare = train.prepare
+    prepare = training_parts.prepare
 
     def spy_prepare(*args: object) -> tuple:
         seen["parts"].append(prepare(*args))  # type: ignore[arg-type]
@@ -515,11 +518,11 @@ def test_truncate_bootstraps_what_ended_early() -> None:
     nothing = np.zeros((1, 2, 3), np.float32)
     flat = np.zeros((1, 2), np.float32)
     rollout = Rollout(nothing, nothing, nothing, nothing, flat, flat, terminated, ~terminated)
-    treated = train.treat_termination(rollout, "truncate", "X", Path("r"))
+    treated = early_ends.treat_termination(rollout, "truncate", "X", Path("r"))
     assert not treated.terminated.any() and treated.truncated.all()
-    assert train.treat_termination(rollout, "allow", "X", Path("r")) is rollout
+    assert early_ends.treat_termination(rollout, "allow", "X", Path("r")) is rollout
     with pytest.raises(UserError, match=r"leaks .* `rlhf-control resume r --termination truncate`"):
-        train.treat_termination(rollout, "refuse", "X", Path("r"))
+        early_ends.treat_termination(rollout, "refuse", "X", Path("r"))
 
 
 # -- learning: short real runs from the shipped policy
@@ -616,7 +619,7 @@ def test_coin_flips_hand_back_the_policy_that_came_in(
 
 
 def test_by_default_the_old_skill_is_there_from_the_first_step_on(tiny_config: FinetuneConfig) -> None:
-    _, parts, _ = train.prepare(tiny_config, None, None)
+    _, parts, _ = training_parts.prepare(tiny_config, None, None)
     obs = np.random.default_rng(0).normal(size=(20, 17)).astype(np.float32)
     np.testing.assert_array_equal(parts.learner.policy.act(obs, None), find_policy(tiny_config.policy).act(obs, None))
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fake_clips import FakeClips
 
+from rlhf_control.config.commands import LabelConfig
 from rlhf_control.data import COMPARISON, Query
-from rlhf_control.session import Question
-from rlhf_control.status import Status, write_status
-from rlhf_control.store import FeedbackStore
-from rlhf_control.verbs import LabelConfig
-from rlhf_control.viewer.canvas import pygame
-from rlhf_control.viewer.desk import Desk
-from rlhf_control.viewer.window import Window
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.labelling.session import Question
+from rlhf_control.runs.status import Status, write_status
+from rlhf_control.viewer.kit.canvas import pygame
+from rlhf_control.viewer.kit.window import Window
+from rlhf_control.viewer.vote.controller import Desk
+from tests.fake_clips import FakeClips
 
 KEYS = {"enter": "return", "esc": "escape"}
 

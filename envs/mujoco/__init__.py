@@ -1,0 +1,1 @@
+"""Gymnasium's MuJoCo v5 tasks, many at a time."""

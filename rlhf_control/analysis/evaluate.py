@@ -1,0 +1,58 @@
+"""A policy's episodes as a report gives them: returns, scores, spreads."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.own import behaviours_of, load_behaviours
+from rlhf_control.config.commands import EvaluateConfig
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import find_policy
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.early_ends import evaluation_steps, time_limit
+from rlhf_control.simulation.rollouts import evaluate
+
+EPISODES = 10
+SEED = 10_000  # of the evaluation episodes
+
+
+def evaluation(config: EvaluateConfig) -> dict[str, Any]:
+    """returns (one number an episode), return_mean and, where a behaviour is named, scores, score_mean, score_unit."""
+    if config.behaviours and config.score:
+        load_behaviours(config.behaviours)
+    name = config.score or run_score(Path(config.path), config.behaviours)
+    return measure(
+        find_policy(config.path, config.env_id), name, config.episodes, config.seed, deterministic=not config.stochastic
+    )
+
+
+def measure(
+    policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True, backend: str = "auto"
+) -> dict[str, Any]:
+    """Fresh episodes of a policy, with `score` the name of a behaviour or ""."""
+    if score and score not in BEHAVIOURS:
+        raise unknown_name("behaviour", score, BEHAVIOURS)
+    if score and BEHAVIOURS[score].env_id != policy.env_id:
+        raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
+    returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
+    result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
+    longest = evaluation_steps(policy.env_id, policy.env)
+    if longest != time_limit(policy.env_id, policy.env) and max(map(len, whole)) == longest:
+        result["cut_off_after"] = longest
+    if score:
+        scores = [float(BEHAVIOURS[score].score(episode)) for episode in whole]
+        result |= {"scores": scores, "score_mean": float(np.mean(scores)), "score_unit": BEHAVIOURS[score].unit}
+    return result
+
+
+def run_score(path: Path, behaviours: str = "") -> str:
+    """The behaviour that a fine-tuning run is scored by, or "". `behaviours`: see `own_behaviours`."""
+    if not (path / "config.json").is_file():
+        return ""
+    run = Run.open(path)
+    verb, config = run.config()
+    behaviours_of(run, behaviours)
+    return config.behaviour() if verb == "finetune" and config.behaviour() in BEHAVIOURS else ""

@@ -1,0 +1,146 @@
+"""What a finished run says: evaluation before and after, figures, video, `report.md`, and a table for the terminal."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.analysis.evaluate import EPISODES, SEED, measure, run_score
+from rlhf_control.analysis.figures import plot_finetune, plot_runs
+from rlhf_control.analysis.tables import terminal_table
+from rlhf_control.analysis.videos import record_video
+from rlhf_control.behaviours.catalogue import BEHAVIOURS, NO_REWARD
+from rlhf_control.errors import UserError
+from rlhf_control.nets.policy import Policy, load_policy
+from rlhf_control.nets.zoo import CAME_IN, CLONED
+from rlhf_control.runs.files import sha256, write_atomic
+from rlhf_control.runs.progress import say, seconds_text
+from rlhf_control.runs.run import Run
+from rlhf_control.training.guard import note as guards_note
+from rlhf_control.training.guard import nothing_learned
+from rlhf_control.wording import counted
+
+VIDEO_SECONDS = 8.0
+SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
+
+
+def report(run: Run, env_id: str = "") -> str:
+    """Writes the report of a finished run of either verb and returns its table. `env_id`, here and below: the run's own
+    MODULE:ID, where it has one (`files.refuse_module`)."""
+    return report_finetuning(run, env_id=env_id) if run.config()[0] == "finetune" else report_pretraining(run, env_id)
+
+
+def report_pretraining(run: Run, env_id: str = "") -> str:
+    """Evaluates a pretrained policy, writes results.json, curves.png and .pdf, and returns lines for the terminal."""
+    backend = run.config()[1].backend
+    result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED, backend=backend)
+    last = run.metrics()[-1]
+    run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
+    if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
+        plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    policy = run.path / "policy.npz"
+    return (
+        f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, "
+        f"{counted(last['env_steps'], 'step')}, {seconds_text(last['wall_seconds'])}\npolicy {policy}\n"
+        f"sha256 {sha256(policy)}"
+    )
+
+
+def cut_off(result: Mapping[str, Any]) -> str:
+    """To be said of returns of episodes that did not end."""
+    return f" cut off after {counted(result['cut_off_after'], 'step')}" if "cut_off_after" in result else ""
+
+
+def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
+    """Writes results.json, curves.png and .pdf, before_after.mp4 and report.md (with `note`, a paragraph of the
+    caller's), and returns the table for the terminal."""
+    _, config = run.config()
+    score = run_score(run.path)
+    files = {"before": CAME_IN, "after": "policy.npz"}
+    policies = {when: load_policy(run.path / name, env_id) for when, name in files.items()}
+    say("evaluating before and after")
+    results = {when: measure(p, score, EPISODES, SEED, backend=config.backend) for when, p in policies.items()}
+    last = run.metrics()[-1]
+    facts = {key: last[key] for key in ("labels", "queries", "env_steps", "wall_seconds")}
+    run.write_json("results.json", {**results, **facts})
+    plot_finetune(run.path)
+    video = ""
+    if config.video:
+        say("recording before_after.mp4")
+        try:
+            record_video(list(policies.items()), run.path / "before_after.mp4", seed=SEED, seconds=VIDEO_SECONDS)
+            video = "Video: [before_after.mp4](before_after.mp4), the two policies from the same start.\n"
+        except UserError as error:  # the run is worth having without its video
+            print(f"rlhf-control: no video: {error}", file=sys.stderr)
+    first = untaught(run, policies["before"], policies["after"])
+    note = " ".join(filter(None, (note, guards_note(run.metrics()), changes_note(run))))
+    rows = table_rows(results, facts, score)
+    manifest = run.read_json("manifest.json")
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    text = "\n".join([
+        f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
+        *([f"**{first}**", ""] if first else []),
+        "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
+        f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
+        f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
+        "![Learning curves](curves.png)", "",
+        f"From the top left: {SCORE_PANEL if score else 'the learned reward'}, the environment's return, the reward "
+        "model's accuracy on answers it has not seen, and the KL divergence from the pretrained policy.", "", video,
+        f"To check it: {commands(run, policies['after'].env_id, score)}. The whole config is in config.json; git "
+        f"commit {manifest['git_commit'][:12]}, {versions}, one torch thread.", "",
+    ])  # fmt: skip
+    write_atomic(run.path / "report.md", text.encode())
+    return "\n".join(filter(None, (first, terminal_table(rows)))) + f"\nreport {run.path / 'report.md'}"
+
+
+def untaught(run: Run, before: Policy, after: Policy) -> str:
+    """What is to be said first of all if nothing was learned."""
+    if not after.acts_as(before):
+        return ""
+    cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
+    return nothing_learned(run.metrics(), run.path) + cloned
+
+
+def changes_note(run: Run) -> str:
+    """What was changed on the way, as sentences."""
+    return " ".join(
+        f"On the way {note['option']} changed from {note['from']} to {note['to']} before iteration {note['iteration']}."
+        for note in run.read_json("manifest.json").get("changed", [])
+    )
+
+
+def commands(run: Run, env_id: str, score: str) -> str:
+    """What to type to look further at a run, from the current folder."""
+    named = ["--env-id", env_id] if ":" in env_id else []
+    config = run.config()[1]
+    own = ["--behaviours", config.behaviours] if config.behaviours else []
+    path = str(run.path)
+    typed = [["evaluate", path, *own], ["record", path, "--out", f"{run.path.name}.mp4"], ["watch", path]]
+    if score or config.oracle not in NO_REWARD:
+        typed.insert(1, ["evaluate-reward", path, *own])
+    return ", ".join(f"`{shlex.join(['rlhf-control', *words, *named])}`" for words in typed)
+
+
+def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, ...]]:
+    """(what, before, after)"""
+    rows = []
+    if score:
+        rows.append(
+            (f"score ({BEHAVIOURS[score].unit})", *(spread(results[w]["scores"], 2) for w in ("before", "after")))
+        )
+    rows.append(
+        (
+            f"environment return{cut_off(results['after'])}",
+            *(spread(results[w]["returns"], 0) for w in ("before", "after")),
+        )
+    )
+    rows.append(("labels", "", str(facts["labels"])))
+    rows.append(("environment steps", "", f"{facts['env_steps']:,}"))
+    rows.append(("training time", "", seconds_text(facts["wall_seconds"])))
+    return rows
+
+
+def spread(values: list[float], digits: int) -> str:
+    return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"

@@ -1,0 +1,53 @@
+"""How right the learned reward is, as text."""
+
+from typing import Any
+
+from rlhf_control.analysis.tables import table
+
+ENOUGH_ROWS = 20  # of metrics, for a peak to be more than noise
+SOURCE_COLUMNS = (
+    "accuracy", "ece", "step_pearson", "step_spearman", "segment_pearson", "segment_spearman", "learned_mean",
+    "true_mean", "uncertainty_mean",
+)  # fmt: skip
+ROUND_COLUMNS = ("labels", "fresh_accuracy", "heldout_accuracy", "heldout_ece", "uncertainty")
+
+
+def report_text(result: dict[str, Any]) -> str:
+    """Markdown tables of what `evaluate_reward` found."""
+    truth = f"the reward of `{result['truth']}`" if result["truth"] else "unknown: people answered"
+    sources = {name: [row.get(c) for c in SOURCE_COLUMNS] for name, row in result["sources"].items()}
+    rounds = {f"{row['env_steps']:,}": [row[c] for c in ROUND_COLUMNS] for row in result["rounds"]}
+    lines = [
+        f"# The reward of {result['run']}",
+        "",
+        f"True reward: {truth}.",
+        "",
+        "## By where the clips come from",
+        "",
+    ]
+    lines += table("clips of", SOURCE_COLUMNS, sources)
+    lines += [
+        "",
+        "Rounds: clips that were asked about, in new pairs; it has learned from the answers. It has seen none of the "
+        "others; earlier: clips of all rounds that nobody was asked about. ECE: expected calibration error.",
+        "",
+    ]
+    lines += ["## Fit by fit", "", *table("env steps", ROUND_COLUMNS, rounds), ""]
+    if "distances" in result:
+        rows = {name.upper(): [value] for name, value in result["distances"].items()}
+        lines += [
+            "## Distance to the true reward",
+            "",
+            *table("0 same, 0.71 unrelated, 1 opposite", ("distance",), rows),
+        ]
+        lines += [""]
+    columns = list(result["baselines"]["learned"])
+    rows = {name: [row[c] for c in columns] for name, row in result["baselines"].items()}
+    if columns:
+        lines += ["## Accuracy beside trivial rewards", "", *table("reward", columns, rows), ""]
+    lost = result["over-optimisation"]["lost"]
+    peak = result["over-optimisation"]["peak_step"]
+    rows_measured = sum(value is not None for value in result["curves"]["true"])
+    if lost is not None and rows_measured >= ENOUGH_ROWS:
+        lines += [f"The true reward was highest at step {peak:,.0f}; of its gain {lost:.0%} was gone at the end.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What an oracle can prefer, and how success at it is measured."""

@@ -1,0 +1,122 @@
+"""The behaviours that ship, by name, and the reward that a name stands for."""
+
+from rlhf_control.behaviours.behaviour import Behaviour, StepReward
+from rlhf_control.behaviours.locomotion import (
+    ANT,
+    CHEETAH,
+    HOPPER,
+    WALKER,
+    backflip_reward,
+    backflip_score,
+    backward_reward,
+    backward_score,
+    crouch_reward,
+    crouch_score,
+    flip_reward,
+    flip_score,
+    hind_legs_reward,
+    hind_legs_score,
+    jump_reward,
+    jump_score,
+    keep_pace_reward,
+    keep_pace_score,
+    moonwalk_reward,
+    moonwalk_score,
+    one_leg_reward,
+    one_leg_score,
+    prowl_reward,
+    prowl_score,
+    sidestep_reward,
+    sidestep_score,
+    spin_reward,
+    spin_score,
+    stand_reward,
+    stand_score,
+    three_legs_reward,
+    three_legs_score,
+)
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import UserError, unknown_name
+
+BEHAVIOURS = {
+    "backward": Behaviour(
+        CHEETAH, "Which cheetah runs backward better?",
+        backward_reward, backward_score, "m/s backward",
+    ),
+    "keep-pace": Behaviour(
+        CHEETAH, "Which cheetah keeps closer to a pace of 2 m/s?",
+        keep_pace_reward, keep_pace_score, "share of steps within 0.25 m/s of the pace",
+    ),
+    "hind-legs": Behaviour(
+        CHEETAH, "Which cheetah runs better on its hind leg alone?",
+        hind_legs_reward, hind_legs_score,
+        "share of steps faster than 1 m/s, of a second or more on nothing but the hind leg",
+    ),
+    "prowl": Behaviour(
+        CHEETAH, "Which cheetah prowls lower while it moves on?",
+        prowl_reward, prowl_score, "share of steps low and faster than 1 m/s",
+    ),
+    "jump": Behaviour(
+        CHEETAH, "Which cheetah jumps higher?",
+        jump_reward, jump_score, "share of seconds with a jump of 0.4 m",
+    ),
+    "flip": Behaviour(
+        CHEETAH, "Which cheetah turns more somersaults forward?",
+        flip_reward, flip_score, "whole turns forward in 10 s",
+    ),
+    "backflip": Behaviour(
+        HOPPER, "Which hopper does the better backflip?",
+        backflip_reward, backflip_score, "backflips landed on the foot in 10 s",
+    ),
+    "one-leg": Behaviour(
+        WALKER, "Which walker hops forward better on its right leg, the left one (purple) off the ground?",
+        one_leg_reward, one_leg_score, "m/s forward, of a second or more with the left leg up",
+    ),
+    "crouch": Behaviour(
+        WALKER, "Which walker marches on better with its knees bent?",
+        crouch_reward, crouch_score, "share of steps at half height and faster than 0.5 m/s",
+    ),
+    "stand": Behaviour(
+        WALKER, "Which walker stands better on the spot?",
+        stand_reward, stand_score, "share of seconds upright within 0.1 m",
+    ),
+    "moonwalk": Behaviour(
+        WALKER, "Which walker walks backward better, upright?",
+        moonwalk_reward, moonwalk_score, "m/s backward, of a second or more upright",
+    ),
+    "spin": Behaviour(
+        ANT, "Which ant spins faster on the spot, counter-clockwise from above?",
+        spin_reward, spin_score, "counter-clockwise turns in 10 s",
+    ),
+    "sidestep": Behaviour(
+        ANT, "Which ant moves faster to the left, away from the camera?",
+        sidestep_reward, sidestep_score, "m/s to the left, of the seconds that go nowhere else",
+    ),
+    "three-legs": Behaviour(
+        ANT, "Which ant walks to the right better with its far right leg lifted?",
+        three_legs_reward, three_legs_score, "m/s along x, of a second or more with that leg up",
+    ),
+}  # fmt: skip
+NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with
+
+
+def env_reward(segments: Segments) -> Array:
+    """The environment's own reward, (..., L)."""
+    return segments.env_reward
+
+
+def reward_named(name: str, env_id: str) -> StepReward:
+    """The reward behind an oracle's name: a behaviour of this environment, or "env"."""
+    if name == "env":
+        return env_reward
+    if name == "coin-flip":
+        raise UserError("coin flips have no reward to learn from; choose another --oracle or --learn-from votes")
+    if name == "human":
+        raise UserError("people have no reward to measure with; name a behaviour with --score or --truth")
+    if name not in BEHAVIOURS:
+        raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip", "human"])
+    if BEHAVIOURS[name].env_id != env_id:
+        raise UserError(
+            f"the behaviour '{name}' is for {BEHAVIOURS[name].env_id}, the policy for {env_id}; try --oracle env"
+        )
+    return BEHAVIOURS[name].reward

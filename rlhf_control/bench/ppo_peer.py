@@ -1,0 +1,145 @@
+"""One learner, kept warm for `bench.py` to time: ours, or a peer in its fastest in-process setting.
+
+A script of its own, because peers need interpreters of their own: it imports nothing of this project but for `ours`.
+Every line on stdin asks for a run of that many seconds (at least one iteration); the answer is a line of JSON.
+
+python bench_peer.py LEARNER ENV_ID NUM_ENVS NUM_STEPS             times iterations
+python bench_peer.py LEARNER ENV_ID NUM_ENVS NUM_STEPS TOTAL FILE  trains and saves the policy, once
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import Any
+
+MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
+until_the_end = ExitStack()
+Parts = dict[str, list[float]]  # seconds of every call
+Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so many steps more, save, parts
+
+
+def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
+    """The seconds of calls in lanes side by side are divided by the number of lanes."""
+    from dataclasses import replace
+
+    from rlhf_control.compute.threads import one_thread
+    from rlhf_control.config.presets import preset
+    from rlhf_control.nets.policy import Policy
+    from rlhf_control.rl.ppo import PPO
+    from rlhf_control.rng import stream
+    from rlhf_control.simulation.double_buffer import start_lanes
+
+    until_the_end.enter_context(one_thread())
+    config = preset(env_id, "sb3")
+    config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
+    envs = start_lanes(env_id, num_envs, seed=0)
+    policy = Policy(envs.spaces, config.net, 0, env_id, {})
+    learner = PPO(policy, config.ppo)
+    parts: Parts = {"environment": [], "inference": [], "update": []}
+    acting = learner.acting
+    for lane in envs.lanes:
+        lane.step = timed(lane.step, parts["environment"], len(envs.lanes))  # type: ignore[method-assign]
+    learner.acting = lambda: timed(acting(), parts["inference"], len(envs.lanes))  # type: ignore[method-assign]
+    learner.update = timed(learner.update, parts["update"])  # type: ignore[method-assign]
+
+    def train(steps: int) -> None:
+        for i in range(max(1, steps // (num_envs * num_steps))):
+            rollout = envs.collect(learner, num_steps, stream(0, "act", i))
+            learner.update(rollout, stream(0, "update", i), 0.0)
+            policy.obs_norm.update(rollout.obs)
+
+    return train, lambda path: policy.save(path), parts
+
+
+def timed(function: Callable[..., Any], seconds: list[float], lanes: int = 1) -> Callable[..., Any]:
+    """The same function, which also notes how long it took. That costs a third of a microsecond."""
+
+    def call(*args: Any) -> Any:
+        started = time.perf_counter()
+        result = function(*args)
+        seconds.append((time.perf_counter() - started) / lanes)
+        return result
+
+    return call
+
+
+def sb3(env_id: str, num_envs: int, num_steps: int) -> Learner:
+    import torch
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    torch.set_num_threads(1)  # two are slower for networks of this size
+    return stable_baselines(PPO, make_vec_env(env_id, num_envs, seed=0), num_steps)
+
+
+def sbx(env_id: str, num_envs: int, num_steps: int) -> Learner:
+    from sbx import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    return stable_baselines(PPO, make_vec_env(env_id, num_envs, seed=0), num_steps)
+
+
+def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> Learner:
+    kwargs = {} if PPO.__module__.startswith("sbx") else {"device": "cpu"}
+    model = PPO(
+        "MlpPolicy", envs, n_steps=num_steps, batch_size=MINIBATCH, n_epochs=EPOCHS, seed=0,
+        policy_kwargs={"net_arch": HIDDEN}, **kwargs,
+    )  # fmt: skip
+    return lambda steps: model.learn(steps), model.save, {}
+
+
+def rllib(env_id: str, num_envs: int, num_steps: int) -> Learner:
+    """RLlib's new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]' torch mujoco imageio` in
+    an environment of its own, and OMP_NUM_THREADS=1, without which its threads fight."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+
+    batch = num_envs * num_steps
+    config = (
+        PPOConfig()
+        .environment(env_id)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=num_envs, rollout_fragment_length=num_steps)
+        .learners(num_learners=0)
+        .training(train_batch_size=batch, minibatch_size=MINIBATCH, num_epochs=EPOCHS, lr=3e-4)
+        .rl_module(model_config={"fcnet_hiddens": HIDDEN, "fcnet_activation": "tanh", "vf_share_layers": False})
+    )
+    algorithm = config.build_algo()
+    return lambda steps: [algorithm.train() for _ in range(max(1, steps // batch))], algorithm.save, {}
+
+
+LEARNERS = {"ours": ours, "sb3": sb3, "sbx": sbx, "rllib": rllib}
+PACKAGES = {"ours": "rlhf_control", "sb3": "stable_baselines3", "sbx": "sbx-rl", "rllib": "ray"}
+
+
+def main() -> None:
+    learner, env_id, num_envs, num_steps, *whole = sys.argv[1:]
+    train, save, parts = LEARNERS[learner](env_id, int(num_envs), int(num_steps))
+    if whole:
+        train(int(whole[0]))
+        save(whole[1])
+        return
+    batch = int(num_envs) * int(num_steps)
+    out = sys.stdout
+    sys.stdout = sys.stderr  # what learners print is not for us
+    started = time.perf_counter()
+    train(2 * batch)  # warms up and compiles
+    facts = {"warm_up_seconds": time.perf_counter() - started, "version": version(PACKAGES[learner])}
+    print(json.dumps(facts), file=out, flush=True)
+    for line in sys.stdin:
+        for calls in parts.values():
+            calls.clear()
+        steps, started = 0, time.perf_counter()
+        while steps == 0 or time.perf_counter() - started < float(line):
+            train(batch)
+            steps += batch
+        seconds = time.perf_counter() - started
+        sums = {name: sum(calls) for name, calls in parts.items()}
+        print(json.dumps({"seconds": seconds, "steps": steps, "parts": sums}), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", False):  # since Python 3.11
+        sys.path.pop(0)  # this file's folder, whose modules are no packages: `sb3.py` must not hide somebody's `sb3`
+    main()

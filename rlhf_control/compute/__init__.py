@@ -1,0 +1,1 @@
+"""What runs outside Python: the C compiler and the threads."""

@@ -1,0 +1,104 @@
+"""Options of the learner, of its networks and of the KL anchor."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlhf_control.config.checks import explained, flag, positive, typed, within
+from rlhf_control.errors import UserError
+
+
+@explained
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
+
+    num_envs: int = 16
+    """Environments stepped side by side."""
+    num_steps: int = 128
+    """Steps of each environment between two updates."""
+    minibatch_size: int = 64
+    """Transitions a gradient step."""
+    epochs: int = 10
+    """Passes over the rollout in one update."""
+    lr: float = 3e-4
+    """Adam's learning rate, at the start."""
+    lr_schedule: Literal["linear", "constant", "adaptive"] = "linear"
+    """linear: to zero over the run. adaptive: from lr, up or down by half after each update to hold its KL near
+    target_kl."""
+    gamma: float = 0.99
+    """Discount a step."""
+    gae_lambda: float = 0.95
+    """Of generalised advantage estimation (arXiv 1506.02438): 1 is Monte Carlo, 0 one-step TD."""
+    clip: float = 0.2
+    """The surrogate's ratio is clipped to 1 +- this."""
+    clip_schedule: Literal["linear", "constant"] = "constant"
+    """linear: clip falls to zero over the run."""
+    step_control: Literal["clip", "kl-penalty"] = "clip"
+    """clip: the clipped surrogate. kl-penalty: ratio * A - kl_coef * KL(new || old), with a coefficient that
+    adapts to keep the KL near target_kl (the paper's section 4)."""
+    target_kl: float | None = None
+    """clip: an update stops before a minibatch whose approximate KL exceeds 1.5 times this (none: never).
+    kl-penalty, or an adaptive lr: the KL a whole update aims at (none: 0.01)."""
+    value_coef: float = 0.5
+    """Weight of the value function's loss beside the surrogate's."""
+    entropy_coef: float = 0.0
+    """Weight of the policy's entropy, which keeps it exploring."""
+    max_grad_norm: float = 0.5
+    """A gradient's norm is clipped to this."""
+    gradients: Literal["compiled", "autograd"] = "compiled"
+    """compiled: in C, written out by hand, many times as fast; needs a C compiler, else autograd does the work.
+    autograd: the reference it is held to."""
+    normalize_advantage: bool = True
+    """Per minibatch, to mean 0 and standard deviation 1."""
+    recompute_advantages: bool = False
+    """Before every epoch, by the critic as it then is, rather than once (arXiv 2006.05990, section 3.5)."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        positive(self, "num_envs", "num_steps", "epochs", "lr", "clip", "max_grad_norm", "target_kl")
+        within(self, "gamma", "gae_lambda", low=0.0, high=1.0)
+        within(self, "value_coef", "entropy_coef", low=0.0, high=1e6)
+        if self.step_control == "kl-penalty" and self.lr_schedule == "adaptive":
+            raise UserError("a KL penalty and an adaptive learning rate aim at the same KL; choose one of them")
+        batch = self.num_envs * self.num_steps
+        if not 2 <= self.minibatch_size <= batch:
+            raise UserError(
+                f"minibatch_size is {self.minibatch_size}; it must lie in [2, num_envs * num_steps = {batch}]"
+            )
+
+
+@explained
+@dataclass(frozen=True)
+class NetConfig:
+    """The policy network."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Width of each tanh layer, for actor and critic alike."""
+    log_std_init: float = -0.5
+    """Log of the Gaussian's initial standard deviation, for Box actions."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        within(self, "log_std_init", low=-20.0, high=5.0)
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
+
+
+@explained
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """The KL anchor: the learner maximises r - beta * KL(policy || reference)."""
+
+    policy: Literal["round", "pretrained"] = "round"
+    """round: the policy at the start of each label round (a ratchet). pretrained: where it all started."""
+    beta: float = 0.02
+    """Weight of the KL (nats a step) against the reward (standard deviations)."""
+    target: float | None = None
+    """Adapt beta to hold the KL near this many nats (Ziegler et al., arXiv 1909.08593, section 2.2)."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        within(self, "beta", low=0.0, high=1e9)
+        positive(self, "target")
+        if self.target is not None and self.beta == 0:
+            raise UserError("with a target, beta must be positive, or there is nothing to adapt")

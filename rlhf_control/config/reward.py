@@ -1,0 +1,99 @@
+"""Options of the reward ensemble and of the guards around it."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rlhf_control.config.checks import explained, flag, positive, typed, within
+from rlhf_control.errors import UserError
+
+
+@explained
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward ensemble and how it is fitted (arXiv 1706.03741)."""
+
+    members: int = 5
+    """Networks in the ensemble."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Width of each hidden layer of a member."""
+    inputs: Literal["state-action", "state", "next-state"] = "state-action"
+    """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
+    obs_parts: tuple[str, ...] = ()
+    """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
+    max_frames: int = 10
+    """Of longer clips a gradient step looks at every n-th step, from a random one on, so that they have at most this
+    many; at all of them where neighbouring steps have nothing in common. When a clip is judged, all of its steps
+    count."""
+    crop: float = 1.0
+    """Below 1, a gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
+    start: Literal["scratch", "warm"] = "scratch"
+    """warm: a fit goes on from the weights of the one before."""
+    steps: int = 200
+    """Gradient steps of one fit at most: it ends when the held-out loss falls no more, and keeps the weights of the
+    lowest."""
+    batch_size: int = 24
+    """Answers a gradient step."""
+    lr: float = 1e-3
+    """AdamW's learning rate."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    adaptive_l2: bool = False
+    """Move weight_decay so that the held-out loss is 1.1 to 1.5 times the training loss (arXiv 1706.03741)."""
+    bootstrap: float = 0.8
+    """Share of the answers each member sees; the rest is its held-out set."""
+    lapse: float = 0.1
+    """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
+    logit_scale: float = 30.0
+    """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
+    calibrate: bool = False
+    """Divide the logits by the temperature under which the held-out answers are likeliest (arXiv 1706.04599), each
+    under the members that did not see it. Their mean is less sure than they are: of precise annotators it needs no
+    more."""
+    conservative: float = 0.0
+    """Take off the reward this times its uncertainty."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap", "max_frames", "crop")
+        within(self, "bootstrap", "lapse", "crop", low=0.0, high=1.0)
+        within(self, "weight_decay", "conservative", low=0.0, high=1e6)
+        for part in self.obs_parts:
+            if not re.fullmatch(r"\d+|\d*:\d*", part):
+                raise UserError(f"{flag(self, 'obs_parts')} has '{part}'; a part is an index or a range, such as 0:27")
+        if any(width < 1 for width in self.hidden):
+            raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
+
+
+@explained
+@dataclass(frozen=True)
+class GuardConfig:
+    """What keeps the policy from learning from a reward that cannot be trusted; `guards` has the statistics."""
+
+    chance: Literal["hold", "off"] = "hold"
+    """hold: the policy stays as it is while the reward is not shown to be better than coin flips. off: it learns from
+    any fitted reward, as controls with coin-flip answers must."""
+    odds: float = 20.0
+    """How many times likelier than by coin flips the held-out answers must be under the reward."""
+    alarm: Literal["stop", "roll-back", "warn", "off"] = "stop"
+    """When the reward looks hacked. stop: save and exit with code 3; a resumed run goes on from there. roll-back: back
+    to the last good policy, wait for new answers if any are to come, and go on with twice the reference.beta."""
+    surprise: float = 0.01
+    """Alarm when the learned reward has risen, but so few of the newest answers are as it predicts that the chance of
+    that, were it still as good as when it was fitted, is below this."""
+    kl_jump: float = 4.0
+    """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more)."""
+    uncertainty_jump: float = 3.0
+    """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit."""
+    window: int = 5
+    """Iterations whose median KL and uncertainty count."""
+    min_log_std: float | None = -3.0
+    """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        within(self, "odds", "kl_jump", "uncertainty_jump", low=1.0, high=1e9)
+        within(self, "surprise", low=0.0, high=1.0)
+        within(self, "window", low=1, high=1e9)
+        if self.min_log_std is not None:
+            within(self, "min_log_std", low=-20.0, high=5.0)

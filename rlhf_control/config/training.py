@@ -1,0 +1,241 @@
+"""Every knob of training on one page. Frozen dataclasses; the command line makes its flags of them (`--ppo.lr 1e-4`).
+
+This file imports nothing heavy, so that `--help` is instant. The options of the other verbs are in `verbs`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from rlhf_control.config.checks import explained, positive, typed, within
+from rlhf_control.config.feedback import AnnotatorConfig, HumanConfig, QueryConfig
+from rlhf_control.config.policy import NetConfig, PPOConfig, ReferenceConfig
+from rlhf_control.config.reward import GuardConfig, RewardConfig
+from rlhf_control.config.schedules import schedule
+from rlhf_control.errors import UserError
+
+
+@explained
+@dataclass(frozen=True)
+class PretrainConfig:
+    """PPO on the environment's reward."""
+
+    env_id: Annotated[str, tyro.conf.Positional]
+    """A Gymnasium id, such as HalfCheetah-v5."""
+    total_steps: int = 1_000_000
+    """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
+    preset: str = ""
+    """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
+    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
+    the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
+    seed: int = 0
+    """Of everything random in the run: the same seed gives the same bits."""
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
+    out: str = ""
+    """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
+    learner: Literal["ppo", "sb3"] = "ppo"
+    """sb3: Stable-Baselines3's PPO as a baseline, into the same run folder."""
+    normalize_reward: bool = True
+    """Divide the reward by the running standard deviation of the discounted return."""
+    normalize_obs: bool = True
+    """Bring observations to mean 0 and variance 1 by running statistics."""
+    backend: Literal["auto", "batched", "gymnasium"] = "auto"
+    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
+    checkpoint_seconds: float = 5.0
+    """Time between two checkpoints."""
+    env_timeout: float = 300.0
+    """Seconds that one call of the environment (make, reset, step, render, close) may take before the run stops and
+    names it; 0: any time."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Arguments of the environment, as in `gymnasium.make`."""
+    net: NetConfig = NetConfig()
+    ppo: PPOConfig = PPOConfig()
+
+    def __new__(cls, *_: Any, **given: Any) -> "PretrainConfig":
+        """Refuses a preset's name without what it stands for, which would be recorded, but not used."""
+        named = isinstance(given.get("preset"), str) and given["preset"]  # other types: `typed` says it
+        if named and not {"total_steps", "env", "net", "ppo"} <= given.keys():
+            raise UserError(
+                f"PretrainConfig(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
+                f"rlhf_control.presets.preset(env_id, {given['preset']!r}) and change it with dataclasses.replace"
+            )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        typed(self)
+        positive(self, "total_steps")
+        within(self, "seed", low=0, high=2**31 - 1)
+        within(self, "checkpoint_seconds", "env_timeout", low=0, high=1e9)
+
+
+@explained
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune a policy on preferences."""
+
+    policy: Annotated[str, tyro.conf.Positional]
+    """A policy file, a run's folder, or the name of a policy that ships with the project."""
+    env_id: str = ""
+    """A Gymnasium id (default: the policy's own)."""
+    oracle: str = "backward"
+    """Who answers: `human` (people, in a window), `env` (the environment's reward), `coin-flip`, or a behaviour:
+    backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
+    moonwalk (Walker2d-v5), spin, sidestep, three-legs (Ant-v5). `rlhf-control behaviours` says what they mean."""
+    behaviours: str = ""
+    """A Python file, or a module, with behaviours of your own. It is code: whatever reads the run and has to score by
+    them wants it named again."""
+    oracle_temperature: float = 0.0
+    """0: always the better clip. Above: Boltzmann, in units of the spread of the clips' returns."""
+    labelling: Literal["blocking", "async"] = "blocking"
+    """How people are waited for. blocking: training pauses until a round is answered. async: it goes on after the first
+    round, and learns from answers as they come."""
+    annotators: int = 1
+    """How many people answer each question."""
+    question: str = ""
+    """What people are asked, in words (default: the behaviour's question, or which one does it better)."""
+    window: bool = True
+    """Open the labelling window. Without it, or beside it, people vote with `rlhf-control label RUN`."""
+    replay: str = ""
+    """The folder of a finished run, whose answers stand in for people or oracle: with its options, the same policy bit
+    for bit."""
+    labels: int = 100
+    """Questions to be answered, over the whole run. 0: learn from demonstrations alone."""
+    first_labels: int = 20
+    """Of these, how many before the first update."""
+    rounds: int = 9
+    """Label rounds, the first included, evenly over the first label_until of the run."""
+    schedule: Literal["constant", "hyperbolic", "front-loaded"] = "constant"
+    """How the answers after the first round are spread over the other rounds: evenly, as 1 / (1 + t), or as 0.01^t."""
+    label_until: float = 0.7
+    """The share of the run after which nothing more is asked."""
+    feedback: tuple[Literal["comparison", "ranking", "rating", "reward", "correction"], ...] = ("comparison",)
+    """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
+    best of several new tries from the start of a clip, beside the clip."""
+    clips_per_query: int = 4
+    """Of a ranking."""
+    demonstrations: str = ""
+    """A policy, or a person's recording (`rlhf-control play`), whose clips stand above the policy's own: in the first
+    round, or, with --labels 0, when nothing else is learned from, in all of them."""
+    demonstration_clips: int = 10
+    """How many of them a round."""
+    clone_epochs: int = 0
+    """Behaviour cloning first: so many passes over the demonstrations' steps, by which the policy to begin from is made
+    to act like them. Needs --shrink 1, or the start would undo it."""
+    queries: str = "disagreement"
+    """How clips are chosen: uniform, disagreement, entropy, bald, k-center, disagreement-k-center or bald-k-center."""
+    clip_seconds: float = 1.5
+    """Length of a clip, in the environment's time."""
+    total_steps: int = 250_000
+    """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps."""
+    seed: int = 0
+    """Of everything random in the run: the same seed gives the same bits."""
+    seeds: str = ""
+    """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
+    out: str = ""
+    """The run's folder (default: runs/finetune-ORACLE-SEED)."""
+    score: str = ""
+    """The behaviour whose success score is reported (default: the oracle's)."""
+    learn_from: Literal["votes", "oracle", "constant"] = "votes"
+    """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound.
+    constant: +1 at every step, as a control: what it gains, the episodes' length has leaked."""
+    shrink: float = 1.0
+    """Scale of the policy's last layer at the start: 1 keeps the old skill; small, such as 0.1, forgets it at once, for
+    what is far from it or its opposite."""
+    min_log_std: float = -0.7
+    """The policy's log standard deviations are raised to this at the start, to try things again."""
+    value_epochs: int = 8
+    """Value-only passes after each fit: the old values belong to the old reward."""
+    termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
+    """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
+    (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
+    backend: Literal["auto", "batched", "gymnasium"] = "auto"
+    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
+    checkpoint_seconds: float = 15.0
+    """Time between two checkpoints."""
+    env_timeout: float = 300.0
+    """Seconds that one call of the environment (make, reset, step, render, close) may take before the run stops and
+    names it; 0: any time."""
+    video: bool = True
+    """Make before_after.mp4 at the end."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """Arguments of the environment, as in `gymnasium.make`."""
+    annotator: AnnotatorConfig = AnnotatorConfig()
+    query: QueryConfig = QueryConfig()
+    human: HumanConfig = HumanConfig()
+    guard: GuardConfig = GuardConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+
+    def __post_init__(self) -> None:
+        typed(self)
+        positive(self, "demonstration_clips", "annotators")
+        within(self, "clips_per_query", low=2, high=100)
+        if not self.feedback or len(set(self.feedback)) < len(self.feedback):
+            raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
+        positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
+        within(self, "label_until", "shrink", low=0.0, high=1.0)
+        within(self, "clip_seconds", low=0.0, high=3600.0)
+        within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", low=0, high=1e9)
+        within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
+        within(self, "min_log_std", low=-20.0, high=5.0)
+        within(self, "seed", low=0, high=2**31 - 1)
+        if self.rounds == 1 and self.labels > self.first_labels:
+            raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")
+        if self.clone_epochs and self.shrink != 1:
+            raise UserError(f"shrink {self.shrink:g} would undo the cloning before training begins; give --shrink 1")
+        if not self.demonstrations and (self.clone_epochs or not self.labels):
+            what = "clone" if self.clone_epochs else "learn from: --labels is 0"
+            raise UserError(f"there is nothing to {what}; name --demonstrations, a policy or a recording")
+        if self.guard.chance == "hold" and self.reward.bootstrap == 1 and self.learn_from == "votes":
+            raise UserError(
+                "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
+                "lower it, or give --guard.chance off"
+            )
+        if self.oracle == "human":
+            self._check_people()
+        elif self.labelling == "async" or self.annotators > 1 or self.query.gold:
+            raise UserError(
+                "labelling async, several annotators and gold are for people; leave them out, or choose --oracle human"
+            )
+
+    def _check_people(self) -> None:
+        if self.seeds:
+            raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
+        if unasked := {"reward", "correction"} & set(self.feedback):
+            raise UserError(
+                f"people are not asked for a {unasked.pop()}: they rate clips (--feedback rating), and correct "
+                "what they see with the keyboard, unasked; leave it out of --feedback"
+            )
+        if not self.labels:
+            raise UserError("--labels is 0, so people are asked nothing; raise it, or leave --oracle human out")
+        if self.learn_from == "oracle":
+            raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
+
+    def behaviour(self) -> str:
+        """The name of the behaviour whose success is reported; other oracles than behaviours have none."""
+        return self.score or self.oracle
+
+    def asks_people(self) -> bool:
+        """Whether anybody has to be asked at all."""
+        return self.oracle == "human" and not self.replay
+
+    def judge(self) -> str:
+        """The oracle whose reward is reported: of people only what --score says they are after."""
+        return self.score if self.oracle == "human" else self.oracle
+
+    def repeat_share(self) -> float:
+        """Of all questions, how many are asked again."""
+        share = self.query.repeat_share
+        return share if share is not None else 0.05 if self.oracle == "human" else 0.0
+
+    def labels_by_round(self) -> list[int]:
+        """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
+        first = min(self.first_labels, self.labels)
+        return [first, *schedule(self.schedule, self.labels - first, self.rounds - 1)]
+
+    def clips_by_kind(self) -> dict[str, int]:
+        """Kind of feedback -> clips of a query."""
+        return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}

@@ -1,0 +1,136 @@
+"""Who answers: synthetic annotators that know a reward, so that a claim can be measured over many seeds.
+
+An oracle is any callable (query, pool, rng) -> feedback. It sees raw clips and the pool they were drawn from, never
+anything of the learner. What it answers depends on these alone, not on what it was asked before: a resumed run hears
+the same. To add one, write a function.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from rlhf_control.behaviours.behaviour import StepReward
+from rlhf_control.behaviours.catalogue import reward_named
+from rlhf_control.config import AnnotatorConfig
+from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Array, Feedback, Query, Segments
+from rlhf_control.errors import UserError
+
+PERFECT = AnnotatorConfig()
+
+
+class Oracle(Protocol):
+    """Answers one query of any kind."""
+
+    def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback: ...
+
+
+@dataclass(frozen=True)
+class RewardOracle:
+    """Judges clips by their return R, the sum of `reward`. In the pool, sd is the standard deviation of the returns.
+
+    With a temperature above 0 it is a Boltzmann annotator, P(A > B) = sigmoid((R_A - R_B) / (temperature * sd)); over
+    more than two clips a Plackett-Luce one, and a rating is at least k with the probability
+    sigmoid((R - c_k) / (temperature * sd)), c_k the quantile (k - 1) / levels of the pool's returns. B-Pref's
+    temperature is absolute and so means another noise in every environment. A scalar reward is R / L with Gaussian
+    noise of temperature times the standard deviation of R / L in the pool.
+
+    `config` has the other departures from reason. They happen in this order: it answers by the place alone, or it
+    cannot tell, or it ranks or rates with Boltzmann noise and ties, and then may turn the answer upside down.
+
+    A demonstration is not judged: it stands above the policy's own clips, and nothing is said about these. A correction
+    is judged like a comparison.
+    """
+
+    reward: StepReward
+    name: str
+    temperature: float = 0.0
+    config: AnnotatorConfig = PERFECT
+    later: StepReward | None = None  # where the preference drifts; none: nowhere
+    memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
+
+    def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        name, config, K = f"oracle:{self.name}", self.config, len(query.segments)
+        if query.kind == DEMONSTRATION:
+            return Feedback((0,) + (1,) * (K - 1), name)
+        if query.kind in (COMPARISON, RANKING) and rng.random() < config.position_bias:
+            return Feedback(tuple(range(K)), name)
+        returns, pool_returns = self.returns(query, pool)
+        spread = pool_returns.std()
+        if config.skip and returns.max() < np.quantile(pool_returns, config.skip):
+            return Feedback(None, name)
+        noise = (self.temperature + config.temperature_drift * query.round) * spread
+        upside_down = rng.random() < mistake_rate(config, query.index)
+        if query.kind == RATING:
+            cuts = np.quantile(pool_returns, np.arange(1, config.levels) / config.levels)
+            rating = 1 + int((returns[0] + noise * rng.logistic() > cuts).sum())
+            return Feedback(None, name, value=float(config.levels + 1 - rating if upside_down else rating))
+        if query.kind == REWARD:
+            value = returns[0] + noise * rng.normal()
+            value = 2 * pool_returns.mean() - value if upside_down else value
+            return Feedback(None, name, value=float(value / self.weights(query.segments).sum()))
+        perceived = returns + noise * rng.gumbel(size=K)  # whose order is a Plackett-Luce sample
+        ranks = ranks_with_ties(perceived, returns, config.equal * spread)
+        return Feedback(tuple((ranks.max() - ranks if upside_down else ranks).tolist()), name)
+
+    def returns(self, query: Query, pool: Segments) -> tuple[Array, Array]:
+        """Returns of the query's clips (K,) and of the pool's (S,), as the annotator perceives them in this round."""
+        rewards = [self.reward] if self.later is None else [self.reward, self.later]
+        if not self.memo or self.memo[0][0] is not pool:  # a round asks many questions about one pool
+            self.memo[:] = [(pool, [self._sums(reward, pool) for reward in rewards])]
+        of_pool = self.memo[0][1]
+        of_query = [self._sums(reward, query.segments) for reward in rewards]
+        if self.later is None:
+            return of_query[0], of_pool[0]
+        share = min(1.0, self.config.drift * query.round)
+        shares = [(1 - share) / (of_pool[0].std() or 1.0), share / (of_pool[1].std() or 1.0)]
+        return shares[0] * of_query[0] + shares[1] * of_query[1], shares[0] * of_pool[0] + shares[1] * of_pool[1]
+
+    def weights(self, clips: Segments) -> Array:
+        """(L,) of a clip's steps; ones without myopia."""
+        return self.config.discount ** np.arange(clips.env_reward.shape[-1])[::-1]
+
+    def _sums(self, reward: StepReward, clips: Segments) -> Array:
+        sums = reward(clips) @ self.weights(clips)
+        if not np.isfinite(sums).all():
+            raise UserError(f"the oracle '{self.name}' finds rewards that are not finite; look at what it reads")
+        return sums
+
+
+def mistake_rate(config: AnnotatorConfig, index: int) -> float:
+    """The chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
+    return max(config.mistake, min(0.5, config.mistake + config.fatigue * index))
+
+
+def ranks_with_ties(perceived: Array, returns: Array, threshold: float) -> Array:
+    """(K,) ranks, 0 the best, of clips in the order of `perceived` (K,). A clip that is perceived like the best of the
+    rank before, or whose return (K,) differs from that one's by less than `threshold`, ties with it."""
+    ranks = np.zeros(len(perceived), np.int64)
+    best, *rest = np.argsort(-perceived, kind="stable")
+    rank = 0
+    for clip in rest:
+        if perceived[clip] != perceived[best] and abs(returns[clip] - returns[best]) >= threshold:
+            best, rank = clip, rank + 1
+        ranks[clip] = rank
+    return ranks
+
+
+def coin_flip(query: Query, pool: Segments, rng: np.random.Generator, levels: int = 5) -> Feedback:
+    """Answers without looking: a control that must teach nothing."""
+    if query.kind in (RATING, REWARD):
+        value = rng.integers(1, levels + 1) if query.kind == RATING else rng.normal()
+        return Feedback(None, "oracle:coin-flip", value=float(value))
+    return Feedback(tuple(rng.permutation(len(query.segments)).tolist()), "oracle:coin-flip")
+
+
+def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle | None:
+    """The oracle of this name: a behaviour, "env" or "coin-flip"; None for people, who answer in their own time."""
+    if name == "human":
+        return None
+    if name == "coin-flip":
+        return partial(coin_flip, levels=config.levels)
+    if name == "custom":
+        raise UserError("this run was answered by an oracle of its own; pass it: resume(path, oracle=...)")
+    later = reward_named(config.drift_to, env_id) if config.drift else None
+    return RewardOracle(reward_named(name, env_id), name, temperature, config, later)

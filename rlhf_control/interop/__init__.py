@@ -1,0 +1,1 @@
+"""Policies, environments and learners of other libraries."""

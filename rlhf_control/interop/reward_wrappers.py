@@ -1,0 +1,120 @@
+"""A learned reward inside a Gymnasium environment, for learners that know nothing of preferences.
+
+The project's own loop replaces the reward on finished rollouts and needs none of this.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.reward.model import RewardModel
+from rlhf_control.simulation.foreign import lent
+from rlhf_control.spaces import Spaces
+
+
+class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
+    """Puts the model's reward in place of the environment's, which stays in `info["env_reward"]`.
+
+    The model sees what it was trained on: raw flat observations and the action as carried out (clipped to a Box's
+    bounds, one-hot for Discrete); so this goes under wrappers that change observations or actions, and above those
+    that the policy was fine-tuned with. Raises UserError for spaces that are not the model's.
+    """
+
+    def __init__(self, env: gymnasium.Env, model: RewardModel) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self, model=model)  # so that `gymnasium.make` can make it again
+        gymnasium.Wrapper.__init__(self, env)
+        self.model = model
+        self.spaces = matching_spaces(env.observation_space, env.action_space, model, id_of(env))
+        self._obs = np.zeros((1, self.spaces.obs_size), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = flat([obs])
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        choice = sampled(self.action_space, action, 1)
+        obs, env_reward, terminated, truncated, info = self.env.step(lent(action))
+        before, self._obs = self._obs, flat([obs])
+        reward = learned_reward(self.model, self.spaces, before, choice, self._obs)
+        return obs, float(reward[0]), terminated, truncated, {**info, "env_reward": env_reward}
+
+
+class LearnedRewardVectorWrapper(VectorWrapper):
+    """The same for a vector environment, in every autoreset mode: an episode's last reward is of the true successor,
+    and a step that only resets (NEXT_STEP) is worth 0. Raises UserError if the environment does not say its mode."""
+
+    def __init__(self, env: VectorEnv, model: RewardModel) -> None:
+        super().__init__(env)
+        self.model = model
+        spaces = env.single_observation_space, env.single_action_space
+        self.spaces = matching_spaces(*spaces, model, id_of(env))
+        try:
+            self.mode = AutoresetMode(env.metadata.get("autoreset_mode"))
+        except ValueError:
+            raise UserError(f"{env} does not say how it resets (metadata has no autoreset_mode)") from None
+        self._obs = np.zeros((env.num_envs, self.spaces.obs_size), np.float32)
+        self._resetting = np.zeros(env.num_envs, bool)  # whose next step ignores the action
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._obs = flat(obs)
+        self._resetting = np.zeros(self.num_envs, bool)
+        return obs, info
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        choices = sampled(self.single_action_space, actions, self.num_envs)
+        obs, env_reward, terminated, truncated, info = self.env.step(lent(actions))
+        done = np.asarray(terminated) | np.asarray(truncated)
+        before, self._obs = self._obs, flat(obs)
+        successor = self._obs
+        if self.mode == AutoresetMode.SAME_STEP and done.any():
+            successor = successor.copy()
+            successor[done] = np.concatenate([flat([o]) for o in info["final_obs"][done]])
+        reward = learned_reward(self.model, self.spaces, before, choices, successor)
+        reward = np.where(self._resetting, 0.0, reward)
+        self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
+        everybody = np.ones(self.num_envs, bool)
+        return obs, reward, terminated, truncated, {**info, "env_reward": env_reward, "_env_reward": everybody}
+
+
+def id_of(env: gymnasium.Env | VectorEnv) -> str:
+    """The environment's id; empty where it has none."""
+    return env.spec.id if env.spec is not None else ""
+
+
+def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model: RewardModel, env_id: str) -> Spaces:
+    """Raises UserError if a reward model is for another environment or other spaces."""
+    model.check_env(env_id)
+    spaces = Spaces.of(observation, action)
+    if (spaces.obs_size, spaces.action_size) != (model.obs_size, model.action_size):
+        raise UserError(
+            f"the reward model is for observations of {model.obs_size} and actions of {model.action_size} numbers; the "
+            f"environment has {spaces}"
+        )
+    return spaces
+
+
+def flat(obs: Any) -> Array:
+    """(N, O) float32. A copy: environments may write the next observation over the last one."""
+    return np.array(obs, np.float32).reshape(len(obs), -1)
+
+
+def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
+    """A copy (n, A) or (n, G), as our policies sample them, of `actions` as the environment is given them."""
+    flat_actions = np.asarray(actions).reshape(n, -1)
+    if isinstance(space, gymnasium.spaces.Box):
+        return flat_actions.astype(np.float32)
+    return flat_actions - np.ravel(getattr(space, "start", 0))
+
+
+def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
+    """(N,) float64 for sampled actions (N, A) or choices (N, G). Raises UserError before the model's first fit."""
+    if not model.fitted:
+        raise UserError("the reward model is not fitted yet: it would say 0 at every step; fit it, or load one that is")
+    steps = Segments(obs, spaces.execute(actions), next_obs, np.zeros(len(obs), np.float32))
+    return model.predict(steps).astype(np.float64)

@@ -1,0 +1,103 @@
+"""A question's clips side by side as a video file, for those who vote without a window."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_control.data import Array
+from rlhf_control.errors import UserError
+from rlhf_control.labelling.session import Question, Session
+from rlhf_control.rendering.clips import Painter
+from rlhf_control.rendering.video import caption, side_by_side, write_video
+from rlhf_control.runs.status import Status, read_status, trusted_environment
+
+SIDE = 320  # pixels of a clip
+HOLD_SECONDS = 0.6  # on the last frame
+TIMES = 3  # that a video plays the clips: most players stop at the end
+
+
+class VideoStudio:
+    """Writes the video of a question, and meanwhile that of the next one, in a thread of its own."""
+
+    def __init__(self, run: Path, session: Session, speed: float, env_id: str = "") -> None:
+        """`env_id`: see `files.refuse_module`."""
+        self.run, self.session, self.speed, self.env_id = run, session, speed, env_id
+        self.painter: Painter | None = None
+        self._thread = ThreadPoolExecutor(1)
+        self._videos: dict[str, Future[Path]] = {}
+
+    @property
+    def notice(self) -> str:
+        """Why clips are plain drawings, where they are."""
+        return self.painter.notice if self.painter is not None else ""
+
+    def video(self, question: Question) -> Path:
+        """The file with the question's clips. Raises UserError if they cannot be drawn or written."""
+        try:
+            path = self._ordered(question).result()
+        except Exception:
+            self._videos.pop(question.key)  # what was in the way may be gone when it is asked for again
+            raise
+        for following in self.session.upcoming(2):
+            self._ordered(following)
+        return path
+
+    def forget(self, question: Question) -> None:
+        """Removes the file of a question that is answered."""
+        made = self._videos.pop(question.key, None)
+        if made is not None:
+            made.cancel()
+            with suppress(Exception):
+                made.result().unlink(missing_ok=True)
+
+    def __enter__(self) -> "VideoStudio":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for made in self._videos.values():
+            made.cancel()
+        if self.painter is not None:
+            self._thread.submit(self.painter.close)  # where it was made
+        self._thread.shutdown()
+        for made in self._videos.values():
+            with suppress(BaseException):
+                made.result().unlink(missing_ok=True)
+
+    def _ordered(self, question: Question) -> Future[Path]:
+        if question.key not in self._videos:
+            self._videos[question.key] = self._thread.submit(self._make, question)
+        return self._videos[question.key]
+
+    def _make(self, question: Question) -> Path:
+        status = self._environment()
+        if self.painter is None:
+            self.painter = Painter(status.env_id, status.env)
+        clips = self.session.store.segments(question.clips)
+        shown, fps = [], 1.0
+        for digest, name in zip(question.clips, names(len(question.clips)), strict=True):
+            frames = self.painter.draw(clips[digest], SIDE, SIDE)
+            fps = len(frames) / (len(clips[digest]) * status.step_seconds) * self.speed
+            shown.append(caption(held(frames, fps), name))
+        path = self.run / "clips" / f"question-{os.getpid()}-{question.key[:12]}.mp4"
+        write_video(path, np.concatenate([side_by_side(shown)] * TIMES), fps)
+        return path.resolve()
+
+    def _environment(self) -> Status:
+        status = trusted_environment(self.run, read_status(self.run), self.env_id)
+        if status is None:
+            raise UserError(f"{self.run} does not say what environment its clips are of (no status.json)")
+        return status
+
+
+def held(frames: Array, fps: float) -> Array:
+    """The clip, standing on its last frame for a moment."""
+    return np.concatenate([frames, np.repeat(frames[-1:], max(1, round(HOLD_SECONDS * fps)), axis=0)])
+
+
+def names(clips: int) -> Sequence[str]:
+    """What is written over each clip: what is typed to choose it, where something is."""
+    return {1: [""], 2: ["A (left)", "D (right)"]}.get(clips, [str(i + 1) for i in range(clips)])

@@ -1,0 +1,1 @@
+"""Networks: encoders, distributions, the policy, and the policies that ship."""

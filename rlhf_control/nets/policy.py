@@ -1,0 +1,201 @@
+"""Policies: networks, their input normaliser and their action distribution, so that a policy file is whole.
+
+B batch, O observation, A action.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf_control.config import NetConfig
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.nets.distributions import Categorical, Gaussian
+from rlhf_control.nets.encoders import RunningNorm, mlp
+from rlhf_control.runs.files import load_state, refuse_module, save_state
+from rlhf_control.spaces import Act, Spaces
+
+# -- networks
+
+
+def check_sizes(sizes: Sequence[int], parameters: Mapping[str, Any], name: str) -> None:
+    """Raises ValueError unless the weights of these layers are there, each as large as said: a network is made only of
+    what a file has, however much it claims."""
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        found = tuple(parameters[f"{name}.{2 * i}.weight"].shape)
+        if found != (n_out, n_in):
+            raise ValueError(f"{name}.{2 * i}.weight is {found}, not {(n_out, n_in)}")
+
+
+def check_weights(arrays: Mapping[str, Any]) -> None:
+    """Raises ValueError for an array that holds NaN or infinity."""
+    for name, array in arrays.items():
+        if not torch.isfinite(torch.as_tensor(array)).all():
+            raise ValueError(f"{name} is not finite")
+
+
+class Policy(nn.Module):
+    """Actor and critic over normalised observations.
+
+    `features` normalises; `distribution` and `value` take features, so that an update normalises only once.
+    """
+
+    log_std: nn.Parameter  # (A,), Box actions only
+
+    def __init__(self, spaces: Spaces, config: NetConfig, seed: int, env_id: str, env: dict[str, Any]) -> None:
+        super().__init__()
+        self.spaces, self.config, self.env_id, self.env = spaces, config, env_id, env
+        generator = torch.Generator().manual_seed(seed)
+        self.obs_norm = RunningNorm(spaces.obs_size)
+        self.actor = mlp([spaces.obs_size, *config.hidden, spaces.action_size], 0.01, generator)
+        self.critic = mlp([spaces.obs_size, *config.hidden, 1], 1.0, generator)
+        if spaces.action_kind == "box":
+            self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
+
+    def features(self, obs: np.ndarray) -> Tensor:
+        """(..., O) raw float32 -> normalised, ready for the networks."""
+        return self.obs_norm(torch.from_numpy(obs))
+
+    def distribution(self, features: Tensor) -> Gaussian | Categorical:
+        return self.head(self.actor(features))
+
+    def head(self, out: Tensor) -> Gaussian | Categorical:
+        """The distribution of the actor's outputs (..., A)."""
+        return Categorical(out, self.spaces.choices) if self.spaces.choices else Gaussian(out, self.log_std)
+
+    def value(self, features: Tensor) -> Tensor:
+        """(...,)"""
+        return self.critic(features)[..., 0]
+
+    def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """Actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode without an
+        rng."""
+        return self.acting()(obs, rng)
+
+    def acting(self) -> Act:
+        """`act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
+        linears = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
+        layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
+        mean, scale = (x.numpy() for x in self.obs_norm.mean_and_scale())
+        clip, sample = np.float32(self.obs_norm.limit), self.sampling()
+
+        def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+            h = (obs - mean) * scale
+            h = np.minimum(np.maximum(h, -clip, out=h), clip, out=h)  # np.clip does more checks
+            for i, (weight, bias) in enumerate(layers):
+                h = h @ weight
+                h += bias
+                if i < len(layers) - 1:
+                    np.tanh(h, out=h)
+            return sample(h, rng)
+
+        return act
+
+    def sampling(self) -> Act:
+        """From the actor's outputs (B, A), and an rng or None, to actions."""
+        choices = self.spaces.choices
+        std = np.empty(0, np.float32) if choices else np.exp(self.log_std.detach().numpy())
+
+        def sample(out: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+            if choices:  # by the Gumbel-max trick
+                logits = out if rng is None else out + rng.gumbel(size=out.shape)
+                groups = np.split(logits, np.cumsum(choices)[:-1], -1)
+                return np.stack([group.argmax(-1) for group in groups], -1)
+            return out if rng is None else out + std * rng.standard_normal(out.shape, np.float32)
+
+        return sample
+
+    def predict(
+        self, observation: np.ndarray, state: None = None, episode_start: np.ndarray | None = None,
+        deterministic: bool = True, *, rng: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, None]:  # fmt: skip
+        """Says what to do, as Stable-Baselines3's models do: (action, None), ready for `env.step`, for one raw
+        observation or a batch of them, (B, ...). Observations other than a Box are given as
+        `gymnasium.spaces.flatten` makes them. Without `deterministic` the action is sampled from `rng`. `state` and
+        `episode_start` are of no account: the policy remembers nothing."""
+        shape = self.spaces.obs_shape
+        obs = np.asarray(observation)
+        batch = obs.ndim == len(shape) + 1 and obs.shape[1:] == shape
+        if obs.dtype.kind not in "biuf" or not (batch or obs.shape in (shape, (self.spaces.obs_size,))):
+            raise UserError(f"the policy observes {shape}, one or a batch of them; this is {obs.shape} of {obs.dtype}")
+        if not deterministic and rng is None:
+            raise UserError("to sample an action, give rng=np.random.default_rng(seed), and the same one every time")
+        action = self.act(obs.reshape(-1, self.spaces.obs_size).astype(np.float32), None if deterministic else rng)
+        if self.spaces.action_kind == "box":
+            action = self.spaces.execute(action).reshape(-1, *self.spaces.action_shape)
+        elif len(self.spaces.choices) == 1:
+            action = action[:, 0]
+        return (action if batch else action[0]), None
+
+    def frozen(self) -> "Policy":
+        """A copy that no longer changes, its normaliser included, and bit for bit what is read back from its state: the
+        layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
+        return Policy.from_state(self.state()).requires_grad_(False)
+
+    @torch.no_grad()
+    def loosen(self, shrink: float, min_log_std: float) -> None:
+        """Makes a converged policy try things again: scales its last layer and raises its noise."""
+        last = self.actor[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(shrink)
+        last.bias.mul_(shrink)
+        if self.spaces.action_kind == "box":
+            self.log_std.clamp_(min=min_log_std)
+
+    def acts_as(self, other: "Policy") -> bool:
+        """Whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
+        theirs = dict(other.named_parameters())
+        own = [(name, value) for name, value in self.named_parameters() if not name.startswith("critic")]
+        return all(torch.equal(value, theirs[name]) for name, value in own)
+
+    # -- files
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as arrays and plain values."""
+        return {
+            "kind": "policy",
+            "env_id": self.env_id,
+            "env": self.env,
+            "spaces": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spaces).items()},
+            "net": {"hidden": list(self.config.hidden), "log_std_init": self.config.log_std_init},
+            "parameters": {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Policy":
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
+            net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
+            spaces = Spaces(**fields)
+            check_sizes([spaces.obs_size, *net.hidden, spaces.action_size], state["parameters"], "actor")
+            policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
+            policy.load_parameters(state)
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
+            raise CorruptFileError(f"this is not a policy of this version ({error!r})") from error
+        return policy
+
+    def load_parameters(self, state: dict[str, Any]) -> None:
+        """Weights and normaliser of `state`, in place."""
+        check_weights(state["parameters"])
+        self.load_state_dict({k: torch.from_numpy(v) for k, v in state["parameters"].items()})
+
+    def save(self, path: str | Path, **facts: Any) -> None:
+        save_state(path, {**self.state(), "facts": facts})
+
+
+def load_policy(path: str | Path, env_id: str = "") -> Policy:
+    """A policy from its file; `env_id` as in `files.refuse_module`."""
+    state = load_state(path)
+    if state.get("kind") != "policy":
+        raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
+    return refuse_modules(Policy.from_state(state), path, env_id)
+
+
+def refuse_modules(policy: Policy, path: str | Path, env_id: str) -> Policy:
+    """The policy, unless `files.refuse_module` refuses its environment."""
+    refuse_module(policy.env_id, path, env_id)
+    return policy

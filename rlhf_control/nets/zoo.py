@@ -1,0 +1,63 @@
+"""From what a user names to a policy."""
+
+import sys
+from importlib import resources
+from pathlib import Path
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import UserError
+from rlhf_control.nets.policy import Policy, load_policy, refuse_modules
+from rlhf_control.runs.run import Run
+from rlhf_control.spaces import Spaces
+
+CAME_IN = "pretrained.npz"  # in a run's folder: the policy to fine-tune, for the run's environment
+CLONED = "cloned.npz"  # the same after behaviour cloning, if that was asked for
+
+
+def shipped() -> dict[str, Path]:
+    """The policies that come with the project, by name."""
+    folder = Path(str(resources.files("rlhf_control") / "pretrained"))
+    return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+def find_policy(name: str | Path, env_id: str = "") -> Policy:
+    """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
+    `env_id`: see `files.refuse_module`."""
+    path = Path(name)
+    if path.is_dir():
+        if (path / "policy.npz").is_file():
+            return load_policy(path / "policy.npz", env_id)
+        run = Run.open(path)
+        state = run.load_checkpoint()[1]
+        if "learner" not in state:
+            raise UserError(f"{path} has no policy yet")
+        policy = refuse_modules(Policy.from_state(state["learner"]["policy"]), path, env_id)
+        if "anchor" in state:
+            policy = handed_back(policy, Policy.from_state(state["anchor"]["pretrained"]), run)
+        return policy
+    if not path.exists() and str(name) in shipped():
+        return load_policy(shipped()[str(name)], env_id)
+    if not path.exists():
+        raise UserError(f"no policy at {name}; give a policy.npz, a run's folder, or one of: {', '.join(shipped())}")
+    return load_policy(path, env_id)
+
+
+def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
+    """What a fine-tuning run has to show for itself: its policy or, as long as that acts as the start did, the one that
+    came in. To loosen it (or to clone another into it) is preparation, and no result."""
+    config: FinetuneConfig = run.config()[1]
+    start = start.frozen()
+    start.loosen(config.shrink, config.min_log_std)
+    return load_policy(run.path / CAME_IN, policy.env_id) if policy.acts_as(start) else policy
+
+
+def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
+    """A copy of the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
+    if policy.spaces != spaces:
+        raise UserError(
+            f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
+            "choose a policy of this environment"
+        )
+    if policy.env_id != env_id:
+        print(f"rlhf-control: a policy of {policy.env_id} is taken for {env_id}: the spaces are equal", file=sys.stderr)
+    return Policy.from_state({**policy.state(), "env_id": env_id, "env": env})

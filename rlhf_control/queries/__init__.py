@@ -1,0 +1,1 @@
+"""Which clips are asked about, when, and how."""

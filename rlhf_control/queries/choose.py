@@ -1,0 +1,160 @@
+"""Which clips to ask about: plain functions.
+
+A strategy takes (pool, groups, n, model, rng) and returns the order, best first, of `groups` (C, K): random candidate
+queries, each K indices of different clips in the pool (S, L, ...). `choose` takes the first n of that order that look
+different and share no clip. To add a strategy, write the function and name it in STRATEGIES.
+
+S clips of the pool, C candidates, K clips of a query, P pairs of these, E ensemble.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rlhf_control.config import QueryConfig
+from rlhf_control.data import COMPARISON, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.queries.strategies import (
+    NEEDS_NO_MODEL,
+    STRATEGIES,
+    Ranker,
+    difference,
+    find_strategy,
+    looks,
+)
+from rlhf_control.wording import counted
+
+DEFAULT = QueryConfig()
+ALIKE = ", looks alike"  # added to the strategy of queries whose clips are nearer than `min_difference`
+
+
+# -- a round's queries
+
+
+def choose(
+    strategy: str, pool: Segments, n: int, round: int, model: Ranker, rng: np.random.Generator, *,
+    config: QueryConfig = DEFAULT, kind: str = COMPARISON, clips_per_query: int = 2, recent: int | None = None,
+    free: Array | None = None,
+) -> list[Query]:  # fmt: skip
+    """n queries for a label round, no clip twice: `random_share` of them uniform, the rest by the strategy (all uniform
+    while that lacks a fitted model), in random order. The first `recent` clips of the pool are the recent ones
+    (default: all). Of the clips that are `free` (S,) bool (default: all), those that are used are marked as not free:
+    so several kinds of queries share no clip either.
+
+    A query whose clips look alike is asked only if the pool has no others left, and its strategy says so. Which clip
+    stands first is random, so sides carry no information. Raises UserError for a pool that is too small.
+    """
+    find_strategy(strategy)
+    check_kind(kind, clips_per_query)
+    free = np.ones(len(pool), bool) if free is None else free
+    recent = len(pool) if recent is None else recent
+    needed = n * clips_per_query
+    if free.sum() < needed or (config.recent_share and free[:recent].sum() < needed):
+        raise UserError(
+            f"{counted(n, 'query needs', 'queries need')} {counted(needed, 'clip')}, the pool has {free.sum()}, "
+            f"{free[:recent].sum()} of them recent; raise --ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
+        )
+    chosen = round_half_up((1 - config.random_share) * n) if model.fitted or strategy in NEEDS_NO_MODEL else 0
+    seen = looks(pool)
+    picked: list[tuple[str, Array]] = []
+    # The random ones first: drawn from the whole pool, they are a fair sample of it.
+    for name, count in (("uniform", n - chosen), (strategy, chosen)):
+        of_recent = round_half_up(config.recent_share * count)
+        room = min(count - of_recent, free[recent:].sum() // clips_per_query)
+        of_older = min(round_half_up(config.older_share * count), int(room))
+        anywhere = (0, len(pool), count - of_recent - of_older)
+        older = [(recent, len(pool), of_older)] if of_older else []
+        for first, last, some in ((0, recent, of_recent), *older, anywhere):
+            clips = first + np.flatnonzero(free[first:last])
+            groups = pick(name, pool, clips, some, clips_per_query, seen, model, rng, config)
+            for _, group in groups:
+                free[group] = False
+            picked += groups
+    # Places are random, or an annotator who tires would spoil one kind more than the other; sides are, whatever a
+    # strategy prefers.
+    order = rng.permutation(n)
+    return [
+        Query(round, index, picked[i][0], pool[rng.permutation(picked[i][1])], kind) for index, i in enumerate(order)
+    ]
+
+
+def pick(
+    strategy: str, pool: Segments, clips: Array, n: int, size: int, seen: Array, model: Ranker,
+    rng: np.random.Generator, config: QueryConfig,
+) -> list[tuple[str, Array]]:  # fmt: skip
+    """n disjoint groups of `size` of these clips, each with how it was chosen: as the strategy orders random
+    candidates; where these do not suffice, any that look different; at last those that look alike."""
+    candidates = random_groups(clips, size, n * config.candidates, rng)
+    candidates = candidates[difference(seen, candidates) >= config.min_difference]
+    if len(candidates):
+        candidates = candidates[STRATEGIES[strategy](pool, candidates, n, model, rng)]
+    groups = disjoint(candidates, n)
+    left = rng.permutation(np.setdiff1d(clips, groups))
+    while len(groups) < n and (found := find_different(seen, left, size, config.min_difference)) is not None:
+        groups.append(found)
+        left = left[~np.isin(left, found)]
+    alike = left[: (n - len(groups)) * size].reshape(-1, size)
+    return [(strategy, group) for group in groups] + [(strategy + ALIKE, group) for group in alike]
+
+
+def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generator) -> Array:
+    """(C, size) of the clips (S,), in groups of different ones: all of them dealt out, again and again until there
+    are `at_least` groups."""
+    deal = len(clips) // size
+    times = -(-at_least // deal) if deal else 0
+    return np.concatenate(
+        [
+            np.zeros((0, size), np.int64),
+            *(rng.permutation(clips)[: deal * size].reshape(deal, size) for _ in range(times)),
+        ]
+    )
+
+
+def disjoint(groups: Array, n: int) -> list[Array]:
+    """The first n of the groups (C, K) that share no clip with one before them; fewer if there are no more."""
+    used: set[int] = set()
+    taken: list[Array] = []
+    for group in groups:
+        if len(taken) < n and used.isdisjoint(group):
+            used |= set(group)
+            taken.append(group)
+    return taken
+
+
+def find_different(seen: Array, clips: Array, size: int, least: float) -> Array | None:
+    """The first `size` of the clips that differ by `least` from each other, found greedily; None if there are none."""
+    for k, first in enumerate(clips):
+        group, others = [first], clips[k + 1 :]
+        while len(group) < size and len(others):
+            pairs = np.stack([np.full(len(others), group[-1]), others], 1)
+            others = others[difference(seen, pairs) >= least]
+            group += others[:1].tolist()
+        if len(group) == size:
+            return np.array(group)
+    return None
+
+
+def check_kind(kind: str, clips: int) -> None:
+    """Raises UserError for a kind that cannot be asked about this many clips of a pool."""
+    fits = {COMPARISON: clips == 2, RANKING: clips >= 2, RATING: clips == 1, REWARD: clips == 1}
+    if kind not in fits:
+        raise unknown_name("kind of query about the policy's own clips", kind, fits)
+    if not fits[kind]:
+        raise UserError(
+            f"a {kind} of {counted(clips, 'clip')} cannot be; a comparison has 2, a ranking 2 or more, the others 1"
+        )
+
+
+def ask_again(asked: Sequence[Query], n: int, round: int, index: int, rng: np.random.Generator) -> list[Query]:
+    """n of the queries that were asked before (all, if there are fewer), at the places from `index` of this round: with
+    their clips the other way round, so that the answers show both self-consistency and position bias."""
+    again = [asked[i] for i in rng.permutation(len(asked))[:n]]
+    return [
+        replace(q, round=round, index=index + k, segments=q.segments[::-1], repeat=q.repeat + 1)
+        for k, q in enumerate(again)
+    ]
+
+
+def round_half_up(x: float) -> int:
+    return int(np.floor(x + 0.5))

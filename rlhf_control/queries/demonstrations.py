@@ -1,0 +1,66 @@
+"""Demonstrations: whose they are, checked, cut into clips and set above the policy's own."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import DEMONSTRATION, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.recordings import KIND as RECORDING
+from rlhf_control.feedback.recordings import cut, load_recording
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import adopt, find_policy
+from rlhf_control.runs.files import load_state
+from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.wording import counted
+
+DEMONSTRATED_EPISODES = 4
+
+
+def demonstrations_due(config: FinetuneConfig, round: int) -> bool:
+    """Whether demonstrations are set above the policy's own clips in this round."""
+    return bool(config.demonstrations) and (round == 0 or not config.labels)
+
+
+def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
+    """Clips (S, L, ...), cut end to end, of a person's recording or of another policy's episodes in the environment of
+    this policy."""
+    env_id, spaces = policy.env_id, policy.spaces
+    if is_recording(name):
+        return cut(load_recording(name, env_id, (spaces.obs_size, spaces.action_size)), length).without_frames()
+    demonstrator = adopt(find_policy(name, env_id), spaces, env_id, policy.env)
+    _, episodes = evaluate(demonstrator, DEMONSTRATED_EPISODES, seed=seed)
+    clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
+    if not clips:
+        raise UserError(
+            f"the episodes of {name} are shorter than a clip of {counted(length, 'step')}; shorten --clip-seconds"
+        )
+    return Segments.stack(clips)
+
+
+def check_demonstrations(name: str, policy: Policy, length: int) -> None:
+    """Raises UserError if there will be no clips of these demonstrations."""
+    if is_recording(name):
+        demonstrated(name, policy, length, 0)
+    else:
+        adopt(find_policy(name, policy.env_id), policy.spaces, policy.env_id, policy.env)
+
+
+def is_recording(name: str) -> bool:
+    """Whether this is a file that `rlhf-control play` wrote."""
+    return Path(name).is_file() and load_state(name).get("kind") == RECORDING
+
+
+def demonstrations(
+    shown: Segments, pool: Segments, n: int, round: int, index: int, rng: np.random.Generator
+) -> list[Query]:
+    """n queries that set a clip of the demonstrator's (S', L, ...) above one of the policy's own, at the places from
+    `index` of this round; none of the policy's twice."""
+    if len(pool) < n:
+        raise UserError(f"{n} demonstrations need as many of the policy's clips, the pool has {len(pool)}")
+    theirs, own = rng.integers(len(shown), size=n), rng.permutation(len(pool))[:n]
+    return [
+        Query(round, index + k, DEMONSTRATION, Segments.stack([shown[i], pool[j]]), DEMONSTRATION)
+        for k, (i, j) in enumerate(zip(theirs, own, strict=True))
+    ]

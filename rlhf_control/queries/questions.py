@@ -1,0 +1,203 @@
+"""What to ask, and when: the label rounds of a run and the questions of each.
+
+S clips, L segment length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.config.schedules import apportion
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.feedback.export import import_labels, import_pairs
+from rlhf_control.feedback.labels import GOLD, Labels
+from rlhf_control.feedback.recordings import load_recording, save_recording
+from rlhf_control.feedback.schema import Asked, query_key
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import find_policy
+from rlhf_control.queries.choose import ask_again, choose
+from rlhf_control.queries.corrections import correct
+from rlhf_control.queries.demonstrations import is_recording
+from rlhf_control.queries.rounds import LabelRound, share_due
+from rlhf_control.reward.known import Reward
+from rlhf_control.rng import stream
+from rlhf_control.runs.files import load_state, save_state
+from rlhf_control.runs.run import Run
+
+REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
+IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
+GOLD_SHARE = 0.05  # of the run's own questions
+
+# In a run's folder: what it was started from, so that it goes on with that, whatever becomes of the user's files
+DEMONSTRATIONS, GOLD_PAIRS = "demonstrations.npz", "gold.npz"
+# What a run and its replay may differ in
+REPLAY_MAY_DIFFER = (
+    "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
+)  # fmt: skip
+Gold = dict[str, tuple[Query, tuple[int, ...]]]  # by key: to ask about, and the ranks that are right
+
+
+# -- a round's questions
+
+
+def questions(
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+    policy: Policy,
+) -> list[Query]:  # fmt: skip
+    """A round's questions: new ones about the policy's own clips, in place of some of them such as were asked before,
+    and beside them gold. The first `recent` clips of the pool are the recent ones."""
+    k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
+    asked = labels.questions()
+    due = share_due(config.repeat_share(), len(asked), n, sum(q.repeat > 0 for q in asked))
+    earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
+    of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
+    due = min(due, len(earlier) + of_this_round)
+    new = make_queries(config, replace(label_round, labels=n - due), pool, recent, reward, labels, policy)
+    again = ask_again(earlier, due, k, 0, rng)
+    again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
+    of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
+    known = sum(q.strategy == GOLD for q in labels.asked.values())
+    return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+
+
+def make_queries(
+    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+    policy: Policy,
+) -> list[Query]:  # fmt: skip
+    """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in random
+    order, and no clip twice while there are others."""
+    queries: list[Query] = []
+    free, k = ~asked_alone(pool, recent, labels), label_round.index
+    counts = apportion(label_round.labels, [1.0] * len(config.feedback))
+    for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
+        rng = stream(config.seed, "queries", k, KINDS.index(kind))
+        if free[:recent].sum() < n * size:
+            free[:] = True
+        if kind == CORRECTION:
+            tries = config.query.tries
+            queries += correct(policy, labels, pool, n, k, rng, tries=tries, recent=recent, free=free)
+            continue
+        queries += choose(
+            config.queries, pool, n, k, reward, rng,
+            config=config.query, kind=kind, clips_per_query=size, recent=recent, free=free,
+        )  # fmt: skip
+    if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
+        queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
+    return [replace(query, index=index) for index, query in enumerate(queries)]
+
+
+def asked_alone(pool: Segments, recent: int, labels: Labels) -> Array:
+    """(S,) bool: the older clips that were rated before; the same question again would count as the same answer."""
+    rated = {asked.clips[0] for asked in labels.questions() if asked.kind in (RATING, REWARD)}
+    return np.array([i >= recent and bool(rated) and pool[i].digest() in rated for i in range(len(pool))])
+
+
+def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:
+    """Questions that can be asked once more: answered, not lately, and not repeated before."""
+    repeated = {frozenset(q.clips) for q in asked if q.repeat}
+    unanswered = set(labels.pending())
+    return [
+        q for q in asked[: max(0, len(asked) - IN_MIND)]
+        if q.kind in REPEATABLE and frozenset(q.clips) not in repeated and q.key not in unanswered
+    ]  # fmt: skip
+
+
+def mixed(queries: list[Query], special: Sequence[Query], round: int, rng: np.random.Generator) -> list[Query]:
+    """The special ones at random places among the second half of the others, far from the first third, of which some
+    may be repeats; all numbered anew."""
+    if not special:
+        return queries
+    places = np.sort(rng.integers(-(-len(queries) // 2), len(queries) + 1, size=len(special)))
+    order = list(queries)
+    for place, i in zip(places[::-1], rng.permutation(len(special)), strict=True):  # from the back: places stay valid
+        order.insert(int(place), special[i])
+    return [replace(query, round=round, index=index) for index, query in enumerate(order)]
+
+
+# -- clips from elsewhere
+
+
+def load_gold(path: str, seed: int) -> Gold:
+    """Comparisons with known answers and their ranks, by key and in random order: of an exported store (or an .npz of
+    pairs) those on which all its annotators agree. Raises UserError if there are none, or if they cannot be shown."""
+    with TemporaryDirectory() as folder:
+        store = FeedbackStore(Path(folder) / "gold.sqlite")
+        (import_labels if Path(path).is_dir() else import_pairs)(store, path)
+        labels = Labels(store, None, seed)
+        labels.adopt()
+        found = []
+        for asked in labels.questions():
+            ranks = {feedback.ranks for feedback in labels.votes.get(asked.key, {}).values()}
+            if asked.kind == COMPARISON and len(ranks) == 1 and (known := ranks.pop()) in ((0, 1), (1, 0)):
+                found.append((Query(0, 0, GOLD, asked.query(labels.clips).segments), known))
+    if not found:
+        raise UserError(f"{path} has no pairs with one clear answer, so it is no gold; give another export")
+    if any(query.segments.state is None and query.segments.frames is None for query, _ in found):
+        raise UserError(f"{path} has clips without simulator states, which cannot be shown; give another export")
+    return {query_key(found[i][0]): found[i] for i in stream(seed, "gold").permutation(len(found))}
+
+
+# -- what a run keeps of what it is started from
+
+
+def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, gold: Gold) -> None:
+    """Copies demonstrations and gold into the run's folder, unless they are there."""
+    kept = run.path / DEMONSTRATIONS
+    if config.demonstrations and not kept.exists():
+        if is_recording(config.demonstrations):
+            save_recording(kept, load_recording(config.demonstrations, env_id))
+        else:
+            find_policy(config.demonstrations, env_id).save(kept)
+    if gold and not (run.path / GOLD_PAIRS).exists():
+        pairs = {
+            f"{i:06d}": {"ranks": list(ranks), "clips": query.segments.arrays()}
+            for i, (query, ranks) in enumerate(gold.values())
+        }
+        save_state(run.path / GOLD_PAIRS, {"kind": GOLD, "pairs": pairs})
+
+
+def demonstrations_of(config: FinetuneConfig, folder: Path) -> str:
+    """The run's own copy, or (in runs of before, which have none) what the user named."""
+    return str(folder / DEMONSTRATIONS) if (folder / DEMONSTRATIONS).exists() else config.demonstrations
+
+
+def gold_of(config: FinetuneConfig, run: Run | None) -> Gold:
+    """As `load_gold`: of the run's own copy, if it has one."""
+    if not config.query.gold:
+        return {}
+    if run is None or not (run.path / GOLD_PAIRS).exists():
+        return load_gold(config.query.gold, config.seed)
+    state = load_state(run.path / GOLD_PAIRS)
+    if state.get("kind") != GOLD:
+        raise CorruptFileError(f"{run.path / GOLD_PAIRS} holds no gold; restore it from a copy")
+    pairs = [(Segments(**pair["clips"]), tuple(pair["ranks"])) for _, pair in sorted(state["pairs"].items())]
+    queries = [(Query(0, 0, GOLD, clips), ranks) for clips, ranks in pairs]
+    return {query_key(query): (query, ranks) for query, ranks in queries}
+
+
+def answers_of(config: FinetuneConfig, run: Run | None = None) -> FeedbackStore:
+    """The store of the run to replay, which must have had the same options; of a replay that has begun, its own copy of
+    it."""
+    if run is not None and (run.path / "labels.sqlite").exists():
+        return FeedbackStore(run.path / "labels.sqlite", create=False)
+    source = Run.open(config.replay)
+    verb, options = source.config()
+    theirs, mine = asdict(options), asdict(config)
+    if verb != "finetune":
+        raise UserError(f"{source.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
+    changed = [note["option"] for note in source.read_json("manifest.json").get("changed", [])]
+    if of_weight := [name for name in changed if name not in REPLAY_MAY_DIFFER]:
+        raise UserError(
+            f"{source.path} went on with another {of_weight[0]} on its way, so it cannot be replayed as a whole"
+        )
+    differing = [name for name in theirs if name not in REPLAY_MAY_DIFFER and theirs[name] != mine[name]]
+    if differing:
+        options_there = ", ".join(f"{name} {theirs[name]} (here {mine[name]})" for name in differing)
+        raise UserError(f"{source.path} was run with {options_there}; a replay needs the same options")
+    return FeedbackStore(source.path / "labels.sqlite", create=False)

@@ -1,0 +1,55 @@
+"""When is asked how much: the label rounds of a run."""
+
+from dataclasses import dataclass
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.errors import UserError
+
+
+@dataclass(frozen=True)
+class LabelRound:
+    """When to ask how much."""
+
+    index: int
+    labels: int  # 0: only learn from what was answered, or is demonstrated
+    answered: tuple[str, ...] = ()  # keys of questions of earlier rounds that were answered since the last fit
+
+
+def iterations(config: FinetuneConfig) -> int:
+    """Of the whole run."""
+    return max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
+
+
+def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
+    """Iteration -> what to ask: evenly from iteration `first` to `label_until` of the run; of asynchronous labelling
+    only the first round, for the others come when people have time."""
+    by_round = config.labels_by_round()[: 1 if config.labelling == "async" else None]
+    span = config.label_until * (iterations(config) - first)
+    at = [first + int(k * span / config.rounds) for k in range(len(by_round))]
+    fit = len(set(at)) == len(at) and at[-1] < iterations(config)
+    if not fit and first >= config.label_until * iterations(config):
+        raise UserError(
+            f"the largest round asks about {clips_needed(config):,} clips, which there are after {first + 1:,} "
+            f"iterations, but questions are asked in the first {config.label_until:.0%} of {iterations(config):,}; "
+            "lower --labels or --first-labels, or raise --total-steps"
+        )
+    if not fit:
+        raise UserError(
+            f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
+            f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
+        )
+    return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n or not config.labels}
+
+
+def clips_needed(config: FinetuneConfig) -> int:
+    """For the largest round, so that no clip is asked about twice in it."""
+    rounds = config.labels_by_round()
+    largest = max(rounds) if config.labelling == "blocking" else max(rounds[0], config.human.open_queries)
+    share = -(-largest // len(config.feedback))
+    return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
+
+
+def share_due(share: float, asked: int, more: int, had: int) -> int:
+    """How many of the next `more` questions are special ones, of which there were `had` among `asked`: so that over
+    the whole run, however it is cut into rounds, they make up this share, rounded down."""
+    return min(more, max(0, int(share * (asked + more) + 1e-9) - had))

@@ -1,0 +1,170 @@
+"""Clips of the policy's own behaviour, cut from rollouts, and the bank that keeps recent and older ones.
+
+T time, N environments, S segments, L segment length.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.data import Array, Rollout, Segments, widened
+from rlhf_control.errors import UserError
+from rlhf_control.runs.progress import say_once
+from rlhf_control.wording import counted
+
+MOST_ROLLOUTS = 10_000
+OLDER_BYTES = 256_000_000  # of older clips, in every checkpoint too: some 790 of Humanoid's, more than a run has
+FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
+
+
+def join(rollouts: Sequence[Rollout]) -> Rollout:
+    """Rollouts that follow each other in time, as one."""
+    columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
+    if all(isinstance(state, Array) for state in columns["state"]):
+        columns["state"] = widened(columns["state"])
+    joined: dict[str, Any] = {  # what one of them lacks (states, frames), all of them lack
+        k: np.concatenate(v) if all(isinstance(x, Array) for x in v) else None for k, v in columns.items()
+    }
+    joined |= {k: sum(map(tuple, columns[k]), ()) for k in ("episode_returns", "episode_lengths")}
+    return Rollout(**joined)
+
+
+def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Segments:
+    """(S, L, ...): each environment's steps cut end to end from a random offset; what spans an episode's end is left
+    out. Raises UserError if nothing is left."""
+    T, N = rollout.reward.shape
+    offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
+    steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
+    n, k = np.nonzero(steps + length <= T)
+    t, n = whole_clips(steps[n, k], n, length, rollout.done)
+    if len(t) == 0:  # in short episodes a random offset seldom fits
+        t, n = np.nonzero(ages(rollout.done) % length == 0)
+        t, n = whole_clips(t, n, length, rollout.done)
+    if len(t) == 0:
+        raise UserError(
+            f"no stretch of {counted(length, 'step')} without an episode's end in the last {counted(T, 'step')} of "
+            f"{counted(N, 'environment')}; shorten --clip-seconds"
+        )
+    index = t[:, None] + np.arange(length)
+    return Segments(**{name: array[index, n[:, None]] for name, array in rollout.as_segments().arrays().items()})
+
+
+def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Array]:
+    """Of clips that begin at these steps (S,) of these environments (S,), those within (T, N) and one episode."""
+    t, n = t[t + length <= len(done)], n[t + length <= len(done)]
+    ends_before = np.concatenate([np.zeros_like(done[:1], np.int64), np.cumsum(done, axis=0)])
+    whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
+    return t[whole], n[whole]
+
+
+def ages(done: Array) -> Array:
+    """(T, N): steps since the episode's first one, or since the first one here."""
+    age, running = np.empty(done.shape, np.int64), np.zeros(done.shape[1], np.int64)
+    for t, ended in enumerate(done):
+        age[t] = running
+        running = np.where(ended, 0, running + 1)
+    return age
+
+
+class SegmentBank:
+    """The last rollouts whole, and a random choice of clips from earlier label rounds.
+
+    Queries mix both: recent clips are what the policy does now, older ones keep the reward right where the policy
+    has been (in PPE, 2025, either half alone brought no significant gain).
+    """
+
+    def __init__(
+        self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000,
+        older_bytes: int = OLDER_BYTES, time_limit: int | None = None,
+    ) -> None:  # fmt: skip
+        """Keeps rollouts enough for `clips` recent clips of this length, whatever the offsets they are cut at, where
+        only the time limit (in steps) ends episodes. Raises UserError if no number of rollouts is enough."""
+        self.length, self.num_steps = length, num_steps
+
+        def enough(ends: Callable[[int], float]) -> int:
+            """The fewest rollouts; of each environment a clip is lost to the offset and one to each end."""
+            for k in range(1, MOST_ROLLOUTS):
+                if num_envs * (k * num_steps // length - 1 - (ends(k * num_steps) if time_limit else 0)) >= clips:
+                    return k
+            steps = MOST_ROLLOUTS * num_steps
+            if steps // length - 1 - (ends(steps) if time_limit else 0) > 0:  # in time, there are as many as you like
+                raise UserError(
+                    f"a round asks about {clips:,} clips of {length} steps at once; lower --labels or --first-labels, "
+                    "or raise --rounds"
+                )
+            whole = f" in episodes of {time_limit}" if time_limit else ""
+            raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
+
+        self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
+        self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))))
+        self.capacity, self.older_bytes = capacity, older_bytes  # of the older clips
+        self.rollouts: list[Rollout] = []
+        self.older: Segments | None = None
+
+    @property
+    def steps(self) -> int:
+        """How far back the rollouts reach, in steps of each environment."""
+        return len(self.rollouts) * self.num_steps
+
+    def add(self, rollout: Rollout) -> None:
+        self.rollouts = [*self.rollouts, rollout][-self.keep :]
+
+    def recent(self, rng: np.random.Generator) -> Segments:
+        """Clips of the last rollouts."""
+        return cut_segments(join(self.rollouts), self.length, rng)
+
+    def newest(self, rng: np.random.Generator) -> Segments:
+        """Clips of as few of the last rollouts as one clip needs."""
+        needed = -(-self.length // self.num_steps)
+        return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
+
+    def pool(self, rng: np.random.Generator) -> tuple[Segments, int]:
+        """Recent clips and as many older ones, as far as there are any; and how many of them, the first, are recent."""
+        recent = self.recent(rng)
+        if self.older is None:
+            return recent, len(recent)
+        some = rng.permutation(len(self.older))[: len(recent)]
+        return Segments.concatenate([recent, self.older[some]]), len(recent)
+
+    def archive(self, rng: np.random.Generator) -> None:
+        """Puts recent clips among the older ones, which random ones leave when there are too many."""
+        recent = self.recent(rng)
+        everything = recent if self.older is None else Segments.concatenate([self.older, recent])
+        room = min(self.capacity, self.fitting(everything))
+        if room < min(self.capacity, len(everything)):
+            say_once(
+                f"rlhf-control: only {counted(room, 'older clip')} of {counted(self.length, 'step')} kept, for their "
+                "observations or pictures are large; --query.older-mb changes that of observations"
+            )
+        self.older = everything[np.sort(rng.permutation(len(everything))[:room])]
+
+    def fitting(self, clips: Segments) -> int:
+        """How many such clips fit into the memory that older ones may take."""
+        arrays = clips.arrays()
+        frames = arrays.pop("frames", None)
+        room = self.older_bytes // sum(array[0].nbytes for array in arrays.values())
+        if frames is not None:
+            room = min(room, FRAME_BYTES // frames[0].nbytes)
+        return max(1, room)
+
+    # -- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        kept = {str(i): {f.name: getattr(r, f.name) for f in fields(r)} for i, r in enumerate(self.rollouts)}
+        return {"rollouts": kept, "older": None if self.older is None else self.older.arrays()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        kept = state["rollouts"]
+        self.rollouts = [Rollout(**kept[str(i)]) for i in range(len(kept))]
+        self.older = None if state["older"] is None else Segments(**state["older"])
+
+
+def cut(episodes: Sequence[Segments], length: int) -> Segments:
+    """(S, L, ...) episodes (T, ...) end to end, without what is left over."""
+    clips = [e[i : i + length] for e in episodes for i in range(0, len(e) - length + 1, length)]
+    if len(clips) < 2:
+        raise UserError(f"the episodes are too short for two clips of {counted(length, 'step')}; raise --episodes")
+    return Segments.stack(clips)

@@ -1,0 +1,1 @@
+"""From a segment to its pictures. Never imports torch."""

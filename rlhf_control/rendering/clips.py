@@ -1,0 +1,120 @@
+"""Clips: stored simulator states -> frames.
+
+A clip is kept as its states, some 150 bytes a step, and drawn when somebody asks to see it. Two drawings of the same
+states are byte-identical. Only environments without such states have their pictures recorded.
+
+T time, D state as in `mujoco_states`, H height, W width. Frames are (T, H, W, 3) uint8.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from rlhf_control.compute.gl import NoGLError, choose_gl, has_display
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.rendering.cameras import camera_names
+from rlhf_control.rendering.flat import draw_flat
+from rlhf_control.rendering.mujoco_renderer import Studio, render, render_mujoco, without_gl
+from rlhf_control.simulation.foreign import make_env
+from rlhf_control.simulation.make import mujoco_model
+from rlhf_control.simulation.pictures import decode, fit, rendered, stride
+from rlhf_control.simulation.states import is_classic, put_classic, step_seconds
+
+__all__ = [
+    "NoGLError", "Painter", "Studio", "cameras", "choose_gl", "draw_flat", "has_display", "mujoco_model", "render",
+    "render_mujoco",
+]  # fmt: skip
+
+MAX_FPS = 50  # of what is drawn for a viewer: Hopper lives at 125 steps a second; nobody sees that many
+
+
+# -- clips of any environment
+
+
+class Painter:
+    """Draws the clips of one environment, each from what it was stored with. What takes long to set up is kept, so one
+    painter draws many clips; it belongs to one thread."""
+
+    def __init__(self, env_id: str, env: Mapping[str, Any]) -> None:
+        self.env_id, self.env = env_id, env
+        self.notice = ""  # why clips are plain drawings, where they are
+        self._studio: Studio | None = None
+
+    def draw(self, clip: Segments, width: int, height: int, camera: int = 0) -> Array:
+        """Frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras` (modulo their
+        number). MuJoCo fills width and height; others are as large as they can be in their own proportions. Raises
+        UserError for a clip that cannot be drawn."""
+        if clip.frames is not None:
+            return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
+        if clip.state is None:
+            raise UserError(
+                f"this clip of {self.env_id} has neither simulator states nor pictures; it was collected for an "
+                "oracle that needs none"
+            )
+        states = clip.state[:: self._stride]
+        if isinstance(self._model, mujoco.MjModel):
+            return self._draw_mujoco(self._model, states, width, height, camera)
+        return self._draw_classic(self._model, states, width, height)
+
+    @functools.cached_property
+    def cameras(self) -> list[str]:
+        model = getattr(self._made.unwrapped, "model", None)
+        return camera_names(model) if isinstance(model, mujoco.MjModel) else ["picture"]
+
+    @functools.cached_property
+    def _stride(self) -> int:
+        """Every how many steps to draw one."""
+        return stride(step_seconds(self._made), MAX_FPS)
+
+    @functools.cached_property
+    def _made(self) -> gymnasium.Env:
+        return make_env(self.env_id, self.env)
+
+    @functools.cached_property
+    def _model(self) -> mujoco.MjModel | gymnasium.Env:
+        """The model, or an environment of classic control that draws itself."""
+        model = getattr(self._made.unwrapped, "model", None)
+        if isinstance(model, mujoco.MjModel):
+            return model
+        env = make_env(self.env_id, {**self.env, "render_mode": "rgb_array"})
+        env.reset(seed=0)
+        if not is_classic(env):
+            raise UserError(f"the states of {self.env_id} cannot be drawn: it is no MuJoCo environment")
+        return env
+
+    def _draw_mujoco(self, model: mujoco.MjModel, states: Array, width: int, height: int, camera: int) -> Array:
+        name = self.cameras[camera % len(self.cameras)]
+        if not self.notice:
+            try:
+                if self._studio is None or (self._studio.width, self._studio.height) != (width, height):
+                    self.close()
+                    self._studio = Studio(model, width, height)
+                return self._studio.draw(states, name)
+            except NoGLError as error:
+                self.notice = without_gl(error)
+        return draw_flat(model, states, width=width, height=height, camera=name)
+
+    def _draw_classic(self, env: gymnasium.Env, states: Array, width: int, height: int) -> Array:
+        pictures = []
+        for state in states:
+            put_classic(env, state)
+            pictures.append(fit(rendered(env, self.env_id), width, height))
+        return np.stack(pictures)
+
+    def close(self) -> None:
+        if self._studio is not None:
+            self._studio.close()
+            self._studio = None
+
+
+def cameras(env_id: str, env: Mapping[str, Any]) -> list[str]:
+    """Names of the views of an environment, the default first. Raises UserError for an unknown environment."""
+    made = make_env(env_id, env)
+    model = getattr(made.unwrapped, "model", None)
+    made.close()
+    return camera_names(model) if isinstance(model, mujoco.MjModel) else ["picture"]

@@ -1,0 +1,1 @@
+"""The learned reward: the ensemble, its fit, and what is known of it."""

@@ -1,0 +1,212 @@
+"""Answers as the likelihoods read them, which of them each member sees, and minibatches of them.
+
+E ensemble, Q answers, B batch, K items of an answer, S clips, C clips of a minibatch, L steps of a clip, I inputs,
+P stated preferences.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlhf_control.config import RewardConfig
+from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
+from rlhf_control.reward.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
+
+PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
+ALIKE = 0.1  # correlation
+MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
+
+
+def stride_of(length: int, max_frames: int) -> int:
+    """Every how many steps of a clip a gradient step looks at: the least for which there are at most `max_frames`."""
+    return -(-length // max_frames)
+
+
+def alike(x: Tensor) -> bool:
+    """Whether neighbouring steps of the clips x (S, L, I) have something in common, so that some steps stand for all:
+    their correlation is about 0.25 in HalfCheetah-v5 and 0 in noise, from which less is learned if steps are left
+    out (pairs like those learned from: 84 % right rather than 88 %)."""
+    centred = x - x.mean((0, 1))
+    return bool((centred[:, 1:] * centred[:, :-1]).mean() > ALIKE * centred.square().mean())
+
+
+def held_out_mask(members: int, question: Array, bootstrap: float, rng: np.random.Generator) -> Array:
+    """(E, Q) bool: which answers each member does not train on, given the questions (Q,) they answer: all answers to a
+    share 1 - bootstrap of the questions, rotated from member to member, so that with E (1 - bootstrap) >= 1 every one
+    is held out by somebody. Whoever saw one answer to a question would know another one by heart."""
+    number = len(np.unique(question))
+    place = rng.permutation(number)[question] / number
+    shift = np.arange(members) / members
+    return (place + shift[:, None]) % 1 >= bootstrap - 1e-9
+
+
+def questions_of(items: Array) -> Array:
+    """(Q,) numbers from 0, in the order in which they first appear: the same for answers about the same clips, in
+    whatever order they stand in `items` (Q, K)."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return np.array([numbers.setdefault(tuple(row), len(numbers)) for row in np.sort(items, 1).tolist()], np.int64)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Answers as the likelihoods read them; each field has a row an answer."""
+
+    items: Tensor  # (Q, K) clips; where there are fewer than K, the first once more
+    ranks: Tensor  # (Q, K)
+    forced: Tensor  # (Q,) bool: a demonstration, or a correction if no one ties, where nobody could say "equal"
+    rating: Tensor  # (Q,) from 0; 0 for the other kinds
+    reward: Tensor  # (Q,) standardised; 0 for the other kinds
+    is_rating: Tensor  # (Q,) bool
+    is_reward: Tensor  # (Q,) bool
+    question: Tensor  # (Q,) number, the same for answers about the same clips
+    fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
+
+    @staticmethod
+    def of(answers: Answers) -> "Targets":
+        kind = np.array(KINDS)[answers.kind]
+        is_rating, is_reward = kind == RATING, kind == REWARD
+        given = answers.value[is_reward]
+        mean, std = (given.mean(), max(given.std(), 1e-6)) if len(given) else (0.0, 1.0)
+        tied = (answers.ranks == 0).sum(1) > 1
+        known = answers.at_random is not None and answers.at_random.any()
+        columns = (
+            np.where(answers.items < 0, answers.items[:, :1], answers.items),
+            answers.ranks,
+            np.isin(kind, (DEMONSTRATION,) if (tied & (kind == CORRECTION)).any() else (DEMONSTRATION, CORRECTION)),
+            np.where(is_rating, answers.value, 1).astype(np.int64) - 1,
+            np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
+            is_rating,
+            is_reward,
+            questions_of(answers.items),
+            answers.at_random if known else np.ones(len(answers), bool),
+        )
+        return Targets(*map(torch.tensor, columns))
+
+    def __getitem__(self, index: Tensor) -> "Targets":
+        return Targets(*(column[index] for column in vars(self).values()))
+
+    def largest_tie(self) -> int:
+        """How many clips tie for a place that is not the last, at most; 1 without ties."""
+        largest = 1
+        for place in range(self.ranks.shape[1] - 1):
+            tied, rest = (self.ranks == place).sum(1), (self.ranks > place).sum(1)
+            said = ~self.forced & ~self.is_rating & ~self.is_reward & ((rest > 0) | (place == 0))
+            largest = max(largest, int((tied * said).max()))
+        return largest
+
+
+class Answering:
+    """How the annotators turn logits into answers: what is learned beside the reward, by each member for itself. The
+    parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
+
+    def __init__(self, targets: Targets, config: RewardConfig) -> None:
+        self.config, self.order = config, targets.largest_tie()
+        self.mixed = bool(targets.forced.any()) and self.order > 1
+        start: dict[str, Tensor] = {}
+        if self.order > 1:
+            asked = ~targets.forced & ~targets.is_rating & ~targets.is_reward
+            share = float(((targets.ranks == 0).sum(1) > 1)[asked].float().mean())
+            share = min(max(share, 1 / (len(asked) + 1)), MAX_TIE_SHARE)
+            start["tie"] = torch.tensor([math.log(2 * share / (1 - share))])  # P(tie) of equals, Davidson
+        if targets.is_rating.any():
+            counts = targets.rating[targets.is_rating].bincount().double()
+            counts = torch.cat([counts, counts.new_zeros(max(0, 2 - len(counts)))]) + 0.5  # two levels at least
+            start["cuts"] = raw_cuts(torch.logit(counts.cumsum(0)[:-1] / counts.sum())).float()
+        if targets.is_reward.any():
+            start |= {"slope": torch.tensor([-1.0]), "intercept": torch.zeros(1), "std": torch.zeros(1)}
+        self.parameters = {
+            name: (value / config.logit_scale).expand(config.members, -1).clone() for name, value in start.items()
+        }
+
+    def log_prob(self, logits: Tensor, targets: Targets) -> Tensor:
+        """(E, B) for the logits (E, B, K) of the items of targets (E, B) or (B,)."""
+        lapse = self.config.lapse
+        p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
+        result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
+        if self.mixed:
+            result = torch.where(targets.forced, ranking_log_prob(logits, targets.ranks, None, lapse), result)
+        if "cuts" in p:
+            rated = rating_log_prob(logits[..., 0], targets.rating, ordered_cuts(p["cuts"])[:, None], lapse)
+            result = torch.where(targets.is_rating, rated, result)
+        if "slope" in p:
+            std = torch.log(MIN_STD + torch.exp(p["std"]))
+            rewarded = reward_log_prob(logits[..., 0], targets.reward, p["slope"], p["intercept"], std, lapse)
+            result = torch.where(targets.is_reward, rewarded, result)
+        return result
+
+
+def stated_preferences(targets: Targets) -> tuple[Array, Array]:
+    """((P, 2) clips: what was preferred and to what; (P, 2) the answers that say so). From ranks, each strict pair of
+    an answer; from ratings and rewards, unequal answers of the same kind, each with at most PARTNERS others."""
+    clips, answers = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
+    items, ranks = targets.items.numpy(), targets.ranks.numpy()
+    for i in range(ranks.shape[1]):
+        for j in range(ranks.shape[1]):
+            q = np.flatnonzero((ranks[:, i] >= 0) & (ranks[:, i] < ranks[:, j]))
+            clips.append(items[q][:, [i, j]])
+            answers.append(np.stack([q, q], 1))
+    for of_kind, value in ((targets.is_rating, targets.rating), (targets.is_reward, targets.reward)):
+        rows = np.flatnonzero(of_kind.numpy())
+        near = [np.stack([rows, np.roll(rows, n)], 1) for n in range(1, min(PARTNERS // 2 + 1, len(rows)))]
+        pairs = np.unique(np.sort(np.concatenate([answers[0], *near]), 1), axis=0)
+        first, second = value.numpy()[pairs].T
+        pairs = np.where((first < second)[:, None], pairs[:, ::-1], pairs)[first != second]  # the better one first
+        clips.append(items[pairs, 0])
+        answers.append(pairs)
+    return np.concatenate(clips), np.concatenate(answers)
+
+
+class Minibatches:
+    """Draws answers for each member from those it may see. Each clip of a minibatch is scored once, however many of the
+    answers are about it."""
+
+    def __init__(
+        self, x: Tensor, targets: Targets, held_out: Array, config: RewardConfig, rng: np.random.Generator
+    ) -> None:
+        self.x, self.targets, self.config, self.rng = x, targets, config, rng
+        self.seen = [np.flatnonzero(~row) for row in held_out]
+        self.items = targets.items.numpy()
+        self.stride = stride_of(x.shape[1], config.max_frames) if alike(x) else 1
+
+    def indices(self, steps: int) -> tuple[Array, Array]:
+        """(steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
+        size = (steps, self.config.batch_size)
+        answers = np.stack([rows[self.rng.integers(len(rows), size=size)] for rows in self.seen], 1)
+        return answers, self.rng.integers(self.stride, size=steps)
+
+    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Targets]]:
+        """Minibatches: inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, the answers (E, B)."""
+        for index, phase in zip(*self.indices(steps), strict=True):
+            yield self._minibatch(index, int(phase))
+
+    def _minibatch(self, index: Array, phase: int) -> tuple[Tensor, Tensor, Targets]:
+        found = [np.unique(items, return_inverse=True) for items in self.items[index]]
+        clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
+        for row, (used, _) in zip(clips, found, strict=True):
+            row[: len(used)] = used
+        places = np.stack([inverse.reshape(index.shape[1], -1) for _, inverse in found])
+        return (
+            self._frames(torch.from_numpy(clips), phase),
+            torch.from_numpy(places),
+            self.targets[torch.from_numpy(index)],
+        )
+
+    def _frames(self, clips: Tensor, phase: int) -> Tensor:
+        """(E, C, L', I): every n-th step from `phase` on, of all of the clip or of a random stretch of it."""
+        length, config = self.x.shape[1], self.config
+        if config.crop == 1:
+            return self.x[:, phase :: self.stride][clips]
+        cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
+        start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))
+        phase %= cropped
+        return self.x[clips[..., None], torch.from_numpy(start + np.arange(phase, cropped, self.stride))]
+
+
+def independent(answers: Array, targets: Targets) -> float:
+    """How many independent answers stand behind stated preferences (P, 2), given by the answers that each follows from:
+    a ranking states several, two ratings are needed for one, and a question asked again counts once."""
+    return float(min(len(np.unique(targets.question.numpy()[answers])), len(answers)))

@@ -1,0 +1,59 @@
+"""The ensemble's networks as stacked layers: made, and evaluated.
+
+E ensemble, B batch, S clips, L steps of a clip, I inputs.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlhf_control.config import RewardConfig
+from rlhf_control.reward.compiled import Layers, step_outputs
+
+CHUNK = 256  # rows; larger stacked products are slower on a CPU
+
+
+def nearest_distance(rows: Tensor, support: Tensor) -> Tensor:
+    """(B,) Euclidean distance of each row (B, I) to the nearest of the support (M, I)."""
+    return torch.cat([torch.cdist(chunk, support).amin(1) for chunk in rows.split(1024)])
+
+
+def zero_layers(sizes: Sequence[int], members: int) -> Layers:
+    """Networks with layers of these sizes, inputs and outputs included, that say 0."""
+    return [(torch.zeros(members, i, o), torch.zeros(members, 1, o)) for i, o in pairwise(sizes)]
+
+
+def initial_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> Layers:
+    """Uniform in +-1/sqrt(fan in), weights and biases."""
+    layers = zero_layers(sizes, members)
+    for layer in layers:
+        for parameter in layer:
+            parameter.uniform_(-(layer[0].shape[1] ** -0.5), layer[0].shape[1] ** -0.5, generator=generator)
+    return layers
+
+
+def outputs(layers: Layers, x: Tensor) -> Tensor:
+    """(E, B) tanh outputs for inputs (B, I), or (E, B, I) with a batch of each member's own."""
+    x = x.expand(len(layers[0][0]), -1, -1) if x.ndim == 2 else x
+    for weight, bias in layers[:-1]:
+        x = functional.leaky_relu(torch.baddbmm(bias, x, weight), 0.01)
+    weight, bias = layers[-1]
+    return torch.tanh(torch.baddbmm(bias, x, weight))[..., 0]
+
+
+def scores(layers: Layers, x: Tensor) -> Tensor:
+    """(E, ...) outputs of standardised inputs (..., I), without gradients."""
+    flat = x.flatten(0, -2)
+    rows = step_outputs(layers, flat)
+    if rows is None:
+        with torch.no_grad():
+            rows = torch.cat([outputs(layers, chunk) for chunk in flat.split(CHUNK)], 1)
+    return rows.reshape(-1, *x.shape[:-1])
+
+
+def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig) -> Tensor:
+    """(E, S) for clips of standardised inputs (S, L, I)."""
+    return config.logit_scale * scores(layers, frames).mean(-1)

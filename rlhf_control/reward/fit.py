@@ -1,0 +1,149 @@
+"""Fitting the reward ensemble: minibatches of answers of any kinds, held-out answers, and what they say of the fit.
+
+E ensemble, Q answers, B batch, K items of an answer, S clips, C clips of a minibatch, L steps of a clip, I inputs,
+P stated preferences.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlhf_control.config import RewardConfig
+from rlhf_control.data import Array
+from rlhf_control.reward.answers import Answering, Minibatches, Targets, held_out_mask, independent, stated_preferences
+from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
+from rlhf_control.reward.compiled import FastSteps, Layers, supports
+from rlhf_control.reward.ensemble import clip_logits, outputs
+
+CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
+MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
+L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
+
+
+# -- learning
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit leaves behind."""
+
+    weight_decay: float  # where the adaptive L2 left it
+    temperature: float
+    metrics: dict[str, float]
+
+
+def fit_ensemble(
+    layers: Layers, x: Tensor, targets: Targets, weight_decay: float, config: RewardConfig, rng: np.random.Generator
+) -> Fit:
+    """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), until the held-out loss,
+    over all members' held-out answers together, falls no more, and keeps the weights with the lowest."""
+    held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
+    held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
+    mask = torch.from_numpy(held_out)
+    answering, batches = Answering(targets, config), Minibatches(x, targets, held_out, config, rng)
+    learner: FastSteps | AutogradSteps
+    learner = (FastSteps if supports(config, answering) else AutogradSteps)(layers, answering, batches, config)
+    best_loss, best_step, best = math.inf, 0, learner.parameters()
+    for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
+        learner.train(step - before, weight_decay)
+        if step < min(MIN_STEPS, config.steps) and not config.adaptive_l2:
+            continue
+        train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask)
+        if config.adaptive_l2:
+            weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
+        loss_now = held_out_loss if held_out.any() else -step
+        if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
+            best_loss, best_step, best = loss_now, step, learner.parameters()
+        elif best_step:
+            break
+    learner.load(best)
+    logits = learner.clip_logits()
+    train_loss, held_out_loss = losses(answering, logits, targets, mask)
+    temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate)
+    metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
+    return Fit(weight_decay, temperature, metrics)
+
+
+class AutogradSteps:
+    """Gradient steps for answers of any kinds; the reference for `reward_fast.FastSteps`."""
+
+    def __init__(self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig) -> None:
+        self.layers, self.answering, self.batches, self.config = layers, answering, batches, config
+        networks, others = [p for layer in layers for p in layer], [*answering.parameters.values()]
+        self.tensors = [p.requires_grad_(True) for p in (*networks, *others)]
+        groups: list[dict[str, Any]] = [{"params": networks}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
+
+    def train(self, steps: int, weight_decay: float) -> None:
+        """So many steps of all members, each on minibatches of its own."""
+        self.optimizer.param_groups[0]["weight_decay"] = weight_decay
+        for clips, items, batch in self.batches.draw(steps):
+            rewards = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
+            logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
+            loss = -self.answering.log_prob(logits, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.mean(1).sum().backward()  # members do not share parameters
+            self.optimizer.step()
+
+    def clip_logits(self) -> Tensor:
+        """(E, S) of all clips."""
+        return clip_logits(self.layers, self.batches.x, self.config)
+
+    def parameters(self) -> list[Tensor]:
+        """Copies of all that is learned."""
+        return [tensor.detach().clone() for tensor in self.tensors]
+
+    def load(self, parameters: list[Tensor]) -> None:
+        """What `parameters` gave; nothing is learned from then on."""
+        for tensor, value in zip(self.tensors, parameters, strict=True):
+            tensor.requires_grad_(False).copy_(value)
+
+
+def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> float:
+    """Up where the held-out loss is more than 1.5 times the training loss, down where less than 1.1 (Christiano et al.,
+    arXiv 1706.03741, section 2.2.3)."""
+    low, high = (ratio * train_loss for ratio in L2_RATIO)
+    factor = L2_STEP if held_out_loss > high else 1 / L2_STEP if held_out_loss < low else 1.0
+    return float(np.clip(weight_decay * factor, *L2_LIMITS))
+
+
+# -- judging
+
+
+@torch.no_grad()
+def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor) -> tuple[float, float]:
+    """Mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are none."""
+    loss = -answering.log_prob(logits[:, targets.items], targets)
+    return loss[~held_out].mean().item(), loss[held_out].mean().item() if held_out.any() else float("nan")
+
+
+def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
+    """(temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the held-out,
+    their calibration. What is called fair, and the evidence (nats) against coin flips, are of those held-out ones whose
+    clips no model chose; the chosen ones are the hardest by design. A preference is predicted by the mean probability
+    of the members that may speak about it: for held-out ones those that did not see it. 0.5 where there is none."""
+    clips, answers = stated_preferences(targets)
+    margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
+    fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))
+    temperature = best_temperature(margin, fresh) if calibrate else 1.0
+    p = np.exp(-np.logaddexp(0, -margin / temperature))
+    fresh_p, seen_p = ((p * m).sum(0)[m.any(0)] / m.sum(0)[m.any(0)] for m in (fresh, seen))
+    metrics = {
+        "train_accuracy": float((seen_p > 0.5).mean()) if len(seen_p) else 0.5,
+        "heldout_accuracy": float((fresh_p > 0.5).mean()) if len(fresh_p) else 0.5,
+        "heldout_ece": expected_calibration_error(*both_ways(fresh_p)),
+    }
+    held = fresh.any(0)
+    fair = targets.fair.numpy()[answers[held]].all(-1)
+    fair_p, number = fresh_p[fair], independent(answers[held][fair], targets)
+    metrics |= {
+        "fair_accuracy": float((fair_p > 0.5).mean()) if len(fair_p) else 0.5,
+        "fair_answers": number,
+        "evidence": evidence(fair_p, number),
+    }
+    return temperature, metrics | ({"temperature": temperature} if calibrate else {})

@@ -1,0 +1,67 @@
+"""Rewards that need not be learned, in the learned one's place: an upper bound and a control."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rlhf_control.behaviours.catalogue import reward_named
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import Answers, Array, Rollout, Segments
+from rlhf_control.reward.model import RewardModel
+
+KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard deviation: as good as certain
+
+
+class KnownReward:
+    """A reward that need not be learned, in the learned one's place: the oracle's own as an upper bound, a constant
+    as a control. Normalised in the same way and at the same moments."""
+
+    def __init__(self, reward: Callable[[Segments], Array], normalized: bool = True) -> None:
+        self.reward, self.normalized = reward, normalized
+        self.mean, self.std = 0.0, 1.0
+        self.fitted = False
+
+    def predict(self, steps: Rollout | Segments) -> Array:
+        """(...,) float32; zero before the first fit."""
+        steps = steps.as_segments() if isinstance(steps, Rollout) else steps
+        reward = (self.reward(steps) - self.mean) / self.std if self.fitted else np.zeros_like(steps.env_reward)
+        return reward.astype(np.float32)
+
+    def clip_logits(self, clips: Segments) -> Array:
+        """(1, ...)"""
+        return KNOWN_SCALE * (self.reward(clips).mean(-1)[None] - self.mean) / self.std
+
+    def probability(self, pairs: Segments) -> Array:
+        """(1, Q)"""
+        logits = self.clip_logits(pairs)
+        return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
+
+    def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
+        rewards = self.reward(reference)
+        if self.normalized:
+            self.mean, self.std = float(rewards.mean()), max(float(rewards.std()), 1e-6)
+        self.fitted = True
+        return {}
+
+    def uncertainty(self, steps: Rollout | Segments) -> Array:
+        steps = steps.as_segments() if isinstance(steps, Rollout) else steps
+        return np.zeros(steps.env_reward.shape, np.float32)
+
+    def state(self) -> dict[str, Any]:
+        return {"mean": self.mean, "std": self.std, "fitted": self.fitted}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.mean, self.std, self.fitted = state["mean"], state["std"], state["fitted"]
+
+
+Reward = RewardModel | KnownReward  # what the loop needs: predict, clip_logits, probability, uncertainty, fit, state
+
+
+def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
+    """The learned reward, or one of the two that it is measured against."""
+    if config.learn_from == "votes":
+        return RewardModel(obs_size, action_size, config.reward, env_id)
+    if config.learn_from == "oracle":
+        return KnownReward(reward_named(config.oracle, env_id))
+    return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)

@@ -1,0 +1,248 @@
+"""The reward model: an ensemble that learns from people's answers about clips.
+
+E ensemble, S clips, Q pairs, B batch, L segment length, O observation, I inputs, M support.
+"""
+
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlhf_control.config import RewardConfig
+from rlhf_control.config.checks import from_dict
+from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.nets.policy import check_weights
+from rlhf_control.reward.answers import Targets
+from rlhf_control.reward.ensemble import clip_logits, initial_layers, nearest_distance, scores, zero_layers
+from rlhf_control.reward.fit import fit_ensemble
+from rlhf_control.runs.files import load_state, save_state
+
+INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
+MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
+SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
+USUAL = 0.95  # of new steps like the data, the share that is no novelty
+NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support")
+
+
+def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
+    """The chosen parts of observations of this size. Raises UserError if one reaches beyond."""
+    slices = []
+    for part in obs_parts:
+        first, colon, last = part.partition(":")
+        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
+        if not start < stop <= size:
+            raise UserError(f"reward.obs_parts has '{part}', but an observation has the numbers 0:{size}")
+        slices.append(slice(start, stop))
+    return slices or [slice(0, size)]
+
+
+def layer_sizes(obs_size: int, action_size: int, config: RewardConfig) -> tuple[int, ...]:
+    """Numbers in, in each hidden layer, and out."""
+    seen = sum(part.stop - part.start for part in parts_of(config.obs_parts, obs_size))
+    return (seen + (action_size if config.inputs == "state-action" else 0), *config.hidden, 1)
+
+
+class RewardModel:
+    """Scores steps. `members` gives every member's opinion in standard deviations of the reference data; `predict`
+    their mean. The normalisers, of the inputs and of each member's output, are set by `fit` and frozen between fits.
+    """
+
+    def __init__(self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "") -> None:
+        self.obs_size, self.action_size, self.config = obs_size, action_size, config
+        self.env_id = env_id  # whose steps it scores; "": not known
+        self.parts = parts_of(config.obs_parts, obs_size)
+        self.sizes = layer_sizes(obs_size, action_size, config)
+        self.inputs = self.sizes[0]
+        self.layers = zero_layers(self.sizes, config.members)
+        self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
+        self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
+        self.support, self.usual_distance = torch.zeros(1, self.inputs), float("inf")
+        self.usual_uncertainty = 0.0  # mean over the reference
+        self.weight_decay, self.temperature = config.weight_decay, 1.0
+        self.fitted = False
+
+    # -- scoring
+
+    def members(self, steps: Rollout | Segments) -> Array:
+        """(E, ...) for steps with leading dimensions (...)."""
+        return self._members(self._standardise(self.rows(steps)))
+
+    def predict(self, steps: Rollout | Segments) -> Array:
+        """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first. A
+        conservative model takes off its uncertainty, as far as it is more than on the reference."""
+        x = self._standardise(self.rows(steps))
+        members = self._members(x)
+        if self.config.conservative == 0:
+            return members.mean(0)
+        excess = self._uncertainty(x, members) - self.usual_uncertainty
+        return members.mean(0) - np.float32(self.config.conservative) * excess
+
+    def uncertainty(self, steps: Rollout | Segments) -> Array:
+        """(...,) in the units of `predict`: the root of the members' variance plus the squared `novelty`. The members
+        alone do not know where they have never been (PPE 2025, figure 1b): beyond the input clip they do not change."""
+        x = self._standardise(self.rows(steps))
+        return self._uncertainty(x, self._members(x))
+
+    def novelty(self, steps: Rollout | Segments) -> Array:
+        """(...,) how far steps are from the last fit's data: the logarithm of the distance to the nearest of SUPPORT
+        of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to there."""
+        return self._novelty(self._standardise(self.rows(steps)))
+
+    def clip_logits(self, clips: Segments) -> Array:
+        """(E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i - logit j)."""
+        x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
+        return (clip_logits(self.layers, x, self.config) / self.temperature).numpy()
+
+    def probability(self, pairs: Segments) -> Array:
+        """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
+        logits = self.clip_logits(pairs)
+        return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
+
+    def rows(self, steps: Rollout | Segments) -> Tensor:
+        """(..., I) raw inputs. Raises UserError for steps of another environment."""
+        action = steps.executed if isinstance(steps, Rollout) else steps.action
+        if (steps.obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size):
+            raise UserError(
+                f"the reward model is for observations of {self.obs_size} and actions of {self.action_size} numbers; "
+                f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
+            )
+        obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
+        columns = [obs[..., part] for part in self.parts]
+        columns += [action] if self.config.inputs == "state-action" else []
+        return torch.from_numpy(np.concatenate(columns, -1, dtype=np.float32))
+
+    def _standardise(self, rows: Tensor) -> Tensor:
+        return (rows - self.input_mean) / self.input_std
+
+    def _members(self, x: Tensor) -> Array:
+        """(E, ...) for standardised inputs (..., I)."""
+        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP)).flatten(1)
+        return self._standardise_outputs(out).reshape(-1, *x.shape[:-1]).numpy()
+
+    def _standardise_outputs(self, out: Tensor) -> Tensor:
+        """(E, B)"""
+        return ((out - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
+
+    def _uncertainty(self, x: Tensor, members: Array) -> Array:
+        return np.sqrt(members.var(0) + np.square(self._novelty(x)))
+
+    def _novelty(self, x: Tensor) -> Array:
+        distance = nearest_distance(x.flatten(0, -2), self.support) / self.usual_distance
+        return distance.clamp(min=1).log().reshape(x.shape[:-1]).numpy()
+
+    # -- learning
+
+    def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
+        """Learns from answers of any kinds, and returns losses, accuracies and calibration, seen and held out, and the
+        mean uncertainty about the reference.
+
+        `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
+        """
+        reference_rows, clip_rows = self.rows(reference).flatten(0, -2), self.rows(answers.clips)
+        everything = torch.cat([reference_rows, clip_rows.flatten(0, -2)])
+        warm = self.config.start == "warm" and self.fitted
+        self._standardise_on(everything, keep_function=warm)
+        if not warm:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            self.layers = initial_layers(self.sizes, self.config.members, generator)
+        x = self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP)
+        fit = fit_ensemble(self.layers, x, Targets.of(answers), self.weight_decay, self.config, rng)
+        self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
+
+        x = self._standardise(reference_rows)
+        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP))
+        self.output_mean = out.mean(1, keepdim=True)
+        self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
+        some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
+        self.support, fresh = self._standardise(everything[some]).tensor_split(2)
+        self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
+        self.usual_uncertainty = float(self._uncertainty(x, self._standardise_outputs(out).numpy()).mean())
+        self.fitted = True
+        return fit.metrics | {"uncertainty": self.usual_uncertainty}
+
+    def _standardise_on(self, rows: Tensor, *, keep_function: bool) -> None:
+        """New input normalisers, from rows (B, I); on request the first layer takes up the change."""
+        mean, std = rows.mean(0), rows.std(0).clamp(min=MIN_INPUT_STD)
+        if keep_function:
+            weight, bias = self.layers[0]
+            bias += (((mean - self.input_mean) / self.input_std) @ weight)[:, None]
+            weight *= (std / self.input_std)[:, None]
+        self.input_mean, self.input_std = mean, std
+
+    # -- files
+
+    def save(self, path: str | Path) -> None:
+        """Writes one sealed .npz with all that `load` needs; no pickle."""
+        facts = {"kind": "reward model", "obs_size": self.obs_size, "action_size": self.action_size}
+        save_state(path, {**facts, "env_id": self.env_id, "config": asdict(self.config), **self.state()})
+
+    @classmethod
+    def load(cls, path: str | Path, env_id: str = "") -> "RewardModel":
+        """What `save` wrote. Raises CorruptFileError for a file that is damaged or something else, and UserError if the
+        model is for another environment than `env_id`."""
+        state = load_state(path)
+        if state.get("kind") != "reward model":
+            raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
+        try:
+            sizes, config = (state["obs_size"], state["action_size"]), from_dict(RewardConfig, state["config"])
+            for i, (n_in, n_out) in enumerate(pairwise(layer_sizes(*sizes, config))):  # no more than the file has
+                if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
+                    raise ValueError(f"{i}.weight is {state['layers'][f'{i}.weight'].shape}")
+            check_weights({**state["layers"], **state["normaliser"]})
+            model = cls(*sizes, config, str(state.get("env_id", "")))  # older files do not say
+            model.load_state(state)
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+            raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
+        model.check_env(env_id)
+        return model
+
+    def check_env(self, env_id: str) -> None:
+        """Raises UserError for another environment than the model's: equal sizes are not enough (HalfCheetah's and
+        Walker2d's are). Passes where either is not known."""
+        own, other = (name.rpartition(":")[2] for name in (self.env_id, env_id))  # without the MODULE of MODULE:ID
+        if own and other and own != other:
+            raise UserError(
+                f"the reward model is for {self.env_id}, not for {env_id}; learn one for {env_id}, or, if they observe "
+                'and act alike, set its env_id to ""'
+            )
+
+    def state(self) -> dict[str, Any]:
+        tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}
+        tensors |= {f"{i}.bias": b for i, (_, b) in enumerate(self.layers)}
+        return {
+            "layers": {name: tensor.numpy().copy() for name, tensor in tensors.items()},
+            "normaliser": {name: getattr(self, name).numpy().copy() for name in NORMALISERS},
+            "usual": [self.usual_distance, self.usual_uncertainty],
+            "weight_decay": self.weight_decay,
+            "temperature": self.temperature,
+            "fitted": self.fitted,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Raises KeyError or ValueError for the state of another model."""
+        expected = self.state()
+        for group in ("layers", "normaliser"):
+            shapes = [{name: array.shape[-1:] if name == "support" else array.shape for name, array in s[group].items()}
+                      for s in (expected, state)]  # fmt: skip
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"the {group} have shapes {shapes[1]} where the model has {shapes[0]}")
+        arrays = {name: torch.from_numpy(a.copy()) for name, a in {**state["layers"], **state["normaliser"]}.items()}
+        self.layers = [(arrays[f"{i}.weight"], arrays[f"{i}.bias"]) for i in range(len(self.layers))]
+        for name in NORMALISERS:
+            setattr(self, name, arrays[name])
+        self.usual_distance, self.usual_uncertainty = state["usual"]
+        self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
+        self.fitted = state["fitted"]
+
+
+def comparisons(pairs: Segments, target: Array) -> Answers:
+    """Answered pairs (Q, 2, L, ...) with targets (Q,), 1 where the first is preferred, 0 the second, 1/2 for a tie."""
+    clips = Segments(**{name: a.reshape(-1, *a.shape[2:]) for name, a in pairs.arrays().items()})
+    ranks = np.stack([target < 0.5, target > 0.5], 1).astype(np.int64)
+    kind = np.full(len(target), KINDS.index(COMPARISON))
+    return Answers(clips, np.arange(len(clips)).reshape(-1, 2), ranks, kind, np.full(len(target), np.nan))

@@ -1,0 +1,37 @@
+"""A rollout as an update reads it, and its minibatches. B batch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rlhf_control.data import Array
+from rlhf_control.nets.distributions import Categorical, Gaussian
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an update reads, (B, ...). `old` is the policy that collected it."""
+
+    features: Tensor  # (B, O) normalised observations
+    action: Tensor  # (B, A) or (B,): as sampled
+    advantage: Tensor  # (B,)
+    returns: Tensor  # (B,)
+    old: Gaussian | Categorical
+    old_log_prob: Tensor  # (B,)
+
+    def __len__(self) -> int:
+        return len(self.advantage)
+
+    def __getitem__(self, index: Any) -> "Batch":
+        return Batch(*(x[index] for x in vars(self).values()))
+
+
+def minibatches(rows: int, size: int, rng: np.random.Generator) -> list[Array]:
+    """The order of an epoch's steps, each as indices of its rows: every row once, in random order. A single row left
+    over joins the last minibatch: the standard deviation of one advantage is NaN."""
+    starts = list(range(size, rows, size))
+    if starts and rows - starts[-1] == 1:
+        starts.pop()
+    return np.split(rng.permutation(rows), starts)

@@ -1,0 +1,74 @@
+"""The KL anchor: holds the policy near a frozen reference, so that a learned reward is not pushed off its data."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlhf_control.config import PPOConfig, ReferenceConfig
+from rlhf_control.data import Array, Rollout
+from rlhf_control.nets.policy import Policy
+from rlhf_control.rl.ppo import PPO
+
+EVERY = 8  # steps; for reports the KL of some steps is as good as that of all
+
+
+def frozen(policy: Policy) -> PPO:
+    """A copy that is only read."""
+    return PPO(policy.frozen(), PPOConfig())
+
+
+class Anchor:
+    """Takes beta * KL(policy || reference) a step, on the mean over actions, off the reward. The reference is the
+    pretrained policy, or is moved to the policy of each label round; beta is fixed, or follows a target."""
+
+    def __init__(self, pretrained: Policy, config: ReferenceConfig) -> None:
+        self.config = config
+        self.pretrained = frozen(pretrained)
+        self.reference = self.pretrained
+        self.beta = config.beta
+
+    def new_round(self, policy: Policy) -> None:
+        """Moves the ratchet."""
+        if self.config.policy == "round":
+            self.reference = frozen(policy)
+
+    def tighten(self, policy: Policy) -> None:
+        """Moves the ratchet back and doubles the coefficient; from 0, to what it is by default."""
+        self.new_round(policy)
+        self.beta = 2 * self.beta or ReferenceConfig().beta
+
+    @torch.no_grad()
+    def penalty(self, policy: PPO, rollout: Rollout) -> tuple[Array, dict[str, float]]:
+        """(T, N) to take off the reward of this rollout of the policy, and what to report. The coefficient then adapts
+        to the KL of this very rollout, for the next one. Each policy sees the raw observations through its own
+        normaliser. Learners, for they read their networks in compiled code.
+
+        What is taken off is log policy(a|s) - log reference(a|s), which is the KL on the mean. The closed form is the
+        same whatever was done, so as a reward it says nothing about the action.
+        """
+        action, some = torch.from_numpy(rollout.action), rollout.obs[::EVERY]
+        p, reference = (learner.distribution(rollout.obs) for learner in (policy, self.reference))
+        start = self.pretrained.distribution(some)
+        penalty = self.beta * (p.log_prob(action) - reference.log_prob(action)).numpy()
+        kl_reference, kl_start = (p[::EVERY].kl(q).mean().item() for q in (reference[::EVERY], start))
+        metrics = {"kl_reference": kl_reference, "kl_start": kl_start, "beta": self.beta}
+        if self.config.target is not None:
+            self.beta = adapted_beta(self.beta, metrics["kl_reference"], self.config.target, rollout.reward.size)
+        return penalty, metrics
+
+    def state(self) -> dict[str, Any]:
+        policies = {"pretrained": self.pretrained.policy.state(), "reference": self.reference.policy.state()}
+        return {**policies, "beta": self.beta}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.pretrained = frozen(Policy.from_state(state["pretrained"]))
+        self.reference = frozen(Policy.from_state(state["reference"]))
+        self.beta = state["beta"]
+
+
+def adapted_beta(beta: float, kl: float, target: float, steps: int, horizon: int = 10_000) -> float:
+    """Proportional control of log beta (Ziegler et al., arXiv 1909.08593, section 2.2): the error is clipped to
+    +-20 %, and a full error over `horizon` steps moves beta by 20 %."""
+    error = np.clip(kl / target - 1, -0.2, 0.2)
+    return float(beta * (1 + error * steps / horizon))

@@ -1,0 +1,248 @@
+"""Proximal policy optimisation, from scratch (Schulman et al., arXiv 1707.06347). Knows nothing of preferences.
+
+T time, N environments, B batch = T * N.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlhf_control.config import PPOConfig
+from rlhf_control.data import Array, Rollout
+from rlhf_control.errors import NonFiniteError
+from rlhf_control.nets.distributions import Categorical, Gaussian
+from rlhf_control.nets.policy import Policy
+from rlhf_control.rl.batch import Batch, minibatches
+from rlhf_control.rl.compiled import FastUpdate, supports
+from rlhf_control.rl.returns import gae
+from rlhf_control.spaces import Act
+
+DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
+MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
+
+
+def ppo_loss(
+    policy: Policy, batch: Batch, config: PPOConfig, clip: float, kl_coef: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one minibatch and what it is made of.
+
+    clip: eq. 9 with the clipped surrogate of eq. 7. kl-penalty: eq. 8, with KL(new || old) in closed form.
+    The value loss is the mean squared error without a further half, as in Stable-Baselines3.
+    """
+    new = policy.distribution(batch.features)
+    log_ratio = new.log_prob(batch.action) - batch.old_log_prob
+    ratio = log_ratio.exp()
+    advantage = batch.advantage
+    if config.normalize_advantage:
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    if config.step_control == "clip":
+        clipped = ratio.clamp(1 - clip, 1 + clip)
+        policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+    else:
+        policy_loss = -(ratio * advantage).mean() + kl_coef * new.kl(batch.old).mean()
+    value_loss = (policy.value(batch.features) - batch.returns).square().mean()
+    entropy = new.entropy().mean()
+    loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
+    with torch.no_grad():
+        approx_kl = (ratio - 1 - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html, k3
+        clip_fraction = ((ratio - 1).abs() > clip).float().mean()
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": approx_kl}
+    return loss, {**{k: v.detach() for k, v in metrics.items()}, "clip_fraction": clip_fraction}
+
+
+class AutogradUpdate:
+    """Steps down `ppo_loss` by autograd and Adam: the reference that `FastUpdate` is held to."""
+
+    def __init__(self, policy: Policy, config: PPOConfig) -> None:
+        self.policy, self.config = policy, config
+        self.optimizer = torch.optim.Adam(policy.parameters(), eps=1e-5, fused=True)
+
+    def acting(self) -> Act:
+        return self.policy.acting()
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(B, A): the actor's."""
+        return self.policy.actor(features)
+
+    def values(self, features: Tensor) -> Tensor:
+        """(...,)"""
+        return self.policy.value(features)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        """(B,)"""
+        return self.policy.head(out).log_prob(action)
+
+    def steps(
+        self, batch: Batch, order: Sequence[Array], lr: float, clip: float, kl_coef: float, max_kl: float
+    ) -> list[dict[str, float]]:
+        """A step for each minibatch, given as rows of the batch; stops before one whose approximate KL exceeds
+        `max_kl`. Returns the metrics of the steps taken."""
+        history: list[dict[str, float]] = []
+        for rows in order:
+            metrics = self.gradient(batch[torch.from_numpy(rows)], clip, kl_coef)
+            if metrics["approx_kl"] > max_kl:
+                break
+            self.apply(lr)
+            history.append(metrics)
+        return history
+
+    def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
+        """Steps of the critic alone, on its part of the loss."""
+        for rows in order:
+            minibatch = batch[torch.from_numpy(rows)]
+            self.optimizer.zero_grad(set_to_none=True)
+            error = self.policy.value(minibatch.features) - minibatch.returns
+            (self.config.value_coef * error.square().mean()).backward()
+            self.apply(lr)
+
+    def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
+        """Of one minibatch's loss; returns its metrics."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
+        loss.backward()
+        return {name: value.item() for name, value in metrics.items()}
+
+    def apply(self, lr: float) -> None:
+        """Clips the gradient and takes Adam's step."""
+        nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = lr
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        moments = self.optimizer.state_dict()["state"]
+        return {str(i): {k: v.numpy().copy() for k, v in entry.items()} for i, entry in moments.items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        whole = self.optimizer.state_dict()
+        whole["state"] = {int(i): {k: torch.tensor(v) for k, v in entry.items()} for i, entry in state.items()}
+        self.optimizer.load_state_dict(whole)
+
+
+class PPO:
+    """A policy and the optimiser that improves it."""
+
+    def __init__(self, policy: Policy, config: PPOConfig) -> None:
+        self.policy, self.config = policy, config
+        fast = config.gradients == "compiled" and supports(policy)
+        self.optimizer = (FastUpdate if fast else AutogradUpdate)(policy, config)
+        self.kl_coef = 1.0  # of the KL-penalty variant; adapts
+        self.lr = config.lr  # of the adaptive schedule
+
+    def acting(self) -> Act:
+        """From raw observations to actions, by the policy as it now is: for `collect`."""
+        return self.optimizer.acting()
+
+    @torch.no_grad()
+    def distribution(self, obs: Array) -> Gaussian | Categorical:
+        """Of the policy as it now is, for raw observations (..., O)."""
+        return self.policy.head(self.optimizer.outputs(self.policy.features(obs)))
+
+    @torch.no_grad()
+    def values(self, obs: Array) -> Array:
+        """(...,) of raw observations (..., O)."""
+        return self.optimizer.values(self.policy.features(obs)).numpy()
+
+    @torch.no_grad()
+    def prepare(self, rollout: Rollout) -> Batch:
+        """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
+        features = self.policy.features(rollout.obs).flatten(0, 1)
+        action = torch.from_numpy(rollout.action).flatten(0, 1)
+        out = self.optimizer.outputs(features)
+        old_log_prob = self.optimizer.log_prob(out, action)
+        advantage, returns = self.advantages(rollout)
+        return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
+
+    def revalued(self, batch: Batch, rollout: Rollout) -> Batch:
+        """The batch of the same rollout with what depends on the critic anew."""
+        advantage, returns = self.advantages(rollout)
+        return replace(batch, advantage=advantage, returns=returns)
+
+    @torch.no_grad()
+    def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """(advantage, return), (T * N,) each, by the critic as it now is."""
+        value = self.values(rollout.obs)
+        known = (rollout.next_obs[:-1] == rollout.obs[1:]).all(-1)  # all but the ends of episodes
+        unknown = np.concatenate([~known, np.ones_like(rollout.done[:1])])
+        next_value = np.concatenate([value[1:], value[:1]])
+        next_value[unknown] = self.values(rollout.next_obs[unknown])
+        both = gae(
+            rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
+            self.config.gamma, self.config.gae_lambda,
+        )  # fmt: skip
+        advantage, returns = (torch.from_numpy(x.astype(np.float32).ravel()) for x in both)
+        return advantage, returns
+
+    def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
+        """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
+
+        Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
+        """
+        config, batch = self.config, self.prepare(rollout)
+        lr, clip = self._scheduled(progress)
+        history: list[dict[str, float]] = []
+        for epoch in range(config.epochs):
+            if config.recompute_advantages and epoch > 0:
+                batch = self.revalued(batch, rollout)
+            order = minibatches(len(batch), config.minibatch_size, rng)
+            taken = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
+            history += taken
+            if len(taken) < len(order):
+                break
+        kl = self._measure_kl(batch)
+        if not math.isfinite(kl) or not all(p.isfinite().all() for p in self.policy.parameters()):
+            raise NonFiniteError("the update diverged: the policy's parameters are no longer finite; lower --ppo.lr")
+        self._adapt(kl)
+        means = {name: float(np.mean([m[name] for m in history])) for name in (history[0] if history else ())}
+        explained = 1 - (batch.advantage.var() / (batch.returns.var() + 1e-8)).item()  # advantage = return - value
+        return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
+
+    def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
+        """Value-only epochs, for when the reward has changed under the critic. The targets move with it."""
+        lr, _ = self._scheduled(progress)
+        batch = self.prepare(rollout)
+        for epoch in range(epochs):
+            batch = self.revalued(batch, rollout) if epoch > 0 else batch
+            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
+
+    def _scheduled(self, progress: float) -> tuple[float, float]:
+        """Learning rate and clip range."""
+        config = self.config
+        lr = self.lr * (1 - progress if config.lr_schedule == "linear" else 1)
+        return lr, config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
+
+    def _max_kl(self) -> float:
+        """The approximate KL beyond which an update stops."""
+        config = self.config
+        aims = config.step_control == "kl-penalty" or config.lr_schedule == "adaptive"  # rather than stop
+        return math.inf if config.target_kl is None or aims else 1.5 * config.target_kl
+
+    @torch.no_grad()
+    def _measure_kl(self, batch: Batch) -> float:
+        """KL(new || old) over the whole batch, in nats."""
+        new = self.policy.head(self.optimizer.outputs(batch.features))
+        return new.kl(batch.old).mean().item()
+
+    def _adapt(self, kl: float) -> None:
+        """Brings the KL of the next update nearer to the target: by the coefficient of the KL penalty (section 4 of
+        the paper), or by an adaptive learning rate (as in rl_games and RSL-RL, there a minibatch at a time)."""
+        target = self.config.target_kl or DEFAULT_TARGET_KL
+        if self.config.step_control == "kl-penalty":
+            self.kl_coef *= 2 if kl > 1.5 * target else 0.5 if kl < target / 1.5 else 1
+        elif self.config.lr_schedule == "adaptive":
+            factor = 1 / 1.5 if kl > 2 * target else 1.5 if kl < target / 2 else 1
+            self.lr = min(max(self.lr * factor, MIN_LR), MAX_LR)
+
+    # -- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        return {"policy": self.policy.state(), "adam": self.optimizer.state(), "kl_coef": self.kl_coef, "lr": self.lr}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.policy.load_parameters(state["policy"])
+        self.optimizer.load_state(state["adam"])
+        self.kl_coef, self.lr = state["kl_coef"], state["lr"]

@@ -1,0 +1,55 @@
+"""Advantages, returns and the scale of rewards: pure functions. T time, N environments."""
+
+import numpy as np
+
+from rlhf_control.data import Array, Rollout
+
+
+def gae(
+    reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+) -> tuple[Array, Array]:
+    """Generalised advantage estimation (arXiv 1506.02438, eq. 16). All arrays are (T, N).
+
+    `next_value` is V of the true successor, so a truncated episode is bootstrapped with V(final observation) and a
+    terminated one with 0; the sum over deltas stops at either. Returns (advantage, return).
+    """
+    if not reward.shape == value.shape == next_value.shape == terminated.shape == truncated.shape:
+        raise ValueError(f"shapes differ: {reward.shape}, {value.shape}, {next_value.shape}, {terminated.shape}")
+    delta = reward + gamma * next_value * ~terminated - value
+    carry = gamma * lam * ~(terminated | truncated)
+    advantage = np.empty_like(delta)
+    running = np.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        running = delta[t] + carry[t] * running
+        advantage[t] = running
+    return advantage, advantage + value
+
+
+class RewardScaler:
+    """Divides the environment's reward by the running standard deviation of its discounted return, clipped to +-10,
+    as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""
+
+    def __init__(self, num_envs: int, gamma: float) -> None:
+        self.gamma = gamma
+        self.discounted = np.zeros(num_envs)  # (N,) of the running episodes
+        self.moments = np.zeros(3)  # count, mean, sum of squared deviations of the discounted returns
+
+    def __call__(self, rollout: Rollout) -> Rollout:
+        history = np.empty(rollout.env_reward.shape)
+        for t, (reward, done) in enumerate(zip(rollout.env_reward, rollout.done, strict=True)):
+            self.discounted = self.discounted * self.gamma + reward
+            history[t] = self.discounted
+            self.discounted[done] = 0
+        n, mean, m2 = history.size, history.mean(), history.var() * history.size
+        count, old_mean, old_m2 = self.moments
+        delta = mean - old_mean
+        total = count + n
+        self.moments = np.array([total, old_mean + delta * n / total, old_m2 + m2 + delta**2 * count * n / total])
+        std = np.sqrt(self.moments[2] / total + 1e-8)
+        return rollout.with_reward(np.clip(rollout.env_reward / std, -10, 10))
+
+    def state(self) -> dict[str, Array]:
+        return {"discounted": self.discounted.copy(), "moments": self.moments.copy()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        self.discounted, self.moments = state["discounted"].copy(), state["moments"].copy()

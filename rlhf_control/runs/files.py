@@ -1,0 +1,216 @@
+"""Sealed files: nested dictionaries of arrays and plain values in one .npz, atomic to write and checked to read.
+
+The file is an ordinary zip of .npy arrays (`numpy.load` reads it) whose zip comment holds the SHA-256 of every
+byte before it. Nothing is pickled, so reading one cannot run code.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from typing import IO
+from typing import Literal
+import errno
+import hashlib
+import io
+import json
+import numpy as np
+import os
+import stat
+import zipfile
+from rlhf_control.errors import CorruptFileError
+from rlhf_control.errors import UserError
+from rlhf_control.runs.npz import read_npz
+
+
+
+SEAL = b"rlhf_control sha256:"
+DIGITS = 64
+PLAIN = "plain.json"  # the entry that holds everything that is not an array
+
+
+class ForeignFileError(UserError, OSError):
+    """What stands at the place of a file of ours is none: a link, a pipe, a folder. An OSError too, so that whoever
+    does without a file that cannot be opened does without this one."""
+
+    def __init__(self, path: str | Path, what: str) -> None:
+        super().__init__(f"{path} is {what}, where a file of rlhf_control belongs; move it away")
+        self.strerror = f"it is {what}; move it away"
+
+
+MODES = {
+    "rb": os.O_RDONLY,
+    "r+b": os.O_RDWR | os.O_CREAT,
+    "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT,
+    "wb": os.O_WRONLY | os.O_CREAT,
+}
+
+
+def open_own(path: str | Path, mode: Literal["rb", "r+b", "ab", "wb"] = "rb", *, follow: bool = False) -> IO[bytes]:
+    """Opens a file that only this program makes: "rb" to read, "r+b" to lock, "ab" to append, "wb" to write anew. All
+    but the first make it when it is missing.
+
+    It is a regular file of that very name: no link is followed (unless `follow`, for a file that the user named), a
+    pipe does not make it wait, and nothing is cut before that is known. A file with further names (hard links) keeps
+    them and what it holds; a copy of its own is written to. Raises ForeignFileError, and OSError as `open` does.
+    """
+    flags = MODES[mode] | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if what := _foreign(os.lstat(path)) if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) else "":
+            raise ForeignFileError(path, what) from error
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if what := _foreign(status):
+            raise ForeignFileError(path, what)
+        if status.st_nlink < 2 or mode not in ("ab", "wb"):
+            if mode == "wb":
+                os.ftruncate(descriptor, 0)
+            return os.fdopen(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    replace_file(Path(path), read_own(path) if mode == "ab" else b"")
+    return open_own(path, mode)
+
+
+def read_own(path: str | Path, *, follow: bool = False) -> bytes:
+    """The content of a file, opened by `open_own`."""
+    with open_own(path, follow=follow) as file:
+        return file.read()
+
+
+def refuse_foreign(path: str | Path) -> None:
+    """For a file that others open: raises ForeignFileError unless it is a regular one of that very name, or missing."""
+    with suppress(FileNotFoundError):
+        if what := _foreign(os.lstat(path)):
+            raise ForeignFileError(path, what)
+
+
+def _foreign(status: os.stat_result) -> str:
+    """What this is, unless it is a regular file."""
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe"}
+    return "" if stat.S_ISREG(status.st_mode) else names.get(stat.S_IFMT(status.st_mode), "a device or a socket")
+
+
+def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool = True) -> None:
+    """Writes nested dicts of arrays, numbers, strings, None and lists of them. Afterwards either the new file is
+    whole on the disk or the old one is untouched. `make_folder`: see `write_atomic`."""
+    arrays: dict[str, np.ndarray] = {}
+    plain = _split(state, "", arrays)
+    arrays[PLAIN] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = SEAL + b"0" * DIGITS
+    content = buffer.getvalue()[:-DIGITS]
+    write_atomic(path, content + hashlib.sha256(content).hexdigest().encode(), make_folder=make_folder)
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """What `save_state` wrote. Raises CorruptFileError if a single bit differs."""
+    path = Path(path)
+    try:
+        data = read_own(path, follow=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except ForeignFileError:
+        raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    content, seal = data[:-DIGITS], data[-DIGITS:]
+    if not content.endswith(SEAL):
+        raise CorruptFileError(f"{path} is not a file of rlhf_control, or its end is missing; use another copy")
+    if hashlib.sha256(content).hexdigest().encode() != seal:
+        raise CorruptFileError(f"{path} is damaged (its SHA-256 does not match); use another copy")
+    arrays = read_npz(data, path)  # sealed or not: anybody can seal
+    try:
+        return _join(json.loads(arrays.pop(PLAIN).tobytes()), "", arrays)
+    except (KeyError, ValueError, AttributeError, RecursionError) as error:
+        raise CorruptFileError(f"{path} is sealed, but not laid out as rlhf_control does ({error!r})") from None
+
+
+def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) -> None:
+    """Temporary file, fsync, rename, fsync of the folder: a crash at any moment leaves the old file or the new. The
+    folder is made when it is missing, unless `make_folder` is False."""
+    path = Path(path)
+    try:
+        new = [folder for folder in path.parents if not folder.exists()]
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, sync=True)
+        for folder in (path.parent, *(folder.parent for folder in new)):
+            sync(folder)
+    except OSError as error:
+        remedy = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "make its folder writable"
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; {remedy} (what stood there before is untouched)"
+        ) from error
+
+
+def sync(path: str | Path) -> None:
+    """Has a file's content, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Puts a new file in the place of whatever has that name: readers find the one or the other, whole. A link there
+    is replaced itself. Raises OSError, and leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with suppress(FileNotFoundError):  # of a process of this number that was killed
+            temporary.unlink()
+        with open(temporary, "xb") as file:  # follows no link
+            file.write(content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _split(node: Mapping[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The tree without its arrays, which go into `arrays` under their slash-separated paths."""
+    plain: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, np.ndarray):
+            arrays[f"{prefix}{key}"] = value
+        elif isinstance(value, Mapping):
+            plain[key] = _split(value, f"{prefix}{key}/", arrays)
+        else:
+            plain[key] = value
+    return plain
+
+
+def _join(plain: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The inverse of `_split`."""
+    node: dict[str, Any] = {}
+    for key, value in plain.items():
+        node[key] = _join(value, f"{prefix}{key}/", arrays) if isinstance(value, dict) else value
+    for name, array in arrays.items():
+        if name.startswith(prefix) and "/" not in name[len(prefix) :]:
+            node[name[len(prefix) :]] = array
+    return node
+
+
+def refuse_module(found: str, path: str | Path, env_id: str) -> None:
+    """Raises UserError for an environment MODULE:ID that was found in a file: Gymnasium would import MODULE, and
+    reading a file must not run code. Giving the same id as `env_id` says that the module is trusted."""
+    module, _, _ = found.rpartition(":")
+    if module and env_id != found:
+        raise UserError(f"{path} is for {found} and would import {module}; if you trust it, give --env-id {found}")

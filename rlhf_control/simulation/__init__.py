@@ -1,0 +1,1 @@
+"""Environments: made, stepped side by side, put into stored states. Never imports torch."""

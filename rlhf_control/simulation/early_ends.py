@@ -1,0 +1,88 @@
+"""Episodes that end before their time limit: refused, switched off or treated."""
+
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import Array, Rollout
+from rlhf_control.errors import UserError
+from rlhf_control.simulation.foreign import environments_closed
+from rlhf_control.simulation.make import make_vector
+
+CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
+MAX_EVALUATION_STEPS = 100_000
+
+
+def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment's arguments with early termination switched off. UserError where it has no such switch."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        make_vector(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
+    entry_point = gymnasium.spec(name).entry_point
+    make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
+        raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")
+    return {**env, "terminate_when_unhealthy": False}
+
+
+def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
+    """After how many steps every episode of an environment that was made is cut off; None if never, or if it does not
+    say."""
+    name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
+    limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)
+    return int(limit) if limit and int(limit) > 0 else None
+
+
+def evaluation_steps(env_id: str, env: Mapping[str, Any]) -> int:
+    """After how many steps an evaluation is over at the latest."""
+    limit = time_limit(env_id, env)
+    return limit if limit and limit <= MAX_EVALUATION_STEPS else CUT_OFF
+
+
+def tell_of_endless_episodes(env_id: str, env: Mapping[str, Any]) -> None:
+    """Says on stderr what follows where nothing cuts an episode off."""
+    if time_limit(env_id, env) is None:
+        print(
+            f"rlhf-control: {env_id} has no time limit: an episode that does not end by itself has no return in "
+            f"training, and evaluations cut it off after {CUT_OFF:,} steps; --env max_episode_steps 1000 gives it one",
+            file=sys.stderr,
+        )
+
+
+@environments_closed()
+def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: Path | None = None) -> None:
+    """Raises UserError if an episode in `terminated` (T, N) ended early; of a run that has begun, which then can go on
+    otherwise."""
+    if terminated.any():
+        step, env = np.argwhere(terminated)[0]
+        raise UserError(
+            f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
+            "task to the learner; "
+            + (
+                "say how to treat it with --termination fixed-horizon, truncate or allow"
+                if run is None
+                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, or allow"
+            )
+        )
+
+
+def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
+    """The environment's arguments under the chosen treatment of early ends."""
+    return fixed_horizon(env_id, env) if config.termination == "fixed-horizon" else env
+
+
+def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:
+    """truncate: what ended early counts as cut off, so that its value is bootstrapped."""
+    if treatment == "refuse":
+        refuse_terminated(rollout.terminated, env_id, run=run)
+    if treatment == "truncate":
+        nothing = np.zeros_like(rollout.terminated)
+        return replace(rollout, truncated=rollout.done, terminated=nothing)
+    return rollout

@@ -1,0 +1,109 @@
+"""Environments made from an id and its arguments, one or many; every refusal is one line."""
+
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from functools import partial
+from numbers import Integral, Number
+from typing import Any
+
+import gymnasium
+import mujoco
+from gymnasium.spaces import Box
+from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import FlattenObservation
+
+import envs as project_envs
+from rlhf_control.compute.gl import has_display
+from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.simulation.backends.gymnasium import Replayable
+from rlhf_control.simulation.foreign import ForeignVectorEnv, check_env_id, described, in_one_line, make_env
+from rlhf_control.wording import counted
+
+BACKENDS = ("auto", "batched", "gymnasium")
+
+
+def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
+    """One environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) become one vector, as
+    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
+    env = make_env(env_id, kwargs, number)
+    return Replayable(env if isinstance(env.observation_space, Box) else FlattenObservation(env))
+
+
+def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
+    """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
+    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there is of
+    infos with the backend "gymnasium".
+
+    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists and no `render_mode` is asked
+    for, since it cannot draw. `env_kwargs` are the environment's arguments. Raises UserError for an unknown id or
+    backend, for wrong arguments, and for whatever the environment raises.
+    """
+    return make_vector(env_id, num_envs, seed, backend, env_kwargs)
+
+
+def make_vector(
+    env_id: str, num_envs: int, seed: int, backend: str, env: Mapping[str, Any], first: int = 0
+) -> VectorEnv:
+    """The same, with the environment's arguments as a mapping, for they may have any name. `first` is the number of the
+    first one in errors."""
+    check_env_id(env_id)
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if backend == "batched" and not project_envs.has_batched(env_id):
+        raise UserError(f"{env_id} has no batched version; use --backend auto")
+    if num_envs < 1:
+        raise UserError(f"cannot make {counted(num_envs, 'environment')} of {env_id}: give a number of at least 1")
+    render_mode = env.get("render_mode")
+    if render_mode == "human" and project_envs.has_batched(env_id) and not has_display():  # GLFW would kill the process
+        raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")
+    with in_one_line(f"cannot make {described(env_id, env)}"):
+        refuse_misread(env_id, env)
+        if backend == "batched" or (backend == "auto" and render_mode is None and project_envs.has_batched(env_id)):
+            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env)
+        else:
+            numbers = range(first, first + num_envs)
+            vector = ForeignVectorEnv([partial(make_flat, env_id, env, i) for i in numbers])
+    vector.reset(seed=seed)
+    return vector
+
+
+def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:
+    """Raises UserError for a value that an environment takes without a word and misreads, such as the string "false",
+    which is true, or with which only its first step fails."""
+    module, _, registered = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)  # registers it
+    spec = gymnasium.registry.get(registered)
+    if spec is None or spec.entry_point is None:
+        return
+    make: Any = spec.entry_point
+    make = gymnasium.envs.registration.load_env_creator(make) if isinstance(make, str) else make
+    parameters = inspect.signature(make).parameters
+    for name, value in env.items():
+        if name not in parameters:
+            continue
+        default, annotation = parameters[name].default, parameters[name].annotation
+        # Where the annotation has more than bool, a string may be meant.
+        boolean = isinstance(default, bool) and annotation in (bool, "bool", inspect.Parameter.empty)
+        if boolean and (isinstance(value, str) or (isinstance(value, Number) and value not in (0, 1))):
+            raise UserError(f"{name} of {env_id} is true or false, written True or False, not {value!r}")
+        if name == "frame_skip" and not isinstance(value, Integral):
+            raise UserError(f"frame_skip of {env_id} is a whole number, written without a point, not {value!r}")
+
+
+def mujoco_model(env_id: str, env_kwargs: Mapping[str, Any]) -> mujoco.MjModel:
+    """The model of a Gymnasium MuJoCo environment; made once. Raises UserError if it has none."""
+    return _mujoco_model(env_id, json.dumps(dict(env_kwargs), sort_keys=True))
+
+
+@functools.cache
+def _mujoco_model(env_id: str, env_kwargs: str) -> mujoco.MjModel:
+    env = make_env(env_id, json.loads(env_kwargs))
+    model = getattr(env.unwrapped, "model", None)
+    env.close()
+    if not isinstance(model, mujoco.MjModel):
+        raise UserError(f"{env_id} is not a MuJoCo environment, so its stored states cannot be drawn")
+    return model

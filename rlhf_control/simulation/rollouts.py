@@ -1,0 +1,113 @@
+"""Environments stepped side by side. The only file that knows about autoreset.
+
+T time, N environments, O observation, A action, D simulator state.
+"""
+
+import sys
+from typing import Any, Protocol
+
+import numpy as np
+
+from rlhf_control.compute.threads import one_thread
+from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
+from rlhf_control.nets.policy import Policy
+from rlhf_control.simulation.early_ends import evaluation_steps
+from rlhf_control.simulation.foreign import environments_closed
+from rlhf_control.simulation.vector import Envs, start_envs
+from rlhf_control.spaces import Act
+from rlhf_control.wording import counted
+
+
+class Actor(Protocol):
+    """A policy, or the learner that has one."""
+
+    def acting(self) -> Act: ...
+
+
+def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
+    """Runs the actor for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
+    T, N = num_steps, envs.num_envs
+    obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
+    executed = np.empty((T, N, envs.spaces.action_size), np.float32)
+    actions: list[Array] = []
+    states: list[Any] = []
+    pictures: list[Any] = []
+    reward = np.empty((T, N), np.float32)
+    terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
+    act, first = actor.acting(), envs.first
+    check_finite("observation", envs.obs[None], 0, first)
+    for t in range(T):
+        obs[t] = envs.obs
+        states.append(envs.states())
+        if envs.frames:
+            pictures.append(envs.pictures(t))
+        action = act(envs.obs, rng)
+        check_finite("action", action[None], t, first)
+        executed[t] = envs.spaces.execute(action)
+        actions.append(action)
+        next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
+        check_finite("observation", next_obs[t][None], t, first)
+        if (terminated[t] | truncated[t]).any():
+            check_finite("first observation of an episode", envs.obs[None], t, first)
+        with np.errstate(over="ignore"):  # which the check finds
+            reward[t] = step_reward
+        check_finite("reward", reward[t][None], t, first)
+    episodes = envs.count(reward, terminated | truncated)
+    envs.tell_of_lost_digits(obs)
+    state = None if states[0] is None else np.stack(widened(states))
+    frames = np.array(pictures, "S") if pictures else None  # (T, N)
+    return Rollout(
+        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes, frames
+    )
+
+
+@environments_closed()
+@one_thread()
+def evaluate(
+    policy: Policy,
+    episodes: int,
+    *,
+    seed: int,
+    backend: str = "auto",
+    deterministic: bool = True,
+    frames: bool = False,
+) -> tuple[list[float], list[Segments]]:
+    """Raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics stay as
+    they are. Episodes without a time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that
+    is said.
+
+    Every environment contributes its first episode only, so that short episodes are not over-counted.
+    """
+    envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env, frames=frames)
+    rng = None if deterministic else np.random.default_rng(seed)
+    returns = np.zeros(episodes)
+    running = np.ones(episodes, bool)
+    lengths = np.zeros(episodes, np.int64)
+    steps: list[dict[str, Array]] = []
+    longest = evaluation_steps(policy.env_id, policy.env)
+    while running.any() and len(steps) < longest:
+        obs, state = envs.obs, envs.states()
+        pictures = np.array(envs.pictures(len(steps)), "S") if envs.frames else None
+        action = policy.act(obs, rng)
+        executed = envs.spaces.execute(action)
+        next_obs, reward, terminated, truncated = envs.step(action, executed)
+        check_finite("reward", reward[None], len(steps))
+        step = {"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": reward.astype(np.float32)}
+        optional = {"state": state, "frames": pictures}
+        steps.append(step | {name: value for name, value in optional.items() if value is not None})
+        returns += np.where(running, reward, 0)
+        lengths += running
+        running &= ~(terminated | truncated)
+    envs.close()
+    if running.any():
+        print(
+            f"rlhf-control: {running.sum()} of {counted(episodes, 'episode')} of {policy.env_id} had not ended after "
+            f"{longest:,} steps and {'was' if running.sum() == 1 else 'were'} cut off: their returns are of these "
+            "steps",
+            file=sys.stderr,
+        )
+    columns = {name: [s[name] for s in steps] for name in steps[0]}
+    columns = {name: widened(column) if name == "state" else column for name, column in columns.items()}
+    arrays = {name: np.stack(column, axis=1) for name, column in columns.items()}  # (N, T, ...)
+    whole = [Segments(**{name: a[i, : lengths[i]] for name, a in arrays.items()}) for i in range(episodes)]
+    return returns.tolist(), whole

@@ -1,0 +1,1 @@
+"""What `train.py` joins, before and beside the loop."""

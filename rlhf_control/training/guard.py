@@ -1,0 +1,314 @@
+"""Guards: what keeps the policy from a reward that is not to be trusted, and how it is told.
+
+Chance. A fit is better than coin flips if the answers it did not train on are `guard.odds` times likelier under it
+than under coin flips (`reward_metrics.evidence`, at least log(odds) nats). Only answers about clips that no model chose
+count, for the chosen ones are the hardest by design. Held-out answers vouch for each other: of two about like clips,
+either both are predicted or neither is. So under coin flips the number of right ones varies up to twice as much as a
+binomial one (1.6 to 2.3 times, measured on 75 fits), and odds of 20 are a test at about 1 in 25; of the 75 it let one
+pass. While a fit does not pass, neither the policy nor its normaliser moves.
+
+Alarm. The reward looks hacked if, since its last fit,
+- it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
+  worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise`;
+- the median KL from the pretrained policy over `guard.window` iterations is `guard.kl_jump` times that at the fit; or
+- the median of its uncertainty about what the policy does is `guard.uncertainty_jump` times the mean over the clips it
+  was fitted on.
+After an alarm, the KL and the uncertainty of then are what further ones are measured against.
+
+What the thresholds go by: in short runs of the quickstart the uncertainty stays below 1.4 times that at the fit and the
+KL below 1.5 times. With 30 % wrong answers, no anchor and nothing asked after the first round (`finetune halfcheetah
+--shrink 0.1 --rounds 1 --first-labels 100 --annotator.mistake 0.3 --reference.beta 0 --ppo.lr 1e-3 --total-steps 81920
+--guard.chance off`) the true reward peaks and falls to a third of that while the learned one goes on rising; by then
+the uncertainty is three times what it was.
+
+Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
+"""
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlhf_control.config import GuardConfig
+from rlhf_control.data import Answers, Array, Rollout
+from rlhf_control.errors import Halted, UserError, tell
+from rlhf_control.nets.policy import Policy
+from rlhf_control.queries.segments import SegmentBank
+from rlhf_control.reward.answers import Targets, independent, stated_preferences
+from rlhf_control.reward.calibration import surprise
+from rlhf_control.reward.known import Reward
+from rlhf_control.rl.kl_anchor import Anchor
+from rlhf_control.rl.ppo import PPO
+
+KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
+COLLAPSED = 0.1  # share of the exploration at the start
+LAST_GOOD = "last_good.npz"
+EVERY = 16  # steps: uncertainty is measured on every sixteenth
+HELP = (
+    'what helps: more answers, always by the same rule, "cannot tell" only where it is so, and clips that show the '
+    "difference (another --clip-seconds, another --question)"
+)
+STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
+
+
+# -- statistics
+
+
+def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
+    """(right, asked): of the preferences that these answers state, counted as independent answers, how many are as the
+    reward predicts."""
+    targets = Targets.of(answers)
+    clips, stated_by = stated_preferences(targets)
+    if not len(clips):
+        return 0.0, 0.0
+    logits = reward.clip_logits(answers.clips)
+    p = 1 / (1 + np.exp(np.clip(logits[:, clips[:, 1]] - logits[:, clips[:, 0]], -50, 50)))
+    asked = independent(stated_by, targets)
+    return float((p.mean(0) > 0.5).mean()) * asked, asked
+
+
+def rose(values: Sequence[float]) -> bool:
+    """Whether the second half of a series is higher on the mean than the first."""
+    half = len(values) // 2
+    return half > 0 and float(np.mean(values[-half:])) > float(np.mean(values[:half]))
+
+
+def jump(values: Sequence[float], usual: float, window: int) -> float:
+    """How many times `usual` the median of the last `window` values is."""
+    return float(np.median(values[-window:])) / max(usual, 1e-9)
+
+
+def exploration_left(entropy: float, start: float, policy: Policy) -> float:
+    """The share of the noise at the start that is left: of Gaussian actions the ratio of the standard deviations
+    (their geometric mean), of choices that of the entropies."""
+    if policy.spaces.choices:
+        return entropy / max(start, 1e-9)
+    return math.exp((entropy - start) / policy.spaces.action_size)
+
+
+# -- the guard
+
+
+class Guard:
+    """Says of every iteration whether the policy may learn from the reward (`closed`: it may not) and whether the
+    reward looks hacked (`alarm`: why). Nothing of it changes a number of a run in which neither happens."""
+
+    def __init__(self, config: GuardConfig) -> None:
+        self.config = config
+        self.alarm = ""  # of this iteration
+        self.suspicion = ""  # of this label round, before the fit
+        self.holding = False  # the last fit is not shown to be better than coin flips
+        self.waiting = False  # rolled back, and new answers are to come
+        self.fair = [0.0, 0.0]  # right and asked: held-out answers at the last fit
+        self.usual = {"kl": KL_FLOOR, "uncertainty": 0.0}  # at the last fit or alarm
+        self.since: dict[str, list[float]] = {"reward": [], "kl": [], "uncertainty": []}  # the last fit or alarm
+        self.entropy_at_start: float | None = None
+        self.good: dict[str, Any] | None = None  # the learner's state
+        self.said: list[str] = []
+
+    @property
+    def closed(self) -> bool:
+        return self.holding or self.waiting or (bool(self.alarm) and self.config.alarm != "warn")
+
+    def newest(self, reward: Reward, answers: Answers | None) -> dict[str, float]:
+        """Before a fit: the newest answers to random queries, against what was held out at the last fit."""
+        if self.config.alarm == "off" or self.holding or not reward.fitted or answers is None or not self.fair[1]:
+            return {}
+        right, asked = as_predicted(reward, answers)
+        p = surprise(round(right), round(asked), round(self.fair[0]), round(self.fair[1]))
+        if p < self.config.surprise and rose(self.since["reward"]):
+            self.suspicion = (
+                f"the learned reward rose, but it predicts {right:.0f} of the {asked:.0f} newest answers, and had "
+                f"predicted {self.fair[0]:.0f} of {self.fair[1]:.0f} when it was fitted (p = {p:.2g})"
+            )
+        return {"guard/surprise": p}
+
+    def fitted(self, metrics: Mapping[str, float]) -> None:
+        """After a fit, by its metrics."""
+        self.waiting = False
+        self.since = {name: [] for name in self.since}
+        self.usual = self.usual | {"uncertainty": metrics.get("reward/uncertainty", 0.0)}
+        if "reward/evidence" not in metrics:  # a known reward
+            return
+        asked, found = metrics["reward/fair_answers"], metrics["reward/evidence"]
+        self.fair = [metrics["reward/fair_accuracy"] * asked, asked]
+        needed, before = math.log(self.config.odds), self.holding
+        self.holding = self.config.chance == "hold" and found < needed
+        if self.holding:
+            self._say_once(
+                "held",
+                f"the reward is not shown to be better than coin flips ({self.fair[0]:.0f} of {asked:.0f} held-out "
+                f"answers as predicted; {found:.1f} nats of evidence, {needed:.1f} needed), so the policy stays as it "
+                "is until more answers show it; --guard.chance off lets it learn all the same",
+            )
+        elif before:
+            tell("the reward is now shown to be better than coin flips; the policy goes on learning")
+
+    def silent(self, answers: int) -> None:
+        """In a label round, when none of so many answers says anything: there is no reward yet."""
+        self.holding = self.config.chance == "hold"
+        self._say_once(
+            "silent",
+            f"none of the {answers} answers says which clip is better, so there is nothing to learn from, and the "
+            "policy stays as it is; " + HELP,
+        )
+
+    def watch(self, reward: Reward, rollout: Rollout, learned: Array, kl: float) -> dict[str, Any]:
+        """Once an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained policy."""
+        self.alarm, self.suspicion, suspicion = "", "", self.suspicion
+        if not reward.fitted:
+            return {}
+        log: dict[str, Any] = {} if self.config.chance == "off" else {"guard/holding": float(self.holding)}
+        if self.config.alarm == "off":
+            return log
+        uncertainty = float(reward.uncertainty(rollout.as_segments()[::EVERY]).mean())
+        now = {"reward": float(learned.mean()), "kl": kl, "uncertainty": uncertainty}
+        if not self.since["kl"]:
+            self.usual = self.usual | {"kl": max(kl, KL_FLOOR)}
+        self.since = {name: [*values, now[name]] for name, values in self.since.items()}
+        if not (self.holding or self.waiting):
+            self.alarm = suspicion or self._jumped()
+        if self.alarm:
+            self.since = {name: [] for name in self.since}
+            self.usual = self.usual | {"uncertainty": max(uncertainty, self.usual["uncertainty"])}
+            log["guard/event"] = self.alarm
+        return log | {"guard/uncertainty": uncertainty, "guard/alarm": float(bool(self.alarm))}
+
+    def _jumped(self) -> str:
+        factors = {"kl": self.config.kl_jump, "uncertainty": self.config.uncertainty_jump}
+        words = {"kl": "KL from the pretrained policy", "uncertainty": "uncertainty of the reward"}
+        for name, factor in factors.items():
+            times = jump(self.since[name], self.usual[name], self.config.window)
+            enough = len(self.since[name]) >= self.config.window
+            if enough and times > factor and self.usual[name] > 0:
+                value = times * self.usual[name]
+                return f"the {words[name]} jumped to {value:.3g}, {times:.1f} times what it was at the last fit"
+        return ""
+
+    def keep(self, learner: PPO, run: Path, policy: Policy) -> None:
+        """In a label round, if nothing is amiss: the learner's state to roll back to, and its `policy`, as a run hands
+        it back, as RUN/last_good.npz."""
+        if self.closed or self.alarm:
+            return
+        self.good = learner.state()
+        policy.save(run / LAST_GOOD)
+
+    def react(
+        self, run: Path, learner: PPO, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, *, wait: bool
+    ) -> Halted | None:
+        """Does what the config says about an alarm, and returns what ends the run, if that is it. `wait`: there will be
+        new answers, which a policy that is rolled back waits for."""
+        if self.config.alarm == "stop":
+            return halted(self.alarm, run)
+        tell(f"the reward looks hacked: {self.alarm}")
+        if self.config.alarm == "roll-back":
+            self.roll_back(learner, anchor, bank, rng, wait)
+        return None
+
+    def roll_back(self, learner: PPO, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, wait: bool) -> None:
+        """Brings the last good policy back, holds it closer, and lets the next round ask about what went wrong."""
+        if self.good is not None:
+            learner.load_state(self.good)
+        anchor.tighten(learner.policy)
+        if wait:
+            with contextlib.suppress(UserError):  # no whole clip to ask about
+                bank.archive(rng)
+        self.waiting = wait
+
+    @torch.no_grad()
+    def keep_exploring(self, policy: Policy, log: Mapping[str, Any]) -> dict[str, float]:
+        """After an update, by its metrics: the floor, if one is asked for, and the share of exploration left."""
+        if self.config.min_log_std is not None and not policy.spaces.choices:
+            policy.log_std.clamp_(min=self.config.min_log_std)
+        if "entropy" not in log:
+            return {}
+        if self.entropy_at_start is None:
+            self.entropy_at_start = log["entropy"]
+        left = exploration_left(log["entropy"], self.entropy_at_start, policy)
+        if left < COLLAPSED:
+            self._say_once(
+                "collapsed",
+                f"the policy explores with {left:.0%} of the noise it began with: its clips will look alike and "
+                "answers teach little; --guard.min-log-std keeps a floor under it, --ppo.entropy-coef pays for it",
+            )
+        return {"guard/exploration": left}
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self.said:
+            self.said = [*self.said, what]
+            tell(text)
+
+    # -- checkpoints
+
+    def state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in STATE}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for name in STATE:
+            setattr(self, name, state[name])
+
+
+def halted(alarm: str, run: Path) -> Halted:
+    """The end of a run on an alarm, in one line."""
+    return Halted(
+        f"stopped, for the reward looks hacked: {alarm}. Look at it with `rlhf-control evaluate-reward {run}`; "
+        f"{run / LAST_GOOD} is the last good policy; `rlhf-control resume {run}` goes on from here all the same"
+    )
+
+
+# -- the report
+
+
+def taught(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the policy has learned in any iteration, by the rows of its metrics."""
+    return any(row.get("gradient_steps") for row in rows)
+
+
+def nothing_learned(rows: Sequence[Mapping[str, Any]], run: Path) -> str:
+    """Of a run whose policy is, after all its iterations, the one that came in: why, and what to do."""
+    last, answers = fits(rows)[-1:], rows[-1]["answers"] if rows else 0
+    if taught(rows):
+        why = "it was rolled back to that when the reward looked hacked"
+    elif last:
+        right, asked = last[0]["reward/fair_accuracy"], last[0]["reward/fair_answers"]
+        why = (
+            f"after {answers} answers the reward is not shown to be better than coin flips (it predicts {right:.0%} of "
+            f"{asked:.0f} held-out answers)"
+        )
+    elif answers == 0:
+        why = "nothing was answered"
+    else:
+        why = f"none of the {answers} answers says which clip is better"
+    return (
+        f"Nothing was learned, and the policy is the one that came in: {why}. W{HELP[1:]}. `rlhf-control labels {run}` "
+        "tells how consistent the answers are."
+    )
+
+
+def fits(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of iterations in which a reward was fitted and judged."""
+    return [row for row in rows if "reward/evidence" in row]
+
+
+def note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the guards did in a run, by the rows of its metrics, as a paragraph; empty if nothing."""
+    sentences = []
+    held = sum(bool(row.get("guard/holding")) for row in rows)
+    if held:
+        last = fits(rows)[-1]
+        sentences.append(
+            f"In {held} of {len(rows)} iterations the policy was kept as it was, because the reward was not shown to "
+            f"be better than coin flips (at the last fit {last['reward/fair_accuracy']:.0%} of "
+            f"{last['reward/fair_answers']:.0f} held-out answers were as predicted)."
+        )
+    for row in rows:
+        if row.get("guard/event"):
+            sentences.append(f"Alarm at {row['env_steps']:,} steps: {row['guard/event']}.")
+    left = [row["guard/exploration"] for row in rows if row.get("guard/exploration") is not None]
+    if left and left[-1] < COLLAPSED:
+        sentences.append(f"At the end the policy explored with {left[-1]:.0%} of the noise it began with.")
+    return " ".join(sentences)

@@ -1,0 +1,172 @@
+"""What a fine-tuning run consists of, made and checked before its first iteration."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
+from rlhf_control.behaviours.own import facts, load_behaviours
+from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.data import CORRECTION
+from rlhf_control.errors import UserError, tell, unknown_name
+from rlhf_control.feedback.labels import Labels, replay
+from rlhf_control.feedback.oracles import Oracle, make_oracle
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, find_policy
+from rlhf_control.queries.asynchronous import Asynchronous
+from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
+from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
+from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds
+from rlhf_control.queries.segments import SegmentBank
+from rlhf_control.queries.strategies import find_strategy
+from rlhf_control.reward.known import Reward, make_reward
+from rlhf_control.rl.cloning import clone
+from rlhf_control.rl.kl_anchor import Anchor
+from rlhf_control.rl.ppo import PPO
+from rlhf_control.rng import stream
+from rlhf_control.runs.loop import Loop
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.double_buffer import Lanes, start_lanes
+from rlhf_control.simulation.early_ends import environment_arguments, tell_of_endless_episodes, time_limit
+from rlhf_control.simulation.foreign import check_env_id
+from rlhf_control.simulation.simulator import check_simulator
+from rlhf_control.training.again import make_way
+from rlhf_control.training.guard import Guard
+from rlhf_control.training.people import attended, film
+from rlhf_control.training.sessions import record_session
+from rlhf_control.training.trial import try_out
+
+
+def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
+    if config.seeds:
+        raise UserError(f"seeds is '{config.seeds}', but this is one run; see seeds.side_by_side, or the command line")
+
+
+@dataclass
+class Parts:
+    """What a fine-tuning run consists of: each has a state that belongs into the checkpoints."""
+
+    learner: PPO
+    envs: Lanes
+    bank: SegmentBank
+    reward: Reward
+    anchor: Anchor
+    labels: Labels
+    votes: Asynchronous
+    guard: Guard
+
+
+def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
+    """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
+    request is said here, before there is a folder."""
+    # Of a run that is resumed nothing is loaded because its folder says so
+    sha256 = load_behaviours(config.behaviours) if config.behaviours and run is None else None
+    kept = run is not None and (run.path / CAME_IN).exists()
+    begun = run is not None and any((run.path / "checkpoints").glob("*.npz"))
+    pretrained = find_policy(run.path / CAME_IN if run is not None and kept else config.policy, config.env_id)
+    env_id = config.env_id or pretrained.env_id
+    check_env_id(env_id)
+    find_strategy(config.queries)
+    check_score(config, env_id)
+    source = answers_of(config, run) if config.replay else None
+    if source is None and oracle is None:
+        oracle = make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
+    env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
+    envs = start_lanes(
+        env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
+        frames=config.oracle == "human",
+    )  # fmt: skip
+    came_in, policy = (adopt(pretrained, envs.spaces, env_id, env) for _ in range(2))
+    length = max(2, round(config.clip_seconds / envs.step_seconds))
+    if config.demonstrations and not begun:
+        take_up_demonstrations(config, policy, length)
+    anchor = Anchor(policy, config.reference)
+    policy.loosen(config.shrink, config.min_log_std)
+    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
+    tell_of_endless_episodes(env_id, env)
+    ppo, limit = config.ppo, time_limit(env_id, env)
+    bank = SegmentBank(
+        length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
+        older_bytes=int(config.query.older_mb * 1e6),
+    )  # fmt: skip
+    if run is None:
+        steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
+        try_out(policy, env, length, config.seed, steps=steps, refuse_early=config.termination == "refuse")
+    rounds = label_rounds(config, bank.first_full)
+    gold = gold_of(config, run)
+    if CORRECTION in config.feedback:
+        check_simulator(env_id, env)
+
+    run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256))
+    if source is not None:
+        oracle = replay(source, run.path / "labels.sqlite")
+    if not kept:
+        came_in.save(run.path / CAME_IN)
+    if not begun:
+        keep_inputs(config, run, policy.env_id, gold)
+    if config.clone_epochs and not begun:
+        anchor.pretrained.policy.save(run.path / CLONED)
+    store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one
+    labels = Labels(store, oracle, config.seed, annotators=config.annotators)
+    labels.gold = gold
+    votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
+    learned = config.learn_from == "votes"  # what is known cannot be hacked
+    guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
+    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, votes, guard), rounds
+
+
+@contextmanager
+def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, LabelRound]) -> Iterator[Loop]:
+    """The loop over the iterations, with people beside it if they are to answer."""
+    waits = rounds if config.asks_people() else ()
+    with Loop(run, vars(p), config, save_before=waits) as loop:
+        record_session(run, loop.first)
+        if p.envs.frames and config.labelling == "blocking":
+            film(loop, p.envs, p.bank.keep, rounds)
+        p.labels.store.database.while_locked = loop.stop_if_asked
+        with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds, p.guard):
+            yield loop
+
+
+def take_up_demonstrations(config: FinetuneConfig, policy: Policy, length: int) -> None:
+    """Raises UserError if there will be no clips of them; has the policy act like them if that is asked for."""
+    check_demonstrations(config.demonstrations, policy, length)
+    if config.clone_epochs:
+        shown = demonstrated(config.demonstrations, policy, length, config.seed)
+        clone(policy, shown, config.clone_epochs, stream(config.seed, "clone"))
+
+
+def check_score(config: FinetuneConfig, env_id: str) -> None:
+    """Raises UserError if the behaviour to score is unknown or another environment's."""
+    if config.score and config.score not in BEHAVIOURS:
+        raise unknown_name("behaviour", config.score, BEHAVIOURS)
+    if config.score:
+        reward_named(config.score, env_id)
+
+
+def tell_of_far_bounds(policy: Policy) -> None:
+    """A fresh policy acts around 0, within two standard deviations or so, and what it does is clipped to the bounds."""
+    spaces, reach = policy.spaces, 2 * math.exp(policy.config.log_std_init)
+    for low, high in zip(spaces.low, spaces.high, strict=True):
+        finite = math.isfinite(low) and math.isfinite(high)
+        if low > reach or high < -reach or (finite and not reach / 10 < high - low < 10 * reach):
+            tell(
+                f"{policy.env_id} takes actions from {low:g} to {high:g}, but a fresh policy does 0 +- {reach:.2g}, so "
+                "it may not learn; wrap the environment in gymnasium.wrappers.RescaleAction(env, -1, 1)"
+            )
+            return
+
+
+def env_seed(seed: int) -> int:
+    """Far from those of the next seed: environments are seeded with this, this + 1, ..."""
+    return int(stream(seed, "envs").integers(2**30))
+
+
+def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str, **facts: Any) -> Run:
+    path = Path(config.out or f"runs/{verb}-{what}-{config.seed}")
+    make_way(path)
+    return Run.create(path, verb, config, env_id=env_id, **facts)

@@ -1,0 +1,1 @@
+"""Drive an environment by keyboard."""

@@ -1,0 +1,162 @@
+"""One environment that a person drives: stepped, drawn, and recorded step by step. No window here.
+
+O observation, A action, D simulator state, H height, W width.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlhf_control.data import Array, Segments, widened
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.recordings import Recording
+from rlhf_control.simulation import pictures
+from rlhf_control.simulation.foreign import make_env
+from rlhf_control.simulation.mujoco_states import MujocoReader, put_back
+from rlhf_control.simulation.states import (
+    has_mujoco_data,
+    is_classic,
+    put_classic,
+    seen_whole,
+    state_reader,
+    step_seconds,
+)
+from rlhf_control.viewer.play.controls import Controls, find_controls
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step leaves behind."""
+
+    obs: Array  # (O,) float32
+    action: Array  # (A,) float32: as carried out
+    next_obs: Array
+    reward: float
+    state: Array | None  # (D,) at `obs`
+    frame: bytes  # a PNG of what was at `obs`, or empty
+
+
+class Driver:
+    """`steps` holds the episode so far; `over` says why it ended, and is empty while it goes on."""
+
+    def __init__(self, env_id: str, env: Mapping[str, Any], *, seed: int = 0) -> None:
+        self.env_id, self.arguments = env_id, {name: value for name, value in env.items() if name != "render_mode"}
+        self.env = make(env_id, self.arguments)
+        self.drawn_by_us = has_mujoco_data(self.env) and self.env.render_mode is None
+        self.controls: Controls = find_controls(self.env, env_id)
+        self._seed: int | None = seed
+        self._read: Callable[[], Array] | None = None
+        self.reset()
+
+    @property
+    def rate(self) -> float:
+        """Steps a second in real time."""
+        return 1 / step_seconds(self.env)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """(O, A)"""
+        idle = self.controls.action(set(), 0)
+        return self.obs.size, self.controls.executed(idle).size
+
+    @property
+    def reward(self) -> float:
+        """The environment's, summed over the episode so far."""
+        return sum(step.reward for step in self.steps)
+
+    def reset(self, start: Array | None = None) -> None:
+        """A new episode: from the environment's own start, or from a stored state (D,)."""
+        obs, _ = self.env.reset(seed=self._seed)
+        self._seed = None  # once: the next episode is another one
+        self.steps: list[Step] = []
+        self.over = ""
+        self.terminated = False
+        self._read = self._read or state_reader([self.env])
+        self.stride = pictures.stride(1 / self.rate)
+        self.obs = self._flat(obs if start is None else self._put(start))
+
+    def state(self) -> Array | None:
+        """(D,) now, if the environment has one."""
+        return None if self._read is None else self._read()[0]
+
+    def step(self, held: set[str]) -> None:
+        """One step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
+        action = self.controls.action(held, len(self.steps))
+        state, frame = self.state(), b""
+        pictured = state is None or (has_mujoco_data(self.env) and not self.drawn_by_us)
+        if pictured and len(self.steps) % self.stride == 0:
+            frame = pictures.encode(self.rendered())
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        next_obs = self._flat(obs)
+        if not np.isfinite(next_obs).all() or not np.isfinite(float(reward)):
+            raise UserError(f"the simulation of {self.env_id} broke down (not finite) at step {len(self.steps)}")
+        executed = self.controls.executed(action)
+        self.steps.append(Step(self.obs, executed, next_obs, float(reward), state, frame))
+        self.obs, self.terminated = next_obs, bool(terminated)
+        self.over = "the episode is over" if terminated else "the time limit is reached" if truncated else ""
+
+    def recording(self) -> Recording:
+        """The episode so far; cut off here if it goes on."""
+        ended = np.zeros(len(self.steps), bool)
+        ended[-1] = True
+        nothing = np.zeros_like(ended)
+        s = self.segment()
+        return Recording(
+            self.env_id, self.arguments, s.obs, s.action, s.next_obs, s.env_reward,
+            ended if self.terminated else nothing, nothing if self.terminated else ended, s.state, s.frames,
+        )  # fmt: skip
+
+    def segment(self) -> Segments:
+        """(L, ...) the episode so far."""
+        columns = {name: [getattr(step, name) for step in self.steps] for name in ("obs", "action", "next_obs")}
+        arrays = {name: np.stack(values).astype(np.float32) for name, values in columns.items()}
+        reward = np.array([step.reward for step in self.steps], np.float32)
+        states = [step.state for step in self.steps if step.state is not None]
+        state = np.stack(widened(states)).astype(np.float64) if states else None
+        frames = np.array([step.frame for step in self.steps], "S")
+        return Segments(env_reward=reward, state=state, frames=frames if frames.any() or not states else None, **arrays)
+
+    def rendered(self) -> Array:
+        """(H, W, 3) by the environment itself."""
+        return pictures.rendered(self.env, self.env_id)
+
+    def close(self) -> None:
+        """Some environments bring pygame down when they are closed: close the window first."""
+        self.env.close()
+
+    def _flat(self, obs: Any) -> Array:
+        """(O,) float32, in the order of `FlattenObservation`."""
+        space = self.env.observation_space
+        return np.asarray(gymnasium.spaces.flatten(space, obs), np.float32)
+
+    def _put(self, state: Array) -> Any:
+        """Brings the environment to a stored state; the observation there."""
+        bare: Any = self.env.unwrapped
+        here = self.state()
+        if isinstance(self._read, MujocoReader):
+            put_back(self.env, state, self._read.origin)
+        elif here is not None and is_classic(self.env) and here.shape == np.shape(state):
+            put_classic(self.env, state)
+        else:
+            raise UserError(
+                f"{self.env_id} cannot start from this state: it has {np.size(state)} numbers, and the environment "
+                f"{0 if here is None else here.size}"
+            )
+        observe = next((getattr(bare, name) for name in ("_get_obs", "_get_ob") if hasattr(bare, name)), None)
+        return observe() if observe is not None else np.asarray(bare.state, np.float32)
+
+
+def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
+    """One environment: MuJoCo's are drawn by ourselves if their states show all, the others draw themselves. Raises
+    UserError."""
+    env, drawing = make_env(env_id, arguments), partial(make_env, env_id, {**arguments, "render_mode": "rgb_array"})
+    if has_mujoco_data(env) and seen_whole(env, drawing):
+        return env
+    env.close()
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # to draw, some call pygame.init(), which opens the sound
+    return drawing()

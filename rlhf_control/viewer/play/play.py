@@ -1,0 +1,348 @@
+"""`rlhf-control play ENV`: a person drives an environment with the keyboard; the episodes become a demonstration. And
+`drive`: the same from a stored state for the length of a clip, as a correction."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlhf_control.config.commands import PlayConfig
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import Stopped, UserError
+from rlhf_control.feedback.recordings import join, load_recording, save_recording
+from rlhf_control.runs.machine import deferred_signals
+from rlhf_control.simulation.foreign import environments_closed
+from rlhf_control.viewer.kit.canvas import BACKGROUND, BAD, GOOD, MUTED, SIDE_A, Color, Rect, mix, pygame
+from rlhf_control.viewer.kit.window import (
+    Closed,
+    Event,
+    Key,
+    KeyUp,
+    Mouse,
+    Window,
+    display_problem,
+    when_display_vanishes,
+)
+from rlhf_control.viewer.play.drive import (
+    DRIVING,
+    OVER,
+    PAUSED,
+    READY,
+    SPEEDS,
+    Button,
+    Ride,
+    common_buttons,
+    draw_buttons,
+    draw_facts,
+    draw_panel,
+    draw_picture,
+    facts_height,
+    facts_of,
+    split,
+)
+from rlhf_control.viewer.play.driver import Driver
+from rlhf_control.viewer.vote.keys import key_of
+from rlhf_control.wording import counted
+
+SAID_SECONDS = 3.0  # how long a word on what was done stays
+
+
+@environments_closed()
+def play(config: PlayConfig) -> int:
+    """Opens the window until the person leaves; prints where the recording is."""
+    if problem := display_problem():
+        raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
+    driver = Driver(config.env_id, config.env, seed=config.seed)
+    out = Path(config.out or f"recordings/{file_name(config.env_id)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
+    screen = PlayScreen(Ride(driver, rate=config.fps), out)
+    try:
+        with (
+            Window(f"play {config.env_id}") as window,
+            deferred_signals() as caught,
+            when_display_vanishes(screen.leave),
+        ):
+            run(window, screen, lambda: bool(caught))
+            screen.leave()
+    finally:
+        screen.ride.close()
+        driver.close()  # after the window: some environments bring pygame down
+    if screen.unsaved:
+        print(f"the last episode was not saved: {screen.problem}", file=sys.stderr)
+    if caught:
+        raise Stopped(caught[0], f"what was driven is in {out}" if screen.saved else "nothing was driven")
+    if screen.saved is None:
+        print("nothing was saved")
+        return 0
+    print(f"{counted(screen.episodes, 'episode')}, {counted(len(screen.saved), 'step')}, in {out}")
+    print(f"learn from it with: rlhf-control finetune POLICY --demonstrations {out}")
+    return 0
+
+
+def drive(
+    window: Window, env_id: str, env: Mapping[str, Any], start: Array, steps: int, *, original: Array | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Segments | None:  # fmt: skip
+    """A correction: the person drives from a stored state (D,) for so many steps, may try again, and accepts (L, ...)
+    or cancels (None). `original`: frames (T, H, W, 3) of what is to be done better, shown beside. `stop` is asked at
+    every frame whether to leave. Raises UserError if the environment cannot be driven by keys, or not from there."""
+    driver = Driver(env_id, env)
+    try:
+        screen = DriveScreen(Ride(driver, limit=steps, start=start), original)
+        try:
+            run(window, screen, stop)
+        finally:
+            screen.ride.close()
+    finally:
+        if driver.drawn_by_us:  # the others bring pygame down, and the window is still needed
+            driver.close()
+    if screen.closed:  # whose window it is has to know
+        pygame.event.post(pygame.event.Event(pygame.QUIT))
+    return screen.accepted
+
+
+def file_name(env_id: str) -> str:
+    """The id as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
+
+
+# -- the loop
+
+
+class Screen(Protocol):
+    """What the loop needs."""
+
+    ride: Ride
+    left: bool  # the person is done
+    keys: Mapping[str, str]  # key -> what it does besides driving
+
+    def do(self, command: str) -> None: ...
+
+    def advance(self, seconds: float) -> None: ...
+
+    def draw(self, window: Window) -> None: ...
+
+
+def run(window: Window, screen: Screen, stop: Callable[[], bool]) -> None:
+    """Until the person leaves, or `stop` says so."""
+    before = time.perf_counter()
+    while not screen.left and not stop():
+        for event in window.events():
+            handle(event, window, screen)
+        screen.ride.held &= window.held  # a key may have gone up while another window had the keyboard
+        now = time.perf_counter()
+        screen.advance(now - before)
+        before = now
+        window.clear()
+        screen.draw(window)
+        window.show_hand()
+        window.present()
+        window.tick()
+
+
+def handle(event: Event, window: Window, screen: Screen) -> None:
+    match event:
+        case Key(name) if name in screen.keys:
+            screen.do(screen.keys[name])
+        case Key():
+            screen.do(screen.ride.press(key_of(event)))
+        case KeyUp(name):
+            screen.ride.release(name)
+        case Mouse("down", x, y, 1):
+            screen.do(window.hit(x, y))
+        case Closed():
+            screen.do("close")
+
+
+@dataclass
+class Said:
+    """A word on what was just done."""
+
+    words: str = ""
+    ink: Color = GOOD
+    until: float = 0.0
+
+    def say(self, words: str, ink: Color = GOOD, seconds: float = SAID_SECONDS) -> None:
+        self.words, self.ink, self.until = words, ink, time.monotonic() + seconds
+
+    def __bool__(self) -> bool:
+        return time.monotonic() < self.until
+
+
+# -- demonstrations
+
+
+class PlayScreen:
+    """Drives episode after episode; each that is saved is on the disk at once. A file that is there already goes on."""
+
+    keys: Mapping[str, str] = {"return": "save", "escape": "leave"}
+
+    def __init__(self, ride: Ride, out: Path) -> None:
+        self.ride, self.out = ride, out
+        driver = ride.driver
+        self.saved = load_recording(out, driver.env_id, driver.sizes) if out.exists() else None
+        self.episodes = len(self.saved.episodes()) if self.saved else 0
+        self.left = False
+        self.unsaved, self.problem = False, ""  # the person was told, and may leave all the same
+        self.said = Said()
+
+    def do(self, command: str) -> None:
+        if command == "save":
+            self.save()
+        elif command in ("leave", "close"):
+            self.leave()
+        else:
+            self.ride.do(command)
+
+    def leave(self) -> None:
+        """Saves the episode so far, if there is one, and leaves; stays to say so if that fails, but not twice."""
+        self.left = self.left or self.unsaved or not self.ride.driver.steps or self.save()
+
+    def advance(self, seconds: float) -> None:
+        self.ride.advance(seconds)
+
+    def save(self) -> bool:
+        """Keeps the episode so far, and starts the next. Whether it worked."""
+        steps = len(self.ride.driver.steps)
+        if not steps:
+            self.said.say("Nothing to save yet", MUTED)
+            return True
+        episode = self.ride.driver.recording()
+        everything = join([self.saved, episode]) if self.saved else episode
+        try:
+            save_recording(self.out, everything)
+        except UserError as error:
+            self.unsaved, self.problem = True, str(error)
+            self.said.say(f"{error}. Esc leaves without it.", BAD, 3600.0)
+            return False
+        self.saved, self.episodes, self.unsaved = everything, self.episodes + 1, False
+        self.said.say(f"Episode {self.episodes} saved: {counted(steps, 'step')}")
+        self.ride.do("restart")
+        return True
+
+    def draw(self, window: Window) -> None:
+        place, panel = split(window)
+        ride, px = self.ride, window.px
+        draw_picture(window, ride, place, ride.driver.over.capitalize() or BANNERS.get(ride.phase, ""))
+        x, _, width, _ = panel
+        top = draw_buttons(window, panel, self.buttons())
+        kept = (
+            f"{self.episodes} saved, {counted(len(self.saved), 'step')}, in {self.out}"
+            if self.saved
+            else "Nothing saved yet"
+        )
+        words, ink = (self.said.words, self.said.ink) if self.said else (kept, MUTED)
+        lines, tall = window.measure_paragraph(words, width, 14)[1], facts_height(window)
+        window.paragraph(words, (x, top - px(16) - lines), width, 14, ink)
+        facts = (x, top - px(32) - lines - tall, width, tall)
+        draw_facts(window, facts, facts_of(ride))
+        draw_panel(window, ride, panel, f"Driving {ride.driver.env_id}", self.words(), facts[1] - px(12))
+
+    def words(self) -> str:
+        ride = self.ride
+        if ride.problem:
+            return ride.problem
+        return {
+            READY: "Press one of these keys to begin.",
+            DRIVING: "Drive. Enter saves the episode up to here.",
+            PAUSED: "Paused. Any of these keys goes on.",
+            OVER: f"{ride.driver.over.capitalize()}. Enter saves it, {ride.key_of('restart')} drives again without.",
+        }[ride.phase]
+
+    def buttons(self) -> list[list[Button]]:
+        some = bool(self.ride.driver.steps)
+        own = [
+            Button("Save", "save", "Enter", some, mix(GOOD, (0, 0, 0), 0.55)),
+            Button("Restart", "restart", self.ride.key_of("restart"), some),
+            Button("Save, leave" if some else "Leave", "leave", "Esc"),
+        ]
+        return [own, common_buttons(self.ride)]
+
+
+BANNERS = {READY: "Ready", PAUSED: "Paused"}
+
+
+# -- corrections
+
+
+class DriveScreen:
+    """Drives the steps of one clip, then shows them again and again until the person accepts, retries or cancels."""
+
+    keys: Mapping[str, str] = {"return": "accept", "escape": "leave"}
+
+    def __init__(self, ride: Ride, original: Array | None) -> None:
+        self.ride, self.original = ride, original
+        self.accepted: Segments | None = None
+        self.left, self.closed = False, False
+        self.clock = 0.0  # s, of what is shown again
+
+    def do(self, command: str) -> None:
+        if command in ("leave", "close"):
+            self.left, self.closed = True, command == "close"
+        elif command == "accept" and self.ride.whole:
+            self.accepted, self.left = self.ride.driver.segment(), True
+        else:
+            self.ride.do(command)
+
+    def advance(self, seconds: float) -> None:
+        self.ride.advance(seconds)
+        self.clock += seconds
+
+    def draw(self, window: Window) -> None:
+        place, panel = split(window)
+        ride, px = self.ride, window.px
+        again = self.again() if ride.phase == OVER else None
+        draw_picture(window, ride, place, BANNERS.get(ride.phase, ""), again)
+        x, _, width, _ = panel
+        top = draw_buttons(window, panel, self.buttons())
+        facts = (x, top - px(18) - facts_height(window), width, facts_height(window))
+        draw_facts(window, facts, facts_of(ride))
+        bar = (x, facts[1] - px(20), width, px(6))
+        window.box(bar, mix(MUTED, (0, 0, 0), 0.6), radius=3)
+        share = len(ride.driver.steps) / (ride.limit or 1)
+        if share:
+            window.box((x, bar[1], width * share, px(6)), SIDE_A, radius=3)
+        draw_panel(window, ride, panel, "Do it better", self.words(), bar[1] - px(12))
+        if self.original is not None:
+            self.draw_original(window, place, self.original)
+
+    def draw_original(self, window: Window, place: Rect, frames: Array) -> None:
+        """What is to be done better, small in a corner of the picture."""
+        x, y, width, _ = place
+        side, edge = width * 0.3, window.px(12)
+        rate = self.ride.rate * len(frames) / (self.ride.limit or 1)
+        words = "what the policy did" if window.measure("what the policy did", 13)[0] <= side else "the policy"
+        head = max(window.px(26), window.measure(words, 13)[1] + 2)
+        corner = (x + edge, y + edge + head, side, side)
+        window.box((corner[0] - 2, y + edge, side + 4, side + head + 2), BACKGROUND, radius=8)
+        window.text(words, (x + edge + side / 2, corner[1] - head / 2), 13, align="center", middle=True)
+        window.picture(frames[int(self.clock * rate) % len(frames)], corner)
+
+    def again(self) -> Array:
+        """The frame of what was done that is due; the last one stays for a moment."""
+        frames = self.ride.frames or [self.ride.picture]
+        seconds = len(self.ride.driver.steps) / self.ride.rate / SPEEDS[self.ride.speed]
+        share = (self.clock % (seconds + 0.5)) / max(seconds, 1e-6)
+        return frames[min(int(share * len(frames)), len(frames) - 1)]
+
+    def words(self) -> str:
+        ride, restart = self.ride, self.ride.key_of("restart")
+        if ride.phase == OVER and not ride.whole:
+            ended = ride.problem or ride.driver.over
+            return f"It ended after {len(ride.driver.steps)} of {ride.limit} steps: {ended}. {restart} tries again."
+        return {
+            READY: f"Press one of these keys to begin; it ends by itself after {(ride.limit or 0) / ride.rate:.1f} s.",
+            DRIVING: "Drive.",
+            PAUSED: "Paused. Any of these keys goes on.",
+            OVER: f"This is what you did. Enter takes it, {restart} tries again, Esc leaves without.",
+        }[ride.phase]
+
+    def buttons(self) -> list[list[Button]]:
+        ride = self.ride
+        own = [
+            Button("Take it", "accept", "Enter", ride.whole, mix(GOOD, (0, 0, 0), 0.55)),
+            Button("Again", "restart", ride.key_of("restart"), bool(ride.driver.steps)),
+            Button("Cancel", "leave", "Esc"),
+        ]
+        return [own, common_buttons(ride)]

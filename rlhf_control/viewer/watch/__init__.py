@@ -1,0 +1,1 @@
+"""The window that looks into a run's questions."""

@@ -1,0 +1,212 @@
+import json
+import sys
+from pathlib import Path
+from subprocess import run
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.analysis.datacard import card_text, data_card, labels
+from rlhf_control.config.commands import LabelsConfig
+from rlhf_control.data import COMPARISON, RANKING, RATING, Feedback, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.agreement import (
+    cohen_kappa,
+    error_rate,
+    fleiss_kappa,
+    judgements,
+    quartiles,
+    wilson_interval,
+)
+from rlhf_control.feedback.schema import Asked, new_vote
+from rlhf_control.feedback.store import FeedbackStore
+from tests.conftest import random_segments
+
+
+def test_cohen_kappa_by_hand() -> None:
+    """20 times both A, 15 times both B, 15 times different: 0.7 observed; 0.5 * 0.6 + 0.5 * 0.4 = 0.5 expected."""
+    a = ["A"] * 25 + ["B"] * 25
+    b = ["A"] * 20 + ["B"] * 5 + ["A"] * 10 + ["B"] * 15
+    assert cohen_kappa(a, b) == pytest.approx(0.4)
+    assert cohen_kappa([0, 1], [0, 1]) == 1 and cohen_kappa([0, 1], [1, 0]) == -1
+    assert cohen_kappa([0, 0], [0, 0]) is None
+
+
+def test_fleiss_kappa_by_hand() -> None:
+    """Three annotators, four items: P = (1, 1, 1/3, 1/3), mean 2/3; shares 7/12 and 5/12, expected 74/144."""
+    counts = np.array([[3, 0], [0, 3], [2, 1], [2, 1]])
+    assert fleiss_kappa(counts) == pytest.approx((2 / 3 - 74 / 144) / (1 - 74 / 144))
+    assert fleiss_kappa(np.array([[3, 0], [0, 2]])) == 1 and fleiss_kappa(np.array([[3, 0], [2, 0]])) is None
+
+
+def test_fleiss_kappa_of_many_categories() -> None:
+    """The example that is worked in Wikipedia's article on it: ten items, fourteen annotators, 0.210."""
+    counts = np.array([
+        [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+    ])  # fmt: skip
+    assert fleiss_kappa(counts) == pytest.approx(0.210, abs=5e-4)
+
+
+def test_wilson_interval_by_hand() -> None:
+    """8 of 10: (8 + 1.92 -+ 1.96 sqrt(1.6 + 0.96)) / 13.84."""
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0, 3.8415 / 13.8415), abs=1e-4)
+
+
+@given(st.integers(1, 1000), st.data())
+def test_wilson_interval_holds_the_share(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    low, high = wilson_interval(k, n)
+    assert 0 <= low <= k / n + 1e-12 and k / n - 1e-12 <= high <= 1
+    mirrored = wilson_interval(n - k, n)
+    assert (low, high) == pytest.approx((1 - mirrored[1], 1 - mirrored[0]))
+
+
+@given(st.floats(0, 0.5))
+def test_error_rate_undoes_two_independent_answers(e: float) -> None:
+    assert error_rate(2 * e * (1 - e)) == pytest.approx(e, abs=1e-7)
+    assert error_rate(0.9) == 0.5
+
+
+def test_quartiles() -> None:
+    assert quartiles([4, 1, 3, 2, 5]) == {"answers": 5, "lower_quartile": 2, "median": 3, "upper_quartile": 4}
+    assert quartiles([]) is None
+
+
+def test_judgements_do_not_depend_on_the_order_of_the_clips() -> None:
+    def asked(kind: str, *clips: str) -> Asked:
+        return Asked("key", kind, 0, 0, 0, "uniform", 1, None, None, 0.0, clips)
+
+    assert judgements(asked(COMPARISON, "a", "b"), Feedback((0, 1), "me")) == {("a", "b"): -1}
+    assert judgements(asked(COMPARISON, "b", "a"), Feedback((1, 0), "me")) == {("a", "b"): -1}
+    assert judgements(asked(COMPARISON, "b", "a"), Feedback(None, "me")) == {("a", "b"): "cannot tell"}
+    assert judgements(asked(RANKING, "c", "a", "b"), Feedback((0, 1, 1), "me")) == {
+        ("a", "b"): 0, ("a", "c"): 1, ("b", "c"): 1,
+    }  # fmt: skip
+    assert judgements(asked(RATING, "a"), Feedback(None, "me", value=3.0)) == {("a",): 3.0}
+    assert judgements(asked("reward", "a"), Feedback(None, "me", value=3.0)) == {}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeedbackStore:
+    """Ten comparisons by two annotators; ann is asked about four of them again, the clips the other way round."""
+    store = FeedbackStore(tmp_path_factory.mktemp("run") / "labels.sqlite")
+    clips = random_segments(np.random.default_rng(0), 10, 2, 4)
+    swapped = [Segments.stack([clips[i][1], clips[i][0]]) for i in range(4)]
+    queries = [Query(0, i, "uniform", clips[i]) for i in range(10)]
+    queries += [Query(1, i, "uniform", swapped[i], repeat=1) for i in range(4)]
+    queries.append(Query(1, 4, "uniform", clips[0][:1], RATING))
+    keys = [asked.key for asked in store.ask(queries)]
+    first, second, tie = (0, 1), (1, 0), (0, 0)
+    votes = [new_vote(key, Feedback(first, "ann", 1.0 + i)) for i, key in enumerate(keys[:10])]
+    bob = [first] * 6 + [second] * 2 + [tie, None]
+    votes += [new_vote(key, Feedback(ranks, "bob"), [1, 0]) for key, ranks in zip(keys[:10], bob, strict=True)]
+    again = [second, second, first, tie]  # of swapped clips: consistent, consistent, a flip, not clear
+    votes += [new_vote(key, Feedback(ranks, "ann"), [1, 0]) for key, ranks in zip(keys[10:14], again, strict=True)]
+    store.add(votes=votes)
+    store.vote(keys[14], Feedback(None, "ann", value=3.0))
+    store.vote(keys[14], Feedback(None, "ann", value=4.0))
+    store.undo(keys[14], "ann")
+    return store
+
+
+def test_the_card_of_a_store(store: FeedbackStore) -> None:
+    card = data_card(store)
+    assert {name: card[name] for name in ("queries", "answered", "answers", "labels", "undone", "changed")} == {
+        "queries": 15, "answered": 14, "answers": 24, "labels": 23, "undone": 1, "changed": 1,
+    }  # fmt: skip
+    assert card["kinds"] == {
+        "comparison": {"queries": 14, "answers": 24, "ties": 2, "cannot_tell": 1},
+        "rating": {"queries": 1, "answers": 0, "ties": 0, "cannot_tell": 0},
+    }
+    assert {name: (a["answers"], a["cannot_tell"]) for name, a in card["annotators"].items()} == {
+        "ann": (14, 0), "bob": (10, 1),
+    }  # fmt: skip
+    assert card["seconds"] == {"answers": 10, "lower_quartile": 3.25, "median": 5.5, "upper_quartile": 7.75}
+    agreement = card["agreement"]["comparison"]
+    assert (agreement["method"], agreement["annotators"], agreement["items"]) == ("Cohen", 2, 10)
+    consistency = card["consistency"]
+    assert (consistency["repeats"], consistency["clear_repeats"], consistency["flips"]) == (4, 3, 1)
+    assert consistency["same"]["share"] == 0.5
+    assert consistency["error_rate"] == pytest.approx((1 - (1 / 3) ** 0.5) / 2)
+    # clear: ann's 10 prefer what stood first; of bob's 8, shown the other way round, the 2 for "second"; of ann's 3
+    # repeats, shown the other way round, the 2 for "second"
+    assert card["position"]["clear"] == 21
+    assert card["position"]["first_preferred"]["share"] == 14 / 21
+
+
+def test_agreement_of_three_is_fleiss(tmp_path: Path) -> None:
+    """Both items: two against one, so P = 1/3. Six judgements, three each way: 1/2 expected. Kappa is -1/3."""
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    clips = random_segments(np.random.default_rng(1), 2, 2, 4)
+    ordered = [Segments.stack(sorted((pair[0], pair[1]), key=Segments.digest)) for pair in (clips[0], clips[1])]
+    keys = [asked.key for asked in store.ask([Query(0, i, "uniform", pair) for i, pair in enumerate(ordered)])]
+    answers = {"a": ((0, 1), (1, 0)), "b": ((0, 1), (1, 0)), "c": ((1, 0), (0, 1))}
+    store.add(
+        votes=[new_vote(k, Feedback(r, name)) for name, rs in answers.items() for k, r in zip(keys, rs, strict=True)]
+    )
+    found = data_card(store)["agreement"]["comparison"]
+    assert found == {"method": "Fleiss", "annotators": 3, "items": 2, "kappa": pytest.approx(-1 / 3)}
+
+
+def test_the_error_rate_of_an_annotator_who_errs(tmp_path: Path) -> None:
+    """Planted: wrong with probability 0.15 on clear pairs, each asked twice."""
+    store, rng = FeedbackStore(tmp_path / "labels.sqlite"), np.random.default_rng(0)
+    clips = random_segments(rng, 800, 2, 2)
+    queries = [Query(r, i, "uniform", clips[i], repeat=r) for r in (0, 1) for i in range(800)]
+    keys = [asked.key for asked in store.ask(queries)]
+    wrong = rng.random(1600) < 0.15
+    votes = [new_vote(key, Feedback((1, 0) if w else (0, 1), "me")) for key, w in zip(keys, wrong, strict=True)]
+    store.add(votes=votes)
+    found = data_card(store)["consistency"]
+    low, high = found["error_rate_interval"]
+    assert low < 0.15 < high and abs(found["error_rate"] - 0.15) < 0.03
+
+
+def test_an_empty_store_has_a_card(tmp_path: Path) -> None:
+    card = data_card(FeedbackStore(tmp_path / "labels.sqlite"))
+    assert card["answers"] == 0 and card["kinds"] == {} and card["position"] == {"clear": 0, "first_preferred": None}
+    assert "nothing to tell from" in card_text(card)
+
+
+def test_the_verb(store: FeedbackStore, tmp_path: Path) -> None:
+    folder = str(store.path.parent)
+    text = labels(LabelsConfig(folder, export=str(tmp_path / "export")))
+    for words in ("14 answered", "by ann", "Cohen's kappa", "error rate, at least", "66.7%"):
+        assert words in text
+    card = json.loads(labels(LabelsConfig(folder, json=True)))
+    assert card == data_card(store)
+    again = labels(LabelsConfig(str(tmp_path / "again.sqlite"), load=str(tmp_path / "export"), json=True))
+    assert json.loads(again) == card
+    again = labels(LabelsConfig(str(tmp_path / "again.sqlite"), load=str(tmp_path / "export"), json=True))
+    assert json.loads(again) == card  # nothing changed: it was there already
+    with pytest.raises(UserError, match="does not exist"):
+        labels(LabelsConfig(str(tmp_path)))
+
+
+def test_the_card_needs_no_torch() -> None:
+    code = "import sys, rlhf_control.datacard; assert 'torch' not in sys.modules"
+    run([sys.executable, "-c", code], check=True)
+
+
+def test_loading_and_exporting_say_what_they_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = {f"{name}_{side}": np.random.rand(3, 5, 2) for name in ("obs", "action") for side in "12"}
+    np.savez(tmp_path / "pairs.npz", **pairs, label=[1.0, 0.0, 0.5])
+    store = str(tmp_path / "store.sqlite")
+    assert json.loads(labels(LabelsConfig(store, load=str(tmp_path / "pairs.npz"), json=True)))["answers"] == 3
+    assert capsys.readouterr().err.startswith("rlhf-control: loaded 3 new queries and 3 new votes from ")
+    labels(LabelsConfig(store, export=str(tmp_path / "out")))
+    assert capsys.readouterr().err == f"rlhf-control: exported 3 queries and 3 votes to {tmp_path / 'out'}\n"
+
+
+def test_nothing_to_load_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no arrays")
+    for source, words in (("nowhere", "nothing to load at"), ("empty", "cannot read"), ("text.npz", "no .npz")):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(UserError, match=words):
+            labels(LabelsConfig(str(tmp_path / "new.sqlite"), load=str(tmp_path / source)))
+        assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,101 @@
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from rlhf_control.analysis.evaluate import evaluation, measure
+from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining, spread
+from rlhf_control.analysis.tables import terminal_table
+from rlhf_control.cli import main
+from rlhf_control.config import FinetuneConfig, NetConfig, PretrainConfig
+from rlhf_control.config.commands import EvaluateConfig
+from rlhf_control.errors import UserError
+from rlhf_control.nets.policy import Policy
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation import rollouts
+from rlhf_control.simulation.vector import start_envs
+from rlhf_control.train import finetune, pretrain
+from tests.conftest import TINY_PPO
+
+
+def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:
+    run = finetune(replace(tiny_config, video=True))
+    table = report_finetuning(run, note="Five seeds gave so and so.")
+    text = (run.path / "report.md").read_text()
+    results = json.loads((run.path / "results.json").read_text())
+    before, after = (f"{np.mean(results[when]['returns']):.0f}" for when in ("before", "after"))
+    assert before in table and after in text and "![Learning curves](curves.png)" in text
+    assert "Five seeds gave so and so." in text and "12 labels" in text
+    assert results["labels"] == 12 and len(results["after"]["scores"]) == 10
+    assert (run.path / "before_after.mp4").stat().st_size > 10_000
+    typed = [shlex.split(command) for command in re.findall("`(rlhf-control [^`]*)`", text)]
+    assert [words[1] for words in typed] == ["evaluate", "evaluate-reward", "record", "watch"]
+    assert main(typed[0][1:]) == 0
+
+
+def test_commands_name_an_environment_of_ones_own(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "my run", "finetune", replace(tiny_config, oracle="coin-flip"))
+    assert f"`rlhf-control evaluate '{run.path}' --env-id own:Own-v0`" in commands(run, "own:Own-v0", "")
+    assert "evaluate-reward" not in commands(run, "own:Own-v0", "")
+
+
+def test_before_is_the_policy_as_it_was_given(tiny_config: FinetuneConfig) -> None:
+    run = finetune(tiny_config)
+    report_finetuning(run)
+    results = json.loads((run.path / "results.json").read_text())
+    given = evaluation(EvaluateConfig(tiny_config.policy, seed=10_000))
+    assert results["before"]["returns"] == given["returns"]
+
+
+class Flawed(gymnasium.Wrapper):
+    """Draws no pictures."""
+
+    def render(self) -> Any:
+        return [[1, 2], [3]]
+
+
+def test_a_video_that_cannot_be_drawn_does_not_cost_the_report(
+    tiny_config: FinetuneConfig, cheetah_policy: Policy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gymnasium.register("Flawed-v0", lambda render_mode=None: Flawed(gymnasium.make("CartPole-v1")))
+    try:
+        envs = start_envs("Flawed-v0", 1, seed=0)
+        Policy(envs.spaces, NetConfig((8,)), 0, "Flawed-v0", {}).save(Path(tiny_config.policy))
+        run = finetune(replace(tiny_config, video=True, oracle="env", score="", clip_seconds=0.1, termination="allow"))
+        report_finetuning(run)
+    finally:
+        gymnasium.registry.pop("Flawed-v0")
+    assert "rlhf-control: no video: Flawed-v0 cannot be drawn: its render" in capsys.readouterr().err
+    assert "Video" not in (run.path / "report.md").read_text()
+
+
+def test_a_behaviour_of_another_environment(cheetah_policy: Policy) -> None:
+    with pytest.raises(UserError, match="did you mean prowl"):
+        measure(cheetah_policy, "prowll", 1, 0)
+    cheetah_policy.env_id = "Hopper-v5"
+    with pytest.raises(UserError, match="is for HalfCheetah-v5"):
+        measure(cheetah_policy, "prowl", 1, 0)
+
+
+def test_tables_line_up(tmp_path: Path) -> None:
+    lines = terminal_table([("score", "1.00 ± 0.10", "20.00 ± 0.10"), ("labels", "", "100")]).split("\n")
+    assert len({len(line) for line in lines}) == 1
+    assert spread([1.0, 3.0], 1) == "2.0 ± 1.0"
+
+
+def test_a_run_whose_episodes_never_end_has_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of returns that were cut off; that there is no time limit is said at the start."""
+    monkeypatch.setattr(rollouts, "CUT_OFF", 50)
+    config = PretrainConfig("Pendulum-v1", 160, out=str(tmp_path / "run"), env={"max_episode_steps": -1}, ppo=TINY_PPO)
+    run = pretrain(config)
+    assert capsys.readouterr().err.count("Pendulum-v1 has no time limit") == 1
+    assert "over 10 episodes cut off after 50 steps" in report_pretraining(run)
+    assert json.loads((run.path / "results.json").read_text())["cut_off_after"] == 50

@@ -1,0 +1,184 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlhf_control.analysis.reward_evaluation import distances, evaluate_reward, finite, open_run, random_pairs
+from rlhf_control.analysis.reward_report import report_text
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.config import FinetuneConfig, PretrainConfig, RewardConfig
+from rlhf_control.config.commands import EvaluateRewardConfig
+from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.schema import query_key
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.queries.segments import cut
+from rlhf_control.reward.known import KnownReward, Reward
+from rlhf_control.reward.model import RewardModel, comparisons
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.simulation.simulator import simulated
+from tests.synthetic_runs import finetuning
+
+SMALL = RewardConfig(members=3, hidden=(32,), bootstrap=0.7, steps=100)
+CONFIG = FinetuneConfig("halfcheetah", labels=40, first_labels=20, rounds=2, reward=SMALL)
+
+
+@pytest.fixture(scope="module")
+def clips() -> Segments:
+    """(60, 30, ...) of the shipped policy with its noise and of no policy worth the name."""
+    from rlhf_control.nets.zoo import find_policy
+
+    good = find_policy("halfcheetah")
+    bad = Policy.from_state(good.state())
+    bad.loosen(0.0, 0.0)
+    whole = [evaluate(policy, 1, seed=1, deterministic=False)[1][0] for policy in (good, bad)]
+    return cut(whole, 30)
+
+
+@pytest.fixture
+def run_of(tmp_path: Path, cheetah_policy: Policy, clips: Segments) -> Any:
+    """Makes a run's folder around a reward: untrained policies, two rounds of answered queries, metrics."""
+
+    def make(reward: Reward, config: FinetuneConfig = CONFIG) -> Path:
+        path = tmp_path / "run"
+        finetuning(path, config)
+        cheetah_policy.save(path / "policy.npz")
+        cheetah_policy.save(path / "pretrained.npz")
+        store = FeedbackStore(path / "labels.sqlite")
+        rng = np.random.default_rng(0)
+        asked = [random_pairs(30, 8, rng) + 30 * round for round in range(2)]
+        kept = np.concatenate([asked[0][0], np.setdiff1d(np.arange(60), asked)[:3]])
+        state = {"reward": reward.state(), "learner": {}, "bank": {"older": clips[kept].arrays()}}
+        Run(path).save_checkpoint(12, state)
+        for round, pairs in enumerate(asked):
+            queries = [Query(round, i, "uniform", clips[pair]) for i, pair in enumerate(pairs)]
+            store.ask(queries)
+            for query in queries:
+                store.vote(query_key(query), Feedback((0, 1), "me"))
+        return path
+
+    return make
+
+
+def learned(clips: Segments) -> RewardModel:
+    """Fitted to the true order of 200 pairs of these clips."""
+    pairs = random_pairs(len(clips), 200, np.random.default_rng(0))
+    means = BEHAVIOURS["backward"].reward(clips).mean(-1)[pairs]
+    model = RewardModel(17, 6, SMALL)
+    model.fit(
+        comparisons(clips[pairs], (means[:, 0] > means[:, 1]).astype(np.float32)), clips, np.random.default_rng(0)
+    )
+    return model
+
+
+def test_a_learned_reward(run_of: Any, clips: Segments) -> None:
+    path = run_of(learned(clips))
+    result = evaluate_reward(EvaluateRewardConfig(str(path), expert="halfcheetah", episodes=2, pairs=200))
+    sources = result["sources"]
+    assert list(sources) == ["on-policy", "without noise", "expert", "before", "earlier", "round 0", "round 1"]
+    assert sources["earlier"]["clips"] == 3  # of five, two of which were asked about
+    for name in ("round 0", "round 1"):  # what it was fitted to
+        assert sources[name]["accuracy"] > 0.85 and sources[name]["segment_pearson"] > 0.6
+    assert sources["on-policy"]["true_mean"] > sources["expert"]["true_mean"]  # the shipped policy runs forward
+    assert sources["on-policy"]["uncertainty_mean"] > 0
+    assert 0 <= result["distances"]["epic"] <= 1 and 0 <= result["distances"]["dard"] <= 1
+    baselines = result["baselines"]
+    assert baselines["learned"]["clips"] > 0.7
+    nothing = {"answers": 0.5, "clips": 0.5, "episodes": 0.5}
+    assert baselines["constant"] == nothing
+    assert baselines["alive"] == nothing  # HalfCheetah's episodes have one length
+    assert result["curves"]["env_steps"][-1] == 1200 and result["over-optimisation"]["lost"] is not None
+    assert [row["labels"] for row in result["rounds"] if row["heldout_accuracy"] is not None] == [20, 60, 100]
+
+    assert json.loads((path / "reward_evaluation.json").read_text()) == result
+    text = (path / "reward_evaluation.md").read_text()
+    assert f"| on-policy | {sources['on-policy']['accuracy']:.3g} |" in text
+    assert f"| EPIC | {result['distances']['epic']:.3g} |" in text and "| action norm |" in text
+
+
+def test_the_true_reward_itself_is_right_about_everything(run_of: Any, clips: Segments) -> None:
+    truth = KnownReward(BEHAVIOURS["backward"].reward)
+    truth.fit(comparisons(clips[:2][None], np.ones(1)), clips, np.random.default_rng(0))
+    path = run_of(truth, replace(CONFIG, learn_from="oracle"))
+    result = evaluate_reward(EvaluateRewardConfig(str(path), expert="halfcheetah", episodes=1, pairs=100))
+    result["sources"].pop("without noise")  # stands still: what differs there is rounding
+    for row in result["sources"].values():
+        assert row["accuracy"] == 1 and row["ece"] < 0.1
+        assert all(row[name] == pytest.approx(1, abs=1e-4) for name in ("step_pearson", "segment_spearman"))
+    assert result["distances"]["epic"] < 1e-3 and result["distances"]["dard"] < 1e-3
+    assert result["baselines"]["learned"]["clips"] > 0.97
+
+
+def test_distances_over_few_transitions(run_of: Any, clips: Segments) -> None:
+    path = run_of(learned(clips))
+    opened = open_run(EvaluateRewardConfig(str(path)))
+    for steps in (4, 20, 90):  # with EPIC's samples of S, A and S' taken last, nothing was left for them
+        found = distances(opened, [clips[i][:steps] for i in (0, 1, 59)], np.random.default_rng(0))
+        assert 0 <= found["epic"] <= 1 and 0 <= found["dard"] <= 1
+
+
+def test_over_optimisation_is_told_of_enough_rows_only(run_of: Any, clips: Segments) -> None:
+    path = run_of(learned(clips))
+    result = evaluate_reward(EvaluateRewardConfig(str(path), episodes=1, pairs=20))
+    result["over-optimisation"] = {"peak_step": 400.0, "lost": 1.38}
+    result["curves"]["true"] = [0.0] * 19 + [None]
+    assert "138%" not in report_text(result)
+    result["curves"]["true"] = [0.0] * 20
+    assert "of its gain 138% was gone" in report_text(result)
+
+
+def test_the_environments_own_reward_and_no_true_reward(run_of: Any, clips: Segments) -> None:
+    model = learned(clips)
+    path = run_of(model)
+    result = evaluate_reward(EvaluateRewardConfig(str(path), truth="env", episodes=1, pairs=50))
+    assert result["sources"]["before"]["accuracy"] is not None
+    assert result["distances"] == {"epic": None, "dard": None}  # it is nobody's function of (s, a, s')
+    config = json.loads((path / "config.json").read_text())
+    config["config"]["oracle"] = "custom"
+    (path / "config.json").write_text(json.dumps(config))
+    result = evaluate_reward(EvaluateRewardConfig(str(path), episodes=1))
+    assert result["truth"] == "" and "distances" not in result
+    assert result["over-optimisation"]["lost"] is None and set(result["curves"]["true"]) == {None}  # nobody knows
+    assert all(row.keys() == {"answers"} for row in result["baselines"].values())
+    assert result["baselines"]["alive"]["answers"] == 0.5 and result["baselines"]["action norm"]["answers"] != 0.5
+    assert "accuracy" not in result["sources"]["before"]
+    assert "people answered" in (path / "reward_evaluation.md").read_text()
+
+
+def test_runs_without_a_reward(run_of: Any, tmp_path: Path) -> None:
+    path = run_of(RewardModel(17, 6, SMALL))
+    with pytest.raises(UserError, match="has not been fitted yet"):
+        evaluate_reward(EvaluateRewardConfig(str(path)))
+    Run(path).save_checkpoint(13, {"reward": {}})
+    with pytest.raises(UserError, match="is of another version"):
+        evaluate_reward(EvaluateRewardConfig(str(path)))
+    Run.create(tmp_path / "other", "pretrain", PretrainConfig("HalfCheetah-v5"))
+    with pytest.raises(UserError, match="has no learned reward"):
+        evaluate_reward(EvaluateRewardConfig(str(tmp_path / "other")))
+
+
+def test_the_simulator_gives_the_successors_that_the_data_has(cheetah_policy: Policy) -> None:
+    episode = evaluate(cheetah_policy, 1, seed=0, deterministic=False)[1][0][:20]
+    found = simulated(cheetah_policy, episode, episode.action[:, None])
+    assert found is not None and episode.state is not None
+    transitions, after = found
+    np.testing.assert_allclose(transitions.next_obs[:, 0], episode.next_obs, atol=1e-2)
+    np.testing.assert_allclose(after[:-1, 0], episode.state[1:], atol=1e-2)
+    np.testing.assert_array_equal(transitions.obs[:, 0], episode.obs)
+
+
+def test_clips_and_pairs(clips: Segments) -> None:
+    episode = clips[0]
+    found = cut([episode, episode[:29]], 10)
+    assert found.obs.shape == (5, 10, 17)
+    np.testing.assert_array_equal(found.obs[1], episode.obs[10:20])
+    with pytest.raises(UserError, match="too short"):
+        cut([episode], 20)
+    pairs = random_pairs(3, 500, np.random.default_rng(0))
+    assert (pairs[:, 0] != pairs[:, 1]).all() and set(pairs.ravel()) == {0, 1, 2}
+    assert finite({"a": [1.0, float("nan")], "b": float("inf")}) == {"a": [1.0, None], "b": None}

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf_control.bench.peers import Peer
+from rlhf_control.bench.ppo import bench_ppo, table
+from rlhf_control.cli import main
+from rlhf_control.config.commands import BenchConfig
+from rlhf_control.errors import UserError
+
+RUNS = [{"seconds": s, "steps": 1000, "parts": {"environment": s / 2, "inference": s / 10, "update": s / 5}}
+        for s in (0.1, 0.2, 0.4)]  # fmt: skip
+RESULT = {
+    "tasks": {"T-v0": {"learners": {
+        "ours": {"version": "1", "runs": RUNS},
+        "sb3": {"version": "2.9", "runs": [{"seconds": 1.0, "steps": 500, "parts": {}}] * 3},
+    }}},
+    "million": {"ours": [10.0, 20.0, 10.0], "sb3": [60.0, 80.0, 70.0]},
+    "versions": {"torch": "9"}, "cores": 2, "processor": "a chip", "python": "3",
+}  # fmt: skip
+
+
+def test_the_table_by_hand() -> None:
+    lines = table(RESULT).splitlines()
+    assert lines[2] == "| T-v0 | ours | 5,000 | | 100.0 | 20.0 | 40.0 | 40.0 |"  # the median run: 200 us a step
+    assert lines[3] == "| T-v0 | sb3 2.9 | 500 | **10.0** (5.0 to 20.0) | | | | |"
+    assert "ours 10 s, sb3 70 s: **6.0** times (4.0 to 7.0)" in lines[5]
+    assert "2 cores" in lines[-1] and "a chip" in lines[-1] and "torch 9" in lines[-1]
+
+
+def test_bench_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "b.json"
+    arguments = ["--tasks", "Hopper-v5", "--runs", "2", "--seconds", "0.01", "--out", str(out)]
+    assert main(["bench", "ppo", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "| Hopper-v5 | ours |" in text and "| Hopper-v5 | sb3" in text
+    learners = json.loads(out.read_text())["tasks"]["Hopper-v5"]["learners"]
+    for learner in learners.values():
+        assert len(learner["runs"]) == 2 and all(run["steps"] % 2048 == 0 for run in learner["runs"])
+    for run in learners["ours"]["runs"]:
+        assert 0 < sum(run["parts"].values()) < run["seconds"] and min(run["parts"].values()) > 0
+
+
+def test_a_peer_that_does_not_start_is_named(tmp_path: Path) -> None:
+    config = BenchConfig("ppo", tasks=("Nowhere-v0",), out=str(tmp_path / "b.json"))
+    with pytest.raises(UserError, match=r"ours could not be timed: .*Nowhere"):
+        bench_ppo(config)
+    with pytest.raises(UserError, match="rllib could not be timed: /nowhere/python"):
+        Peer("rllib", "/nowhere/python", "CartPole-v1", 32)
+    with pytest.raises(UserError, match="no tasks"):
+        BenchConfig("ppo", tasks=())

@@ -1,0 +1,511 @@
+"""Stable-Baselines3 as a baseline, and its policies in and out."""
+
+import base64
+import io
+import json
+import os
+import pickle
+import signal
+import zipfile
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import A2C
+from stable_baselines3 import PPO as SB3
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
+from rlhf_control.data import Array
+from rlhf_control.errors import NonFiniteError, Stopped, UserError
+from rlhf_control.interop.sb3_baseline import make_sb3, pretrain_sb3, train_sb3
+from rlhf_control.interop.sb3_policies import export_sb3, import_sb3
+from rlhf_control.nets.policy import Policy, load_policy
+from rlhf_control.rl.ppo import PPO
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.rollouts import collect
+from rlhf_control.simulation.vector import start_envs
+
+SMALL = PPOConfig(num_envs=4, num_steps=64, minibatch_size=64, epochs=2, lr=1e-2)
+ENVS = ["CartPole-v1", "Pendulum-v1"]
+
+
+def config(env_id: str, **changes) -> PretrainConfig:
+    return replace(PretrainConfig(env_id, total_steps=1024, net=NetConfig((16, 8)), ppo=SMALL), **changes)
+
+
+def new_run(path, config) -> Run:
+    return Run.create(path / "run", "pretrain", config)
+
+
+def observations(env_id: str, env: dict | None = None) -> Array:
+    """(200, O), from likely to absurd: beyond the clip at ten standard deviations."""
+    envs = start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)
+    envs.close()
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(200, envs.spaces.obs_size)) * np.geomspace(0.1, 100, 200)[:, None]).astype(np.float32)
+
+
+def executed(policy: Policy, obs: Array) -> Array:
+    """As SB3's predict gives it: clipped to the bounds."""
+    action = policy.act(obs, None)
+    return action[:, 0] if policy.spaces.choices else policy.spaces.execute(action)
+
+
+def clear_cut(policy: Policy, obs: Array) -> Array:
+    """The observations but those where two options are as good as equal, so that the last bit of a product decides."""
+    if not policy.spaces.choices:
+        return obs
+    with torch.no_grad():
+        logits = policy.distribution(policy.features(obs)).logits.split(policy.spaces.choices, -1)
+    best = [choice.topk(2, -1).values for choice in logits if choice.shape[-1] > 1]
+    kept = torch.stack([pair[:, 0] - pair[:, 1] > 1e-4 for pair in best]).all(0).numpy()
+    assert kept.mean() > 0.8
+    return obs[kept]
+
+
+def assert_same_actions(policy: Policy, model, obs: Array, vec_normalize: VecNormalize | None) -> None:
+    obs = clear_cut(policy, obs)
+    seen = vec_normalize.normalize_obs(obs) if vec_normalize else obs
+    theirs, _ = model.predict(seen, deterministic=True)
+    np.testing.assert_allclose(executed(policy, obs), theirs, rtol=1e-5, atol=1e-6)
+    assert len(np.unique(theirs.round(3))) > 1  # an actor that says always the same would prove nothing
+    with torch.no_grad():
+        values = model.policy.predict_values(torch.as_tensor(seen)).flatten()
+        torch.testing.assert_close(policy.value(policy.features(obs)), values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=ENVS)
+def trained(request, tmp_path_factory):
+    """(config, run, rows handed out, model, its VecNormalize)."""
+    settings = config(request.param)
+    run = new_run(tmp_path_factory.mktemp("sb3"), settings)
+    rows = []
+    model = train_sb3(settings, run, rows.append)
+    return settings, run, rows, model, model.get_vec_normalize_env()
+
+
+# -- the baseline
+
+
+def test_rows(trained):
+    settings, run, rows, _, _ = trained
+    assert rows == run.metrics()
+    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+    assert [row["env_steps"] for row in rows] == [256, 512, 768, 1024]
+    assert [row["lr"] for row in rows] == pytest.approx([0.0075, 0.005, 0.0025, 0])
+    for row in rows:
+        assert row["steps_per_second"] > 0 and row["wall_seconds"] > 0
+        assert (row["env_return"] is None) == (row["episode_length"] is None)
+        assert all(np.isfinite(row[name]) for name in ("policy_loss", "value_loss", "approx_kl", "entropy"))
+    assert rows[0]["approx_kl"] > 0
+    if settings.env_id == "CartPole-v1":  # one point a step, whatever the learner's reward is scaled to
+        assert all(row["env_return"] == row["episode_length"] > 5 for row in rows)
+        assert 0 < rows[0]["entropy"] <= np.log(2)
+    else:  # 200 steps an episode, in step with each other: they end in the iteration of steps 192 to 255
+        assert [row["episode_length"] for row in rows] == [None, None, None, 200]
+        assert -2000 < rows[3]["env_return"] < -200
+
+
+def test_the_policy_acts_as_the_model(trained):
+    settings, _, _, model, vec_normalize = trained
+    policy = import_sb3(model, settings.env_id, settings.env)
+    assert_same_actions(policy, model, observations(settings.env_id), vec_normalize)
+    assert (policy.env_id, policy.config.hidden) == (settings.env_id, (16, 8))
+
+
+def test_pretrain_gives_a_policy_that_can_be_saved(tmp_path):
+    settings = config("Pendulum-v1", env={"g": 5.0}, total_steps=256)
+    policy = pretrain_sb3(settings, new_run(tmp_path, settings))
+    policy.save(tmp_path / "policy.npz")
+    again = load_policy(tmp_path / "policy.npz")
+    obs = observations("Pendulum-v1")
+    np.testing.assert_array_equal(again.act(obs, None), policy.act(obs, None))
+    assert again.env == {"g": 5.0}
+    assert again.obs_norm.count > 256
+
+
+def test_the_same_seed_gives_the_same_policy(tmp_path):
+    settings = config("Pendulum-v1", total_steps=256)
+    one, two = (pretrain_sb3(settings, new_run(tmp_path / name, settings)) for name in "ab")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_every_hyperparameter_arrives():
+    ppo = PPOConfig(
+        num_envs=3, num_steps=20, minibatch_size=30, epochs=7, lr=1e-3, lr_schedule="linear", gamma=0.9, gae_lambda=0.8,
+        clip=0.3, clip_schedule="linear", target_kl=0.02, value_coef=0.7, entropy_coef=0.01, max_grad_norm=0.6,
+        normalize_advantage=False,
+    )  # fmt: skip
+    model = make_sb3(config("Pendulum-v1", ppo=ppo, seed=5, env={"g": 3.0}, net=NetConfig((5, 4, 3), 0.25)))
+    names = {
+        "n_envs": 3, "n_steps": 20, "batch_size": 30, "n_epochs": 7, "gamma": 0.9, "gae_lambda": 0.8, "vf_coef": 0.7,
+        "ent_coef": 0.01, "max_grad_norm": 0.6, "target_kl": 0.02, "normalize_advantage": False, "seed": 5,
+    }  # fmt: skip
+    assert {name: getattr(model, name) for name in names} == names
+    assert [model.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == [1e-3, 5e-4, 0]
+    assert [model.clip_range(left) for left in (1.0, 0.5, 0.0)] == [0.3, 0.15, 0]
+    assert model.policy.net_arch == {"pi": [5, 4, 3], "vf": [5, 4, 3]}
+    assert (model.policy.log_std == 0.25).all()
+    assert model.get_vec_normalize_env().gamma == 0.9
+    assert model.env.get_attr("g") == [3.0] * 3
+
+    constant = replace(ppo, lr_schedule="constant", clip_schedule="constant")
+    model = make_sb3(config("Pendulum-v1", ppo=constant, normalize_obs=False, normalize_reward=False))
+    assert (model.lr_schedule(0.0), model.clip_range(0.0)) == (1e-3, 0.3)
+    assert model.get_vec_normalize_env() is None
+
+
+@pytest.mark.parametrize("normalize_obs, normalize_reward", [(True, False), (False, True), (False, False)])
+def test_normalisation_is_as_asked(normalize_obs, normalize_reward, tmp_path):
+    settings = config("Pendulum-v1", total_steps=256, normalize_obs=normalize_obs, normalize_reward=normalize_reward)
+    model = train_sb3(settings, new_run(tmp_path, settings))
+    policy, vec_normalize = import_sb3(model, "Pendulum-v1"), model.get_vec_normalize_env()
+    assert (policy.obs_norm.count > 0) == normalize_obs
+    if vec_normalize:
+        assert (vec_normalize.norm_obs, vec_normalize.norm_reward) == (normalize_obs, normalize_reward)
+    assert_same_actions(policy, model, observations("Pendulum-v1"), vec_normalize)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"ppo": replace(SMALL, step_control="kl-penalty")}, "kl-penalty"),
+        ({"ppo": replace(SMALL, lr_schedule="adaptive")}, "adaptive"),
+        ({"ppo": replace(SMALL, recompute_advantages=True)}, "recompute"),
+        ({"backend": "batched"}, "batched"),
+        ({"env_id": "Pendulumm-v1"}, "did you mean Pendulum-v1"),
+        ({"env": {"gravity": 1.0}}, "gravity"),
+    ],
+)
+def test_what_sb3_lacks_is_refused(change, words):
+    with pytest.raises(UserError, match=words):
+        make_sb3(config("Pendulum-v1", **change) if "env_id" not in change else config(**change))
+
+
+def test_it_ends_on_nan(tmp_path, registered):
+    settings = config("rlhf-test/Nan-v0", normalize_reward=False)
+    with pytest.raises(NonFiniteError, match="reward is not finite: nan in environment 0 at step 10"):
+        pretrain_sb3(settings, new_run(tmp_path, settings))
+
+
+def test_flat_observations_of_any_shape(tmp_path, registered):
+    """SB3 would take the (3, 4, 3) uint8 array for an image: turn it, and divide by 255."""
+    settings = config("rlhf-test/Image-v0", total_steps=256)
+    model = train_sb3(settings, new_run(tmp_path, settings))
+    policy = import_sb3(model, settings.env_id)
+    assert policy.spaces.obs_shape == (3, 4, 3)
+    obs = np.random.default_rng(0).integers(0, 255, (200, 36)).astype(np.float32)
+    assert_same_actions(policy, model, obs, model.get_vec_normalize_env())
+
+
+class Square(gymnasium.Env):
+    """Random observations and a reward; episodes of 50 steps."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, image=False):
+        self.observation_space = (
+            gymnasium.spaces.Box(0, 255, (3, 4, 3), np.uint8) if image else gymnasium.spaces.Box(-1, 1, (2,))
+        )
+        self.nan = not image
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = float("nan") if self.nan and self.steps > 10 else -float(action[0] ** 2)
+        return self.observation_space.sample(), reward, False, self.steps == 50, {}
+
+
+@pytest.fixture
+def registered():
+    names = {"rlhf-test/Nan-v0": {}, "rlhf-test/Image-v0": {"image": True}}
+    for name, kwargs in names.items():
+        gymnasium.register(name, Square, kwargs=kwargs, disable_env_checker=True)
+    yield
+    for name in names:
+        del gymnasium.registry[name]
+
+
+def test_a_signal_saves_the_policy_and_stops(tmp_path):
+    settings = config("Pendulum-v1", total_steps=10**9)
+    run = new_run(tmp_path, settings)
+
+    def interrupt(row):
+        if row["iteration"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stopped:
+        pretrain_sb3(settings, run, interrupt)
+    assert stopped.value.exit_code == 143
+    assert load_policy(run.path / "policy.npz").env_id == "Pendulum-v1"
+    assert [row["iteration"] for row in run.metrics()] == [0, 1]
+
+
+def test_a_signal_after_the_last_step_changes_nothing(tmp_path):
+    settings = config("Pendulum-v1", total_steps=256)
+    policy = pretrain_sb3(settings, new_run(tmp_path, settings), lambda row: os.kill(os.getpid(), signal.SIGINT))
+    assert policy.env_id == "Pendulum-v1"
+
+
+# -- import
+
+
+def test_import_from_the_file(trained, tmp_path):
+    settings, _, _, model, vec_normalize = trained
+    model.save(tmp_path / "model.zip")
+    rms = vec_normalize.obs_rms
+    np.savez(tmp_path / "norm.npz", mean=rms.mean, var=rms.var, count=rms.count)
+    obs, live = observations(settings.env_id), import_sb3(model, settings.env_id)
+    for statistics in (vec_normalize, tmp_path / "norm.npz", str(tmp_path / "norm.npz")):
+        policy = import_sb3(tmp_path / "model.zip", settings.env_id, vec_normalize=statistics)
+        for name, tensor in policy.state_dict().items():
+            assert torch.equal(tensor, live.state_dict()[name]), name
+        assert_same_actions(policy, model, obs, vec_normalize)
+    assert_same_actions(import_sb3(str(tmp_path / "model.zip"), settings.env_id), model, obs, None)
+
+
+def test_the_import_shares_no_memory_with_the_model(trained):
+    settings, _, _, model, vec_normalize = trained
+    policy = import_sb3(model, settings.env_id)
+    before = {name: tensor.clone() for name, tensor in model.policy.state_dict().items()}
+    mean = vec_normalize.obs_rms.mean.copy()
+    with torch.no_grad():
+        for tensor in policy.state_dict().values():
+            tensor += 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.policy.state_dict().items())
+    np.testing.assert_array_equal(vec_normalize.obs_rms.mean, mean)
+
+
+def test_an_imported_policy_can_be_trained_on(trained):
+    settings, _, _, model, _ = trained
+    policy = import_sb3(model, settings.env_id)
+    assert all(parameter.requires_grad for parameter in policy.parameters())
+    envs = start_envs(settings.env_id, 4, seed=0)
+    rollout = collect(envs, policy, 64, np.random.default_rng(0))
+    before = policy.frozen()
+    PPO(policy, settings.ppo).update(rollout, np.random.default_rng(0), 0.0)
+    assert all(not torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"policy_kwargs": {"net_arch": []}}, {"policy_kwargs": {"log_std_init": -1.0}}])
+def test_models_with_sb3s_own_defaults(kwargs, tmp_path):
+    for algorithm in (SB3, A2C):
+        model = algorithm("MlpPolicy", "Pendulum-v1", seed=0, device="cpu", **kwargs)
+        with torch.no_grad():
+            for parameter in model.policy.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)
+        model.save(tmp_path / "model.zip")
+        policy = import_sb3(tmp_path / "model.zip", "Pendulum-v1")
+        assert_same_actions(policy, model, observations("Pendulum-v1"), None)
+
+
+@pytest.mark.parametrize(
+    "words, env_id, kwargs",
+    [
+        ("activation_fn.*ReLU", "Pendulum-v1", {"policy_kwargs": {"activation_fn": torch.nn.ReLU}}),
+        ("does not fit", "Pendulum-v1", {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [4]}}}),
+        ("does not fit", "Pendulum-v1", {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [8, 8]}}}),
+        ("does not fit", "Pendulum-v1", {"use_sde": True}),
+        ("does not fit CartPole-v1", "CartPole-v1", {}),
+    ],
+)
+def test_models_that_our_policy_cannot_be_are_refused(words, env_id, kwargs, tmp_path):
+    model = SB3("MlpPolicy", "Pendulum-v1", device="cpu", **kwargs)
+    model.save(tmp_path / "model.zip")
+    for source in (model, tmp_path / "model.zip"):
+        with pytest.raises(UserError, match=words):
+            import_sb3(source, env_id)
+
+
+class CreatesAFile:
+    """Unpickling one runs code."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def rewritten(source, target, compression=zipfile.ZIP_STORED, **entries) -> None:
+    """A copy of a zip with some entries replaced."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+        for name in old.namelist():
+            new.writestr(name, entries.get(name.partition(".")[0], old.read(name)))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """An SB3 file, its `data` and a pickle that would leave a folder behind."""
+    SB3("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        data = json.loads(archive.read("data"))
+    return tmp_path / "model.zip", data, pickle.dumps(CreatesAFile(tmp_path / "ran"))
+
+
+def test_the_malicious_pickle_works(saved, tmp_path):
+    """Or the tests below would prove nothing: SB3 itself runs it."""
+    path, data, evil = saved
+    data["policy_kwargs"] = {":type:": "dict", ":serialized:": base64.b64encode(evil).decode()}
+    rewritten(path, tmp_path / "evil.zip", data=json.dumps(data))
+    with pytest.raises((TypeError, AttributeError)):
+        SB3.load(tmp_path / "evil.zip", device="cpu")
+    assert (tmp_path / "ran").exists()
+
+
+def test_data_is_never_unpickled(saved, tmp_path):
+    path, data, evil = saved
+    for entry in data.values():
+        if isinstance(entry, dict):
+            entry[":serialized:"] = base64.b64encode(evil).decode()
+    data["policy_kwargs"] = {":type:": "dict", ":serialized:": base64.b64encode(evil).decode()}
+    rewritten(path, tmp_path / "evil.zip", data=json.dumps(data))
+    policy, honest = (import_sb3(p, "Pendulum-v1") for p in (tmp_path / "evil.zip", path))
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), honest.parameters(), strict=True))
+    rewritten(path, tmp_path / "raw.zip", data=evil)
+    with pytest.raises(UserError, match="cannot read"):
+        import_sb3(tmp_path / "raw.zip", "Pendulum-v1")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_malicious_weights_and_statistics_are_refused(saved, tmp_path):
+    path, _, evil = saved
+    weights = io.BytesIO()
+    torch.save({"log_std": CreatesAFile(tmp_path / "ran")}, weights)
+    rewritten(path, tmp_path / "evil.zip", policy=weights.getvalue())
+    with pytest.raises(UserError, match="cannot read") as refused:
+        import_sb3(tmp_path / "evil.zip", "Pendulum-v1")
+    assert "\n" not in str(refused.value)
+    (tmp_path / "norm.pkl").write_bytes(evil)
+    np.savez(tmp_path / "norm.npz", mean=np.array([CreatesAFile(tmp_path / "ran")]), var=1.0, count=1.0)
+    for name in ("norm.pkl", "norm.npz"):
+        with pytest.raises(UserError, match="could run code"):
+            import_sb3(path, "Pendulum-v1", vec_normalize=tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_damaged_files_are_refused(saved, tmp_path):
+    path, data, _ = saved
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    with zipfile.ZipFile(path) as archive:
+        flipped[archive.getinfo("policy.pth").header_offset + 2000] ^= 1
+    (tmp_path / "flipped.zip").write_bytes(flipped)
+    (tmp_path / "cut.zip").write_bytes(content[: len(content) // 2])
+    (tmp_path / "empty.zip").write_bytes(b"")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("hello", "world")
+    rewritten(path, tmp_path / "list.zip", data="[]")
+    rewritten(path, tmp_path / "text.zip", data=json.dumps({**data, "policy_kwargs": "net"}))
+    numbers = io.BytesIO()
+    torch.save({"log_std": 1.0}, numbers)
+    rewritten(path, tmp_path / "numbers.zip", policy=numbers.getvalue())
+    for name in ("flipped", "cut", "empty", "other", "list", "text", "numbers", "absent"):
+        with pytest.raises(UserError, match=f"cannot read .*{name}.zip as a Stable-Baselines3 model"):
+            import_sb3(tmp_path / f"{name}.zip", "Pendulum-v1")
+
+
+def test_wrong_statistics_are_refused(saved, tmp_path):
+    path, _, _ = saved
+    np.savez(tmp_path / "four.npz", mean=np.zeros(4), var=np.ones(4), count=1.0)
+    np.savez(tmp_path / "no_count.npz", mean=np.zeros(3), var=np.ones(3))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name, words in (("four.npz", "4 numbers as mean, not 3"), ("no_count.npz", "count"), ("array.npy", "npz")):
+        with pytest.raises(UserError, match=words):
+            import_sb3(path, "Pendulum-v1", vec_normalize=tmp_path / name)
+    for change in ({"clip_obs": 5.0}, {"epsilon": 1e-4}):
+        env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), **change)
+        with pytest.raises(UserError, match="defaults"):
+            import_sb3(path, "Pendulum-v1", vec_normalize=env)
+
+
+# -- export
+
+
+def test_export_and_back(trained, tmp_path):
+    settings, _, _, model, _ = trained
+    policy = import_sb3(model, settings.env_id)
+    export_sb3(policy, tmp_path / "out.zip")
+    again = import_sb3(tmp_path / "out.zip", settings.env_id, vec_normalize=tmp_path / "out.obs_norm.npz")
+    assert again.state_dict().keys() == policy.state_dict().keys()
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_sb3_loads_an_export_and_trains_on(trained, tmp_path):
+    settings, _, _, model, _ = trained
+    policy = import_sb3(model, settings.env_id)
+    export_sb3(policy, tmp_path / "out.zip")
+    env = VecNormalize(DummyVecEnv([lambda: gymnasium.make(settings.env_id)]))
+    with np.load(tmp_path / "out.obs_norm.npz") as norm:
+        env.obs_rms.mean, env.obs_rms.var, env.obs_rms.count = norm["mean"], norm["var"], float(norm["count"])
+    theirs = SB3.load(tmp_path / "out.zip", env, device="cpu", n_steps=64)
+    assert_same_actions(policy, theirs, observations(settings.env_id), env)
+    theirs.learn(64)
+
+
+def test_an_export_onto_a_folder_says_so(trained, tmp_path):
+    settings, _, _, model, _ = trained
+    (tmp_path / "taken" / "full").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot write"):
+        export_sb3(import_sb3(model, settings.env_id), tmp_path / "taken")
+
+
+@pytest.mark.parametrize("kind", ["flat-multi-discrete", "flat-multi-binary"])
+def test_policies_with_several_choices_go_in_and_out(kind, tmp_path):
+    model = make_sb3(config("Match-v0", env={"kind": kind}))
+    model.learn(256)
+    vec_normalize = model.get_vec_normalize_env()
+    policy = import_sb3(model, "Match-v0", {"kind": kind})
+    obs = clear_cut(policy, observations("Match-v0", {"kind": kind}))
+    theirs, _ = model.predict(vec_normalize.normalize_obs(obs), deterministic=True)
+    np.testing.assert_array_equal(policy.act(obs, None), theirs)
+    assert len(np.unique(theirs)) > 1
+    taken = torch.from_numpy(policy.act(obs, np.random.default_rng(0)))
+    seen = torch.as_tensor(vec_normalize.normalize_obs(obs)).float()
+    with torch.no_grad():
+        _, log_prob, entropy = model.policy.evaluate_actions(seen, taken.float())
+        ours = policy.distribution(policy.features(obs))
+    torch.testing.assert_close(ours.log_prob(taken), log_prob, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.entropy(), entropy, rtol=1e-4, atol=1e-4)
+
+    export_sb3(policy, tmp_path / "out.zip")
+    again = import_sb3(tmp_path / "out.zip", "Match-v0", {"kind": kind}, tmp_path / "out.obs_norm.npz")
+    with torch.no_grad():
+        kl = again.distribution(again.features(obs)).kl(ours)
+    torch.testing.assert_close(kl, torch.zeros(len(obs)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["discrete", "multi-discrete", "multi-binary"])
+def test_choices_that_sb3_does_not_know_are_refused(kind):
+    with pytest.raises(UserError, match="--learner ppo"):
+        make_sb3(config("Match-v0", env={"kind": kind}))
+
+
+def test_weights_that_are_not_finite_or_claim_much_are_refused(saved, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        weights = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
+    name = next(iter(weights))
+
+    def read_with(change, compression=zipfile.ZIP_STORED):
+        file = io.BytesIO()
+        torch.save({**weights, **change}, file)
+        rewritten(tmp_path / "model.zip", tmp_path / "x.zip", compression, policy=file.getvalue())
+        import_sb3(tmp_path / "x.zip", "Pendulum-v1")
+
+    with pytest.raises(UserError, match="not finite"):
+        read_with({"mlp_extractor.policy_net.0.weight": weights["mlp_extractor.policy_net.0.weight"] * torch.nan})
+    with pytest.raises(UserError, match="claims more numbers"):
+        read_with({name: torch.zeros(1).expand(10**9)})
+    with pytest.raises(UserError, match="does not fit"):
+        read_with({"mlp_extractor.policy_net.2.weight": torch.zeros(10**6, 1)})
+    with pytest.raises(UserError, match="claim to unpack to"):
+        read_with({"extra": torch.zeros(2**26)}, zipfile.ZIP_DEFLATED)

@@ -1,0 +1,255 @@
+import copy
+import math
+from contextlib import closing
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+
+from rlhf_control.config import NetConfig
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.nets.distributions import Categorical, Gaussian
+from rlhf_control.nets.encoders import RunningNorm, mlp
+from rlhf_control.nets.policy import Policy, load_policy
+from rlhf_control.runs.files import save_state
+from rlhf_control.spaces import Spaces
+
+
+def test_gaussian_by_hand() -> None:
+    p = Gaussian(torch.tensor([[1.0, 0.0]]), torch.tensor([0.0, math.log(2.0)]))
+    q = Gaussian(torch.tensor([[0.0, 0.0]]), torch.tensor([math.log(2.0), math.log(2.0)]))
+    # log N(1; 1, 1) + log N(2; 0, 2)
+    assert p.log_prob(torch.tensor([[1.0, 2.0]])).item() == pytest.approx(-math.log(2 * math.pi) - math.log(2) - 0.5)
+    assert p.entropy().item() == pytest.approx(math.log(2 * math.pi * math.e) + math.log(2))
+    # log(2/1) + (1 + 1) / (2 * 4) - 1/2
+    assert p.kl(q).item() == pytest.approx(math.log(2) + 0.25 - 0.5)
+    assert p.kl(p).item() == 0
+
+
+def test_closed_forms_equal_torch_distributions() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mean, other = torch.randn(2, 9, 3, generator=rng)
+    std, other_std = torch.rand(2, 3, generator=rng) + 0.1
+    action = torch.randn(9, 3, generator=rng)
+    ours, theirs = Gaussian(mean, std.log()), torch.distributions.Normal(mean, std)
+    against = torch.distributions.Normal(other, other_std)
+    torch.testing.assert_close(ours.log_prob(action), theirs.log_prob(action).sum(-1))
+    torch.testing.assert_close(ours.entropy(), theirs.entropy().sum(-1))
+    kl = torch.distributions.kl_divergence(theirs, against).sum(-1)
+    torch.testing.assert_close(ours.kl(Gaussian(other, other_std.log())), kl)
+
+    categorical, theirs_c = Categorical(mean, (3,)), torch.distributions.Categorical(logits=mean)
+    pick = torch.randint(3, (9,), generator=rng)
+    torch.testing.assert_close(categorical.log_prob(pick[:, None]), theirs_c.log_prob(pick))
+    torch.testing.assert_close(categorical.entropy(), theirs_c.entropy())
+    kl = torch.distributions.kl_divergence(theirs_c, torch.distributions.Categorical(logits=other))
+    torch.testing.assert_close(categorical.kl(Categorical(other, (3,))), kl)
+
+
+def test_several_choices_are_independent() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits, other = torch.randn(2, 4, 9, generator=rng)
+    sizes = (4, 2, 3)
+    parts = [torch.distributions.Categorical(logits=x) for x in logits.split(sizes, -1)]
+    others = [torch.distributions.Categorical(logits=x) for x in other.split(sizes, -1)]
+    action = torch.stack([torch.randint(n, (4,), generator=rng) for n in sizes], -1)
+    ours = Categorical(logits, sizes)
+    torch.testing.assert_close(ours.log_prob(action), sum(p.log_prob(a) for p, a in zip(parts, action.T, strict=True)))
+    torch.testing.assert_close(ours.entropy(), sum(p.entropy() for p in parts))
+    kl = sum(torch.distributions.kl_divergence(p, q) for p, q in zip(parts, others, strict=True))
+    torch.testing.assert_close(ours.kl(Categorical(other, sizes)), kl)
+
+
+def constant_policy(spaces: Spaces, out: list[float], log_std: float = 0.0) -> Policy:
+    """Whose actor answers `out` whatever it sees."""
+    policy = Policy(spaces, NetConfig((4,), log_std), 0, "none", {})
+    last = policy.actor[-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(out))
+    return policy
+
+
+def test_samples_follow_the_distribution() -> None:
+    rng, obs = np.random.default_rng(0), np.zeros((20_000, 2), np.float32)
+    gaussian = constant_policy(Spaces((2,), "box", (1,), (-1.0,), (1.0,)), [3.0], math.log(0.5))
+    sample = gaussian.act(obs, rng)
+    assert sample.dtype == np.float32 and sample.shape == (20_000, 1)
+    assert sample.mean() == pytest.approx(3, abs=0.02) and sample.std() == pytest.approx(0.5, abs=0.02)
+    assert (gaussian.act(obs, None) == 3).all()
+    choices = constant_policy(Spaces((2,), "discrete", (2, 3)), [0.0, math.log(3.0), 0.0, math.log(2.0), 0.0])
+    picks = choices.act(obs, rng)
+    assert picks.dtype == np.int64 and picks.shape == (20_000, 2)
+    assert picks[:, 0].mean() == pytest.approx(0.75, abs=0.02)
+    np.testing.assert_allclose(np.bincount(picks[:, 1]) / 20_000, [0.25, 0.5, 0.25], atol=0.02)
+    assert abs(np.corrcoef(picks.T)[0, 1]) < 0.02
+    assert (choices.act(obs, None) == [1, 1]).all()
+
+
+def test_acting_in_numpy_is_the_torch_network() -> None:
+    policy = Policy(Spaces((3,), "box", (2,), (-1.0,) * 2, (1.0,) * 2), NetConfig(), 0, "none", {})
+    obs = np.random.default_rng(0).normal(5, 3, (50, 3)).astype(np.float32)
+    for _ in range(2):  # before and after there are statistics
+        with torch.no_grad():
+            mean = policy.distribution(policy.features(obs)).mean
+        np.testing.assert_allclose(policy.act(obs, None), mean.numpy(), atol=1e-6)
+        policy.obs_norm.update(obs[:20])
+
+
+def test_running_norm_equals_the_statistics_of_all_data() -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(5, 3, size=(n, 2, 4)).astype(np.float32) for n in (3, 50, 1)]
+    norm = RunningNorm(4)
+    x = torch.randn(7, 4)
+    assert norm(x) is x  # the identity before any data
+    for part in parts:
+        norm.update(part)
+    rows = np.concatenate([p.reshape(-1, 4) for p in parts]).astype(np.float64)
+    np.testing.assert_allclose(norm.mean.numpy(), rows.mean(0))
+    np.testing.assert_allclose(norm.var.numpy(), rows.var(0))
+    out = norm(torch.from_numpy(rows.astype(np.float32)))
+    np.testing.assert_allclose(out.numpy(), (rows - rows.mean(0)) / rows.std(0), atol=1e-5)
+    assert norm(torch.full((1, 4), 1e6)).max() == 10
+
+
+def test_initial_weights_are_orthogonal_with_the_gains_of_sb3() -> None:
+    net = mlp([17, 64, 64, 6], 0.01, torch.Generator().manual_seed(0))
+    for layer, gain in zip([net[0], net[2], net[4]], [math.sqrt(2), math.sqrt(2), 0.01], strict=True):
+        w = layer.weight.detach()
+        gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+        torch.testing.assert_close(gram, gain**2 * torch.eye(len(gram)), atol=1e-5, rtol=0)
+        assert (layer.bias == 0).all()
+
+
+def test_making_a_policy_leaves_the_global_generator_alone(cheetah_policy: Policy) -> None:
+    before = torch.random.get_rng_state()
+    Policy(cheetah_policy.spaces, NetConfig(), 0, "HalfCheetah-v5", {})
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_same_seed_same_weights(cheetah_policy: Policy) -> None:
+    make = [Policy(cheetah_policy.spaces, NetConfig(), seed, "HalfCheetah-v5", {}) for seed in (0, 0, 1)]
+    assert torch.equal(make[0].actor[0].weight, make[1].actor[0].weight)
+    assert not torch.equal(make[0].actor[0].weight, make[2].actor[0].weight)
+
+
+def test_executed_actions_lie_within_double_precision_bounds() -> None:
+    space = Box(np.array([-0.1, -0.3]), np.array([0.7, 1e-9]), dtype=np.float64)
+    spaces = Spaces.of(Box(-1, 1, (2,)), space)
+    for action in ([-9, -9], [9, 9]):
+        executed = spaces.execute(np.array([action], np.float32))[0]
+        assert space.contains(executed.astype(np.float64))
+        np.testing.assert_allclose(executed, space.low if action[0] < 0 else space.high, rtol=1e-6)
+
+
+def test_spaces() -> None:
+    box = Spaces.of(Box(-1, 1, (2, 3)), Box(np.array([-2.0, 0.0]), np.array([2.0, 1.0]), dtype=np.float64))
+    assert box.obs_size == 6 and box.action_size == 2
+    np.testing.assert_array_equal(box.execute(np.array([[-9, -9], [9, 0.5]], np.float32)), [[-2, 0], [2, 0.5]])
+    discrete = Spaces.of(Box(-1, 1, (2,)), Discrete(3))
+    np.testing.assert_array_equal(discrete.execute(np.array([[2], [0]])), [[0, 0, 1], [1, 0, 0]])
+    several = Spaces.of(Box(-1, 1, (2,)), MultiDiscrete([3, 2]))
+    assert several.action_size == 5
+    np.testing.assert_array_equal(several.execute(np.array([[2, 0], [0, 1]])), [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]])
+    assert Spaces.of(Box(-1, 1, (2,)), MultiBinary((2, 2))).choices == (2, 2, 2, 2)
+    for observation, action in [
+        (Dict({"a": Box(0, 1)}), Discrete(2)),
+        (Box(0, 1, (2,)), gymnasium.spaces.Text(3)),
+        (Box(0, 1, (2,)), Dict({"a": Box(0, 1)})),
+    ]:
+        with pytest.raises(UserError, match="not supported"):
+            Spaces.of(observation, action)
+
+
+def test_whole_numbers_in_a_box_and_empty_observations_are_refused() -> None:
+    with pytest.raises(UserError, match=r"action space Box\(0, 5, \(2,\), int32\) .* MultiDiscrete"):
+        Spaces.of(Box(-1, 1, (2,)), Box(0, 5, (2,), np.int32))
+    with pytest.raises(UserError, match=r"observation space Box\(.*\(0,\), float32\) .* it is empty"):
+        Spaces.of(Box(-1, 1, (0,)), Discrete(2))
+    assert Spaces.of(Box(-1, 1, ()), Box(-1, 1, ())).obs_size == 1
+
+
+def test_a_policy_file_is_whole(tmp_path: Path, cheetah_policy: Policy) -> None:
+    cheetah_policy.save(tmp_path / "p.npz", note="n")
+    again = load_policy(tmp_path / "p.npz")
+    obs = np.random.default_rng(0).normal(size=(5, 17)).astype(np.float32)
+    np.testing.assert_array_equal(again.act(obs, None), cheetah_policy.act(obs, None))
+    assert again.spaces == cheetah_policy.spaces and again.config == cheetah_policy.config
+    save_state(tmp_path / "other.npz", {"kind": "something"})
+    with pytest.raises(CorruptFileError, match="does not hold a policy"):
+        load_policy(tmp_path / "other.npz")
+
+
+def test_a_file_cannot_have_a_module_imported(tmp_path: Path, cheetah_policy: Policy) -> None:
+    state = cheetah_policy.state()
+    save_state(tmp_path / "evil.npz", {**state, "env_id": "evil:Thing-v0"})
+    with pytest.raises(UserError, match="would import evil"):
+        load_policy(tmp_path / "evil.npz")
+    assert load_policy(tmp_path / "evil.npz", env_id="evil:Thing-v0").env_id == "evil:Thing-v0"
+
+
+@pytest.mark.parametrize("damage", [{"net": None}, {"spaces": {}}, {"parameters": {}}, {"env": 5}])
+def test_a_policy_of_the_wrong_shape_is_refused(tmp_path: Path, cheetah_policy: Policy, damage: dict) -> None:
+    save_state(tmp_path / "p.npz", {**cheetah_policy.state(), **damage})
+    with pytest.raises(CorruptFileError, match="not a policy of this version"):
+        load_policy(tmp_path / "p.npz")
+
+
+def test_a_frozen_copy_keeps_its_own_normaliser(cheetah_policy: Policy) -> None:
+    obs = np.ones((3, 17), np.float32)
+    frozen = cheetah_policy.frozen()
+    before = frozen.act(obs, None).copy()
+    cheetah_policy.obs_norm.update(np.full((500, 17), 9.0))
+    with torch.no_grad():
+        cheetah_policy.actor[0].weight.mul_(2)
+    np.testing.assert_array_equal(frozen.act(obs, None), before)
+    assert not np.array_equal(cheetah_policy.act(obs, None), before)
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+def test_loosen(cheetah_policy: Policy) -> None:
+    obs = np.random.default_rng(0).normal(size=(5, 17)).astype(np.float32)
+    tight = copy.deepcopy(cheetah_policy)
+    with torch.no_grad():
+        tight.log_std.fill_(-3)
+    mean = tight.act(obs, None)
+    tight.loosen(shrink=0.1, min_log_std=-0.7)
+    np.testing.assert_allclose(tight.act(obs, None), 0.1 * mean, rtol=1e-4, atol=1e-8)
+    assert torch.allclose(tight.log_std, torch.tensor(-0.7))
+
+
+def test_predict_is_what_stable_baselines3_has() -> None:
+    with closing(gymnasium.make("HalfCheetah-v5")) as env:
+        policy = policy_for(Box(-1, 1, (17,), np.float32), env.action_space)
+        obs, _ = env.reset(seed=0)
+        action, state = policy.predict(obs)
+        assert state is None and env.action_space.contains(action)
+        batch, _ = policy.predict(np.stack([obs, 0 * obs]))
+        np.testing.assert_allclose(batch[0], policy.predict(obs, deterministic=True)[0], rtol=1e-4, atol=1e-5)
+        with pytest.raises(UserError, match="give rng"):
+            policy.predict(obs, deterministic=False)
+        rng = np.random.default_rng(0)
+        assert (policy.predict(obs, deterministic=False, rng=rng)[0] != policy.predict(obs)[0]).any()
+
+
+@pytest.mark.parametrize(
+    "action", [Discrete(3), MultiDiscrete([2, 3]), MultiBinary(4), Box(-2, 0.5, (2, 3), np.float32)]
+)
+def test_predicted_actions_are_of_their_space(action: gymnasium.Space) -> None:
+    policy = policy_for(Box(-1, 1, (2, 2), np.float32), action)
+    assert action.contains(policy.predict(np.ones((2, 2)))[0])
+    assert all(action.contains(one) for one in policy.predict(np.ones((5, 2, 2)))[0])
+    for wrong in (np.ones(3), np.ones((2, 3)), {"a": 1}, ["a"], None):
+        with pytest.raises(UserError, match=r"observes \(2, 2\)"):
+            policy.predict(wrong)  # type: ignore[arg-type]
+
+
+def policy_for(observation: gymnasium.Space, action: gymnasium.Space) -> Policy:
+    policy = Policy(Spaces.of(observation, action), NetConfig(hidden=(8,)), 0, "Test-v0", {})
+    with torch.no_grad():
+        for parameter in policy.actor.parameters():
+            parameter.mul_(50)  # beyond the bounds
+    return policy

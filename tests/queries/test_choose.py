@@ -1,0 +1,394 @@
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.config import QueryConfig
+from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.schema import TRIED_AGAIN
+from rlhf_control.queries.choose import ALIKE, ask_again, choose, find_different, random_groups
+from rlhf_control.queries.corrections import corrections
+from rlhf_control.queries.demonstrations import demonstrations
+from rlhf_control.queries.strategies import (
+    STRATEGIES,
+    bald_of,
+    binary_entropy,
+    difference,
+    disagreement_of,
+    entropy_of,
+    features,
+    greedy_k_center,
+    looks,
+    pair_probabilities,
+)
+from tests.conftest import random_segments
+
+INFORMATIVE = {"disagreement": disagreement_of, "entropy": entropy_of, "bald": bald_of}
+
+
+@dataclass
+class Members:
+    """Members that are linear in a clip's mean observation, and count what they score."""
+
+    weights: Array  # (E, O)
+    fitted: bool = True
+    scored: int = 0
+
+    def clip_logits(self, clips: Segments) -> Array:
+        self.scored += len(clips)
+        return self.weights @ clips.obs.mean(1).T
+
+
+@pytest.fixture
+def model() -> Members:
+    return Members(np.random.default_rng(0).normal(size=(5, 17)))
+
+
+def pool_of(size: int, length: int = 6, seed: int = 0) -> Segments:
+    return random_segments(np.random.default_rng(seed), size, length)
+
+
+def clip_digests(queries: list[Query]) -> list[str]:
+    return [q.segments[i].digest() for q in queries for i in range(len(q.segments))]
+
+
+# -- what is informative
+
+
+def test_acquisition_by_hand() -> None:
+    """Two members. Sure and opposed; sure and agreed; both at even odds."""
+    p = np.array([[1.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
+    np.testing.assert_allclose(disagreement_of(p), [0.5, 0, 0])
+    np.testing.assert_allclose(entropy_of(p), [math.log(2), 0, math.log(2)], atol=1e-9)
+    np.testing.assert_allclose(bald_of(p), [math.log(2), 0, 0], atol=1e-9)
+    np.testing.assert_allclose(bald_of(p.astype(np.float32)), [math.log(2), 0, 0], atol=1e-6)  # not NaN
+    np.testing.assert_allclose(binary_entropy(np.array(0.25)), -0.25 * math.log(0.25) - 0.75 * math.log(0.75))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_information_is_bounded(p: list[float]) -> None:
+    """0 <= mutual information <= entropy of the answer <= log 2."""
+    bald, entropy = bald_of(np.array(p)), entropy_of(np.array(p))
+    assert -1e-9 <= bald <= entropy + 1e-9 and entropy <= math.log(2) + 1e-9
+
+
+def test_pair_probabilities_by_hand() -> None:
+    pool = pool_of(4)
+    model = Members(np.random.default_rng(0).normal(size=(2, 17)))
+    logits = Members(model.weights).clip_logits(pool)
+    p = pair_probabilities(pool, np.array([[2, 0], [1, 2]]), model)
+    np.testing.assert_allclose(p[:, 0, 0], 1 / (1 + np.exp(logits[:, 0] - logits[:, 2])))
+    np.testing.assert_allclose(p[:, 1, 0], 1 / (1 + np.exp(logits[:, 2] - logits[:, 1])))
+    assert model.scored == 3  # each clip once, and clip 3 not at all
+    assert pair_probabilities(pool, np.array([[0, 1, 2, 3]]), model).shape == (2, 1, 6)
+    lone = pair_probabilities(pool, np.arange(4)[:, None], model)
+    np.testing.assert_allclose(lone[:, 1, 0], 1 / (1 + np.exp(logits.mean(1) - logits[:, 1])))
+
+
+def test_2000_pairs_are_scored_in_time(model: Members) -> None:
+    """At most 100 ms for the scoring of 2,000 pairs of 540 clips besides the model's own time."""
+    pool = pool_of(540, 30)
+    groups = random_groups(np.arange(540), 2, 2000, np.random.default_rng(0))
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        STRATEGIES["bald"](pool, groups, 10, model, np.random.default_rng(0))
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.1 and model.scored == 5 * 540
+
+
+# -- strategies
+
+
+@pytest.mark.parametrize("name", INFORMATIVE)
+def test_informative_strategies_order_by_their_measure(name: str, model: Members) -> None:
+    pool = pool_of(100)
+    groups = random_groups(np.arange(100), 2, 200, np.random.default_rng(0))
+    order = STRATEGIES[name](pool, groups, 10, model, np.random.default_rng(0))
+    value = INFORMATIVE[name](pair_probabilities(pool, groups, model))[:, 0]
+    assert (np.diff(value[order]) <= 0).all() and sorted(order) == list(range(200))
+
+
+def test_greedy_k_center_by_hand() -> None:
+    """Points on a line with mean 5.3: first the farthest from there, 0, then 10, then 5 in their midst."""
+    points = np.array([[0.0], [9.0], [4.0], [5.0], [10.0], [4.0]])
+    singles = np.arange(6)[:, None]
+    assert greedy_k_center(points, singles, 3).tolist() == [0, 4, 3]
+    pairs = np.array([[0, 1], [4, 5], [0, 4], [2, 3]])
+    assert greedy_k_center(points, pairs, 4).tolist() == [2, 3]  # (0, 10) is the widest; (4, 5) shares no clip with it
+
+
+@pytest.mark.parametrize("name", ["k-center", "bald-k-center", "disagreement-k-center"])
+def test_k_center_covers_the_pool_better_than_chance(name: str) -> None:
+    pool = pool_of(300)
+    cluster = replace(pool, obs=np.where(np.arange(300)[:, None, None] < 270, pool.obs * 0.01, pool.obs))
+    config, blind = QueryConfig(random_share=0, min_difference=0), Members(np.zeros((2, 17)))
+    rare = {
+        strategy: np.mean([
+            np.abs(q.segments.obs).mean() > 0.3
+            for seed in range(5)
+            for q in choose(strategy, cluster, 10, 0, blind, np.random.default_rng(seed), config=config)
+        ])
+        for strategy in (name, "uniform")
+    }  # fmt: skip
+    assert rare[name] > rare["uniform"] + 0.25
+
+
+def test_a_hybrid_takes_from_the_most_informative(model: Members) -> None:
+    pool = pool_of(200)
+    groups = random_groups(np.arange(200), 2, 400, np.random.default_rng(0))
+    best = STRATEGIES["bald"](pool, groups, 8, model, np.random.default_rng(0))[:40]
+    order = STRATEGIES["bald-k-center"](pool, groups, 8, model, np.random.default_rng(0))
+    assert set(order[:40]) == set(best) and list(order[:8]) != list(best[:8])
+    assert sorted(order) == list(range(400))
+    centers = greedy_k_center(features(pool), groups[best], 8)
+    assert list(order[: len(centers)]) == list(best[centers])
+
+
+def test_features_are_standardised_means() -> None:
+    pool = pool_of(50)
+    f = features(pool)
+    assert f.shape == (50, 23)
+    np.testing.assert_allclose(f.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(f.std(0), 1)
+    np.testing.assert_allclose(np.corrcoef(f[:, 18], pool.action[..., 1].mean(1))[0, 1], 1)
+
+
+# -- what looks different
+
+
+def test_the_same_gait_half_a_stride_later_looks_the_same() -> None:
+    t = np.arange(40)
+    phase = np.array([0, np.pi, 0, 0])[:, None]
+    amplitude, height = np.array([1, 1, 2, 1])[:, None], np.array([0, 0, 0, 2])[:, None]
+    gait = height + amplitude * np.sin(2 * np.pi * t / 10 + phase)
+    pool = pool_of(4, 40)
+    pool = replace(pool, obs=np.repeat(gait[..., None], 17, -1).astype(np.float32))
+    apart = difference(looks(pool), np.array([[0, 1], [0, 2], [0, 3]]))
+    assert apart[0] < 0.05 and apart[1] > 0.3 and apart[2] > 1
+    further = replace(pool, state=None if pool.state is None else pool.state + 100)  # how far it has come shows nowhere
+    np.testing.assert_array_equal(looks(further), looks(pool))
+
+
+def test_difference_is_that_of_the_most_similar_two() -> None:
+    seen = np.array([[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]])
+    np.testing.assert_allclose(difference(seen, np.array([[0, 1, 2], [1, 2, 1]])), [1, 0])
+    assert difference(seen, np.array([[0], [1]])).tolist() == [np.inf, np.inf]
+
+
+def test_find_different() -> None:
+    seen = np.array([[0.0], [0.1], [0.2], [5.0], [9.0]])
+    assert find_different(seen, np.array([1, 0, 2, 4, 3]), 3, 1.0).tolist() == [1, 4, 3]  # type: ignore[union-attr]
+    assert find_different(seen, np.array([1, 0, 2]), 2, 1.0) is None
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind, size", [(COMPARISON, 2), (RANKING, 3)])
+def test_no_identical_clips_are_asked_about_while_there_are_others(
+    strategy: str, kind: str, size: int, model: Members
+) -> None:
+    """28 copies of one clip and 12 others: four queries that look different can be had, the fifth cannot."""
+    pool = pool_of(40)
+    copies = np.where(np.arange(40) < 28, 0, np.arange(40))
+    pool = pool[copies]
+    different, total = (12, 14) if size == 2 else (6, 8)
+    queries = choose(
+        strategy, pool, total, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size,
+        config=QueryConfig(random_share=0.5),
+    )  # fmt: skip
+    alike = [q for q in queries if q.strategy.endswith(ALIKE)]
+    for q in queries:
+        distinct = len({q.segments[i].digest() for i in range(size)})
+        assert (distinct < size) == (q in alike)
+    assert len(queries) == total and len(alike) >= total - different
+    few = choose(strategy, pool, 3, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size)
+    assert not any(q.strategy.endswith(ALIKE) for q in few)
+
+
+# -- a round's queries
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("n", [1, 2, 5, 10, 50])
+def test_choose_gives_n_distinct_queries_some_of_them_random(model: Members, strategy: str, n: int) -> None:
+    pool = pool_of(100)
+    queries = choose(strategy, pool, n, 3, model, np.random.default_rng(0))
+    clips = clip_digests(queries)
+    assert len(queries) == n and len(set(clips)) == 2 * n
+    assert [(q.round, q.index, q.kind) for q in queries] == [(3, i, COMPARISON) for i in range(n)]
+    if strategy != "uniform" and n > 1:
+        assert sum(q.strategy == "uniform" for q in queries) == pytest.approx(0.4 * n, abs=0.5)
+
+
+@pytest.mark.parametrize("kind, size", [(RANKING, 2), (RANKING, 4), (RATING, 1), (REWARD, 1)])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_other_kinds(model: Members, kind: str, size: int, strategy: str) -> None:
+    pool = pool_of(60)
+    queries = choose(strategy, pool, 8, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size)
+    assert {q.kind for q in queries} == {kind} and {len(q.segments) for q in queries} == {size}
+    assert len(set(clip_digests(queries))) == 8 * size
+
+
+def test_the_first_round_is_uniform_where_the_strategy_needs_a_model() -> None:
+    unfitted = Members(np.zeros((2, 17)), fitted=False)
+    for strategy in STRATEGIES:
+        names = {q.strategy for q in choose(strategy, pool_of(40), 8, 0, unfitted, np.random.default_rng(0))}
+        assert names == ({"uniform", "k-center"} if strategy == "k-center" else {"uniform"})
+
+
+def test_sides_and_places_are_random(model: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even for a strategy that wants the higher clip first."""
+
+    def higher_first(pool: Segments, groups: Array, n: int, model: Members, rng: np.random.Generator) -> Array:
+        height = pool.obs.mean((1, 2))[groups]
+        return np.argsort(height[:, 1] - height[:, 0])
+
+    monkeypatch.setitem(STRATEGIES, "disagreement", higher_first)
+    pool = pool_of(40)
+    rounds = [choose("disagreement", pool, 5, 0, model, np.random.default_rng(i)) for i in range(100)]
+    score = [q.segments.obs.mean((1, 2)) for queries in rounds for q in queries]
+    assert 0.42 < np.mean([s[0] > s[1] for s in score]) < 0.58
+    assert 0.25 < np.mean([queries[0].strategy == "uniform" for queries in rounds]) < 0.55
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "bald"])
+def test_a_quota_of_recent_clips(model: Members, strategy: str) -> None:
+    """Of 100 clips the first 30 are recent."""
+    pool = pool_of(100)
+    recent = {pool[i].digest() for i in range(30)}
+    for share in (0.0, 0.5, 1.0):
+        queries = choose(
+            strategy, pool, 10, 0, model, np.random.default_rng(0), recent=30, config=QueryConfig(recent_share=share)
+        )
+        only = sum(set(clip_digests([q])) <= recent for q in queries)
+        assert only >= 10 * share and (share == 1 or only < 10)
+    with pytest.raises(UserError, match="16 queries need 32 clips, the pool has 100, 30 of them recent"):
+        choose("uniform", pool, 16, 0, model, np.random.default_rng(0), recent=30, config=QueryConfig(recent_share=0.1))
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "bald"])
+def test_quotas_of_recent_and_older_clips(model: Members, strategy: str) -> None:
+    """Of 100 clips the first 60 are recent; in a first round there are no older ones."""
+    pool, config = pool_of(100), QueryConfig(recent_share=0.5, older_share=0.5)
+    recent = {pool[i].digest() for i in range(60)}
+    for n, older in ((10, 5), (5, 2), (1, 0)):
+        queries = choose(strategy, pool, n, 0, model, np.random.default_rng(0), recent=60, config=config)
+        assert len(queries) == n and len(set(clip_digests(queries))) == 2 * n
+        assert sum(not set(clip_digests([q])) & recent for q in queries) >= older
+        assert sum(set(clip_digests([q])) <= recent for q in queries) >= n // 2
+    assert len(choose(strategy, pool, 10, 0, model, np.random.default_rng(0), config=config)) == 10
+    few = choose(strategy, pool, 10, 0, model, np.random.default_rng(0), recent=97, config=QueryConfig(older_share=1.0))
+    assert sum(not set(clip_digests([q])) & {pool[i].digest() for i in range(97)} for q in few) == 1
+    with pytest.raises(UserError, match="more than the whole"):
+        QueryConfig(recent_share=0.6, older_share=0.5)
+
+
+def test_the_random_ones_are_a_fair_sample_of_the_pool(model: Members) -> None:
+    pool, asked = pool_of(20), np.zeros(20)
+    place = {pool[i].digest(): i for i in range(20)}
+    for seed in range(400):
+        for q in choose("bald", pool, 5, 0, model, np.random.default_rng(seed)):
+            if q.strategy == "uniform":
+                asked[[place[d] for d in clip_digests([q])]] += 1
+    expected = 400 * 4 / 20
+    assert (np.abs(asked - expected) < 4 * math.sqrt(expected)).all()
+
+
+def test_the_same_generator_gives_the_same_queries(model: Members) -> None:
+    a, b = (choose("bald-k-center", pool_of(60), 9, 1, model, np.random.default_rng(5)) for _ in range(2))
+    assert [(q.strategy, q.segments.digest()) for q in a] == [(q.strategy, q.segments.digest()) for q in b]
+
+
+def test_bad_requests(model: Members) -> None:
+    pool, rng = pool_of(10), np.random.default_rng(0)
+    with pytest.raises(UserError, match="did you mean disagreement"):
+        choose("disagrement", pool, 2, 0, model, rng)
+    with pytest.raises(UserError, match="6 queries need 12 clips"):
+        choose("uniform", pool, 6, 0, model, rng)
+    with pytest.raises(UserError, match="a rating of 2 clips cannot be"):
+        choose("uniform", pool, 2, 0, model, rng, kind=RATING)
+    with pytest.raises(UserError, match="unknown kind"):
+        choose("uniform", pool, 2, 0, model, rng, kind=DEMONSTRATION)
+    with pytest.raises(UserError, match=r"query\.random_share is 2"):
+        QueryConfig(random_share=2)
+
+
+# -- queries about other clips
+
+
+def test_asked_again_with_the_sides_swapped(model: Members) -> None:
+    asked = choose("uniform", pool_of(20), 6, 0, model, np.random.default_rng(0))
+    again = ask_again(asked, 4, 2, 10, np.random.default_rng(0))
+    assert [(q.round, q.index, q.repeat) for q in again] == [(2, 10 + i, 1) for i in range(4)]
+    swapped = {q.segments[::-1].digest() for q in asked}
+    assert len({q.segments.digest() for q in again} & swapped) == 4
+    assert ask_again(again, 9, 3, 0, np.random.default_rng(0))[0].repeat == 2
+
+
+def test_demonstrations() -> None:
+    shown, pool = pool_of(3, seed=1), pool_of(20)
+    queries = demonstrations(shown, pool, 8, 1, 4, np.random.default_rng(0))
+    theirs, own = ({q.segments[i].digest() for q in queries} for i in range(2))
+    assert theirs <= {shown[i].digest() for i in range(3)} and len(own) == 8
+    assert own <= {pool[i].digest() for i in range(20)}
+    assert [(q.round, q.index, q.kind) for q in queries] == [(1, 4 + i, DEMONSTRATION) for i in range(8)]
+    with pytest.raises(UserError, match="21 demonstrations"):
+        demonstrations(shown, pool, 21, 0, 0, np.random.default_rng(0))
+
+
+def test_several_kinds_share_no_clip(model: Members) -> None:
+    """What is not free is not asked about, and what is asked about is not free afterwards."""
+    pool, free = pool_of(40), np.ones(40, bool)
+    free[:6] = False
+    queries = []
+    for kind, size in ((COMPARISON, 2), (RANKING, 4), (RATING, 1)):
+        queries += choose(
+            "bald", pool, 4, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size, free=free
+        )
+    asked = clip_digests(queries)
+    assert len(set(asked)) == len(asked) == 4 * (2 + 4 + 1)
+    assert not {pool[i].digest() for i in range(6)} & set(asked)
+    assert {pool[i].digest() for i in range(6, 40) if not free[i]} == set(asked)
+    with pytest.raises(UserError, match="4 queries need 8 clips, the pool has 6"):
+        choose("uniform", pool, 4, 0, model, np.random.default_rng(0), free=free)
+
+
+def test_all_clips_free_is_the_same_as_none_named(model: Members) -> None:
+    pool = pool_of(60)
+    a, b = (
+        choose("bald", pool, 9, 1, model, np.random.default_rng(5), free=free) for free in (None, np.ones(60, bool))
+    )
+    assert [(q.strategy, q.segments.digest()) for q in a] == [(q.strategy, q.segments.digest()) for q in b]
+
+
+def test_corrections() -> None:
+    """The clip first, then the try that the annotator names: here the one with the greatest reward."""
+    pool, free, seen = pool_of(20), np.ones(20, bool), []
+    free[:5] = False
+
+    def try_again(clips: Segments) -> Segments:
+        seen.append(clips)
+        return random_segments(np.random.default_rng(1), len(clips), 3, 6)
+
+    def best(tries: Segments, place: int) -> int:
+        assert tries.obs.shape == (3, 6, 17)
+        return int(tries.env_reward.sum(-1).argmax())
+
+    queries = corrections(pool, 4, 2, try_again, best, np.random.default_rng(0), recent=10, free=free)
+    assert [(q.round, q.index, q.kind, q.strategy) for q in queries] == [
+        (2, i, CORRECTION, TRIED_AGAIN) for i in range(4)
+    ]
+    recent = {pool[i].digest() for i in range(5, 10)}
+    own = [q.segments[0].digest() for q in queries]
+    assert set(own) < recent and len(set(own)) == 4 and own == [seen[0][i].digest() for i in range(4)]
+    assert free.sum() == 11 and free[10:].all()
+    tries = try_again(pool[:4])
+    for i, q in enumerate(queries):
+        assert q.segments[1].env_reward.sum() == tries[i].env_reward.sum(-1).max()
+    with pytest.raises(UserError, match="2 corrections need as many recent clips, the pool has 1 to spare"):
+        corrections(pool, 2, 0, try_again, best, np.random.default_rng(0), recent=10, free=free)

@@ -1,0 +1,240 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlhf_control.config import FinetuneConfig, HumanConfig, NetConfig, QueryConfig
+from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.export import export_labels
+from rlhf_control.feedback.labels import Labels
+from rlhf_control.feedback.recordings import Recording, save_recording
+from rlhf_control.feedback.schema import query_key
+from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy
+from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated, is_recording
+from rlhf_control.queries.questions import demonstrations_of, gold_of, keep_inputs, load_gold, mixed, questions
+from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds, share_due
+from rlhf_control.reward.model import RewardModel
+from rlhf_control.runs.run import Run
+from tests.conftest import random_rollout, random_segments
+
+PEOPLE = FinetuneConfig("p", oracle="human")
+
+
+def make_labels(path: Path) -> Labels:
+    return Labels(FeedbackStore(path / "l.sqlite"), None, 0)
+
+
+def answer_all(labels: Labels) -> None:
+    for key in labels.pending():
+        value = "/reward/" in key or "/rating/" in key
+        labels.store.vote(key, Feedback(None, "ann", value=1.0) if value else Feedback((0, 1), "ann"))
+    labels.collect()
+
+
+NOBODY: Any = None  # a policy: only corrections by an oracle need it
+
+
+def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Query]:
+    pool = random_segments(np.random.default_rng([7, k]), 3 * n + 10, 5)
+    model = RewardModel(17, 6, config.reward)
+    queries = questions(config, LabelRound(k, n), pool, len(pool), model, labels, NOBODY)
+    labels.issue(queries)
+    answer_all(labels)
+    return queries
+
+
+def test_an_older_clip_is_not_rated_twice(tmp_path: Path) -> None:
+    config = replace(PEOPLE, oracle="env", feedback=("rating",), query=QueryConfig(repeat_share=0.0))
+    labels, older = make_labels(tmp_path), random_segments(np.random.default_rng(1), 12, 5)
+    for k in range(3):
+        recent = random_segments(np.random.default_rng([2, k]), 4, 5)
+        pool = Segments.concatenate([recent, older])
+        labels.issue(questions(config, LabelRound(k, 4), pool, 4, RewardModel(17, 6, config.reward), labels, NOBODY))
+        answer_all(labels)
+    clips = [clip for asked in labels.questions() for clip in asked.clips]
+    assert len(clips) == len(set(clips)) == 12
+
+
+def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
+    """122 iterations; from the first, rounds in steps of 0.7 * 122 / 9 = 9.49."""
+    config = replace(PEOPLE, labels=100, first_labels=20)
+    rounds = label_rounds(config, 0)
+    assert list(rounds) == [0, 9, 18, 28, 37, 47, 56, 66, 75]
+    assert [r.labels for r in rounds.values()] == [20] + [10] * 8
+    assert min(label_rounds(config, 2)) == 2
+    with pytest.raises(UserError, match="lower --rounds"):
+        label_rounds(replace(config, rounds=90), 60)
+    with pytest.raises(UserError, match=r"40 clips, which there are after 121 iterations.*lower --labels"):
+        label_rounds(config, 120)
+    assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
+    assert clips_needed(config) == 40
+    many = replace(config, labelling="async", human=HumanConfig(open_queries=30))
+    assert clips_needed(many) == 60
+
+
+def test_a_share_holds_over_all_rounds() -> None:
+    had = 0
+    for asked, more in ((0, 20), (20, 10), (30, 10), (40, 1), (41, 59)):
+        had += share_due(0.05, asked, more, had)
+    assert had == 5
+    assert share_due(0.05, 0, 19, 0) == 0 and share_due(0.5, 0, 1, 0) == 0 and share_due(0.5, 1, 1, 0) == 1
+    assert share_due(0.1, 100, 3, 0) == 3  # not more than there is room for
+
+
+def test_one_in_twenty_is_asked_again(tmp_path: Path) -> None:
+    labels = make_labels(tmp_path)
+    rounds = [ask_round(PEOPLE, k, n, labels) for k, n in enumerate([20, *[10] * 8])]
+    asked = [query for queries in rounds for query in queries]
+    assert [len(queries) for queries in rounds] == [20, *[10] * 8]
+    place = {query.segments.digest(): i for i, query in enumerate(asked)}
+    repeats = [query for query in asked if query.repeat]
+    assert len(repeats) == 5 and {query.repeat for query in repeats} == {1}
+    apart = [place[q.segments.digest()] - place[q.segments[::-1].digest()] for q in repeats]
+    assert min(apart) > 1
+    assert len({query.segments[::-1].digest() for query in repeats}) == 5  # none twice
+    for k, queries in enumerate(rounds):
+        assert [(q.round, q.index) for q in queries] == [(k, i) for i in range(len(queries))]
+
+
+def test_nothing_is_repeated_or_renumbered_without_a_share(tmp_path: Path) -> None:
+    config = replace(PEOPLE, query=QueryConfig(repeat_share=0.0))
+    queries = ask_round(config, 0, 30, make_labels(tmp_path))
+    assert not any(query.repeat for query in queries) and [q.index for q in queries] == list(range(30))
+    oracle = replace(PEOPLE, oracle="backward")
+    assert oracle.repeat_share() == 0 and PEOPLE.repeat_share() == 0.05
+
+
+def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
+    """Rewards are numbers, which nobody gives twice; and of three questions of one round none is far enough apart."""
+    config = replace(PEOPLE, oracle="backward", feedback=("reward",), query=QueryConfig(repeat_share=0.5))
+    assert not any(query.repeat for query in ask_round(config, 0, 6, make_labels(tmp_path)))
+    for n in range(1, 12):
+        (tmp_path / str(n)).mkdir()
+        config = replace(PEOPLE, query=QueryConfig(repeat_share=0.5))
+        queries = ask_round(config, 0, n, make_labels(tmp_path / str(n)))
+        assert len(queries) == n
+        place = {query.segments.digest(): i for i, query in enumerate(queries)}
+        for query in queries:
+            assert not query.repeat or place[query.segments.digest()] - place[query.segments[::-1].digest()] > 1
+
+
+def test_special_questions_lie_in_the_second_half() -> None:
+    rng = np.random.default_rng(0)
+    clips = random_segments(rng, 20, 2, 3)
+    own = [Query(3, i, "uniform", clips[i]) for i in range(9)]
+    special = [Query(0, 0, "gold", clips[10 + i]) for i in range(3)]
+    seen = set()
+    for _ in range(50):
+        order = mixed(own, special, 3, rng)
+        assert [query.index for query in order] == list(range(12)) and {query.round for query in order} == {3}
+        assert [query.segments.digest() for query in order if query.strategy == "uniform"] == [
+            query.segments.digest() for query in own
+        ]
+        places = [query.index for query in order if query.strategy == "gold"]
+        assert min(places) >= 5
+        seen |= set(places)
+    assert seen == set(range(5, 12))
+    assert mixed(own, [], 3, rng) is own and len(mixed([], special, 0, rng)) == 3
+
+
+def test_gold_is_what_everybody_agrees_on(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "l.sqlite")
+    rng = np.random.default_rng(0)
+    queries = [Query(0, i, "uniform", random_segments(rng, 2, 5)) for i in range(5)]
+    store.ask(queries, annotators=2)
+    answers: list[list[tuple[int, ...] | None]] = [[(0, 1), (0, 1)], [(1, 0)], [(0, 1), (1, 0)], [(0, 0)], [None]]
+    for query, given in zip(queries, answers, strict=True):
+        for name, ranks in zip(("ann", "bob"), given, strict=False):
+            store.vote(query_key(query), Feedback(ranks, name))
+    export_labels(store, tmp_path / "export")
+    gold = load_gold(str(tmp_path / "export"), 0)
+    assert {key: ranks for key, (_, ranks) in gold.items()} == {
+        query_key(queries[0]): (0, 1),
+        query_key(queries[1]): (1, 0),
+    }
+    assert all(query.strategy == "gold" and query_key(query) == key for key, (query, _) in gold.items())
+    empty = FeedbackStore(tmp_path / "e.sqlite")
+    export_labels(empty, tmp_path / "empty")
+    with pytest.raises(UserError, match="no pairs with one clear answer"):
+        load_gold(str(tmp_path / "empty"), 0)
+    arrays = {
+        f"{name}_{side}": rng.normal(size=(2, 5, size)) for side in "12" for name, size in (("obs", 17), ("action", 6))
+    }
+    np.savez(tmp_path / "pairs.npz", label=np.array([0.0, 1.0]), **arrays)
+    with pytest.raises(UserError, match="cannot be shown"):
+        load_gold(str(tmp_path / "pairs.npz"), 0)
+
+
+def make_recording() -> Recording:
+    steps = random_rollout(np.random.default_rng(0), T=50, N=1, ends=0.0)
+    arrays = {name: array[:, 0] for name, array in steps.as_segments().arrays().items()}
+    ends = np.arange(50) == 49
+    return Recording("HalfCheetah-v5", {}, **arrays, terminated=np.zeros(50, bool), truncated=ends)
+
+
+def test_a_recording_is_a_demonstration_too(tmp_path: Path, cheetah_policy: Policy) -> None:
+    recording = make_recording()
+    save_recording(tmp_path / "mine.npz", recording)
+    clips = demonstrated(str(tmp_path / "mine.npz"), cheetah_policy, 12, 0)
+    assert clips.obs.shape == (4, 12, 17)
+    np.testing.assert_array_equal(clips.obs[1], recording.obs[12:24])
+    assert is_recording(str(tmp_path / "mine.npz")) and not is_recording("halfcheetah")
+    with pytest.raises(UserError, match="clip of 60 steps"):
+        check_demonstrations(str(tmp_path / "mine.npz"), cheetah_policy, 60)
+    save_recording(tmp_path / "other.npz", replace(recording, env_id="Hopper-v5"))
+    with pytest.raises(UserError, match="Hopper"):
+        check_demonstrations(str(tmp_path / "other.npz"), cheetah_policy, 12)
+
+
+def test_a_policy_demonstrates(tmp_path: Path, cheetah_policy: Policy) -> None:
+    cheetah_policy.save(tmp_path / "p.npz")
+    assert not is_recording(str(tmp_path / "p.npz"))
+    check_demonstrations(str(tmp_path / "p.npz"), cheetah_policy, 500)
+    clips = demonstrated(str(tmp_path / "p.npz"), cheetah_policy, 500, 0)
+    assert isinstance(clips, Segments) and clips.obs.shape == (8, 500, 17)
+    with pytest.raises(UserError, match="shorter than a clip"):
+        demonstrated(str(tmp_path / "p.npz"), cheetah_policy, 2000, 0)
+    with pytest.raises(UserError, match="no policy at"):
+        check_demonstrations(str(tmp_path / "none.npz"), cheetah_policy, 12)
+
+
+def test_a_run_keeps_what_it_is_started_from(tmp_path: Path, cheetah_policy: Policy) -> None:
+    """A recording, another policy and gold, by value: what becomes of the user's files does not matter any more."""
+    pair = random_segments(np.random.default_rng(0), 2, 2, 12)
+    store = FeedbackStore(tmp_path / "answered.sqlite")
+    for i, asked in enumerate(store.ask([Query(0, i, "uniform", pair[i]) for i in range(2)])):
+        store.vote(asked.key, Feedback((i, 1 - i), "me"))
+    export_labels(store, tmp_path / "gold")
+    cheetah_policy.save(tmp_path / "p.npz")
+    config = FinetuneConfig(
+        "p", oracle="human", demonstrations=str(tmp_path / "p.npz"), query=QueryConfig(gold=str(tmp_path / "gold"))
+    )
+    run = Run.create(tmp_path / "run", "finetune", config)
+    assert demonstrations_of(config, run.path) == config.demonstrations  # as in runs of before
+    before = demonstrated(config.demonstrations, cheetah_policy, 500, 0)
+    gold = gold_of(config, None)
+    assert gold_of(config, run).keys() == gold.keys() == set(gold) and len(gold) == 2
+    keep_inputs(config, run, "HalfCheetah-v5", gold)
+    shutil.rmtree(tmp_path / "gold")
+    Policy(cheetah_policy.spaces, NetConfig(hidden=(8,)), 1, "HalfCheetah-v5", {}).save(tmp_path / "p.npz")
+    kept = demonstrations_of(config, run.path)
+    assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
+    again = gold_of(config, run)
+    assert list(again) == list(gold) and [ranks for _, ranks in again.values()] == [r for _, r in gold.values()]
+    keep_inputs(config, run, "HalfCheetah-v5", gold)  # left as they are
+    assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
+
+
+def test_a_recording_is_kept(tmp_path: Path) -> None:
+    made = make_recording()
+    save_recording(tmp_path / "mine.npz", made)
+    config = FinetuneConfig("p", demonstrations=str(tmp_path / "mine.npz"))
+    run = Run.create(tmp_path / "run", "finetune", config)
+    keep_inputs(config, run, made.env_id, {})
+    (tmp_path / "mine.npz").unlink()
+    assert is_recording(demonstrations_of(config, run.path))

@@ -1,0 +1,184 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.data import Rollout
+from rlhf_control.errors import UserError
+from rlhf_control.queries import segments as module
+from rlhf_control.queries.segments import SegmentBank, cut_segments, join
+from rlhf_control.runs.progress import say_once
+from tests.conftest import random_rollout
+
+
+@given(st.integers(0, 2**31), st.integers(2, 8), st.integers(8, 40), st.floats(0, 0.3))
+def test_segments_never_cross_an_end_and_keep_their_rows(seed: int, length: int, T: int, ends: float) -> None:
+    rng = np.random.default_rng(seed)
+    rollout = random_rollout(rng, T=T, ends=ends)
+    try:
+        segments = cut_segments(rollout, length, rng)
+    except UserError:
+        assert ends > 0
+        return
+    starts = set()
+    for i in range(len(segments)):
+        t, n = np.argwhere((rollout.obs == segments[i].obs[0]).all(-1))[0]
+        assert not rollout.done[t : t + length - 1, n].any()
+        for name, array in rollout.as_segments().arrays().items():
+            np.testing.assert_array_equal(segments[i].arrays()[name], array[t : t + length, n])
+        starts.add((n, t))
+    assert len(starts) == len(segments)
+    for n, t in starts:  # end to end, so no two overlap
+        assert not any((n, t + k) in starts for k in range(1, length))
+
+
+def test_every_offset_is_used() -> None:
+    rollout = random_rollout(np.random.default_rng(0), T=20, N=1, ends=0)
+    first = {float(cut_segments(rollout, 6, np.random.default_rng(i)).obs[0, 0, 0]) for i in range(60)}
+    assert first == set(rollout.obs[:6, 0, 0].tolist())
+
+
+def test_too_short_stretches_are_refused() -> None:
+    with pytest.raises(UserError, match="clip-seconds"):
+        cut_segments(random_rollout(np.random.default_rng(0), T=5), 6, np.random.default_rng(0))
+
+
+def test_the_bank_cuts_clips_longer_than_a_rollout() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=30, num_envs=3, num_steps=10, clips=6)
+    for _ in range(bank.first_full + 1):
+        bank.add(random_rollout(rng, T=10, ends=0))
+    assert bank.first_full == 8  # nine rollouts of ten steps: three clips, less one for the offset, of each environment
+    for i in range(50):
+        assert len(bank.recent(np.random.default_rng(i))) >= 6
+    assert bank.recent(rng).obs.shape[1:] == (30, 17)
+    last = {float(x) for x in join(bank.rollouts[-3:]).obs[..., 0].ravel()}
+    assert {float(x) for x in bank.newest(rng).obs[..., 0].ravel()} <= last
+
+
+@pytest.mark.parametrize(("T", "limit"), [(128, 200), (64, 100), (45, 46), (128, 1000)])
+def test_there_are_clips_enough_where_a_time_limit_ends_episodes(T: int, limit: int) -> None:
+    bank, rng = SegmentBank(length=45, num_envs=3, num_steps=T, clips=24, time_limit=limit), np.random.default_rng(0)
+    least = []
+    for i in range(bank.first_full + 30):
+        ends = (np.arange(i * T, (i + 1) * T) + 1) % limit == 0
+        rollout = random_rollout(rng, T=T, ends=0)
+        nothing = np.zeros_like(rollout.terminated)
+        bank.add(replace(rollout, truncated=nothing | ends[:, None], terminated=nothing))
+        least.append(min(len(bank.recent(np.random.default_rng(k))) for k in range(5)) if i >= bank.first_full else 99)
+    assert min(least) >= 24
+
+
+def test_clips_longer_than_episodes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"never 6 clips of 30 steps in episodes of 20; shorten --clip-seconds"):
+        SegmentBank(length=30, num_envs=3, num_steps=10, clips=6, time_limit=20)
+
+
+def test_too_many_clips_are_no_matter_of_their_length() -> None:
+    with pytest.raises(UserError, match=r"asks about 25,000,000 clips of 30 steps at once; lower --labels"):
+        SegmentBank(length=30, num_envs=16, num_steps=128, clips=25_000_000, time_limit=1000)
+
+
+def test_the_pool_is_half_recent_half_older() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
+    bank.keep = 1
+    seen = []
+    for i in range(6):
+        rollout = random_rollout(rng, T=20, ends=0)
+        bank.add(rollout)
+        pool, _ = bank.pool(rng)
+        recent = {float(x) for x in join(bank.rollouts).obs[..., 0].ravel()}
+        share = np.mean([float(o) in recent for o in pool.obs[:, 0, 0]])
+        assert share == (1.0 if i == 0 else 0.5)
+        bank.archive(rng)
+        seen.append(len(bank.older or []))
+    assert max(seen) == 40  # the capacity holds
+
+
+def test_bank_state_round_trip() -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    for _ in range(3):
+        bank.add(random_rollout(rng))
+        bank.archive(rng)
+    other = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    other.load_state(bank.state())
+    pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
+    assert pools[0].digest() == pools[1].digest()
+    np.testing.assert_array_equal(join(bank.rollouts).reward, join(other.rollouts).reward)
+
+
+def with_frames(rollout: Rollout) -> Rollout:
+    """Each step's picture is its number and environment."""
+    T, N = rollout.reward.shape
+    return replace(rollout, frames=np.array([[b"%d %d" % (t, n) for n in range(N)] for t in range(T)], "S"))
+
+
+def test_frames_are_cut_with_their_steps() -> None:
+    rng = np.random.default_rng(0)
+    rollout = with_frames(random_rollout(rng))
+    clips = cut_segments(rollout, 4, rng)
+    for i in range(len(clips)):
+        first = clips[i]
+        assert first.frames is not None
+        t, n = map(int, first.frames[0].split())
+        assert first.frames.tolist() == [b"%d %d" % (t + k, n) for k in range(4)]
+        np.testing.assert_array_equal(first.obs, rollout.obs[t : t + 4, n])
+
+
+def test_rollouts_with_and_without_frames_or_states_are_joined() -> None:
+    """As after resuming a run of an earlier version."""
+    rng = np.random.default_rng(0)
+    some, bare = with_frames(random_rollout(rng)), replace(random_rollout(rng), state=None)
+    assert join([some, some]).frames is not None
+    for pair in ([some, bare], [bare, some]):
+        assert join(pair).frames is None and join(pair).state is None and join(pair).obs.shape[0] == 40
+
+
+def test_the_bank_carries_frames_as_long_as_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=40)
+    monkeypatch.setattr(module, "FRAME_BYTES", 5 * 4 * 7)  # of seven clips
+    for _ in range(4):
+        bank.add(with_frames(random_rollout(rng, ends=0)))
+        bank.archive(rng)
+    assert bank.older is not None and bank.older.frames is not None and len(bank.older) == 7
+    other = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    other.load_state(bank.state())
+    pools = [b.pool(np.random.default_rng(1))[0] for b in (bank, other)]
+    assert pools[0].frames is not None and pools[0].digest() == pools[1].digest()
+
+
+def test_older_clips_are_fewer_where_observations_are_large(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of ten clips' size; said once, and checkpoints stop growing."""
+    rng = np.random.default_rng(0)
+    size = sum(a[0].nbytes for a in cut_segments(random_rollout(rng, ends=0), 5, rng).arrays().values())
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, older_bytes=10 * size)
+    say_once.cache_clear()
+    for _ in range(4):
+        bank.add(random_rollout(rng, ends=0))
+        bank.archive(rng)
+    assert bank.older is not None and len(bank.older) == 10
+    assert capsys.readouterr().err.count("only 10 older clips of 5 steps kept") == 1
+    roomy, usual = (SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, **o) for o in ({"older_bytes": 10**9}, {}))
+    for seed in range(3):
+        for other in (roomy, usual):
+            other.add(random_rollout(np.random.default_rng(seed)))
+            other.archive(np.random.default_rng(seed))
+    assert roomy.older is not None and usual.older is not None and roomy.older.digest() == usual.older.digest()
+    assert capsys.readouterr().err == ""
+
+
+def test_where_no_offset_fits_clips_begin_with_their_episodes() -> None:
+    """Episodes of six steps: at five offsets of six no clip is within one."""
+    done = np.zeros((60, 1), bool)
+    done[5::6] = True
+    rollout = replace(
+        random_rollout(np.random.default_rng(0), T=60, N=1), terminated=done, truncated=np.zeros_like(done)
+    )
+    clips = cut_segments(rollout, 6, np.random.default_rng(1))
+    assert len(clips) in (9, 10)
+    np.testing.assert_array_equal(clips.obs[0], rollout.obs[:6, 0])

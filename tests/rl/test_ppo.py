@@ -1,0 +1,242 @@
+import copy
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.config import NetConfig, PPOConfig
+from rlhf_control.nets.policy import Policy
+from rlhf_control.rl.batch import Batch, minibatches
+from rlhf_control.rl.ppo import PPO, ppo_loss
+from rlhf_control.rl.returns import RewardScaler, gae
+from rlhf_control.simulation.rollouts import collect
+from rlhf_control.simulation.vector import start_envs
+from tests.conftest import TINY_PPO, random_rollout
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, np.float64)[:, None]
+
+
+def flags(*values: int) -> np.ndarray:
+    return np.array(values, bool)[:, None]
+
+
+def test_gae_by_hand() -> None:
+    """gamma = 1/2, lambda = 1/2; V = 1, 2, 3 and 4 behind the last step."""
+    advantage, returns = gae(
+        column(1, 1, 1), column(1, 2, 3), column(2, 3, 4), flags(0, 0, 0), flags(0, 0, 0), 0.5, 0.5
+    )
+    # deltas: 1 + 1 - 1 = 1;  1 + 1.5 - 2 = 0.5;  1 + 2 - 3 = 0
+    np.testing.assert_allclose(advantage, column(1 + 0.25 * 0.5, 0.5, 0))
+    np.testing.assert_allclose(returns, advantage + column(1, 2, 3))
+
+
+def test_a_terminated_step_is_not_bootstrapped_and_a_truncated_one_is() -> None:
+    """V(final observation) = 4 at step 1, where the episode ends; the next episode's values must not leak in."""
+    values = column(1, 2, 30), column(2, 4, 40)
+    terminated, _ = gae(column(1, 1, 1), *values, flags(0, 1, 0), flags(0, 0, 0), 0.5, 0.5)
+    truncated, _ = gae(column(1, 1, 1), *values, flags(0, 0, 0), flags(0, 1, 0), 0.5, 0.5)
+    np.testing.assert_allclose(terminated[1], 1 - 2)
+    np.testing.assert_allclose(truncated[1], 1 + 0.5 * 4 - 2)
+    np.testing.assert_allclose(truncated[0], 1 + 0.25 * truncated[1])
+    both, _ = gae(column(1, 1, 1), *values, flags(0, 1, 0), flags(0, 1, 0), 0.5, 0.5)
+    np.testing.assert_allclose(both, terminated)  # what has ended has no future, whatever the clock says
+
+
+@given(st.integers(0, 2**31), st.floats(0, 1), st.floats(0, 1))
+def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
+    """The sum over deltas, written out, up to the end of the episode."""
+    r = random_rollout(np.random.default_rng(seed), T=12, N=2, ends=0.2)
+    value, next_value = np.random.default_rng(seed + 1).normal(size=(2, 12, 2))
+    advantage, _ = gae(r.reward, value, next_value, r.terminated, r.truncated, gamma, lam)
+    delta = r.reward + gamma * next_value * ~r.terminated - value
+    for n in range(2):
+        for t in range(12):
+            expected, weight = 0.0, 1.0
+            for k in range(t, 12):
+                expected += weight * delta[k, n]
+                weight *= gamma * lam
+                if r.done[k, n]:
+                    break
+            assert advantage[t, n] == pytest.approx(expected, abs=1e-6)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        gae(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), 0.9, 0.9)
+
+
+@given(st.integers(2, 70), st.integers(2, 70))
+def test_minibatches_are_a_permutation_and_never_a_single_row(rows: int, size: int) -> None:
+    order = minibatches(rows, min(size, rows), np.random.default_rng(0))
+    assert sorted(np.concatenate(order).tolist()) == list(range(rows))
+    assert min(map(len, order)) >= 2
+    assert all(len(part) == min(size, rows) for part in order[:-1])
+
+
+def test_the_loss_by_hand(cheetah_policy: Policy) -> None:
+    """Two rows whose ratios are 1.5 and 0.5, advantages +1 and -1: both are clipped to 1 +- 0.2."""
+    features = torch.zeros(2, 17)
+    with torch.no_grad():
+        new = cheetah_policy.distribution(features)
+        value = cheetah_policy.value(features)
+    old_log_prob = new.log_prob(new.mean) - torch.log(torch.tensor([1.5, 0.5]))
+    batch = Batch(features, new.mean, torch.tensor([1.0, -1.0]), value + torch.tensor([2.0, 0.0]), new, old_log_prob)
+    config = PPOConfig(normalize_advantage=False, entropy_coef=0.1)
+    loss, metrics = ppo_loss(cheetah_policy, batch, config, clip=0.2, kl_coef=1.0)
+    assert metrics["policy_loss"].item() == pytest.approx(-(1.2 - 0.8) / 2, abs=1e-5)
+    assert metrics["value_loss"].item() == pytest.approx(2.0, abs=1e-5)
+    entropy = 6 * (0.5 * math.log(2 * math.pi * math.e) - 0.5)  # log_std is -0.5
+    assert metrics["entropy"].item() == pytest.approx(entropy, abs=1e-4)
+    assert loss.item() == pytest.approx(-0.2 + 0.5 * 2 - 0.1 * entropy, abs=1e-4)
+    assert metrics["clip_fraction"].item() == 1
+    assert metrics["approx_kl"].item() == pytest.approx((0.5 - math.log(1.5) - 0.5 - math.log(0.5)) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+@pytest.mark.parametrize("control", ["clip", "kl-penalty"])
+def test_on_the_first_minibatch_the_ratio_is_one_exactly(cheetah_policy: Policy, control: str, gradients: str) -> None:
+    learner = PPO(cheetah_policy, PPOConfig(step_control=control, gradients=gradients))  # type: ignore[arg-type]
+    batch = learner.prepare(random_rollout(np.random.default_rng(0), T=64, N=4))
+    rows = minibatches(len(batch), 64, np.random.default_rng(0))[0]
+    metrics = learner.optimizer.gradient(batch[torch.from_numpy(rows)], 0.2, 1.0)
+    assert metrics["approx_kl"] == 0 and metrics["clip_fraction"] == 0
+
+
+def test_advantages_are_recomputed_by_the_critic_as_it_then_is(cheetah_policy: Policy) -> None:
+    """One epoch knows no difference; with two, the second sees other advantages, but the same old policy."""
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    losses = []
+    for epochs in (1, 2):
+        for recompute in (False, True):
+            config = PPOConfig(minibatch_size=160, epochs=epochs, lr=1e-2, recompute_advantages=recompute)
+            learner = PPO(copy.deepcopy(cheetah_policy), config)
+            seen = []
+            steps = learner.optimizer.steps
+            learner.optimizer.steps = lambda batch, *a, s=steps, b=seen: b.append(batch) or s(batch, *a)  # type: ignore
+            losses.append(learner.update(rollout, np.random.default_rng(0), 0.0)["value_loss"])
+            if epochs == 2:
+                first, second = seen
+                assert torch.equal(first.old_log_prob, second.old_log_prob)
+                assert torch.equal(first.advantage, second.advantage) is not recompute
+                if recompute:
+                    old_critic = PPO(copy.deepcopy(cheetah_policy), config).advantages(rollout)
+                    assert torch.equal(first.advantage, old_critic[0])
+    assert losses[0] == losses[1] and losses[2] != losses[3]
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_successors_are_valued_as_what_they_are(env_id: str, gradients: Literal["compiled", "autograd"]) -> None:
+    """An episode's last one too, which is not where the next step begins; to the bit in compiled code."""
+    envs = start_envs(env_id, 3, seed=0)
+    learner = PPO(Policy(envs.spaces, NetConfig(), 0, env_id, {}), PPOConfig(gradients=gradients))
+    rollout = collect(envs, learner, 60, np.random.default_rng(0))
+    assert rollout.done.sum() > 3 and not rollout.done[-1].all()
+    config, value, next_value = learner.config, learner.values(rollout.obs), learner.values(rollout.next_obs)
+    ends = rollout.terminated, rollout.truncated
+    expected, _ = gae(rollout.reward, value, next_value, *ends, config.gamma, config.gae_lambda)
+    tolerance = 0 if gradients == "compiled" else 1e-5
+    np.testing.assert_allclose(learner.advantages(rollout)[0], expected.ravel(), rtol=tolerance, atol=tolerance)
+
+
+def test_the_old_policy_stays_while_the_new_one_moves(cheetah_policy: Policy) -> None:
+    learner = PPO(cheetah_policy, TINY_PPO)
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    metrics = learner.update(rollout, np.random.default_rng(0), 0.0)
+    assert metrics["kl"] > 0 and metrics["gradient_steps"] == 2 * 5
+
+
+def test_the_step_is_controlled_by_early_stopping(cheetah_policy: Policy) -> None:
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    steps = []
+    for target in (None, 0.01, 1e-9):
+        learner = PPO(copy.deepcopy(cheetah_policy), PPOConfig(minibatch_size=32, epochs=10, lr=3e-3, target_kl=target))
+        steps.append(learner.update(rollout, np.random.default_rng(0), 0.0)["gradient_steps"])
+    assert steps[0] == 50 and 1 < steps[1] < 50 and steps[2] == 1  # the first step has KL 0, so it is taken
+
+
+def test_the_kl_penalty_adapts_its_coefficient_and_holds_the_kl(cheetah_policy: Policy) -> None:
+    config = PPOConfig(minibatch_size=32, epochs=10, lr=3e-3, step_control="kl-penalty", target_kl=0.01)
+    learner = PPO(cheetah_policy, config)
+    kls, coefficients = [], []
+    for i in range(12):
+        rollout = random_rollout(np.random.default_rng(i), T=40, N=4)
+        kls.append(learner.update(rollout, np.random.default_rng(i), 0.0)["kl"])
+        coefficients.append(learner.kl_coef)
+    for before, after, kl in zip([1.0, *coefficients], coefficients, kls, strict=False):
+        assert after == (before * 2 if kl > 0.015 else before / 2 if kl < 0.01 / 1.5 else before)
+    assert np.mean(kls[-4:]) < 0.3 * kls[0]
+
+
+def test_the_learning_rate_adapts_to_hold_the_kl(cheetah_policy: Policy) -> None:
+    config = PPOConfig(minibatch_size=32, epochs=10, lr=5e-3, lr_schedule="adaptive", target_kl=0.01)
+    learner = PPO(cheetah_policy, config)
+    kls, rates = [], [5e-3]
+    for i in range(12):
+        rollout = random_rollout(np.random.default_rng(i), T=40, N=4)
+        metrics = learner.update(rollout, np.random.default_rng(i), 0.5)
+        assert metrics["lr"] == rates[-1] and metrics["gradient_steps"] == 50
+        kls.append(metrics["kl"])
+        rates.append(learner.lr)
+    for before, after, kl in zip(rates, rates[1:], kls, strict=False):
+        assert after == pytest.approx(before / 1.5 if kl > 0.02 else before * 1.5 if kl < 0.005 else before)
+    assert kls[0] > 0.02 and 0.003 < np.mean(kls[-4:]) < 0.03
+
+
+def test_schedules(cheetah_policy: Policy) -> None:
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    learner = PPO(cheetah_policy, PPOConfig(minibatch_size=32, epochs=1, lr=1e-3))
+    assert learner.update(rollout, np.random.default_rng(0), 0.25)["lr"] == pytest.approx(7.5e-4)
+    constant = PPO(cheetah_policy, PPOConfig(minibatch_size=32, epochs=1, lr=1e-3, lr_schedule="constant"))
+    assert constant.update(rollout, np.random.default_rng(0), 0.25)["lr"] == 1e-3
+
+
+def test_value_epochs_move_the_critic_alone(cheetah_policy: Policy) -> None:
+    learner = PPO(cheetah_policy, TINY_PPO)
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    before = {k: v.clone() for k, v in cheetah_policy.state_dict().items()}
+    learner.fit_value(rollout, 30, np.random.default_rng(0))
+    changed = {k for k, v in cheetah_policy.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {k for k in before if k.startswith("critic")}
+
+
+@pytest.mark.parametrize("control", ["clip", "kl-penalty"])
+def test_state_round_trip_continues_bit_equal(cheetah_policy: Policy, control: str) -> None:
+    config = PPOConfig(minibatch_size=32, epochs=2, step_control=control)  # type: ignore[arg-type]
+    rollout = random_rollout(np.random.default_rng(0), T=40, N=4)
+    learner = PPO(cheetah_policy, config)
+    other = PPO(copy.deepcopy(cheetah_policy), config)
+    for i in range(3):
+        learner.fit_value(rollout, 1, np.random.default_rng(i))
+        learner.update(rollout, np.random.default_rng(i), 0.1)
+    other.load_state(learner.state())
+    assert other.lr == learner.lr
+    assert learner.update(rollout, np.random.default_rng(9), 0.2) == other.update(
+        rollout, np.random.default_rng(9), 0.2
+    )
+    for name, value in learner.policy.state_dict().items():
+        assert torch.equal(value, other.policy.state_dict()[name]), name
+
+
+def test_reward_scaler_by_hand_and_by_definition() -> None:
+    scaler = RewardScaler(num_envs=3, gamma=0.9)
+    rollouts = [random_rollout(np.random.default_rng(i), T=15) for i in range(3)]
+    discounted, history = np.zeros(3), []
+    for rollout in rollouts:
+        scaled = scaler(rollout)
+        for t in range(15):
+            discounted = discounted * 0.9 + rollout.env_reward[t]
+            history.append(discounted.copy())
+            discounted[rollout.done[t]] = 0
+        std = np.sqrt(np.var(history) + 1e-8)
+        np.testing.assert_allclose(scaled.reward, rollout.env_reward / std, rtol=1e-5)
+        assert scaled.env_reward is rollout.env_reward  # what is reported stays raw
+    other = RewardScaler(3, 0.9)
+    other.load_state(scaler.state())
+    np.testing.assert_array_equal(other(rollouts[0]).reward, scaler(rollouts[0]).reward)

@@ -1,0 +1,83 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlhf_control.config import NetConfig, PPOConfig
+from rlhf_control.errors import NonFiniteError
+from rlhf_control.nets.policy import Policy
+from rlhf_control.rl.ppo import PPO
+from rlhf_control.simulation.double_buffer import MOST, Lanes, beside, start_lanes
+from rlhf_control.simulation.rollouts import collect
+from rlhf_control.simulation.vector import start_envs
+
+
+def learner_for(env_id: str) -> PPO:
+    return PPO(Policy(start_envs(env_id, 1, seed=0).spaces, NetConfig((8,), 1.0), 0, env_id, {}), PPOConfig())
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    for name, value in vars(a).items():
+        np.testing.assert_array_equal(value, vars(b)[name], err_msg=name)
+
+
+@pytest.mark.parametrize("num_envs", [2, 5, 8])
+def test_two_lanes_are_their_environments_one_after_another(num_envs: int) -> None:
+    """Bit for bit, and of the environments that one batch would have: the lanes change nothing but the time."""
+    learner = learner_for("Hopper-v5")
+    lanes = start_lanes("Hopper-v5", num_envs, seed=7)
+    assert [lane.num_envs for lane in lanes.lanes] == [(num_envs + 1) // 2, num_envs // 2]
+    rollout = lanes.collect(learner, 60, np.random.default_rng(0))
+    assert rollout.done.any() and len(rollout.episode_returns) == rollout.done.sum()
+    firsts = (0, lanes.lanes[0].num_envs)
+    alone = [
+        collect(start_envs("Hopper-v5", lane.num_envs, seed=7, first=first), learner, 60, rng)
+        for lane, first, rng in zip(lanes.lanes, firsts, np.random.default_rng(0).spawn(2), strict=True)
+    ]
+    assert_equal(rollout, beside(alone))
+    np.testing.assert_array_equal(rollout.obs[0], start_envs("Hopper-v5", num_envs, seed=7).obs)
+    lanes.close()
+
+
+@pytest.mark.parametrize(("env_id", "num_envs"), [("CartPole-v1", 4), ("Hopper-v5", 1), ("Hopper-v5", MOST + 1)])
+def test_one_lane_where_two_would_not_help(env_id: str, num_envs: int) -> None:
+    (lane,) = start_lanes(env_id, num_envs, seed=0).lanes
+    assert lane.num_envs == num_envs
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_a_snapshot_continues_bit_equal(env_id: str) -> None:
+    learner = learner_for(env_id)
+    lanes = start_lanes(env_id, 4, seed=0)
+    lanes.collect(learner, 37, np.random.default_rng(0))
+    state = lanes.state()
+    expected = lanes.collect(learner, 50, np.random.default_rng(1))
+    other = start_lanes(env_id, 4, seed=9)
+    other.load_state(state)
+    assert_equal(other.collect(learner, 50, np.random.default_rng(1)), expected)
+
+
+def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = learner_for("Hopper-v5")
+    lanes = start_lanes("Hopper-v5", 4, seed=0)
+    step = lanes.lanes[1].step
+
+    def spoiled(*args: Any) -> Any:
+        next_obs, reward, terminated, truncated = step(*args)
+        reward[1] = np.nan
+        return next_obs, reward, terminated, truncated
+
+    monkeypatch.setattr(lanes.lanes[1], "step", spoiled)
+    with pytest.raises(NonFiniteError, match="reward is not finite: nan in environment 3 at step 0"):
+        lanes.collect(learner, 5, np.random.default_rng(0))
+    monkeypatch.undo()
+    lanes = start_lanes("Hopper-v5", 4, seed=0)
+    lanes.lanes[1].vector._sim.qvel[0] = np.inf  # type: ignore[attr-defined]
+    with pytest.raises(NonFiniteError, match="environment 2"):
+        lanes.collect(learner, 5, np.random.default_rng(0))
+
+
+def test_lanes_are_many_or_one() -> None:
+    envs = start_envs("Hopper-v5", 3, seed=0)
+    lanes = Lanes([envs])
+    assert lanes.spaces == envs.spaces and lanes.step_seconds == envs.step_seconds
