@@ -1,7 +1,7 @@
 """Which clips are worth asking about?
 
-Every strategy of rlhf_control/queries/strategies.py at 40 answers, 8 a round. No random share, which would water the strategies
-down; in the first round, when there is no model yet, all but k-center choose at random.
+Every strategy of rlhf_control/queries/strategies.py at 40 answers, 8 a round. No random share, which would water the
+strategies down; in the first round, when there is no model yet, all but k-center choose at random.
 
 Command: python experiments/query_strategies.py     (--task keep-pace: 2.5 times the cost)
 Cost:    35 runs, some 7 core-minutes

@@ -4,25 +4,22 @@ The file is an ordinary zip of .npy arrays (`numpy.load` reads it) whose zip com
 byte before it. Nothing is pickled, so reading one cannot run code.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
-from typing import IO
-from typing import Literal
 import errno
 import hashlib
 import io
 import json
-import numpy as np
 import os
 import stat
 import zipfile
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.runs.npz import read_npz
-
-
 
 SEAL = b"rlhf_control sha256:"
 DIGITS = 64

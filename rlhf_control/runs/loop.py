@@ -1,30 +1,19 @@
 """The mechanics of a long run, kept out of the method: checkpoints, resuming, signals, metrics, progress."""
 
-from collections.abc import Callable
-from collections.abc import Container
-from collections.abc import Iterator
-from collections.abc import Mapping
-from contextlib import ExitStack
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
-from typing import Protocol
 import sys
 import time
-from rlhf_control.config import FinetuneConfig
-from rlhf_control.config import PretrainConfig
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import Stopped
-from rlhf_control.errors import UserError
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.progress import ProgressLine
-from rlhf_control.runs.resuming import check
-from rlhf_control.runs.resuming import record
-from rlhf_control.runs.run import FAILED
-from rlhf_control.runs.run import Run
-from rlhf_control.runs.watchdog import HungError
-from rlhf_control.runs.watchdog import WATCHDOG
-
+from rlhf_control.runs.resuming import check, record
+from rlhf_control.runs.run import FAILED, Run
+from rlhf_control.runs.watchdog import WATCHDOG, HungError
 
 CARRIES = "the environment has something that outlives its reset and cannot be put back; after a replay"
 

@@ -1,16 +1,16 @@
 """The machine that a run runs on: signals, versions, processor, commit."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
-from importlib import metadata
-from pathlib import Path
-from typing import Any
 import os
 import platform
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
 from rlhf_control.compute.compiler import compiler_version
 from rlhf_control.compute.threads import available_cores
 

@@ -1,16 +1,16 @@
 """Archives of arrays (.npz) that may come from anybody: what they claim is held against what they are before memory is
 given to it."""
 
-from pathlib import Path
-from typing import IO
 import io
-import numpy as np
 import zipfile
 import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
 from rlhf_control.data import Array
 from rlhf_control.errors import CorruptFileError
-
-
 
 FREE = 64 * 2**20  # bytes that any file may unpack to
 MOST = 100  # times its own size that a file may unpack to beyond that; clips shrink to a tenth

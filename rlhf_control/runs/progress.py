@@ -1,23 +1,19 @@
 """One live line about a long run on a terminal. Piped, nothing; or with RLHF_CONTROL_PROGRESS=N a plain line every N
 seconds."""
 
-from collections import deque
-from collections.abc import Callable
-from collections.abc import Mapping
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn
-from rich.progress import Progress
-from rich.progress import TextColumn
-from rich.progress import TimeRemainingColumn
-from typing import Any
 import functools
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
 from rlhf_control.wording import counted
-
-
 
 SHOWN: tuple[tuple[str, Callable[[float], str]], ...] = (  # metric, its words, in the order shown
     ("steps_per_second", "{:,.0f} steps/s".format),

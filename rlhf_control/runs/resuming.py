@@ -4,25 +4,20 @@ Every checkpoint holds a record of them under its seal. An edit of what lies bes
 numbers without a word. Checkpoints of older versions hold none, and are gone on from unchecked.
 """
 
-from collections.abc import Collection
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
-from typing import TypeVar
 import dataclasses
 import hashlib
 import json
 import sys
 import time
-from rlhf_control.config import FinetuneConfig
-from rlhf_control.config import PretrainConfig
-from rlhf_control.config.checks import from_dict
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
-from rlhf_control.runs.files import read_own
-from rlhf_control.runs.files import sha256
-from rlhf_control.runs.run import Run
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
 
+from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.config.checks import from_dict
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.runs.files import read_own, sha256
+from rlhf_control.runs.run import Run
 
 INPUTS = ("pretrained.npz", "cloned.npz", "demonstrations.npz", "gold.npz")  # copies of what a run is started from
 # Change no number, in config.json either

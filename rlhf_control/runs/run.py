@@ -10,11 +10,6 @@ runs/NAME/
   policy.npz         the policy at the end (and in checkpoints/, all along)
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 import dataclasses
 import fcntl
 import json
@@ -23,21 +18,16 @@ import os
 import sys
 import time
 import weakref
-from rlhf_control.config import FinetuneConfig
-from rlhf_control.config import PretrainConfig
-from rlhf_control.config.checks import from_dict
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
-from rlhf_control.runs.files import ForeignFileError
-from rlhf_control.runs.files import load_state
-from rlhf_control.runs.files import open_own
-from rlhf_control.runs.files import read_own
-from rlhf_control.runs.files import save_state
-from rlhf_control.runs.files import sync
-from rlhf_control.runs.files import write_atomic
-from rlhf_control.runs.machine import environment_facts
-from rlhf_control.runs.machine import git_commit
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
 
+from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.config.checks import from_dict
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.runs.files import ForeignFileError, load_state, open_own, read_own, save_state, sync, write_atomic
+from rlhf_control.runs.machine import environment_facts
 
 KEEP_CHECKPOINTS = 2
 LOCK = "run.lock"
@@ -327,13 +317,3 @@ def unfinished(file: Path) -> bool:
 def _finite(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-
-
-
-
-
-
-
-

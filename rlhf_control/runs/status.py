@@ -3,20 +3,14 @@
 It is a courtesy, not a record: nothing is learned from it, and a run whose disk refuses it goes on.
 """
 
-from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
-from pathlib import Path
-from typing import Any
-from typing import Literal
-from typing import get_args
 import json
 import os
 import time
-from rlhf_control.runs.files import read_own
-from rlhf_control.runs.files import refuse_module
-from rlhf_control.runs.files import replace_file
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
 
+from rlhf_control.runs.files import read_own, refuse_module, replace_file
 
 State = Literal["starting", "training", "waiting", "finished", "stopped", "failed"]  # waiting: for votes
 Labelling = Literal["blocking", "async"]

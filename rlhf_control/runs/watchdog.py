@@ -6,14 +6,13 @@ An environment that is deaf to that, in native code or because it catches everyt
 on the disk is whole at every moment. Only native code that keeps Python's lock stays unnoticed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import suppress
 import os
 import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 TICK = 0.5  # seconds; ticks are counted rather than a clock read, so that a stopped process grows no older
 PATIENCE = 5.0  # seconds

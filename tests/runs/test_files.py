@@ -13,16 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_control.config import PPOConfig
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
-from rlhf_control.runs.files import ForeignFileError
-from rlhf_control.runs.files import load_state
-from rlhf_control.runs.files import open_own
-from rlhf_control.runs.files import read_own
-from rlhf_control.runs.files import save_state
-from rlhf_control.runs.files import write_atomic
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.ppo import PPO
+from rlhf_control.runs.files import ForeignFileError, load_state, open_own, read_own, save_state, write_atomic
 
 STATE = {"a": np.arange(5), "b": {"c": np.ones((2, 3), np.float32), "empty": {}, "text": "x"}, "n": None, "l": [1, 2.5]}
 

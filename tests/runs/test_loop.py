@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_control.config import PPOConfig
-from rlhf_control.config import PretrainConfig
-from rlhf_control.errors import Halted
-from rlhf_control.errors import Stopped
-from rlhf_control.errors import UserError
+from rlhf_control.config import PPOConfig, PretrainConfig
+from rlhf_control.errors import Halted, Stopped, UserError
 from rlhf_control.runs.loop import Loop
-from rlhf_control.runs.run import LOCK
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import LOCK, Run
 
 
 class Counter:

@@ -12,24 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
-from rlhf_control.feedback.export import import_labels
-from rlhf_control.feedback.export import import_pairs
-from rlhf_control.runs.files import DIGITS
-from rlhf_control.runs.files import SEAL
-from rlhf_control.runs.files import load_state
-from rlhf_control.runs.files import save_state
-from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.policy import load_policy
-from rlhf_control.runs.npz import FREE
-from rlhf_control.runs.npz import inflate
-from rlhf_control.runs.npz import read_npz
-from rlhf_control.feedback.packing import MAGIC
-from rlhf_control.feedback.packing import unpack
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.feedback.export import import_labels, import_pairs
+from rlhf_control.feedback.packing import MAGIC, unpack
 from rlhf_control.feedback.recordings import load_recording
-from rlhf_control.reward.model import RewardModel
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.nets.policy import Policy, load_policy
+from rlhf_control.reward.model import RewardModel
+from rlhf_control.runs.files import DIGITS, SEAL, load_state, save_state
+from rlhf_control.runs.npz import FREE, inflate, read_npz
 
 KINDS = [np.float32, np.float64, np.int64, np.bool_, np.uint8, np.dtype("S5"), np.dtype("U3"), np.dtype(">f4")]
 

@@ -3,9 +3,7 @@ import sys
 
 import pytest
 
-from rlhf_control.runs.progress import ProgressLine
-from rlhf_control.runs.progress import say
-from rlhf_control.runs.progress import seconds_text
+from rlhf_control.runs.progress import ProgressLine, say, seconds_text
 
 
 class Terminal(io.StringIO):

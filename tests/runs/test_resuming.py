@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_loop import Counter
 
 from rlhf_control import train
-from rlhf_control.config import FinetuneConfig
-from rlhf_control.config import PPOConfig
-from rlhf_control.config import PretrainConfig
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.runs.loop import Loop
-from rlhf_control.runs.resuming import MAY_CHANGE
-from rlhf_control.runs.resuming import MAY_DIFFER
-from rlhf_control.runs.resuming import amend
+from rlhf_control.runs.resuming import MAY_CHANGE, MAY_DIFFER, amend
 from rlhf_control.runs.run import Run
+from tests.runs.test_loop import Counter
 
 PPO = PPOConfig(num_envs=10, num_steps=10)
 CONFIG = FinetuneConfig("no-policy", total_steps=1000, checkpoint_seconds=0, ppo=PPO, env={"gravity": 1.0})

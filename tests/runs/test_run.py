@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from rlhf_control.config import PretrainConfig
-from rlhf_control.errors import CorruptFileError
-from rlhf_control.errors import UserError
+from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.runs.machine import deferred_signals
-from rlhf_control.runs.run import KEEP_CHECKPOINTS
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import KEEP_CHECKPOINTS, Run
 
 
 @pytest.fixture

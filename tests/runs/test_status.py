@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_control.errors import UserError
-from rlhf_control.runs.status import SILENCE
-from rlhf_control.runs.status import Status
-from rlhf_control.runs.status import alive
-from rlhf_control.runs.status import read_status
-from rlhf_control.runs.status import trusted_environment
-from rlhf_control.runs.status import write_status
+from rlhf_control.runs.status import SILENCE, Status, alive, read_status, trusted_environment, write_status
 
 
 def now(**more: object) -> Status:

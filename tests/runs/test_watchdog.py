@@ -9,10 +9,9 @@ import pytest
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
-from rlhf_control.simulation.foreign import environments_closed
-from rlhf_control.simulation.foreign import in_one_line
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.watchdog import WATCHDOG
+from rlhf_control.simulation.foreign import environments_closed, in_one_line
 
 HANGS = """
 import threading, time
