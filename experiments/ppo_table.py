@@ -1,8 +1,8 @@
 """What does PPO reach on Gymnasium's MuJoCo tasks, version 5, over seeds?
 
 Every task under the `tuned` preset of rlhf_control/config/presets.py, five seeds that were not tuned on, 1M steps. A
-run's score is the mean return of its final policy, without exploration noise, over 20 fresh episodes; interquartile mean
-over seeds and its 95 % bootstrap interval. "In training" is the same of the sampling policy's episodes in the last
+run's score is the mean return of its final policy, without exploration noise, over 20 fresh episodes: interquartile
+mean over seeds and its 95 % bootstrap interval. "In training" is the same of the sampling policy's episodes in the last
 tenth of the run. The other columns are published figures at 1M steps (sources below; Tianshou's is the best average
 during a run), on older versions of the tasks: only HalfCheetah and Swimmer are the same in v3, v4 and v5.
 
