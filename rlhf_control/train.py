@@ -23,7 +23,6 @@ from rlhf_control.queries.demonstrations import demonstrated, demonstrations, de
 from rlhf_control.queries.questions import demonstrations_of, questions
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.reward.model import RewardModel
-from rlhf_control.rl.ppo import PPO
 from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import refuse_module
@@ -39,6 +38,7 @@ from rlhf_control.training.metrics import accuracy, behaviour_metrics, episode_m
 from rlhf_control.training.parts import (
     Parts,
     env_seed,
+    make_learner,
     new_run,
     prepare,
     refuse_many_seeds,
@@ -111,7 +111,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     tell_of_far_bounds(policy)
     tell_of_endless_episodes(config.env_id, config.env)
-    learner = PPO(policy, config.ppo)
+    learner = make_learner(policy, config)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
     run = run or new_run(config, "pretrain", config.env_id, config.env_id)
     with Loop(run, {"learner": learner, "envs": envs, "scaler": scaler}, config) as loop:

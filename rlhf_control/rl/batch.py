@@ -12,7 +12,7 @@ from rlhf_control.nets.distributions import Categorical, Gaussian
 
 @dataclass(frozen=True)
 class Batch:
-    """What an update reads, (B, ...). `old` is the policy that collected it."""
+    """Holds what an update reads, (B, ...). `old` is the policy that collected it."""
 
     features: Tensor  # (B, O) normalised observations
     action: Tensor  # (B, A) or (B,): as sampled
@@ -29,7 +29,7 @@ class Batch:
 
 
 def minibatches(rows: int, size: int, rng: np.random.Generator) -> list[Array]:
-    """The order of an epoch's steps, each as indices of its rows: every row once, in random order. A single row left
+    """Draws the order of an epoch's steps, each as indices of its rows: every row once, at random. A single row left
     over joins the last minibatch: the standard deviation of one advantage is NaN."""
     starts = list(range(size, rows, size))
     if starts and rows - starts[-1] == 1:

@@ -1,4 +1,4 @@
-"""PPO's update as one call of compiled code: `update.c` has the mathematics, this file the memory it works on.
+"""PPO's update as one call of compiled code: `compiled.c` has the mathematics, this file the memory it works on.
 
 K networks side by side (0 the actor, 1 the critic), B rows of the batch, A actions or logits, P parameters of each.
 """
@@ -7,7 +7,7 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +19,16 @@ from rlhf_control.compute.threads import available_cores
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array
 from rlhf_control.nets.policy import Policy
+from rlhf_control.rl.batch import Batch
 from rlhf_control.spaces import Act
 
-if TYPE_CHECKING:
-    from rlhf_control.rl.batch import Batch
-
-
 SOURCE = Path(__file__).with_name("compiled.c")
-MAX_LAYERS = 8  # as in update.c
+MAX_LAYERS = 8  # as in compiled.c
 METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 
 
-class Job(ctypes.Structure):
-    """What `update.c` reads; the same fields in the same order."""
+class UpdateJob(ctypes.Structure):
+    """Holds what `compiled.c` reads: the same fields in the same order."""
 
     _fields_ = [
         ("layers", INT), ("widths", INT * (MAX_LAYERS + 1)), ("parameters", INT),
@@ -48,7 +45,7 @@ class Job(ctypes.Structure):
 
 
 def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
-    """`update.c`, compiled; None where there is no compiler. float64 is for the tests."""
+    """Compiles and loads `compiled.c`; None where there is no compiler. float64 is for the tests."""
     code = compiler.load(SOURCE, *(["DOUBLE"] if dtype == np.float64 else []))
     if code is not None:
         code.train.restype = code.gradients.restype = code.outputs.restype = code.outputs_for.restype = INT
@@ -56,12 +53,13 @@ def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
 
 
 def supports(policy: Policy) -> bool:
+    """Whether the compiled code is there and has room for this policy's layers."""
     return len(policy.config.hidden) < MAX_LAYERS and library() is not None
 
 
-class FastUpdate:
-    """PPO's minibatch steps, as `ppo.AutogradUpdate` takes them. The policy's parameters become views of one buffer
-    here, so the policy itself takes every step; a copy of the policy has parameters of its own."""
+class CompiledUpdate:
+    """Takes PPO's minibatch steps, as `ppo.AutogradUpdate` does, in compiled code. The policy's parameters become views
+    of one buffer here, so the policy itself takes every step. A copy of the policy has parameters of its own."""
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.config, self.policy, spaces = config, policy, policy.spaces
@@ -77,7 +75,7 @@ class FastUpdate:
         self.buffers = aligned_zeros((4, 2, layers_end + self.widths[-1]), self.dtype)
         self.parameters, self.d_parameters, self.exp_avg, self.exp_avg_sq = self.buffers  # the last two are Adam's
         self.groups = np.array(spaces.choices or (self.action_size,), np.int64)
-        self.job = Job(
+        self.job = UpdateJob(
             layers=len(self.widths) - 1, widths=(INT * (MAX_LAYERS + 1))(*self.widths),
             parameters=self.buffers.shape[-1], kind=int(bool(spaces.choices)), outputs=self.action_size,
             groups=len(self.groups), group_sizes=self.groups.ctypes.data, buffers=self.buffers.ctypes.data,
@@ -91,7 +89,7 @@ class FastUpdate:
             parameter.data = torch.from_numpy(view)
 
     def views(self, flat: Array) -> list[Array]:
-        """(K, P) as arrays like the policy's parameters, in their order."""
+        """Returns a buffer (K, P) as arrays like the policy's parameters, in their order."""
         views, start = {"log_std": flat[0, -self.widths[-1] :][: self.action_size]}, 0
         for i, (n_in, n_out) in enumerate(pairwise(self.widths)):
             end = start + n_in * n_out
@@ -107,15 +105,15 @@ class FastUpdate:
     # -- reading the networks
 
     def outputs(self, features: Tensor) -> Tensor:
-        """(B, A): the actor's."""
+        """Returns what the actor puts out, (B, A)."""
         return self._outputs(0, features)
 
     def values(self, features: Tensor) -> Tensor:
-        """(...,)"""
+        """Returns the critic's values, (...,)."""
         return self._outputs(1, features)[..., 0]
 
     def _outputs(self, network: int, features: Tensor) -> Tensor:
-        """(..., A) of the actor or (..., 1) of the critic. A row's bits do not depend on the rows beside it."""
+        """Returns (..., A) of the actor or (..., 1) of the critic. A row's bits do not depend on the rows beside it."""
         x = np.ascontiguousarray(features.detach().numpy().reshape(-1, self.sizes[0]))
         out = np.empty((len(x), self.widths[-1]), self.dtype)
         job, rows = ctypes.byref(self.job), INT(len(x))
@@ -124,7 +122,8 @@ class FastUpdate:
         return torch.from_numpy(np.ascontiguousarray(used)).reshape(*features.shape[:-1], -1)
 
     def acting(self) -> Act:
-        """As `Policy.acting`; for a few rows, where making tensors and pointers takes most of the time, faster."""
+        """Acts as `Policy.acting` does, but faster for a few rows, where making tensors and pointers takes most of the
+        time."""
         norm, sample, widths = self.policy.obs_norm, self.policy.sampling(), self.widths
         mean, scale = (x.numpy() for x in norm.mean_and_scale())
         memory: dict[int, tuple[Array, Array, list[Any]]] = {}  # by number of rows: pointers take long to make
@@ -143,7 +142,7 @@ class FastUpdate:
         return act
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
-        """(B,), bit for bit as the first minibatch will see it: so the ratio starts at exactly 1."""
+        """Returns (B,), bit for bit as the first minibatch will see it. So the ratio starts at exactly 1."""
         padded = np.zeros((len(out), self.widths[-1]), self.dtype)
         padded[:, : self.action_size] = out.numpy()
         log_prob, taken = np.empty(len(out), self.dtype), self._action(action)
@@ -155,9 +154,9 @@ class FastUpdate:
     # -- steps
 
     def steps(
-        self, batch: "Batch", order: Sequence[Array], lr: float, clip: float, kl_coef: float, max_kl: float
+        self, batch: Batch, order: Sequence[Array], lr: float, clip: float, kl_coef: float, max_kl: float
     ) -> list[dict[str, float]]:
-        """A step for each minibatch, given as rows of the batch; stops before one whose approximate KL exceeds
+        """Takes a step for each minibatch, given as rows of the batch. It stops before one whose approximate KL exceeds
         `max_kl`. Returns the metrics of the steps taken."""
         job = self.job
         job.lr, job.clip, job.kl_coef, job.max_kl, job.first = lr, clip, kl_coef, max_kl, 0
@@ -165,20 +164,21 @@ class FastUpdate:
         taken = self._check(self.code.train(ctypes.byref(job)))
         return [dict(zip(METRICS, row, strict=True)) for row in metrics[:taken].tolist()]
 
-    def value_steps(self, batch: "Batch", order: Sequence[Array], lr: float) -> None:
-        """Steps of the critic alone, on its part of the loss; the actor and its moments stay as they are."""
+    def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
+        """Steps the critic alone, down its part of the loss. The actor and its moments stay as they are."""
         self.job.lr, self.job.max_kl, self.job.first = lr, np.inf, 1
         _alive = self._describe(batch, order)
         self._check(self.code.train(ctypes.byref(self.job)))
 
-    def gradient(self, batch: "Batch", clip: float, kl_coef: float) -> dict[str, float]:
-        """Of `ppo_loss` on the whole batch, into `d_parameters`; returns its metrics. For the tests."""
+    def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
+        """Writes the gradient of `ppo_loss` on the whole batch into `d_parameters` and returns its metrics, for the
+        tests."""
         self.job.clip, self.job.kl_coef, self.job.first = clip, kl_coef, 0
         metrics, _alive = self._describe(batch, [np.arange(len(batch))])
         self._check(self.code.gradients(ctypes.byref(self.job)))
         return dict(zip(METRICS, metrics[0].tolist(), strict=True))
 
-    def _describe(self, batch: "Batch", order: Sequence[Array]) -> tuple[Array, list[Array]]:
+    def _describe(self, batch: Batch, order: Sequence[Array]) -> tuple[Array, list[Array]]:
         """Points the job at a batch and its minibatches. Returns the place of the metrics, and what must stay alive."""
         job = self.job
         metrics = np.zeros((len(order), len(METRICS)))

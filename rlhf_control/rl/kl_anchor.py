@@ -9,12 +9,13 @@ from rlhf_control.config import PPOConfig, ReferenceConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.ppo import PPO
+from rlhf_control.rl.protocol import Learner
 
 EVERY = 8  # steps; for reports the KL of some steps is as good as that of all
 
 
-def frozen(policy: Policy) -> PPO:
-    """A copy that is only read."""
+def frozen(policy: Policy) -> Learner:
+    """Copies a policy, to be read only: by a learner, for that reads networks in compiled code."""
     return PPO(policy.frozen(), PPOConfig())
 
 
@@ -29,26 +30,27 @@ class Anchor:
         self.beta = config.beta
 
     def new_round(self, policy: Policy) -> None:
-        """Moves the ratchet."""
+        """Makes the policy of this label round the reference, if the config says so."""
         if self.config.policy == "round":
             self.reference = frozen(policy)
 
     def tighten(self, policy: Policy) -> None:
-        """Moves the ratchet back and doubles the coefficient; from 0, to what it is by default."""
+        """Makes the policy the reference likewise, and doubles the coefficient; from 0, to what it is by default."""
         self.new_round(policy)
         self.beta = 2 * self.beta or ReferenceConfig().beta
 
     @torch.no_grad()
-    def penalty(self, policy: PPO, rollout: Rollout) -> tuple[Array, dict[str, float]]:
-        """(T, N) to take off the reward of this rollout of the policy, and what to report. The coefficient then adapts
-        to the KL of this very rollout, for the next one. Each policy sees the raw observations through its own
-        normaliser. Learners, for they read their networks in compiled code.
+    def penalty(self, learner: Learner, rollout: Rollout) -> tuple[Array, dict[str, float]]:
+        """Returns what to take off the reward of this rollout of the learner's policy, (T, N), and what to report.
+
+        The coefficient then adapts to the KL of this very rollout, for the next one. Each policy sees the raw
+        observations through its own normaliser.
 
         What is taken off is log policy(a|s) - log reference(a|s), which is the KL on the mean. The closed form is the
         same whatever was done, so as a reward it says nothing about the action.
         """
         action, some = torch.from_numpy(rollout.action), rollout.obs[::EVERY]
-        p, reference = (learner.distribution(rollout.obs) for learner in (policy, self.reference))
+        p, reference = (each.distribution(rollout.obs) for each in (learner, self.reference))
         start = self.pretrained.distribution(some)
         penalty = self.beta * (p.log_prob(action) - reference.log_prob(action)).numpy()
         kl_reference, kl_start = (p[::EVERY].kl(q).mean().item() for q in (reference[::EVERY], start))
@@ -68,7 +70,7 @@ class Anchor:
 
 
 def adapted_beta(beta: float, kl: float, target: float, steps: int, horizon: int = 10_000) -> float:
-    """Proportional control of log beta (Ziegler et al., arXiv 1909.08593, section 2.2): the error is clipped to
+    """Moves log beta by proportional control (Ziegler et al., arXiv 1909.08593, section 2.2): the error is clipped to
     +-20 %, and a full error over `horizon` steps moves beta by 20 %."""
     error = np.clip(kl / target - 1, -0.2, 0.2)
     return float(beta * (1 + error * steps / horizon))

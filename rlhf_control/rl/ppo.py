@@ -18,7 +18,8 @@ from rlhf_control.errors import NonFiniteError
 from rlhf_control.nets.distributions import Categorical, Gaussian
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.batch import Batch, minibatches
-from rlhf_control.rl.compiled import FastUpdate, supports
+from rlhf_control.rl.compiled import CompiledUpdate, supports
+from rlhf_control.rl.protocol import Update
 from rlhf_control.rl.returns import gae
 from rlhf_control.spaces import Act
 
@@ -29,7 +30,7 @@ MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
 def ppo_loss(
     policy: Policy, batch: Batch, config: PPOConfig, clip: float, kl_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one minibatch and what it is made of.
+    """Returns the loss of one minibatch and what it is made of.
 
     clip: eq. 9 with the clipped surrogate of eq. 7. kl-penalty: eq. 8, with KL(new || old) in closed form.
     The value loss is the mean squared error without a further half, as in Stable-Baselines3.
@@ -56,7 +57,7 @@ def ppo_loss(
 
 
 class AutogradUpdate:
-    """Steps down `ppo_loss` by autograd and Adam: the reference that `FastUpdate` is held to."""
+    """Steps down `ppo_loss` by autograd and Adam: the reference that `CompiledUpdate` is held to."""
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.policy, self.config = policy, config
@@ -66,21 +67,21 @@ class AutogradUpdate:
         return self.policy.acting()
 
     def outputs(self, features: Tensor) -> Tensor:
-        """(B, A): the actor's."""
+        """Returns what the actor puts out, (B, A)."""
         return self.policy.actor(features)
 
     def values(self, features: Tensor) -> Tensor:
-        """(...,)"""
+        """Returns the critic's values, (...,)."""
         return self.policy.value(features)
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
-        """(B,)"""
+        """Returns the log-probabilities (B,) of these actions."""
         return self.policy.head(out).log_prob(action)
 
     def steps(
         self, batch: Batch, order: Sequence[Array], lr: float, clip: float, kl_coef: float, max_kl: float
     ) -> list[dict[str, float]]:
-        """A step for each minibatch, given as rows of the batch; stops before one whose approximate KL exceeds
+        """Takes a step for each minibatch, given as rows of the batch. It stops before one whose approximate KL exceeds
         `max_kl`. Returns the metrics of the steps taken."""
         history: list[dict[str, float]] = []
         for rows in order:
@@ -92,7 +93,7 @@ class AutogradUpdate:
         return history
 
     def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
-        """Steps of the critic alone, on its part of the loss."""
+        """Steps the critic alone, down its part of the loss."""
         for rows in order:
             minibatch = batch[torch.from_numpy(rows)]
             self.optimizer.zero_grad(set_to_none=True)
@@ -101,7 +102,7 @@ class AutogradUpdate:
             self.apply(lr)
 
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
-        """Of one minibatch's loss; returns its metrics."""
+        """Takes the gradient of one minibatch's loss and returns the loss's metrics."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
         loss.backward()
@@ -124,32 +125,32 @@ class AutogradUpdate:
 
 
 class PPO:
-    """A policy and the optimiser that improves it."""
+    """Improves a policy by its rollouts: the project's `Learner`."""
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
         self.policy, self.config = policy, config
-        fast = config.gradients == "compiled" and supports(policy)
-        self.optimizer = (FastUpdate if fast else AutogradUpdate)(policy, config)
+        compiled = config.gradients == "compiled" and supports(policy)
+        self.optimizer: Update = CompiledUpdate(policy, config) if compiled else AutogradUpdate(policy, config)
         self.kl_coef = 1.0  # of the KL-penalty variant; adapts
         self.lr = config.lr  # of the adaptive schedule
 
     def acting(self) -> Act:
-        """From raw observations to actions, by the policy as it now is: for `collect`."""
+        """Returns the function from raw observations to actions, by the policy as it now is, for `collect`."""
         return self.optimizer.acting()
 
     @torch.no_grad()
     def distribution(self, obs: Array) -> Gaussian | Categorical:
-        """Of the policy as it now is, for raw observations (..., O)."""
+        """Returns the policy's distributions, as it now is, for raw observations (..., O)."""
         return self.policy.head(self.optimizer.outputs(self.policy.features(obs)))
 
     @torch.no_grad()
     def values(self, obs: Array) -> Array:
-        """(...,) of raw observations (..., O)."""
+        """Returns the values (...,) of raw observations (..., O)."""
         return self.optimizer.values(self.policy.features(obs)).numpy()
 
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
-        """Values, advantages and the old policy's log-probabilities, from a rollout of the policy as it now is."""
+        """Computes values, advantages and the old policy's log-probabilities, of the present policy's rollout."""
         features = self.policy.features(rollout.obs).flatten(0, 1)
         action = torch.from_numpy(rollout.action).flatten(0, 1)
         out = self.optimizer.outputs(features)
@@ -158,13 +159,13 @@ class PPO:
         return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
 
     def revalued(self, batch: Batch, rollout: Rollout) -> Batch:
-        """The batch of the same rollout with what depends on the critic anew."""
+        """Returns the batch of the same rollout, with what depends on the critic computed anew."""
         advantage, returns = self.advantages(rollout)
         return replace(batch, advantage=advantage, returns=returns)
 
     @torch.no_grad()
     def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """(advantage, return), (T * N,) each, by the critic as it now is."""
+        """Returns (advantage, return), (T * N,) each, by the critic as it now is."""
         value = self.values(rollout.obs)
         known = (rollout.next_obs[:-1] == rollout.obs[1:]).all(-1)  # all but the ends of episodes
         unknown = np.concatenate([~known, np.ones_like(rollout.done[:1])])
@@ -178,7 +179,7 @@ class PPO:
         return advantage, returns
 
     def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
-        """Some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
+        """Takes some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
 
         Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
         """
@@ -202,7 +203,7 @@ class PPO:
         return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
 
     def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
-        """Value-only epochs, for when the reward has changed under the critic. The targets move with it."""
+        """Fits the critic alone, for when the reward has changed under it. The targets move with it."""
         lr, _ = self._scheduled(progress)
         batch = self.prepare(rollout)
         for epoch in range(epochs):
@@ -210,20 +211,20 @@ class PPO:
             self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
 
     def _scheduled(self, progress: float) -> tuple[float, float]:
-        """Learning rate and clip range."""
+        """Returns the learning rate and the clip range."""
         config = self.config
         lr = self.lr * (1 - progress if config.lr_schedule == "linear" else 1)
         return lr, config.clip * (1 - progress if config.clip_schedule == "linear" else 1)
 
     def _max_kl(self) -> float:
-        """The approximate KL beyond which an update stops."""
+        """Returns the approximate KL beyond which an update stops."""
         config = self.config
         aims = config.step_control == "kl-penalty" or config.lr_schedule == "adaptive"  # rather than stop
         return math.inf if config.target_kl is None or aims else 1.5 * config.target_kl
 
     @torch.no_grad()
     def _measure_kl(self, batch: Batch) -> float:
-        """KL(new || old) over the whole batch, in nats."""
+        """Returns KL(new || old), on the mean over the whole batch, in nats."""
         new = self.policy.head(self.optimizer.outputs(batch.features))
         return new.kl(batch.old).mean().item()
 

@@ -8,7 +8,7 @@ from rlhf_control.data import Array, Rollout
 def gae(
     reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, gamma: float, lam: float
 ) -> tuple[Array, Array]:
-    """Generalised advantage estimation (arXiv 1506.02438, eq. 16). All arrays are (T, N).
+    """Estimates advantages by GAE (arXiv 1506.02438, eq. 16). All arrays are (T, N).
 
     `next_value` is V of the true successor, so a truncated episode is bootstrapped with V(final observation) and a
     terminated one with 0; the sum over deltas stops at either. Returns (advantage, return).

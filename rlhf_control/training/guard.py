@@ -42,7 +42,7 @@ from rlhf_control.reward.answers import Targets, independent, stated_preferences
 from rlhf_control.reward.calibration import surprise
 from rlhf_control.reward.known import Reward
 from rlhf_control.rl.kl_anchor import Anchor
-from rlhf_control.rl.ppo import PPO
+from rlhf_control.rl.protocol import Learner
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
 COLLAPSED = 0.1  # share of the exploration at the start
@@ -189,7 +189,7 @@ class Guard:
                 return f"the {words[name]} jumped to {value:.3g}, {times:.1f} times what it was at the last fit"
         return ""
 
-    def keep(self, learner: PPO, run: Path, policy: Policy) -> None:
+    def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
         """In a label round, if nothing is amiss: the learner's state to roll back to, and its `policy`, as a run hands
         it back, as RUN/last_good.npz."""
         if self.closed or self.alarm:
@@ -198,7 +198,7 @@ class Guard:
         policy.save(run / LAST_GOOD)
 
     def react(
-        self, run: Path, learner: PPO, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, *, wait: bool
+        self, run: Path, learner: Learner, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, *, wait: bool
     ) -> Halted | None:
         """Does what the config says about an alarm, and returns what ends the run, if that is it. `wait`: there will be
         new answers, which a policy that is rolled back waits for."""
@@ -209,7 +209,9 @@ class Guard:
             self.roll_back(learner, anchor, bank, rng, wait)
         return None
 
-    def roll_back(self, learner: PPO, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, wait: bool) -> None:
+    def roll_back(
+        self, learner: Learner, anchor: Anchor, bank: SegmentBank, rng: np.random.Generator, wait: bool
+    ) -> None:
         """Brings the last good policy back, holds it closer, and lets the next round ask about what went wrong."""
         if self.good is not None:
             learner.load_state(self.good)

@@ -27,6 +27,7 @@ from rlhf_control.reward.known import Reward, make_reward
 from rlhf_control.rl.cloning import clone
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
+from rlhf_control.rl.protocol import Learner
 from rlhf_control.rng import stream
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
@@ -50,7 +51,7 @@ def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
 class Parts:
     """What a fine-tuning run consists of: each has a state that belongs into the checkpoints."""
 
-    learner: PPO
+    learner: Learner
     envs: Lanes
     bank: SegmentBank
     reward: Reward
@@ -116,7 +117,12 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
     learned = config.learn_from == "votes"  # what is known cannot be hacked
     guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
-    return run, Parts(PPO(policy, config.ppo), envs, bank, reward, anchor, labels, votes, guard), rounds
+    return run, Parts(make_learner(policy, config), envs, bank, reward, anchor, labels, votes, guard), rounds
+
+
+def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:
+    """Makes what improves the policy. Another learner is a file in `rl` and an entry here."""
+    return PPO(policy, config.ppo)
 
 
 @contextmanager

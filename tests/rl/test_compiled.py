@@ -15,7 +15,7 @@ from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.nets.distributions import Categorical, Gaussian
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.batch import Batch, minibatches
-from rlhf_control.rl.compiled import FastUpdate
+from rlhf_control.rl.compiled import CompiledUpdate
 from rlhf_control.rl.ppo import AutogradUpdate
 from rlhf_control.spaces import Spaces
 
@@ -62,23 +62,23 @@ def make_batch(policy: Policy, rows: int, seed: int, spread: float = 0.3) -> Bat
     return Batch(features, action, normal(rows), 2 * normal(rows), old, old_log_prob)
 
 
-def pair(policy: Policy, config: PPOConfig) -> tuple[FastUpdate, AutogradUpdate]:
-    return FastUpdate(copy.deepcopy(policy), config), AutogradUpdate(copy.deepcopy(policy), config)
+def pair(policy: Policy, config: PPOConfig) -> tuple[CompiledUpdate, AutogradUpdate]:
+    return CompiledUpdate(copy.deepcopy(policy), config), AutogradUpdate(copy.deepcopy(policy), config)
 
 
-def step(update: FastUpdate | AutogradUpdate, batch: Batch, lr: float) -> dict[str, float]:
+def step(update: CompiledUpdate | AutogradUpdate, batch: Batch, lr: float) -> dict[str, float]:
     return update.steps(batch, [np.arange(len(batch))], lr, 0.2, 1.0, math.inf)[0]
 
 
-def value_step(update: FastUpdate | AutogradUpdate, batch: Batch, lr: float) -> None:
+def value_step(update: CompiledUpdate | AutogradUpdate, batch: Batch, lr: float) -> None:
     update.value_steps(batch, [np.arange(len(batch))], lr)
 
 
-def bound(update: FastUpdate) -> list[np.ndarray]:
+def bound(update: CompiledUpdate) -> list[np.ndarray]:
     return update.views(update.parameters)
 
 
-def assert_gradients_equal(fast: FastUpdate, autograd: AutogradUpdate) -> None:
+def assert_gradients_equal(fast: CompiledUpdate, autograd: AutogradUpdate) -> None:
     gradients = fast.views(fast.d_parameters)
     largest = max(p.grad.abs().max().item() for p in autograd.policy.parameters() if p.grad is not None)
     for name, ours, parameter in zip(fast.names, gradients, autograd.policy.parameters(), strict=True):
@@ -89,7 +89,7 @@ def assert_gradients_equal(fast: FastUpdate, autograd: AutogradUpdate) -> None:
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=atol, err_msg=name)
 
 
-def assert_parameters_close(fast: FastUpdate, autograd: AutogradUpdate, tolerance: float) -> None:
+def assert_parameters_close(fast: CompiledUpdate, autograd: AutogradUpdate, tolerance: float) -> None:
     for name, ours, theirs in zip(fast.names, bound(fast), autograd.policy.parameters(), strict=True):
         difference = np.abs(ours - theirs.detach().numpy()).max()
         assert difference <= tolerance * np.abs(ours).max(), name
@@ -176,7 +176,7 @@ def test_gradients_equal_finite_differences(kind: str, control: str) -> None:
     config = PPOConfig(step_control=control, entropy_coef=0.1)  # type: ignore[arg-type]
     policy = make_policy(kind, (3,), obs=2, n=2).double()
     batch = make_batch(policy, 7, seed=2)
-    update = FastUpdate(policy, config)
+    update = CompiledUpdate(policy, config)
 
     def loss() -> float:
         metrics = update.gradient(batch, 0.2, 0.6)
@@ -279,7 +279,7 @@ def test_whole_epochs_equal_torchs_and_one_core_equals_two(
     batch = make_batch(policy, rows, rows)
     order = minibatches(rows, min(size, rows), np.random.default_rng(0))
     fast, autograd = pair(policy, PPOConfig())
-    alone = FastUpdate(copy.deepcopy(policy), PPOConfig())
+    alone = CompiledUpdate(copy.deepcopy(policy), PPOConfig())
     fast.job.cores, alone.job.cores = cores, 3 - cores
     ours, same, theirs = (u.steps(batch, order, 1e-4, 0.2, 1.0, math.inf) for u in (fast, alone, autograd))
     assert ours == same
@@ -291,7 +291,7 @@ def test_whole_epochs_equal_torchs_and_one_core_equals_two(
 def test_padding_stays_zero() -> None:
     """Of the critic's last layer to the actor's width, and of its log_std."""
     policy = make_policy("box", (8,), n=3)
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     for i in range(20):
         step(update, make_batch(policy, 16, i), 1e-2)
         value_step(update, make_batch(policy, 17, i), 1e-2)
@@ -310,7 +310,7 @@ def test_padding_stays_zero() -> None:
 def test_the_ratio_starts_at_one_exactly(kind: str, rows: int, size: int, hidden: tuple[int, ...]) -> None:
     """Also where the rows do not divide into minibatches, and in any order."""
     policy = make_policy(kind, hidden)
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     batch = make_batch(policy, rows, 0)
     log_prob = update.log_prob(update.outputs(batch.features), batch.action)
     with torch.no_grad():
@@ -324,7 +324,7 @@ def test_the_ratio_starts_at_one_exactly(kind: str, rows: int, size: int, hidden
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_equal_torchs(kind: str) -> None:
     policy = make_policy(kind, (64, 33))
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     features = 3 * torch.randn(5, 30, 17, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(update.outputs(features), policy.actor(features), rtol=1e-5, atol=2e-5)
@@ -334,7 +334,7 @@ def test_outputs_equal_torchs(kind: str) -> None:
 @pytest.mark.parametrize("rows", [256, 257, 1000])
 def test_outputs_are_the_same_on_one_core_and_two(rows: int) -> None:
     policy = make_policy("gaussian", (64, 33))
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     features = torch.randn(rows, 17, generator=torch.Generator().manual_seed(0))
     found = []
     for update.job.cores in (1, 2):
@@ -353,7 +353,7 @@ def assert_states_equal(a: dict[str, Any], b: dict[str, Any]) -> None:
             np.testing.assert_array_equal(value, b[i][name], strict=True)
 
 
-def some_steps(update: FastUpdate, batches: list[Batch]) -> list[dict[str, float]]:
+def some_steps(update: CompiledUpdate, batches: list[Batch]) -> list[dict[str, float]]:
     metrics = []
     for batch in batches:
         value_step(update, batch, 1e-3)
@@ -365,7 +365,7 @@ def some_steps(update: FastUpdate, batches: list[Batch]) -> list[dict[str, float
 def test_same_bits_twice(kind: str) -> None:
     policy = make_policy(kind)
     batches = [make_batch(policy, rows, rows) for rows in (64, 65, 64, 2, 200)]
-    one, two = (FastUpdate(copy.deepcopy(policy), PPOConfig()) for _ in range(2))
+    one, two = (CompiledUpdate(copy.deepcopy(policy), PPOConfig()) for _ in range(2))
     assert some_steps(one, batches) == some_steps(two, batches)
     np.testing.assert_array_equal(one.buffers, two.buffers)
 
@@ -374,11 +374,11 @@ def test_same_bits_twice(kind: str) -> None:
 def test_state_round_trip_continues_bit_equal(kind: str) -> None:
     policy = make_policy(kind)
     batches = [make_batch(policy, 64, i) for i in range(6)]
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     some_steps(update, batches[:3])
     value_step(update, batches[0], 1e-3)  # the critic is a step ahead
     state, parameters = copy.deepcopy(update.state()), policy.state()
-    other = FastUpdate(Policy.from_state(parameters), PPOConfig())
+    other = CompiledUpdate(Policy.from_state(parameters), PPOConfig())
     some_steps(other, batches[3:])  # what it did before must not matter
     for target, source in zip(bound(other), bound(update), strict=True):
         target[...] = source
@@ -391,7 +391,7 @@ def test_state_round_trip_continues_bit_equal(kind: str) -> None:
 def test_a_state_without_entries_is_that_of_no_step() -> None:
     """As torch's Adam has it before the first step."""
     policy = make_policy("box")
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     fresh = update.state()
     some_steps(update, [make_batch(policy, 64, 0)])
     update.load_state({})
@@ -400,7 +400,7 @@ def test_a_state_without_entries_is_that_of_no_step() -> None:
 
 def test_a_state_is_a_copy() -> None:
     policy = make_policy("box")
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     some_steps(update, [make_batch(policy, 64, 0)])
     state = update.state()
     frozen = copy.deepcopy(state)
@@ -423,7 +423,7 @@ def test_checkpoints_pass_between_the_two_ways(kind: str, steps: str) -> None:
     crossed = copy.deepcopy(policy)
     for parameter, view in zip(crossed.parameters(), bound(fast), strict=True):
         parameter.data = torch.from_numpy(view.copy())
-    fast_again, autograd_again = FastUpdate(autograd.policy, PPOConfig()), AutogradUpdate(crossed, PPOConfig())
+    fast_again, autograd_again = CompiledUpdate(autograd.policy, PPOConfig()), AutogradUpdate(crossed, PPOConfig())
     fast_again.load_state(autograd.state())
     autograd_again.load_state(fast.state())
     for update in (fast_again, autograd_again):
@@ -436,7 +436,7 @@ def test_checkpoints_pass_between_the_two_ways(kind: str, steps: str) -> None:
 
 def test_the_policy_takes_every_step() -> None:
     policy = make_policy("box")
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     obs = np.random.default_rng(0).standard_normal((5, 17), np.float32)
     before = policy.act(obs, None)
     step(update, make_batch(policy, 64, 0), 1e-2)
@@ -450,7 +450,7 @@ def test_the_policy_takes_every_step() -> None:
 @pytest.mark.parametrize("copied", [copy.deepcopy, Policy.frozen, lambda policy: Policy.from_state(policy.state())])
 def test_a_copy_of_the_policy_has_parameters_of_its_own(copied: Any) -> None:
     policy = make_policy("box")
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     other = copied(policy)
     before = copy.deepcopy(other.state()["parameters"])
     step(update, make_batch(policy, 64, 0), 1e-2)
@@ -463,7 +463,7 @@ def test_a_copy_of_the_policy_has_parameters_of_its_own(copied: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_acting_is_the_policys_own(kind: str) -> None:
     policy = make_policy(kind)
-    update = FastUpdate(policy, PPOConfig())
+    update = CompiledUpdate(policy, PPOConfig())
     obs = np.random.default_rng(0).normal(5, 30, (40, 17)).astype(np.float32)
     for _ in range(2):  # before and after there are statistics; some are clipped
         for rows in (40, 1, 40):

@@ -1,0 +1,80 @@
+"""Advantages, returns and the scale of rewards, by hand and by their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf_control.rl.returns import RewardScaler, gae
+from tests.conftest import random_rollout
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, np.float64)[:, None]
+
+
+def flags(*values: int) -> np.ndarray:
+    return np.array(values, bool)[:, None]
+
+
+def test_gae_by_hand() -> None:
+    """gamma = 1/2, lambda = 1/2; V = 1, 2, 3 and 4 behind the last step."""
+    advantage, returns = gae(
+        column(1, 1, 1), column(1, 2, 3), column(2, 3, 4), flags(0, 0, 0), flags(0, 0, 0), 0.5, 0.5
+    )
+    # deltas: 1 + 1 - 1 = 1;  1 + 1.5 - 2 = 0.5;  1 + 2 - 3 = 0
+    np.testing.assert_allclose(advantage, column(1 + 0.25 * 0.5, 0.5, 0))
+    np.testing.assert_allclose(returns, advantage + column(1, 2, 3))
+
+
+def test_a_terminated_step_is_not_bootstrapped_and_a_truncated_one_is() -> None:
+    """V(final observation) = 4 at step 1, where the episode ends; the next episode's values must not leak in."""
+    values = column(1, 2, 30), column(2, 4, 40)
+    terminated, _ = gae(column(1, 1, 1), *values, flags(0, 1, 0), flags(0, 0, 0), 0.5, 0.5)
+    truncated, _ = gae(column(1, 1, 1), *values, flags(0, 0, 0), flags(0, 1, 0), 0.5, 0.5)
+    np.testing.assert_allclose(terminated[1], 1 - 2)
+    np.testing.assert_allclose(truncated[1], 1 + 0.5 * 4 - 2)
+    np.testing.assert_allclose(truncated[0], 1 + 0.25 * truncated[1])
+    both, _ = gae(column(1, 1, 1), *values, flags(0, 1, 0), flags(0, 1, 0), 0.5, 0.5)
+    np.testing.assert_allclose(both, terminated)  # what has ended has no future, whatever the clock says
+
+
+@given(st.integers(0, 2**31), st.floats(0, 1), st.floats(0, 1))
+def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
+    """The sum over deltas, written out, up to the end of the episode."""
+    r = random_rollout(np.random.default_rng(seed), T=12, N=2, ends=0.2)
+    value, next_value = np.random.default_rng(seed + 1).normal(size=(2, 12, 2))
+    advantage, _ = gae(r.reward, value, next_value, r.terminated, r.truncated, gamma, lam)
+    delta = r.reward + gamma * next_value * ~r.terminated - value
+    for n in range(2):
+        for t in range(12):
+            expected, weight = 0.0, 1.0
+            for k in range(t, 12):
+                expected += weight * delta[k, n]
+                weight *= gamma * lam
+                if r.done[k, n]:
+                    break
+            assert advantage[t, n] == pytest.approx(expected, abs=1e-6)
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        gae(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), 0.9, 0.9)
+
+
+def test_reward_scaler_by_hand_and_by_definition() -> None:
+    scaler = RewardScaler(num_envs=3, gamma=0.9)
+    rollouts = [random_rollout(np.random.default_rng(i), T=15) for i in range(3)]
+    discounted, history = np.zeros(3), []
+    for rollout in rollouts:
+        scaled = scaler(rollout)
+        for t in range(15):
+            discounted = discounted * 0.9 + rollout.env_reward[t]
+            history.append(discounted.copy())
+            discounted[rollout.done[t]] = 0
+        std = np.sqrt(np.var(history) + 1e-8)
+        np.testing.assert_allclose(scaled.reward, rollout.env_reward / std, rtol=1e-5)
+        assert scaled.env_reward is rollout.env_reward  # what is reported stays raw
+    other = RewardScaler(3, 0.9)
+    other.load_state(scaler.state())
+    np.testing.assert_array_equal(other(rollouts[0]).reward, scaler(rollouts[0]).reward)
