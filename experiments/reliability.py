@@ -315,8 +315,8 @@ def damaged_store(folder: Path, size: Size, rng: np.random.Generator) -> Row:
 
 
 VOTES = """
-from rlhf_control.session import Session
-from rlhf_control.store import FeedbackStore
+from rlhf_control.labelling.session import Session
+from rlhf_control.feedback.store import FeedbackStore
 session = Session(FeedbackStore(sys.argv[1], create=False), sys.argv[2], lease=1.0)
 while (question := session.next()) is not None:
     session.vote((0, 1))

@@ -31,7 +31,7 @@ def make_run(
     folder: Path, n: int = 5, kind: str = COMPARISON, size: int = 2, status: Status | None = None, **options: Any
 ) -> Path:
     """A run's folder with n queries of `size` clips."""
-    from conftest import random_segments  # imports torch, which a process with a window alone must not wait for
+    from tests.conftest import random_segments  # imports torch, which a process with a window alone must not wait for
 
     run = folder / "run"
     run.mkdir()

@@ -41,7 +41,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds until a renderer that died is
 HEALTHY_SECONDS = 20.0  # a renderer that lived so long did not die of what killed the one before
 CRASHES = 3  # in a row, after which clips are drawn without OpenGL
 DEADLY = 5  # deaths over one clip, after which the others come first
-PROGRAM = "from rlhf_control.clip_renderer import main; main()"
+PROGRAM = "from rlhf_control.rendering.cache_process import main; main()"
 PIPE_BYTES = 2**20  # of Linux's default of 2**16, 15 MB would come in 240 pieces
 
 Size = tuple[int, int]

@@ -230,7 +230,7 @@ def test_a_vote_that_cannot_be_written_is_asked_for_again(
 def test_a_signal_gives_the_question_back(tmp_path: Path, signum: int, code: int) -> None:
     store = make_run(tmp_path / "run")
     program = (
-        "import sys; from rlhf_control.cli import guarded; from rlhf_control.terminal import label_in_terminal; "
+        "import sys; from rlhf_control.errors import guarded; from rlhf_control.labelling.terminal import label_in_terminal; "
         "from rlhf_control.verbs import LabelConfig; "
         f"sys.exit(guarded(lambda: label_in_terminal(LabelConfig({str(tmp_path / 'run')!r}, annotator='me'))))"
     )
@@ -268,5 +268,5 @@ def test_rankings() -> None:
 
 
 def test_nothing_here_imports_torch_or_pygame() -> None:
-    code = "import sys, rlhf_control.terminal; assert not {'torch', 'pygame'} & set(sys.modules)"
+    code = "import sys, rlhf_control.labelling.terminal; assert not {'torch', 'pygame'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

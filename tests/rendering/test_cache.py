@@ -243,7 +243,7 @@ def test_a_clip_that_is_deadly_does_not_stop_the_others(
     run: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch, without_gl: None
 ) -> None:
     crash = (
-        "import os; from rlhf_control.clip_renderer import Renderer; serve = Renderer._serve; "
+        "import os; from rlhf_control.rendering.cache_process import Renderer; serve = Renderer._serve; "
         f"Renderer._serve = lambda self, job: os._exit(3) if job['digest'] == '{digests[0]}' else serve(self, job); "
     )
     monkeypatch.setattr(clip_cache, "PROGRAM", crash + clip_cache.PROGRAM)
@@ -329,7 +329,7 @@ def test_closing_ends_everything(run: Path, digests: list[str]) -> None:
 def test_the_renderer_dies_with_its_parent(run: Path, digests: list[str], how: signal.Signals) -> None:
     code = f"""
 import pathlib, time
-from rlhf_control.clip_cache import ClipCache
+from rlhf_control.rendering.cache import ClipCache
 cache = ClipCache(pathlib.Path({str(run)!r}), "HalfCheetah-v5", {{}})
 cache.request({digests!r}, (480, 480))
 while not cache._renderers: time.sleep(0.01)
@@ -357,7 +357,7 @@ def running(pid: int) -> bool:
 
 def test_a_viewer_imports_nothing_heavy() -> None:
     heavy = {"torch", "mujoco", "gymnasium", "pygame", "sqlite3", "PIL"}
-    code = f"import sys, rlhf_control.clip_cache; assert not {heavy!r} & sys.modules.keys()"
+    code = f"import sys, rlhf_control.rendering.cache; assert not {heavy!r} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -17,7 +17,7 @@ from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.simulation.make import mujoco_model
 from tests.conftest import random_segments
 
-PROGRAM = "from rlhf_control.clip_renderer import main; main()"
+PROGRAM = "from rlhf_control.rendering.cache_process import main; main()"
 
 
 @pytest.fixture

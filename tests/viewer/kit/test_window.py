@@ -157,7 +157,7 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_sound_is_started() -> None:
-    code = "from rlhf_control.viewer.window import Window, pygame\nwith Window('x'): print(pygame.mixer.get_init())"
+    code = "from rlhf_control.viewer.kit.window import Window, pygame\nwith Window('x'): print(pygame.mixer.get_init())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert (out.stdout, out.stderr) == ("None\n", "")
 

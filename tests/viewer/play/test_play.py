@@ -262,5 +262,7 @@ def test_file_names_and_displays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_driving_imports_no_torch() -> None:
-    code = "import sys, rlhf_control.viewer.play, rlhf_control.viewer.watch; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, rlhf_control.viewer.play.play, rlhf_control.viewer.watch.watch; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

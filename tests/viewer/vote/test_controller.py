@@ -261,7 +261,7 @@ def test_a_vote_that_cannot_be_saved_is_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_a_locked_store_is_waited_for_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlhf_control.viewer.desk.LOCKED_SECONDS", 0.05)
+    monkeypatch.setattr("rlhf_control.viewer.vote.controller.LOCKED_SECONDS", 0.05)
     run = make_run(tmp_path)
     with at_the_window(run) as person:
         person.ready()
@@ -569,10 +569,10 @@ def test_help_and_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 LABEL = """
 import os, sys
 sys.path.insert(0, {tests!r})
-from voting import at_the_window
+from tests.voting import at_the_window
 from pathlib import Path
-from rlhf_control.viewer import ballot
-from rlhf_control.viewer.canvas import pygame
+from rlhf_control.viewer.vote import ballot
+from rlhf_control.viewer.kit.canvas import pygame
 ballot.LEAST_SECONDS = 0.0
 with at_the_window(Path(sys.argv[1])) as person:
     keys = ["left", "right", "up", "down", "backspace", "a", "d", "left", "right"]

@@ -82,7 +82,7 @@ def test_without_a_display_the_terminal_asks(
 
 
 def test_the_window_waits_for_no_framework() -> None:
-    code = "import sys, rlhf_control.cli, rlhf_control.viewer.label; print(*sys.modules)"
+    code = "import sys, rlhf_control.cli, rlhf_control.viewer.vote.label; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "gymnasium", "mujoco", "matplotlib", "stable_baselines3", "PIL", "imageio"} & set(out.split())
 

@@ -128,7 +128,7 @@ def test_versions_differ_where_a_number_does() -> None:
 def test_asking_imports_no_torch(run: Path, queries: list[Query]) -> None:
     predict_all(run)
     code = (
-        "import sys; from rlhf_control.predictions import predicted_rewards; "
+        "import sys; from rlhf_control.viewer.watch.predicted_rewards import predicted_rewards; "
         f"assert len(predicted_rewards({str(run)!r}, [{query_key(queries[0])!r}])) == 2; "
         "assert 'torch' not in sys.modules and 'pygame' not in sys.modules"
     )
