@@ -16,7 +16,7 @@ from rlhf_control.labelling.session import Question
 from rlhf_control.runs.status import Status, write_status
 from rlhf_control.viewer.kit.canvas import pygame
 from rlhf_control.viewer.kit.window import Window
-from rlhf_control.viewer.vote.controller import Desk
+from rlhf_control.viewer.vote.controller import VotingController
 from tests.fake_clips import FakeClips
 
 KEYS = {"enter": "return", "esc": "escape"}
@@ -45,13 +45,13 @@ def make_run(
 class Person:
     """Presses keys, clicks, and waits for the window."""
 
-    def __init__(self, window: Window, desk: Desk, clips: FakeClips) -> None:
-        self.window, self.desk, self.clips = window, desk, clips
+    def __init__(self, window: Window, controller: VotingController, clips: FakeClips) -> None:
+        self.window, self.controller, self.clips = window, controller, clips
 
     @property
     def question(self) -> Question:
-        assert self.desk.ballot is not None
-        return self.desk.ballot.question
+        assert self.controller.ballot is not None
+        return self.controller.ballot.question
 
     def press(self, name: str, *, shift: bool = False, ctrl: bool = False, text: str = "") -> None:
         """A key down and up, and one frame."""
@@ -59,20 +59,20 @@ class Person:
         mod = shift * pygame.KMOD_LSHIFT | ctrl * pygame.KMOD_LCTRL
         for kind in (pygame.KEYDOWN, pygame.KEYUP):
             pygame.event.post(pygame.event.Event(kind, key=code, mod=mod, unicode=text))
-        self.desk.step()
+        self.controller.step()
 
     def vote(self, name: str, **options: Any) -> None:
         """Presses a key that answers, and waits until the answer is on the disk."""
         before = len(self.votes())
         self.press(name, **options)
-        self.until(lambda: len(self.votes()) > before and not self.desk.worker.doing("vote"))
+        self.until(lambda: len(self.votes()) > before and not self.controller.worker.doing("vote"))
 
     def mouse(self, what: int, x: float, y: float) -> None:
         fields: dict[str, Any] = {"pos": (x, y), "button": 1}
         if what == pygame.MOUSEMOTION:
             fields |= {"rel": (0, 0), "buttons": (1, 0, 0)}
         pygame.event.post(pygame.event.Event(what, **fields))
-        self.desk.step()
+        self.controller.step()
 
     def click(self, action: str) -> None:
         """In the middle of what has this action."""
@@ -96,7 +96,7 @@ class Person:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it does not come"
-            self.desk.step()
+            self.controller.step()
             self.window.tick()
 
     def rest(self, seconds: float) -> None:
@@ -105,10 +105,10 @@ class Person:
 
     def ready(self) -> None:
         """Waits for a question with its clips on the screen, that can be answered."""
-        self.until(lambda: self.desk.answerable())
+        self.until(lambda: self.controller.answerable())
 
     def votes(self) -> list[Any]:
-        return self.desk.session.store.votes() if self.desk.session is not None else []
+        return self.controller.session.store.votes() if self.controller.session is not None else []
 
     def shot(self, name: str) -> Path | None:
         """Keeps a picture where RLHF_CONTROL_SHOTS says."""
@@ -129,8 +129,8 @@ def at_the_window(
     config = LabelConfig(str(run), annotator="me", size=size, seed=0, **options)
     with Window("test", config.width_and_height()) as window:
         pygame.event.clear()
-        desk = Desk(window, config, run, lambda *_: fake)
+        controller = VotingController(window, config, run, lambda *_: fake)
         try:
-            yield Person(window, desk, fake)
+            yield Person(window, controller, fake)
         finally:
-            desk.close()
+            controller.close()

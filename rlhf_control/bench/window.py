@@ -165,13 +165,13 @@ def open_once(run: str, votes: int, out: str) -> None:
 
     moments: dict[str, float] = {}
 
-    class Desk(window.Desk):
+    class Timed(window.VotingController):
         def step(self) -> bool:
             going = super().step()
             moments.setdefault("open", time.monotonic())
             return going and (self.ballot is None or self.ballot.shown_at is None)
 
-    window.Desk = Desk  # type: ignore[misc]
+    window.VotingController = Timed  # type: ignore[misc]
     window.label(LabelConfig(run, annotator="bench"))
     moments["first_pair"] = time.monotonic()
     Path(out).write_text(json.dumps(moments))
@@ -187,7 +187,7 @@ def vote_through(run: str, votes: int, out: str) -> None:
     rng = random.Random(0)
     seconds: dict[str, list[float]] = {"vote": [], "next_frame": [], "frame": []}
 
-    class Desk(window.Desk):
+    class Timed(window.VotingController):
         key = ""  # of the question that was answered last
         pressed_at: float | None = None
         scheduled = False
@@ -232,7 +232,7 @@ def vote_through(run: str, votes: int, out: str) -> None:
             voting.timed = True  # type: ignore[attr-defined]
             return voting
 
-    window.Desk = Desk  # type: ignore[misc]
+    window.VotingController = Timed  # type: ignore[misc]
     window.label(LabelConfig(run, annotator="bench", seed=0))
     Path(out).write_text(json.dumps(seconds))
 

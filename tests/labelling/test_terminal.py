@@ -230,8 +230,8 @@ def test_a_vote_that_cannot_be_written_is_asked_for_again(
 def test_a_signal_gives_the_question_back(tmp_path: Path, signum: int, code: int) -> None:
     store = make_run(tmp_path / "run")
     program = (
-        "import sys; from rlhf_control.errors import guarded; from rlhf_control.labelling.terminal import label_in_terminal; "
-        "from rlhf_control.verbs import LabelConfig; "
+        "import sys; from rlhf_control.errors import guarded; from rlhf_control.config.commands import LabelConfig; "
+        "from rlhf_control.labelling.terminal import label_in_terminal; "
         f"sys.exit(guarded(lambda: label_in_terminal(LabelConfig({str(tmp_path / 'run')!r}, annotator='me'))))"
     )
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -66,7 +66,8 @@ def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
 def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
     code = f"import sys; sys.path.insert(0, {str(Path(launcher.__file__).parents[2])!r});"
-    code += "from pathlib import Path; from rlhf_control.labelling import window_process as launcher; from rlhf_control.labelling.window_process import Window;"
+    code += "from pathlib import Path; from rlhf_control.labelling import window_process as launcher;"
+    code += "from rlhf_control.labelling.window_process import Window;"
     code += f"import os; launcher.PROGRAM = {STUB!r};"
     code += "assert Window(Path('run'), 'Ant-v5').open() == ''; os.kill(os.getpid(), 9)"
     run = subprocess.run([sys.executable, "-c", code])

@@ -1,4 +1,4 @@
-"""The voting desk: joins a window, a session and the clips. `step` is one frame: what the person did, what the disk
+"""The voting controller: joins a window, a session and the clips. `step` is one frame: what the person did, what the disk
 answered, what has come up, and the page drawn anew if anything on it has changed."""
 
 import math
@@ -41,7 +41,7 @@ DRAGGED = ("place", "card")  # actions of what can be dragged
 OpenClips = Callable[[Path, str, Mapping[str, Any]], Clips]
 
 
-class Desk:
+class VotingController:
     """`open_clips` makes the run's `ClipCache`. All that waits for the disk is the worker's."""
 
     def __init__(self, window: Window, config: LabelConfig, run: Path, open_clips: OpenClips) -> None:

@@ -14,7 +14,7 @@ from rlhf_control.labelling.window_process import seat
 from rlhf_control.runs.status import alive, read_status, trusted_environment
 from rlhf_control.viewer.kit.clip_buffer import Clips
 from rlhf_control.viewer.kit.window import NoDisplayError, Window, display_problem, when_display_vanishes
-from rlhf_control.viewer.vote.controller import Desk
+from rlhf_control.viewer.vote.controller import VotingController
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,7 +55,7 @@ def on_terminal(config: LabelConfig, why: str) -> int:
 
 def vote_in(window: Window, config: LabelConfig, run: Path) -> int:
     """The loop, and all that ends it."""
-    desk = Desk(window, config, run, open_clips)
+    controller = VotingController(window, config, run, open_clips)
     caught: list[int] = []
 
     def note(number: int) -> None:
@@ -63,12 +63,12 @@ def vote_in(window: Window, config: LabelConfig, run: Path) -> int:
         window.interrupt()
 
     try:
-        with signals(note), when_display_vanishes(desk.settle):
-            while desk.step() and not caught:
+        with signals(note), when_display_vanishes(controller.settle):
+            while controller.step() and not caught:
                 window.tick()
     finally:
         window.close()  # first: nobody should wait for the disk before a window that does not answer
-        session = desk.close()
+        session = controller.close()
     if session is not None and (session.done or session.undone):
         say_summary(session)
     if caught:

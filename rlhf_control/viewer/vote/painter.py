@@ -1,4 +1,4 @@
-"""From the desk's state to what is on the screen, which is drawn only if it differs from what is there."""
+"""From what the window knows to what is on the screen, which is drawn only if it differs from what is there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from rlhf_control.viewer.vote.waiting_pages import Page
 
 if TYPE_CHECKING:
     from rlhf_control.viewer.vote.ballot import Ballot
-    from rlhf_control.viewer.vote.controller import Desk
+    from rlhf_control.viewer.vote.controller import VotingController
 
 
 @dataclass(frozen=True)
@@ -35,33 +35,39 @@ class Painter:
         self.window = window
         self.drawn: Look | None = None
 
-    def paint(self, desk: "Desk") -> bool:
+    def paint(self, controller: "VotingController") -> bool:
         """Whether all the clips of a question are on the screen now."""
-        voting = desk.ballot is not None and not desk.away and desk.summary_since is None
-        look = self.question(desk, desk.ballot) if desk.ballot is not None and voting else self.page(desk)
+        voting = controller.ballot is not None and not controller.away and controller.summary_since is None
+        look = (
+            self.question(controller, controller.ballot)
+            if controller.ballot is not None and voting
+            else self.page(controller)
+        )
         if look != self.drawn or self.window.stale:
             self.window.clear()
             look.draw()
-            if desk.help:
-                how = desk.ballot.mode if desk.ballot is not None else ""
-                pages.draw_help(self.window, help_lines(how, desk.correctable()))
+            if controller.help:
+                how = controller.ballot.mode if controller.ballot is not None else ""
+                pages.draw_help(self.window, help_lines(how, controller.correctable()))
             self.window.show_hand()
             self.window.present()
             self.drawn = look
         return look.whole
 
-    def question(self, desk: "Desk", ballot: "Ballot") -> Look:
-        pictures, frames = pictures_of(desk, ballot)
+    def question(self, controller: "VotingController", ballot: "Ballot") -> Look:
+        pictures, frames = pictures_of(controller, ballot)
         hover = self.window.hit(*self.window.mouse)
-        scene = scene_of(desk, ballot, frames, hover)
+        scene = scene_of(controller, ballot, frames, hover)
         whole = all(frame is not None for frame in frames)
-        return Look(scene, desk.help, hover, whole, partial(draw_question, self.window, scene, pictures))
+        return Look(scene, controller.help, hover, whole, partial(draw_question, self.window, scene, pictures))
 
-    def page(self, desk: "Desk") -> Look:
-        page, bar = page_of(desk), bar_of(desk)
-        spin = int(desk.now * SPINS) if page.name in pages.LIVE else 0
+    def page(self, controller: "VotingController") -> Look:
+        page, bar = page_of(controller), bar_of(controller)
+        spin = int(controller.now * SPINS) if page.name in pages.LIVE else 0
         hover = self.window.hit(*self.window.mouse)
-        return Look((page, bar, spin), desk.help, hover, False, partial(pages.draw_page, self.window, page, bar, spin))
+        return Look(
+            (page, bar, spin), controller.help, hover, False, partial(pages.draw_page, self.window, page, bar, spin)
+        )
 
     def clip_size(self, clips: int) -> tuple[int, int]:
         """At which clips of a question of so many are to be drawn, in pixels."""

@@ -33,7 +33,7 @@ def look(run: Path, config: LabelConfig, before: View | None, claim: bool) -> Vi
         if not path.is_file():
             return None
         store = FeedbackStore(path, create=False, timeout=LOCKED_SECONDS, patient=False)
-        store.database.patient = True  # from now on the desk says what it waits for
+        store.database.patient = True  # from now on the window says what it waits for
         session = Session(store, config.annotator, seed=config.seed)
     else:
         session = before.session

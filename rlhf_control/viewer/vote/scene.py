@@ -12,16 +12,18 @@ from rlhf_control.wording import counted, duration, question_of
 
 if TYPE_CHECKING:
     from rlhf_control.viewer.vote.ballot import Ballot
-    from rlhf_control.viewer.vote.controller import Desk
+    from rlhf_control.viewer.vote.controller import VotingController
 
 FLASH_SECONDS = 0.5
 SPINS = 10  # a second
 
 
-def pictures_of(desk: "Desk", ballot: "Ballot") -> tuple[list[Array | None], tuple[int | None, ...]]:
+def pictures_of(controller: "VotingController", ballot: "Ballot") -> tuple[list[Array | None], tuple[int | None, ...]]:
     """The frame (H, W, 3) of each clip that is due now, and which of its frames it is. All or none: they run in step,
     and nobody should judge by the one that is drawn first."""
-    clips = [desk.reel.frames(digest) for digest in ballot.question.clips] if desk.reel is not None else [None]
+    clips = (
+        [controller.reel.frames(digest) for digest in ballot.question.clips] if controller.reel is not None else [None]
+    )
     whole = [frames for frames in clips if frames is not None]
     if len(whole) < len(ballot.question.shown):
         nothing = [None] * len(ballot.question.shown)
@@ -30,46 +32,46 @@ def pictures_of(desk: "Desk", ballot: "Ballot") -> tuple[list[Array | None], tup
     return [frames[t] for frames, t in zip(whole, numbers, strict=True)], tuple(numbers)
 
 
-def scene_of(desk: "Desk", ballot: "Ballot", frames: tuple[int | None, ...], hover: str) -> Scene:
+def scene_of(controller: "VotingController", ballot: "Ballot", frames: tuple[int | None, ...], hover: str) -> Scene:
     drawn = frames[0] is not None
-    action, since = desk.flash
-    level = max(0, 10 - int((desk.now - since) / FLASH_SECONDS * 10)) if action else 0
-    longest = desk.frames_of(ballot)
-    notice, until = desk.notice
-    status = desk.view.news.status if desk.view is not None else None
-    why = f"{sentence(desk.problem())}S goes on without an answer." if desk.problem() else ""
-    renderer = desk.reel.clips.error() if desk.reel is not None and not drawn else ""
+    action, since = controller.flash
+    level = max(0, 10 - int((controller.now - since) / FLASH_SECONDS * 10)) if action else 0
+    longest = controller.frames_of(ballot)
+    notice, until = controller.notice
+    status = controller.view.news.status if controller.view is not None else None
+    why = f"{sentence(controller.problem())}S goes on without an answer." if controller.problem() else ""
+    renderer = controller.reel.clips.error() if controller.reel is not None and not drawn else ""
     return Scene(
-        bar=bar_of(desk),
+        bar=bar_of(controller),
         question=question_of(len(ballot.question.shown), status.question if status is not None else ""),
         mode=ballot.mode,
         frames=frames,
-        look=f"{desk.reel.size} {desk.reel.camera}" if desk.reel is not None else "",
+        look=f"{controller.reel.size} {controller.reel.camera}" if controller.reel is not None else "",
         share=ballot.playback.frame(longest) / max(1, longest - 1),
         enabled=drawn,
         paused=ballot.playback.paused,
         speed=ballot.playback.speed,
-        camera=desk.cameras()[desk.camera] if len(desk.cameras()) > 1 else "",
-        undo=bool(ballot.order) or bool(desk.session and desk.session.done),
+        camera=controller.cameras()[controller.camera] if len(controller.cameras()) > 1 else "",
+        undo=bool(ballot.order) or bool(controller.session and controller.session.done),
         flash=(action, level) if level else ("", 0),
-        last=desk.last,
-        expected=desk.expected,
-        notice=notice if desk.now < until else why or renderer or desk.trouble,
+        last=controller.last,
+        expected=controller.expected,
+        notice=notice if controller.now < until else why or renderer or controller.trouble,
         problem=why,
-        levels=desk.config.levels,
+        levels=controller.config.levels,
         order=ballot.order,
         confirmable=ballot.whole() is not None,
         tie=ballot.tie,
         drag=ballot.drag,
-        spin=0 if drawn else int(desk.now * SPINS),
+        spin=0 if drawn else int(controller.now * SPINS),
         hover=hover,
     )
 
 
-def bar_of(desk: "Desk") -> Bar:
-    if desk.view is None:
+def bar_of(controller: "VotingController") -> Bar:
+    if controller.view is None:
         return Bar()
-    news, session = desk.view.news, desk.view.session
+    news, session = controller.view.news, controller.view.session
     wanted = goal(news.tally, news.status)
     speed = pace(session.done, session.left(news.tally, wanted))
     text = ""
@@ -77,19 +79,26 @@ def bar_of(desk: "Desk") -> Bar:
         text = f"{counted(max(1, round(speed.per_minute)), 'vote')} a minute"
         if speed.seconds_left and (news.lively or news.status is None):
             text += f", about {duration(speed.seconds_left)} left"
-    line, mood = run_line(news, desk.clock())
+    line, mood = run_line(news, controller.clock())
     return Bar(news.tally.answers, wanted, text, line, mood)
 
 
-def page_of(desk: "Desk") -> Page:
-    if desk.summary_since is not None:
-        over = desk.view is not None and situation(desk.view.news) in (FINISHED, ANSWERED, ALL_DONE)
-        return pages.summary_page(desk.facts, desk.run, over)
-    if desk.away:
+def page_of(controller: "VotingController") -> Page:
+    if controller.summary_since is not None:
+        over = controller.view is not None and situation(controller.view.news) in (FINISHED, ANSWERED, ALL_DONE)
+        return pages.summary_page(controller.facts, controller.run, over)
+    if controller.away:
         return pages.away_page()
-    if desk.trouble:
-        return pages.trouble_page(desk.trouble)
-    if desk.view is None:
-        return pages.opening_page(desk.run, starting=desk.now - desk.opened > 1.0)
-    undo = bool(desk.session and desk.session.done)
-    return pages.page_of(desk.view.news, desk.run, desk.clock(), undo=undo, sound=desk.sound, facts=desk.facts)
+    if controller.trouble:
+        return pages.trouble_page(controller.trouble)
+    if controller.view is None:
+        return pages.opening_page(controller.run, starting=controller.now - controller.opened > 1.0)
+    undo = bool(controller.session and controller.session.done)
+    return pages.page_of(
+        controller.view.news,
+        controller.run,
+        controller.clock(),
+        undo=undo,
+        sound=controller.sound,
+        facts=controller.facts,
+    )

@@ -18,7 +18,7 @@ from rlhf_control.labelling import terminal
 from rlhf_control.labelling.session import Session
 from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.vote import label as label_module
-from rlhf_control.viewer.vote.controller import Desk
+from rlhf_control.viewer.vote.controller import VotingController
 from rlhf_control.viewer.vote.label import label
 from tests.voting import a_status, make_run
 
@@ -97,15 +97,15 @@ def test_a_summary_is_printed(
     session = Session(FeedbackStore(run / "labels.sqlite"), "me")
     session.next()
     session.vote((0, 1), seconds=2.0)
-    monkeypatch.setattr(Desk, "step", lambda desk: False)
-    monkeypatch.setattr(Desk, "close", lambda desk: (desk.worker.close(1), session)[1])
+    monkeypatch.setattr(VotingController, "step", lambda controller: False)
+    monkeypatch.setattr(VotingController, "close", lambda controller: (controller.worker.close(1), session)[1])
     assert label(LabelConfig(str(run))) == 0
     assert "seconds a vote" in capsys.readouterr().out
 
 
 def test_a_signal_is_noted_and_handlers_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [signal.getsignal(number) for number in label_module.SIGNALS]
-    monkeypatch.setattr(Desk, "step", lambda desk: (os.kill(os.getpid(), signal.SIGTERM), True)[1])
+    monkeypatch.setattr(VotingController, "step", lambda controller: (os.kill(os.getpid(), signal.SIGTERM), True)[1])
     with pytest.raises(Stopped, match="every vote is saved") as stopped:
         label(LabelConfig(str(make_run(tmp_path))))
     assert stopped.value.exit_code == 143

@@ -4,7 +4,7 @@ import pytest
 
 from rlhf_control.data import RANKING, RATING
 from rlhf_control.runs.status import write_status
-from rlhf_control.viewer.vote import controller as desk_module
+from rlhf_control.viewer.vote import controller as controller_module
 from rlhf_control.viewer.vote.scene import bar_of, page_of
 from tests.fake_clips import FakeClips
 from tests.voting import a_status, at_the_window, make_run
@@ -25,34 +25,34 @@ def test_nothing_is_drawn_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         person.rest(0.4)
         assert drawn == []
         person.window.stale = True
-        person.desk.step()
+        person.controller.step()
         assert drawn == [1]
 
 
 def test_the_bar_tells_what_is_always_visible(tmp_path: Path) -> None:
     run = make_run(tmp_path, 5, status=a_status("waiting"))
     with at_the_window(run) as person:
-        assert bar_of(person.desk).goal == 0  # nothing is known yet
+        assert bar_of(person.controller).goal == 0  # nothing is known yet
         person.ready()
-        assert bar_of(person.desk).pace == ""
+        assert bar_of(person.controller).pace == ""
         person.vote("left")
         person.ready()
-        person.until(lambda: bar_of(person.desk).done == 1)
-        bar = bar_of(person.desk)
+        person.until(lambda: bar_of(person.controller).done == 1)
+        bar = bar_of(person.controller)
         assert (bar.goal, bar.line, bar.mood) == (20, "the run waits for 4 more answers", "good")
         assert "votes a minute, about" in bar.pace and bar.pace.endswith("left")
         write_status(run, a_status("failed", message="NaN"))
-        person.until(lambda: bar_of(person.desk).mood == "bad")
-        assert bar_of(person.desk).pace.endswith("a minute")  # nobody knows how much is left
+        person.until(lambda: bar_of(person.controller).mood == "bad")
+        assert bar_of(person.controller).pace.endswith("a minute")  # nobody knows how much is left
 
 
 @pytest.mark.parametrize(("kind", "clips"), [(RANKING, 3), (RATING, 1)])
 def test_a_question_without_words_has_some(tmp_path: Path, kind: str, clips: int) -> None:
     with at_the_window(make_run(tmp_path, 2, kind, clips)) as person:
         person.ready()
-        look = person.desk.painter.drawn
+        look = person.controller.painter.drawn
         assert look is not None and not isinstance(look.what, tuple) and look.what.question
-        assert person.desk.painter.clip_size(clips) == person.desk.reel.size  # type: ignore[union-attr]
+        assert person.controller.painter.clip_size(clips) == person.controller.reel.size  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("size", ["1280x720", "2560x1440"])
@@ -61,22 +61,22 @@ def test_every_state_has_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = make_run(tmp_path, 2)
     clips = FakeClips(lazy=True)
     with at_the_window(run, size, clips) as person:
-        assert page_of(person.desk).name == "opening"
-        person.desk.step()
+        assert page_of(person.controller).name == "opening"
+        person.controller.step()
         person.shot(f"opening-{size}")
-        person.until(lambda: person.desk.ballot is not None)
+        person.until(lambda: person.controller.ballot is not None)
         person.rest(0.1)
         person.shot(f"drawing-{size}")
         clips.draw()
         person.ready()
         person.shot(f"comparison-{size}")
-        person.desk.touched -= desk_module.AWAY_SECONDS + 1
-        person.desk.step()
-        assert page_of(person.desk).name == "away"
+        person.controller.touched -= controller_module.AWAY_SECONDS + 1
+        person.controller.step()
+        assert page_of(person.controller).name == "away"
         person.shot(f"away-{size}")
         person.press("space")
         for _ in range(2):
-            person.until(lambda: (clips.draw(), person.desk.answerable())[1])
+            person.until(lambda: (clips.draw(), person.controller.answerable())[1])
             person.vote("right")
             person.shot(f"flash-{size}")
         for state, name in {
@@ -84,12 +84,12 @@ def test_every_state_has_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "finished": "finished",
         }.items():  # fmt: skip
             write_status(run, a_status(state, message="obs is not finite in environment 3"))
-            person.until(lambda name=name: page_of(person.desk).name == name)  # type: ignore[misc]
+            person.until(lambda name=name: page_of(person.controller).name == name)  # type: ignore[misc]
             person.rest(0.1)
             person.shot(f"{name}-{size}")
         write_status(run, a_status("training", pid=2**22 + 1))
-        person.until(lambda: page_of(person.desk).name == "lost")
+        person.until(lambda: page_of(person.controller).name == "lost")
         person.press("escape")
-        person.until(lambda: page_of(person.desk).name == "summary")
+        person.until(lambda: page_of(person.controller).name == "summary")
         person.rest(0.1)
         person.shot(f"summary-{size}")
