@@ -20,7 +20,7 @@ class Clips(Protocol):
     def close(self) -> None: ...
 
 
-class Reel:
+class ClipBuffer:
     """Asks for clips ahead of time. While a clip is drawn anew, in another size or from another camera, the frames
     that were there stay in use."""
 

@@ -15,7 +15,7 @@ from rlhf_control.labelling.session import LEAST_SECONDS, RENEW_SECONDS, Questio
 from rlhf_control.labelling.summary import Fact, summary
 from rlhf_control.runs.status import Status, trusted_environment
 from rlhf_control.viewer.kit.chime import chime
-from rlhf_control.viewer.kit.clip_buffer import Clips, Reel
+from rlhf_control.viewer.kit.clip_buffer import ClipBuffer, Clips
 from rlhf_control.viewer.kit.window import Closed, Event, Key, Mouse, Window
 from rlhf_control.viewer.kit.worker import Result, Worker
 from rlhf_control.viewer.vote.ballot import Ballot
@@ -50,7 +50,7 @@ class VotingController:
         self.predictions = Predictions(run)
         self.session: Session | None = None
         self.environment: Status | None = None  # of the clips; checked once, and used ever after
-        self.reel: Reel | None = None
+        self.buffer: ClipBuffer | None = None
         self.view: View | None = None
         self.ballot: Ballot | None = None  # of the question before the annotator
         self.speed, self.camera = config.speed, 0
@@ -107,20 +107,20 @@ class VotingController:
 
     def want_clips(self) -> None:
         """Has the clips drawn that are before the annotator or will be."""
-        if self.view is None or self.reel is None:
+        if self.view is None or self.buffer is None:
             return
         questions = [q for q in self.view.ahead if self.ballot is None or q.key != self.ballot.question.key]
         if self.ballot is not None:
             questions.insert(0, self.ballot.question)
         if questions:
             clips = [digest for question in questions for digest in question.clips]
-            self.reel.want(clips, self.painter.clip_size(len(questions[0].shown)), self.camera)
+            self.buffer.want(clips, self.painter.clip_size(len(questions[0].shown)), self.camera)
 
     def close(self) -> Session | None:
         """Ends all that goes on; the session, if there was one."""
         self.settle()
-        if self.reel is not None:
-            self.reel.clips.close()
+        if self.buffer is not None:
+            self.buffer.clips.close()
         return self.session
 
     def settle(self) -> None:
@@ -171,8 +171,8 @@ class VotingController:
         self.view, self.session = view, view.session
         if self.environment is None:
             self.environment = trusted_environment(self.run, view.news.status, self.config.env_id)
-        if self.reel is None and self.environment is not None and self.environment.env_id:
-            self.reel = Reel(self.open_clips(self.run, self.environment.env_id, self.environment.env))
+        if self.buffer is None and self.environment is not None and self.environment.env_id:
+            self.buffer = ClipBuffer(self.open_clips(self.run, self.environment.env_id, self.environment.env))
         if self.summary_since is not None or self.worker.doing("vote", "undo", "summary"):
             return  # what it says about the question is not the latest
         self.arrive(view.question)
@@ -258,7 +258,7 @@ class VotingController:
         ballot.drag = None
 
     def seek(self, x: float) -> None:
-        if self.ballot is not None and self.reel is not None:
+        if self.ballot is not None and self.buffer is not None:
             left, _, width, _ = track_place(self.window, self.ballot.mode, len(self.ballot.question.shown))
             self.ballot.playback.seek((x - left) / width, self.frames_of(self.ballot))
 
@@ -303,11 +303,13 @@ class VotingController:
     def problem(self) -> str:
         """Why this question's clips can never be shown, or ""."""
         return (
-            self.reel.problem(self.ballot.question.clips) if self.ballot is not None and self.reel is not None else ""
+            self.buffer.problem(self.ballot.question.clips)
+            if self.ballot is not None and self.buffer is not None
+            else ""
         )
 
     def frames_of(self, ballot: Ballot) -> int:
-        clips = [self.reel.frames(digest) for digest in ballot.question.clips] if self.reel is not None else []
+        clips = [self.buffer.frames(digest) for digest in ballot.question.clips] if self.buffer is not None else []
         return max((len(frames) for frames in clips if frames is not None), default=1)
 
     def answer(self, ballot: Ballot, action: str) -> None:
@@ -361,7 +363,7 @@ class VotingController:
 
     def cameras(self) -> list[str]:
         """Names of the views; empty while they are not known."""
-        return self.reel.clips.cameras() if self.reel is not None else []
+        return self.buffer.clips.cameras() if self.buffer is not None else []
 
     def next_camera(self) -> None:
         names = self.cameras()

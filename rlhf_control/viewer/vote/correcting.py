@@ -21,13 +21,13 @@ def do_better(controller: "VotingController", ballot: "Ballot", place: int) -> N
     digest = ballot.question.clips[place]
     status = controller.environment
     clip = controller.session.store.segments([digest])[digest]
-    if status is None or clip.state is None or controller.reel is None:
+    if status is None or clip.state is None or controller.buffer is None:
         return
     controller.worker.do("renew", controller.session.renew, DRIVE_SECONDS)
     controller.say("The simulator starts")
     controller.painter.paint(controller)
     try:
-        original, controller.notice = controller.reel.frames(digest), ("", 0.0)
+        original, controller.notice = controller.buffer.frames(digest), ("", 0.0)
         improved = drive(controller.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
         controller.now = time.perf_counter()
         if improved is not None:

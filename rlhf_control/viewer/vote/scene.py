@@ -22,7 +22,9 @@ def pictures_of(controller: "VotingController", ballot: "Ballot") -> tuple[list[
     """The frame (H, W, 3) of each clip that is due now, and which of its frames it is. All or none: they run in step,
     and nobody should judge by the one that is drawn first."""
     clips = (
-        [controller.reel.frames(digest) for digest in ballot.question.clips] if controller.reel is not None else [None]
+        [controller.buffer.frames(digest) for digest in ballot.question.clips]
+        if controller.buffer is not None
+        else [None]
     )
     whole = [frames for frames in clips if frames is not None]
     if len(whole) < len(ballot.question.shown):
@@ -40,13 +42,13 @@ def scene_of(controller: "VotingController", ballot: "Ballot", frames: tuple[int
     notice, until = controller.notice
     status = controller.view.news.status if controller.view is not None else None
     why = f"{sentence(controller.problem())}S goes on without an answer." if controller.problem() else ""
-    renderer = controller.reel.clips.error() if controller.reel is not None and not drawn else ""
+    renderer = controller.buffer.clips.error() if controller.buffer is not None and not drawn else ""
     return Scene(
         bar=bar_of(controller),
         question=question_of(len(ballot.question.shown), status.question if status is not None else ""),
         mode=ballot.mode,
         frames=frames,
-        look=f"{controller.reel.size} {controller.reel.camera}" if controller.reel is not None else "",
+        look=f"{controller.buffer.size} {controller.buffer.camera}" if controller.buffer is not None else "",
         share=ballot.playback.frame(longest) / max(1, longest - 1),
         enabled=drawn,
         paused=ballot.playback.paused,

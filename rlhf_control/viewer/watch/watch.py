@@ -14,7 +14,7 @@ from rlhf_control.feedback.schema import Asked
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.rendering.cache import ClipCache, clip_size
 from rlhf_control.runs.status import Status, read_status, trusted_environment
-from rlhf_control.viewer.kit.clip_buffer import Clips, Reel
+from rlhf_control.viewer.kit.clip_buffer import ClipBuffer, Clips
 from rlhf_control.viewer.kit.playback import Playback
 from rlhf_control.viewer.kit.window import Closed, Event, Key, Mouse, Resized, Window, display_problem
 from rlhf_control.viewer.kit.worker import Worker
@@ -86,7 +86,7 @@ class Room:
         predictor: Predictor | None,
     ) -> None:  # fmt: skip
         self.window, self.store, self.shelf, self.status, self.predictor = window, store, shelf, status, predictor
-        self.reel, self.playback, self.worker = Reel(clips), Playback(), Worker(window.wake)
+        self.buffer, self.playback, self.worker = ClipBuffer(clips), Playback(), Worker(window.wake)
         self.place, self.typed, self.env_reward, self.camera, self.notice = 0, "", False, 0, ""
         self.segments: dict[str, Segments] = {}  # of the question on the screen, by digest
         self.lines: list[Told] = []
@@ -190,12 +190,12 @@ class Room:
 
     @property
     def cameras(self) -> list[str]:
-        return self.reel.clips.cameras()
+        return self.buffer.clips.cameras()
 
     @property
     def frames(self) -> int:
         """Of the longest clip."""
-        drawn = [self.reel.frames(digest) for digest in self.digests]
+        drawn = [self.buffer.frames(digest) for digest in self.digests]
         lengths = [len(frames) for frames in drawn if frames is not None]
         return max(lengths or [len(clip) for clip in self.segments.values()] or [1])
 
@@ -246,7 +246,7 @@ class Room:
         sides = [cell.picture for cell in cells(self.window, len(self.digests))]
         if sides:
             size = clip_size(round(sides[0][2]), round(sides[0][3]))
-            self.reel.want([digest for asked in near for digest in asked.clips], size, self.camera)
+            self.buffer.want([digest for asked in near for digest in asked.clips], size, self.camera)
 
     # -- the page
 
@@ -266,7 +266,7 @@ class Room:
 
     def page(self) -> Page:
         digests = self.digests
-        drawn = [self.reel.frames(digest) for digest in digests]
+        drawn = [self.buffer.frames(digest) for digest in digests]
         names = self.cameras
         return Page(
             run=self.store.path.parent.name,
@@ -282,8 +282,8 @@ class Room:
             camera=names[self.camera % len(names)] if len(names) > 1 else "",
             env_reward=self.env_reward,
             prediction=self.words_on_prediction(),
-            problem=self.reel.problem(digests),
-            notice=self.notice or self.reel.clips.error(),
+            problem=self.buffer.problem(digests),
+            notice=self.notice or self.buffer.clips.error(),
             steps=tuple(len(self.segments[digest]) if digest in self.segments else 0 for digest in digests),
             model=self.model(),
         )
@@ -304,7 +304,7 @@ class Room:
 
     def pictures(self) -> list[Array | None]:
         """The frame of each clip that is due."""
-        drawn = [self.reel.frames(digest) for digest in self.digests]
+        drawn = [self.buffer.frames(digest) for digest in self.digests]
         return [None if f is None else f[self.playback.frame(len(f))] for f in drawn]
 
     def curves(self, of: Callable[[str], Array | None]) -> list[Array | None]:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from rlhf_control.data import Array
-from rlhf_control.viewer.kit.clip_buffer import Reel
+from rlhf_control.viewer.kit.clip_buffer import ClipBuffer
 from tests.fake_clips import FakeClips
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -28,36 +28,36 @@ class Clips(FakeClips):
 
 
 def test_orders_change_only_when_the_wishes_do() -> None:
-    reel = Reel(clips := Clips())
+    buffer = ClipBuffer(clips := Clips())
     for _ in range(3):
-        reel.want([A, B, A], SIZE)
+        buffer.want([A, B, A], SIZE)
     assert clips.orders == [([A, B], SIZE, 0)]
-    reel.want([B], SIZE)
-    reel.want([B], SIZE, 1)
+    buffer.want([B], SIZE)
+    buffer.want([B], SIZE, 1)
     assert len(clips.orders) == 3
 
 
 def test_old_frames_stay_until_the_new_ones_are_there() -> None:
-    reel = Reel(clips := Clips())
-    reel.want([A, B], SIZE)
-    assert reel.frames(A) is None
+    buffer = ClipBuffer(clips := Clips())
+    buffer.want([A, B], SIZE)
+    assert buffer.frames(A) is None
     small = clips.finish(A, SIZE)
-    assert reel.frames(A) is small and reel.frames(B) is None and reel.ready([A, B]) == 1
-    reel.want([A, B], (480, 480))
-    assert reel.frames(A) is small
+    assert buffer.frames(A) is small and buffer.frames(B) is None and buffer.ready([A, B]) == 1
+    buffer.want([A, B], (480, 480))
+    assert buffer.frames(A) is small
     large = clips.finish(A, (480, 480))
-    assert reel.frames(A) is large
-    reel.want([A, B], (480, 480), 1)
-    assert reel.frames(A) is large
+    assert buffer.frames(A) is large
+    buffer.want([A, B], (480, 480), 1)
+    assert buffer.frames(A) is large
     side = clips.finish(A, (480, 480), 1)
-    assert reel.frames(A) is side
-    reel.want([C], (480, 480), 1)
-    reel.want([A], (480, 480), 2)
-    assert reel.frames(A) is None  # what was not wanted any more is let go of
+    assert buffer.frames(A) is side
+    buffer.want([C], (480, 480), 1)
+    buffer.want([A], (480, 480), 2)
+    assert buffer.frames(A) is None  # what was not wanted any more is let go of
 
 
 def test_problems_are_told() -> None:
-    reel = Reel(clips := Clips())
-    assert reel.problem([A, B]) == ""
+    buffer = ClipBuffer(clips := Clips())
+    assert buffer.problem([A, B]) == ""
     clips.broken[B] = "it is damaged"
-    assert reel.problem([A, B]) == "it is damaged"
+    assert buffer.problem([A, B]) == "it is damaged"

@@ -52,7 +52,7 @@ def test_a_question_without_words_has_some(tmp_path: Path, kind: str, clips: int
         person.ready()
         look = person.controller.painter.drawn
         assert look is not None and not isinstance(look.what, tuple) and look.what.question
-        assert person.controller.painter.clip_size(clips) == person.controller.reel.size  # type: ignore[union-attr]
+        assert person.controller.painter.clip_size(clips) == person.controller.buffer.size  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("size", ["1280x720", "2560x1440"])

@@ -176,7 +176,7 @@ def test_votes_that_come_meanwhile_are_seen(room: Room, store: FeedbackStore) ->
 
 def test_neighbours_are_drawn_ahead(room: Room) -> None:
     press(room, "right")
-    shelf, clips = room.shelf, room.reel.clips
+    shelf, clips = room.shelf, room.buffer.clips
     assert isinstance(clips, Drawn)
     assert clips.asked_for == (
         *shelf.asked[1].clips,
@@ -187,8 +187,8 @@ def test_neighbours_are_drawn_ahead(room: Room) -> None:
 
 
 def test_what_cannot_be_shown_is_said(room: Room) -> None:
-    room.reel.clips.missing = room.digests[:1]  # type: ignore[attr-defined]
-    room.reel._frames.clear()
+    room.buffer.clips.missing = room.digests[:1]  # type: ignore[attr-defined]
+    room.buffer._frames.clear()
     room.step()
     assert room.page().problem == "this clip is damaged" and room.page().frames == (None, 0)
     assert room.predictor is not None
