@@ -26,7 +26,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class History:
     """All questions in the order of asking, and the history of each."""
 
     asked: tuple[Asked, ...]
@@ -48,11 +48,11 @@ class Shelf:
         )
 
 
-def read_shelf(store: FeedbackStore) -> Shelf:
+def read_history(store: FeedbackStore) -> History:
     votes: dict[str, list[Vote]] = {}
     for vote in store.votes():
         votes.setdefault(vote.query, []).append(vote)
-    return Shelf(tuple(store.asked()), votes)
+    return History(tuple(store.asked()), votes)
 
 
 def stamp(store: FeedbackStore) -> tuple[int, int]:

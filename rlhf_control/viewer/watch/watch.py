@@ -20,7 +20,7 @@ from rlhf_control.viewer.kit.window import Closed, Event, Key, Mouse, Resized, W
 from rlhf_control.viewer.kit.worker import Worker
 from rlhf_control.viewer.vote.keys import SIGNS, key_of
 from rlhf_control.viewer.vote.waiting_pages import draw_help
-from rlhf_control.viewer.watch.history import Shelf, Told, read_shelf, stamp, told
+from rlhf_control.viewer.watch.history import History, Told, read_history, stamp, told
 from rlhf_control.viewer.watch.page import Page, cells, draw_page
 from rlhf_control.viewer.watch.predicted_rewards import Predictor
 
@@ -61,14 +61,14 @@ def watch(config: WatchConfig) -> int:
     status = trusted_environment(run, read_status(run), config.env_id)
     if status is None:
         raise UserError(f"{run} does not say what environment its clips are of (no status.json, no manifest.json)")
-    shelf = read_shelf(store)
-    place = shelf.find(config.query)
+    history = read_history(store)
+    place = history.find(config.query)
     with (
         Window(f"watch {run.name}") as window,
         ClipCache(run, status.env_id, status.env) as clips,
         Predictor(run) as predictor,
     ):
-        room = Room(window, store, shelf, clips, status, predictor if config.reward else None)
+        room = Room(window, store, history, clips, status, predictor if config.reward else None)
         room.go(place)
         try:
             while room.step():
@@ -82,10 +82,10 @@ class Room:
     """Where one looks at questions. `step` is one frame."""
 
     def __init__(
-        self, window: Window, store: FeedbackStore, shelf: Shelf, clips: Clips, status: Status,
+        self, window: Window, store: FeedbackStore, history: History, clips: Clips, status: Status,
         predictor: Predictor | None,
     ) -> None:  # fmt: skip
-        self.window, self.store, self.shelf, self.status, self.predictor = window, store, shelf, status, predictor
+        self.window, self.store, self.history, self.status, self.predictor = window, store, history, status, predictor
         self.buffer, self.playback, self.worker = ClipBuffer(clips), Playback(), Worker(window.wake)
         self.place, self.typed, self.env_reward, self.camera, self.notice = 0, "", False, 0, ""
         self.segments: dict[str, Segments] = {}  # of the question on the screen, by digest
@@ -101,7 +101,7 @@ class Room:
 
     @property
     def asked(self) -> Asked | None:
-        return self.shelf.asked[self.place] if self.shelf.asked else None
+        return self.history.asked[self.place] if self.history.asked else None
 
     def step(self) -> bool:
         """One frame; whether to go on."""
@@ -138,7 +138,7 @@ class Room:
         if action in MOVES:
             self.go(self.place + MOVES[action])
         elif action in ("first", "last"):
-            self.go(0 if action == "first" else len(self.shelf.asked) - 1)
+            self.go(0 if action == "first" else len(self.history.asked) - 1)
         elif action == "go":
             self._go_to_typed()
         elif action == "rub out":
@@ -167,7 +167,7 @@ class Room:
 
     def go(self, place: int) -> None:
         """To the question at this place, or the nearest there is."""
-        self.place = min(max(place, 0), max(0, len(self.shelf.asked) - 1))
+        self.place = min(max(place, 0), max(0, len(self.history.asked) - 1))
         self.notice = ""
         self.playback.restart()
         self._open()
@@ -177,7 +177,7 @@ class Room:
         if not wanted:
             return
         try:
-            self.go(self.shelf.find(wanted))
+            self.go(self.history.find(wanted))
         except UserError as error:
             self.notice = str(error)
 
@@ -205,7 +205,7 @@ class Room:
         self._drawn = None
         if asked is None:
             return
-        self.lines = told(asked, self.shelf.votes.get(asked.key, []))
+        self.lines = told(asked, self.history.votes.get(asked.key, []))
         try:
             self.segments = self.store.segments(asked.clips)
         except UserError as error:
@@ -216,16 +216,16 @@ class Room:
     def _look(self, now: float) -> None:
         """Takes in new questions and votes."""
         for result in self.worker.results():
-            if isinstance(result.value, Shelf):
-                self.shelf = result.value
+            if isinstance(result.value, History):
+                self.history = result.value
                 self._open()
             elif result.error is not None:
                 self.notice = str(result.error)
-        if now - self._looked > LOOK_SECONDS and not self.worker.doing("shelf"):
+        if now - self._looked > LOOK_SECONDS and not self.worker.doing("history"):
             self._looked, now_stamp = now, stamp(self.store)
             if now_stamp != self._stamp:
                 self._stamp = now_stamp
-                self.worker.do("shelf", read_shelf, self.store)
+                self.worker.do("history", read_history, self.store)
 
     def _predict(self, now: float) -> None:
         """Asks the model about clips of which nothing is known yet."""
@@ -242,7 +242,7 @@ class Room:
     def _want(self) -> None:
         """Has the clips of this question drawn, then its neighbours'."""
         around = [self.place, self.place + 1, self.place - 1, self.place + 2]
-        near = [self.shelf.asked[i] for i in around if 0 <= i < len(self.shelf.asked)]
+        near = [self.history.asked[i] for i in around if 0 <= i < len(self.history.asked)]
         sides = [cell.picture for cell in cells(self.window, len(self.digests))]
         if sides:
             size = clip_size(round(sides[0][2]), round(sides[0][3]))
@@ -272,7 +272,7 @@ class Room:
             run=self.store.path.parent.name,
             asked=self.asked,
             number=self.place + 1,
-            of=len(self.shelf.asked),
+            of=len(self.history.asked),
             typed=self.typed,
             votes=tuple(self.lines),
             frames=tuple(None if f is None else self.playback.frame(len(f)) for f in drawn),

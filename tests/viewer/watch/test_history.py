@@ -4,7 +4,7 @@ import pytest
 
 from rlhf_control.data import COMPARISON, RANKING, RATING, Feedback
 from rlhf_control.errors import UserError
-from rlhf_control.viewer.watch.history import Shelf, read_shelf, stamp, told
+from rlhf_control.viewer.watch.history import History, read_history, stamp, told
 from tests.human_runs import make_run
 
 
@@ -22,8 +22,8 @@ def test_votes_in_words(tmp_path: Path) -> None:
     store.vote(third, Feedback(None, "anna", None, 4.0))
     store.vote(third, Feedback(None, "ben"))
     assert stamp(store) != before
-    shelf = read_shelf(store)
-    lines = [told(asked, shelf.votes.get(asked.key, [])) for asked in shelf.asked]
+    history = read_history(store)
+    lines = [told(asked, history.votes.get(asked.key, [])) for asked in history.asked]
     assert [(v.annotator, v.answer, v.best, v.seconds, v.shown, v.fate) for v in lines[0]] == [
         ("anna", "A is better", (0,), 2.5, "B A", "taken back"),
         ("anna", "B is better", (1,), 1.0, "B A", ""),
@@ -36,15 +36,15 @@ def test_votes_in_words(tmp_path: Path) -> None:
     ]
     assert [(v.answer, v.shown) for v in lines[2]] == [("4", ""), ("cannot tell", "")]
     assert lines[3] == []
-    assert fourth == shelf.asked[3].key
+    assert fourth == history.asked[3].key
 
 
 def test_questions_are_found_by_number_and_by_key(tmp_path: Path) -> None:
-    shelf = read_shelf(make_run(tmp_path / "run"))
-    keys = [asked.key for asked in shelf.asked]
-    assert [shelf.find(wanted) for wanted in ("", "1", "3", keys[1][:12], keys[2])] == [2, 0, 2, 1, 2]
+    history = read_history(make_run(tmp_path / "run"))
+    keys = [asked.key for asked in history.asked]
+    assert [history.find(wanted) for wanted in ("", "1", "3", keys[1][:12], keys[2])] == [2, 0, 2, 1, 2]
     with pytest.raises(UserError, match="no question with the number or key 'xyz'; give a number from 1 to 3"):
-        shelf.find("xyz")
+        history.find("xyz")
     with pytest.raises(UserError, match="no question"):
-        shelf.find("0")
-    assert Shelf((), {}).find("") == 0
+        history.find("0")
+    assert History((), {}).find("") == 0

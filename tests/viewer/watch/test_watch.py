@@ -10,7 +10,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import read_status
 from rlhf_control.viewer.kit.window import Key, Mouse, Window
-from rlhf_control.viewer.watch.history import read_shelf
+from rlhf_control.viewer.watch.history import read_history
 from rlhf_control.viewer.watch.page import cells, draw_page
 from rlhf_control.viewer.watch.predicted_rewards import Predicted, Predictor, save_predicted
 from rlhf_control.viewer.watch.watch import KEYS, Room, watch
@@ -67,7 +67,7 @@ def room(store: FeedbackStore) -> Iterator[Room]:
     status = read_status(run)
     assert status is not None
     with Window("test", (1280, 720)) as window, Predictor(run) as predictor:
-        room = Room(window, store, read_shelf(store), Drawn(), status, predictor)
+        room = Room(window, store, read_history(store), Drawn(), status, predictor)
         room.go(0)
         yield room
         room.close()
@@ -176,13 +176,13 @@ def test_votes_that_come_meanwhile_are_seen(room: Room, store: FeedbackStore) ->
 
 def test_neighbours_are_drawn_ahead(room: Room) -> None:
     press(room, "right")
-    shelf, clips = room.shelf, room.buffer.clips
+    history, clips = room.history, room.buffer.clips
     assert isinstance(clips, Drawn)
     assert clips.asked_for == (
-        *shelf.asked[1].clips,
-        *shelf.asked[2].clips,
-        *shelf.asked[0].clips,
-        *shelf.asked[3].clips,
+        *history.asked[1].clips,
+        *history.asked[2].clips,
+        *history.asked[0].clips,
+        *history.asked[3].clips,
     )
 
 
@@ -216,7 +216,7 @@ def test_an_empty_store_has_a_page(tmp_path: Path) -> None:
     status = read_status(tmp_path / "empty")
     assert status is not None
     with Window("test") as window:
-        room = Room(window, store, read_shelf(store), Drawn(), status, None)
+        room = Room(window, store, read_history(store), Drawn(), status, None)
         room.go(0)
         press(room, "right", "space", ".", "t", "c", "5", "return")
         assert room.asked is None and "no question" in room.notice
