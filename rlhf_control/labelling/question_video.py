@@ -11,7 +11,7 @@ import numpy as np
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.labelling.session import Question, Session
-from rlhf_control.rendering.clips import Painter
+from rlhf_control.rendering.clips import ClipRenderer
 from rlhf_control.rendering.video import caption, side_by_side, write_video
 from rlhf_control.runs.status import Status, read_status, trusted_environment
 
@@ -26,14 +26,14 @@ class VideoStudio:
     def __init__(self, run: Path, session: Session, speed: float, env_id: str = "") -> None:
         """`env_id`: see `files.refuse_module`."""
         self.run, self.session, self.speed, self.env_id = run, session, speed, env_id
-        self.painter: Painter | None = None
+        self.renderer: ClipRenderer | None = None
         self._thread = ThreadPoolExecutor(1)
         self._videos: dict[str, Future[Path]] = {}
 
     @property
     def notice(self) -> str:
         """Why clips are plain drawings, where they are."""
-        return self.painter.notice if self.painter is not None else ""
+        return self.renderer.notice if self.renderer is not None else ""
 
     def video(self, question: Question) -> Path:
         """The file with the question's clips. Raises UserError if they cannot be drawn or written."""
@@ -60,8 +60,8 @@ class VideoStudio:
     def __exit__(self, *_: object) -> None:
         for made in self._videos.values():
             made.cancel()
-        if self.painter is not None:
-            self._thread.submit(self.painter.close)  # where it was made
+        if self.renderer is not None:
+            self._thread.submit(self.renderer.close)  # where it was made
         self._thread.shutdown()
         for made in self._videos.values():
             with suppress(BaseException):
@@ -74,12 +74,12 @@ class VideoStudio:
 
     def _make(self, question: Question) -> Path:
         status = self._environment()
-        if self.painter is None:
-            self.painter = Painter(status.env_id, status.env)
+        if self.renderer is None:
+            self.renderer = ClipRenderer(status.env_id, status.env)
         clips = self.session.store.segments(question.clips)
         shown, fps = [], 1.0
         for digest, name in zip(question.clips, names(len(question.clips)), strict=True):
-            frames = self.painter.draw(clips[digest], SIDE, SIDE)
+            frames = self.renderer.draw(clips[digest], SIDE, SIDE)
             fps = len(frames) / (len(clips[digest]) * status.step_seconds) * self.speed
             shown.append(caption(held(frames, fps), name))
         path = self.run / "clips" / f"question-{os.getpid()}-{question.key[:12]}.mp4"

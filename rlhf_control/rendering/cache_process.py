@@ -27,7 +27,7 @@ from rlhf_control.runs.files import write_atomic
 
 if TYPE_CHECKING:
     from rlhf_control.feedback.store import FeedbackStore
-    from rlhf_control.rendering.clips import Painter
+    from rlhf_control.rendering.clips import ClipRenderer
 
 
 VERSION = 1  # of the drawings: to be raised when the same clip shall look different
@@ -47,7 +47,7 @@ class Renderer:
         self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
         self._unsaved: queue.Queue[tuple[Array, list[Any]]] = queue.Queue(UNSAVED)
         self._gl_known = threading.Event()
-        self._painter: Painter | None = None
+        self._renderer: ClipRenderer | None = None
         self._tried = self._kept = False  # to tell what cameras there are, and to keep it
         self._store: FeedbackStore | None = None
 
@@ -78,7 +78,7 @@ class Renderer:
     def _tell_cameras(self) -> None:
         self._tried = True
         with suppress(Exception):  # the clips will say what is wrong
-            self._answer({"cameras": self._get_painter().cameras})
+            self._answer({"cameras": self._get_renderer().cameras})
 
     def _remember_cameras(self) -> None:
         """What a renderer before has kept: where all clips are on the disk, no environment is made for a while."""
@@ -89,18 +89,18 @@ class Renderer:
 
     def _keep_cameras(self) -> None:
         """Beside the clips that it has drawn."""
-        if self._painter is not None and not self._kept:
+        if self._renderer is not None and not self._kept:
             self._kept = True
             with suppress(UserError):  # a full disk is told with the clips
-                write_atomic(self._files.folder / CAMERAS, json.dumps([self._look, self._painter.cameras]).encode())
+                write_atomic(self._files.folder / CAMERAS, json.dumps([self._look, self._renderer.cameras]).encode())
 
-    def _get_painter(self) -> Painter:
-        if self._painter is None:
+    def _get_renderer(self) -> ClipRenderer:
+        if self._renderer is None:
             self._gl_known.wait()
-            from rlhf_control.rendering.clips import Painter  # now that MUJOCO_GL is known
+            from rlhf_control.rendering.clips import ClipRenderer  # now that MUJOCO_GL is known
 
-            self._painter = Painter(self._env_id, self._env)
-        return self._painter
+            self._renderer = ClipRenderer(self._env_id, self._env)
+        return self._renderer
 
     def _serve(self, job: dict[str, Any]) -> None:
         digest, size, camera = job["digest"], tuple(job["size"]), job["camera"]
@@ -111,7 +111,7 @@ class Renderer:
         except Exception as error:  # whatever is wrong with this clip, the next one may be well
             self._answer({"failed": f"{type(error).__name__}: {error}"})
         else:
-            notice = self._painter.notice if self._painter else ""
+            notice = self._renderer.notice if self._renderer else ""
             self._answer({"frames": None if frames is None else frames.shape, "notice": notice}, frames)
 
     def _frames(self, digest: str, size: tuple[int, int], camera: int, deliver: bool) -> Array | None:
@@ -123,11 +123,11 @@ class Renderer:
         if frames is not None:
             return frames if deliver else None
         clip = self._clip(digest)
-        painter = self._get_painter()
+        renderer = self._get_renderer()
         if clip.state is not None and not self._tried:  # else it is a picture, and there may be no environment
             self._tell_cameras()
-        frames = painter.draw(clip, *size, camera=camera)
-        if painter.notice or clip.frames is not None:  # quickly made; the former is not what others want to see
+        frames = renderer.draw(clip, *size, camera=camera)
+        if renderer.notice or clip.frames is not None:  # quickly made; the former is not what others want to see
             return frames
         self._unsaved.put((frames, key))
         return frames if deliver else None

@@ -26,7 +26,15 @@ from rlhf_control.simulation.pictures import decode, fit, rendered, stride
 from rlhf_control.simulation.states import is_classic, put_classic, step_seconds
 
 __all__ = [
-    "NoGLError", "Painter", "Studio", "cameras", "choose_gl", "draw_flat", "has_display", "mujoco_model", "render",
+    "ClipRenderer",
+    "NoGLError",
+    "Studio",
+    "cameras",
+    "choose_gl",
+    "draw_flat",
+    "has_display",
+    "mujoco_model",
+    "render",
     "render_mujoco",
 ]  # fmt: skip
 
@@ -36,9 +44,9 @@ MAX_FPS = 50  # of what is drawn for a viewer: Hopper lives at 125 steps a secon
 # -- clips of any environment
 
 
-class Painter:
+class ClipRenderer:
     """Draws the clips of one environment, each from what it was stored with. What takes long to set up is kept, so one
-    painter draws many clips; it belongs to one thread."""
+    renderer draws many clips; it belongs to one thread."""
 
     def __init__(self, env_id: str, env: Mapping[str, Any]) -> None:
         self.env_id, self.env = env_id, env

@@ -145,32 +145,32 @@ def clip_of(state=None, frames=None, steps=50):
 
 @needs_gl
 def test_a_painter_draws_as_whoever_draws_one_clip(model, states):
-    painter = clips.Painter("HalfCheetah-v5", {})
-    assert painter.cameras == clips.cameras("HalfCheetah-v5", {}) == ["track", "side", "front", "top"]
+    renderer = clips.ClipRenderer("HalfCheetah-v5", {})
+    assert renderer.cameras == clips.cameras("HalfCheetah-v5", {}) == ["track", "side", "front", "top"]
     for _ in range(2):  # the second time from a scene that has seen others
-        for camera, name in enumerate(painter.cameras):
+        for camera, name in enumerate(renderer.cameras):
             expected = mujoco_renderer.render_mujoco(model, states[:3], width=96, height=128, camera=name)
-            np.testing.assert_array_equal(painter.draw(clip_of(states[:3]), 96, 128, camera), expected)
-        np.testing.assert_array_equal(painter.draw(clip_of(states[:3]), 96, 128, camera + 1)[0].shape, (128, 96, 3))
-        painter.draw(clip_of(states[::-1]), 64, 64)
-    four = [painter.draw(clip_of(states[:1]), 64, 64, camera) for camera in range(4)]
+            np.testing.assert_array_equal(renderer.draw(clip_of(states[:3]), 96, 128, camera), expected)
+        np.testing.assert_array_equal(renderer.draw(clip_of(states[:3]), 96, 128, camera + 1)[0].shape, (128, 96, 3))
+        renderer.draw(clip_of(states[::-1]), 64, 64)
+    four = [renderer.draw(clip_of(states[:1]), 64, 64, camera) for camera in range(4)]
     assert len({frames.tobytes() for frames in four}) == 4
-    painter.close()
+    renderer.close()
 
 
 def test_a_painter_without_opengl_draws_plainly_and_says_so(without_gl, model, states):
-    painter = clips.Painter("HalfCheetah-v5", {})
-    assert not painter.notice
-    frames = painter.draw(clip_of(states), 96, 96, 2)
+    renderer = clips.ClipRenderer("HalfCheetah-v5", {})
+    assert not renderer.notice
+    frames = renderer.draw(clip_of(states), 96, 96, 2)
     np.testing.assert_array_equal(frames, clips.draw_flat(model, states, width=96, height=96, camera="front"))
     assert (
-        painter.notice == "OpenGL does not work here; MUJOCO_GL=off turns it off. Until then clips are plain drawings."
+        renderer.notice == "OpenGL does not work here; MUJOCO_GL=off turns it off. Until then clips are plain drawings."
     )
 
 
 def test_fast_clips_are_thinned(without_gl):
     states = np.zeros((50, 12))
-    assert len(clips.Painter("Hopper-v5", {}).draw(clip_of(states), 64, 64)) == 17  # of 125 steps a second
+    assert len(clips.ClipRenderer("Hopper-v5", {}).draw(clip_of(states), 64, 64)) == 17  # of 125 steps a second
 
 
 @pytest.mark.parametrize(
@@ -197,12 +197,12 @@ def test_classic_control_is_drawn_as_it_draws_itself(env_id, size):
         pictures.append(env.render())
         env.step(env.action_space.sample())
     height, width = pictures[0].shape[:2]
-    painter = clips.Painter(env_id, {})
-    assert np.stack(states).shape == (8, size) and painter.cameras == ["picture"]
-    np.testing.assert_array_equal(painter.draw(clip_of(np.stack(states)), width, height), np.stack(pictures))
-    back = painter.draw(clip_of(np.stack(states)[::-1]), width, height)[::-1]
+    renderer = clips.ClipRenderer(env_id, {})
+    assert np.stack(states).shape == (8, size) and renderer.cameras == ["picture"]
+    np.testing.assert_array_equal(renderer.draw(clip_of(np.stack(states)), width, height), np.stack(pictures))
+    back = renderer.draw(clip_of(np.stack(states)[::-1]), width, height)[::-1]
     np.testing.assert_array_equal(back, np.stack(pictures))
-    small = painter.draw(clip_of(np.stack(states)), 150, 150)
+    small = renderer.draw(clip_of(np.stack(states)), 150, 150)
     assert small.shape == (8, round(150 * height / width), 150, 3) and len({f.tobytes() for f in small}) > 4
 
 
@@ -210,9 +210,9 @@ def test_recorded_pictures_are_shown():
     pictures = np.random.default_rng(0).integers(0, 255, (3, 100, 50, 3), np.uint8)
     recorded = encode_all(pictures)
     frames = np.stack([recorded, np.zeros_like(recorded)], 1).ravel()  # every other step
-    painter = clips.Painter("Taxi-v4", {})
-    np.testing.assert_array_equal(painter.draw(clip_of(frames=frames, steps=6), 50, 100), pictures)
-    assert painter.draw(clip_of(frames=frames, steps=6), 320, 320).shape == (3, 320, 160, 3)
+    renderer = clips.ClipRenderer("Taxi-v4", {})
+    np.testing.assert_array_equal(renderer.draw(clip_of(frames=frames, steps=6), 50, 100), pictures)
+    assert renderer.draw(clip_of(frames=frames, steps=6), 320, 320).shape == (3, 320, 160, 3)
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ def test_recorded_pictures_are_shown():
 )
 def test_what_cannot_be_drawn(env_id, state, message):
     with pytest.raises(UserError, match=message):
-        clips.Painter(env_id, {}).draw(clip_of(state, steps=3), 64, 64)
+        clips.ClipRenderer(env_id, {}).draw(clip_of(state, steps=3), 64, 64)

@@ -198,7 +198,7 @@ def test_what_draws_more_than_its_state_is_recorded() -> None:
     policy = Policy(envs.spaces, NetConfig(hidden=(8,)), 0, "Goal-v0", {})
     clip = collect(envs, policy, 4, np.random.default_rng(0)).as_segments()[:, 0]
     assert clip.frames is not None and clip.state is not None
-    frames = clips.Painter("Goal-v0", {"own_picture": True}).draw(clip, 64, 64)
+    frames = clips.ClipRenderer("Goal-v0", {"own_picture": True}).draw(clip, 64, 64)
     assert (frames[0] == 255).sum() == 36 * 3, "the environment's own picture"
 
     driver = Driver("Goal-v0", {"own_picture": True})

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.rendering.clips import Painter
+from rlhf_control.rendering.clips import ClipRenderer
 from rlhf_control.viewer.kit.canvas import (
     BACKGROUND,
     GOOD,
@@ -48,7 +48,7 @@ class Ride:
         self.camera = 0
         self.held: set[str] = set()
         self._tapped: set[str] = set()  # pressed since the last step, perhaps already released
-        self._painter = Painter(driver.env_id, driver.arguments) if driver.drawn_by_us else None
+        self._renderer = ClipRenderer(driver.env_id, driver.arguments) if driver.drawn_by_us else None
         keys = driver.controls.keys
         self.commands = {
             "r" if "r" not in keys else "backspace": "restart",
@@ -88,8 +88,8 @@ class Ride:
             self.phase = PAUSED if self.phase == DRIVING else DRIVING
         elif command in ("slower", "faster"):
             self.speed = min(max(self.speed + (1 if command == "faster" else -1), 0), len(SPEEDS) - 1)
-        elif command == "camera" and self._painter is not None:
-            self.camera = (self.camera + 1) % len(self._painter.cameras)
+        elif command == "camera" and self._renderer is not None:
+            self.camera = (self.camera + 1) % len(self._renderer.cameras)
             self.picture = self.drawn()
 
     # -- time
@@ -129,23 +129,23 @@ class Ride:
     def drawn(self) -> Array:
         """(H, W, 3) what there is to see now."""
         state = self.driver.state()
-        if self._painter is None or state is None:
+        if self._renderer is None or state is None:
             return self.driver.rendered()
         nothing = np.zeros((1, 1), np.float32)
         clip = Segments(nothing, nothing, nothing, nothing[0], state[None])
-        return self._painter.draw(clip, SIZE, SIZE, self.camera)[0]
+        return self._renderer.draw(clip, SIZE, SIZE, self.camera)[0]
 
     @property
     def cameras(self) -> int:
-        return 1 if self._painter is None else len(self._painter.cameras)
+        return 1 if self._renderer is None else len(self._renderer.cameras)
 
     def key_of(self, command: str) -> str:
         """What is printed on the key of a command."""
         return label_of(next(key for key, does in self.commands.items() if does == command))
 
     def close(self) -> None:
-        if self._painter is not None:
-            self._painter.close()
+        if self._renderer is not None:
+            self._renderer.close()
 
 
 def label_of(key: str) -> str:
