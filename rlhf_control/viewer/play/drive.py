@@ -37,7 +37,7 @@ SIZE = 480  # pixels at most that a picture of MuJoCo is drawn at
 LABELS = {"left": "←", "right": "→", "up": "↑", "down": "↓", "return": "Enter", "escape": "Esc", "space": "Space"}
 
 
-class Ride:
+class Drive:
     """Steps the driver's environment in time. `limit`: after so many steps it is over. `start`: a stored state (D,)."""
 
     def __init__(
@@ -173,10 +173,10 @@ def split(canvas: Canvas) -> tuple[Rect, Rect]:
     return (gap, gap, side, height - 2 * gap), (side + 2 * gap, gap, width - side - 3 * gap, height - 2 * gap)
 
 
-def draw_picture(canvas: Canvas, ride: Ride, place: Rect, words: str, picture: Array | None = None) -> None:
+def draw_picture(canvas: Canvas, drive: Drive, place: Rect, words: str, picture: Array | None = None) -> None:
     """The environment, with a few words in it while nothing moves."""
     canvas.box(place, PANEL, radius=12)
-    shown = canvas.picture(ride.picture if picture is None else picture, place, radius=12, cache=False)
+    shown = canvas.picture(drive.picture if picture is None else picture, place, radius=12, cache=False)
     if not words:
         return
     x, y, width, _ = shown
@@ -196,18 +196,18 @@ def draw_keycap(canvas: Canvas, key: str, x: float, y: float, color: Color) -> f
     return x + width + canvas.px(6)
 
 
-def draw_keys(canvas: Canvas, ride: Ride, place: Rect) -> float:
+def draw_keys(canvas: Canvas, drive: Drive, place: Rect) -> float:
     """The key table, with what is held lit up; its lower edge."""
     x, y, width, height = place
-    controls = ride.driver.controls
+    controls = drive.driver.controls
     rows: Sequence[Row] = controls.rows
     step = min(max(canvas.px(36), cap_height(canvas) + 2), height / max(1, len(rows)))
-    values = controls.executed(controls.action(ride.held, 0)) if isinstance(controls, Pushes) else None
+    values = controls.executed(controls.action(drive.held, 0)) if isinstance(controls, Pushes) else None
     caps = max(_caps_width(canvas, row) for row in rows)
     for i, row in enumerate(rows):
         middle, left = y + (i + 0.5) * step, x
         for key, color in zip(row.keys, (SIDE_A, SIDE_B), strict=False):
-            left = draw_keycap(canvas, key, left, middle, color if key in ride.held else RAISED)
+            left = draw_keycap(canvas, key, left, middle, color if key in drive.held else RAISED)
         if not row.keys:
             canvas.text("no key", (x, middle), 14, MUTED, middle=True)
         name_width = width - caps - canvas.px(8) if values is None else (width - caps) * 0.5
@@ -275,42 +275,42 @@ def draw_facts(canvas: Canvas, place: Rect, facts: Sequence[tuple[str, str]]) ->
         left += wide + between
 
 
-def common_buttons(ride: Ride) -> list[Button]:
-    """Those of every ride."""
-    paused = ride.phase == PAUSED
+def common_buttons(drive: Drive) -> list[Button]:
+    """Those of every drive."""
+    paused = drive.phase == PAUSED
     some: list[Button] = [
-        Button("Go on" if paused else "Pause", "pause", ride.key_of("pause"), ride.phase in (DRIVING, PAUSED)),
-        Button("Slower", "slower", "[", ride.speed > 0),
-        Button("Faster", "faster", "]", ride.speed < len(SPEEDS) - 1),
+        Button("Go on" if paused else "Pause", "pause", drive.key_of("pause"), drive.phase in (DRIVING, PAUSED)),
+        Button("Slower", "slower", "[", drive.speed > 0),
+        Button("Faster", "faster", "]", drive.speed < len(SPEEDS) - 1),
     ]
-    return some + [Button("Camera", "camera", ride.key_of("camera"))] * (ride.cameras > 1)
+    return some + [Button("Camera", "camera", drive.key_of("camera"))] * (drive.cameras > 1)
 
 
-def facts_of(ride: Ride) -> list[tuple[str, str]]:
+def facts_of(drive: Drive) -> list[tuple[str, str]]:
     """Numbers worth seeing; in a correction, which a person judges, the environment's reward is none of them."""
-    steps = len(ride.driver.steps)
+    steps = len(drive.driver.steps)
     facts = [
-        ("time", f"{steps / ride.rate:.1f} s"),
-        ("steps", f"{steps:,}" if ride.limit is None else f"{steps} of {ride.limit}"),
-        ("env reward", f"{ride.driver.reward:.1f}"),
-        ("speed", f"{SPEEDS[ride.speed]:g}x"),
+        ("time", f"{steps / drive.rate:.1f} s"),
+        ("steps", f"{steps:,}" if drive.limit is None else f"{steps} of {drive.limit}"),
+        ("env reward", f"{drive.driver.reward:.1f}"),
+        ("speed", f"{SPEEDS[drive.speed]:g}x"),
     ]
-    return facts if ride.limit is None else [fact for fact in facts if fact[0] != "env reward"]
+    return facts if drive.limit is None else [fact for fact in facts if fact[0] != "env reward"]
 
 
 HALF = "Shift with another key: half as strong"
 ACCENT: dict[str, Any] = {READY: SIDE_B, DRIVING: GOOD, PAUSED: SIDE_B, OVER: SIDE_B}
 
 
-def draw_panel(canvas: Canvas, ride: Ride, place: Rect, title: str, words: str, bottom: float) -> None:
+def draw_panel(canvas: Canvas, drive: Drive, place: Rect, title: str, words: str, bottom: float) -> None:
     """Title, state and key table, down to `bottom` at most."""
     x, y, width, _ = place
     canvas.text(title, (x, y), 26, bold=True, width=width)
     line = max(canvas.px(42), canvas.measure(title, 26, bold=True)[1] + canvas.px(4))
-    box = canvas.paragraph(words, (x, y + line), width, 16, ACCENT[ride.phase])
+    box = canvas.paragraph(words, (x, y + line), width, 16, ACCENT[drive.phase])
     top = box[1] + box[3] + canvas.px(18)
-    shift = isinstance(ride.driver.controls, Pushes)
-    end = draw_keys(canvas, ride, (x, top, width, bottom - top - max(canvas.px(30), 15) * shift))
+    shift = isinstance(drive.driver.controls, Pushes)
+    end = draw_keys(canvas, drive, (x, top, width, bottom - top - max(canvas.px(30), 15) * shift))
     if shift:
-        ink = SIDE_A if SHIFTS & ride.held else mix(MUTED, TEXT, 0.2)
+        ink = SIDE_A if SHIFTS & drive.held else mix(MUTED, TEXT, 0.2)
         canvas.text(HALF, (x, end + max(canvas.px(14), 8)), 14, ink, middle=True, width=width)

@@ -1,5 +1,5 @@
 """`rlhf-control play ENV`: a person drives an environment with the keyboard; the episodes become a demonstration. And
-`drive`: the same from a stored state for the length of a clip, as a correction."""
+`record_correction`: the same from a stored state for the length of a clip, as a correction."""
 
 import sys
 import time
@@ -32,7 +32,7 @@ from rlhf_control.viewer.play.drive import (
     READY,
     SPEEDS,
     Button,
-    Ride,
+    Drive,
     common_buttons,
     draw_buttons,
     draw_facts,
@@ -56,7 +56,7 @@ def play(config: PlayConfig) -> int:
         raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
     driver = Driver(config.env_id, config.env, seed=config.seed)
     out = Path(config.out or f"recordings/{file_name(config.env_id)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
-    screen = PlayScreen(Ride(driver, rate=config.fps), out)
+    screen = PlayScreen(Drive(driver, rate=config.fps), out)
     try:
         with (
             Window(f"play {config.env_id}") as window,
@@ -66,7 +66,7 @@ def play(config: PlayConfig) -> int:
             run(window, screen, lambda: bool(caught))
             screen.leave()
     finally:
-        screen.ride.close()
+        screen.drive.close()
         driver.close()  # after the window: some environments bring pygame down
     if screen.unsaved:
         print(f"the last episode was not saved: {screen.problem}", file=sys.stderr)
@@ -80,7 +80,7 @@ def play(config: PlayConfig) -> int:
     return 0
 
 
-def drive(
+def record_correction(
     window: Window, env_id: str, env: Mapping[str, Any], start: Array, steps: int, *, original: Array | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Segments | None:  # fmt: skip
@@ -89,11 +89,11 @@ def drive(
     every frame whether to leave. Raises UserError if the environment cannot be driven by keys, or not from there."""
     driver = Driver(env_id, env)
     try:
-        screen = DriveScreen(Ride(driver, limit=steps, start=start), original)
+        screen = DriveScreen(Drive(driver, limit=steps, start=start), original)
         try:
             run(window, screen, stop)
         finally:
-            screen.ride.close()
+            screen.drive.close()
     finally:
         if driver.drawn_by_us:  # the others bring pygame down, and the window is still needed
             driver.close()
@@ -113,7 +113,7 @@ def file_name(env_id: str) -> str:
 class Screen(Protocol):
     """What the loop needs."""
 
-    ride: Ride
+    drive: Drive
     left: bool  # the person is done
     keys: Mapping[str, str]  # key -> what it does besides driving
 
@@ -130,7 +130,7 @@ def run(window: Window, screen: Screen, stop: Callable[[], bool]) -> None:
     while not screen.left and not stop():
         for event in window.events():
             handle(event, window, screen)
-        screen.ride.held &= window.held  # a key may have gone up while another window had the keyboard
+        screen.drive.held &= window.held  # a key may have gone up while another window had the keyboard
         now = time.perf_counter()
         screen.advance(now - before)
         before = now
@@ -146,9 +146,9 @@ def handle(event: Event, window: Window, screen: Screen) -> None:
         case Key(name) if name in screen.keys:
             screen.do(screen.keys[name])
         case Key():
-            screen.do(screen.ride.press(key_of(event)))
+            screen.do(screen.drive.press(key_of(event)))
         case KeyUp(name):
-            screen.ride.release(name)
+            screen.drive.release(name)
         case Mouse("down", x, y, 1):
             screen.do(window.hit(x, y))
         case Closed():
@@ -178,9 +178,9 @@ class PlayScreen:
 
     keys: Mapping[str, str] = {"return": "save", "escape": "leave"}
 
-    def __init__(self, ride: Ride, out: Path) -> None:
-        self.ride, self.out = ride, out
-        driver = ride.driver
+    def __init__(self, drive: Drive, out: Path) -> None:
+        self.drive, self.out = drive, out
+        driver = drive.driver
         self.saved = load_recording(out, driver.env_id, driver.sizes) if out.exists() else None
         self.episodes = len(self.saved.episodes()) if self.saved else 0
         self.left = False
@@ -193,22 +193,22 @@ class PlayScreen:
         elif command in ("leave", "close"):
             self.leave()
         else:
-            self.ride.do(command)
+            self.drive.do(command)
 
     def leave(self) -> None:
         """Saves the episode so far, if there is one, and leaves; stays to say so if that fails, but not twice."""
-        self.left = self.left or self.unsaved or not self.ride.driver.steps or self.save()
+        self.left = self.left or self.unsaved or not self.drive.driver.steps or self.save()
 
     def advance(self, seconds: float) -> None:
-        self.ride.advance(seconds)
+        self.drive.advance(seconds)
 
     def save(self) -> bool:
         """Keeps the episode so far, and starts the next. Whether it worked."""
-        steps = len(self.ride.driver.steps)
+        steps = len(self.drive.driver.steps)
         if not steps:
             self.said.say("Nothing to save yet", MUTED)
             return True
-        episode = self.ride.driver.recording()
+        episode = self.drive.driver.recording()
         everything = join([self.saved, episode]) if self.saved else episode
         try:
             save_recording(self.out, everything)
@@ -218,13 +218,13 @@ class PlayScreen:
             return False
         self.saved, self.episodes, self.unsaved = everything, self.episodes + 1, False
         self.said.say(f"Episode {self.episodes} saved: {counted(steps, 'step')}")
-        self.ride.do("restart")
+        self.drive.do("restart")
         return True
 
     def draw(self, window: Window) -> None:
         place, panel = split(window)
-        ride, px = self.ride, window.px
-        draw_picture(window, ride, place, ride.driver.over.capitalize() or BANNERS.get(ride.phase, ""))
+        drive, px = self.drive, window.px
+        draw_picture(window, drive, place, drive.driver.over.capitalize() or BANNERS.get(drive.phase, ""))
         x, _, width, _ = panel
         top = draw_buttons(window, panel, self.buttons())
         kept = (
@@ -236,28 +236,28 @@ class PlayScreen:
         lines, tall = window.measure_paragraph(words, width, 14)[1], facts_height(window)
         window.paragraph(words, (x, top - px(16) - lines), width, 14, ink)
         facts = (x, top - px(32) - lines - tall, width, tall)
-        draw_facts(window, facts, facts_of(ride))
-        draw_panel(window, ride, panel, f"Driving {ride.driver.env_id}", self.words(), facts[1] - px(12))
+        draw_facts(window, facts, facts_of(drive))
+        draw_panel(window, drive, panel, f"Driving {drive.driver.env_id}", self.words(), facts[1] - px(12))
 
     def words(self) -> str:
-        ride = self.ride
-        if ride.problem:
-            return ride.problem
+        drive = self.drive
+        if drive.problem:
+            return drive.problem
         return {
             READY: "Press one of these keys to begin.",
             DRIVING: "Drive. Enter saves the episode up to here.",
             PAUSED: "Paused. Any of these keys goes on.",
-            OVER: f"{ride.driver.over.capitalize()}. Enter saves it, {ride.key_of('restart')} drives again without.",
-        }[ride.phase]
+            OVER: f"{drive.driver.over.capitalize()}. Enter saves it, {drive.key_of('restart')} drives again without.",
+        }[drive.phase]
 
     def buttons(self) -> list[list[Button]]:
-        some = bool(self.ride.driver.steps)
+        some = bool(self.drive.driver.steps)
         own = [
             Button("Save", "save", "Enter", some, mix(GOOD, (0, 0, 0), 0.55)),
-            Button("Restart", "restart", self.ride.key_of("restart"), some),
+            Button("Restart", "restart", self.drive.key_of("restart"), some),
             Button("Save, leave" if some else "Leave", "leave", "Esc"),
         ]
-        return [own, common_buttons(self.ride)]
+        return [own, common_buttons(self.drive)]
 
 
 BANNERS = {READY: "Ready", PAUSED: "Paused"}
@@ -271,8 +271,8 @@ class DriveScreen:
 
     keys: Mapping[str, str] = {"return": "accept", "escape": "leave"}
 
-    def __init__(self, ride: Ride, original: Array | None) -> None:
-        self.ride, self.original = ride, original
+    def __init__(self, drive: Drive, original: Array | None) -> None:
+        self.drive, self.original = drive, original
         self.accepted: Segments | None = None
         self.left, self.closed = False, False
         self.clock = 0.0  # s, of what is shown again
@@ -280,30 +280,30 @@ class DriveScreen:
     def do(self, command: str) -> None:
         if command in ("leave", "close"):
             self.left, self.closed = True, command == "close"
-        elif command == "accept" and self.ride.whole:
-            self.accepted, self.left = self.ride.driver.segment(), True
+        elif command == "accept" and self.drive.whole:
+            self.accepted, self.left = self.drive.driver.segment(), True
         else:
-            self.ride.do(command)
+            self.drive.do(command)
 
     def advance(self, seconds: float) -> None:
-        self.ride.advance(seconds)
+        self.drive.advance(seconds)
         self.clock += seconds
 
     def draw(self, window: Window) -> None:
         place, panel = split(window)
-        ride, px = self.ride, window.px
-        again = self.again() if ride.phase == OVER else None
-        draw_picture(window, ride, place, BANNERS.get(ride.phase, ""), again)
+        drive, px = self.drive, window.px
+        again = self.again() if drive.phase == OVER else None
+        draw_picture(window, drive, place, BANNERS.get(drive.phase, ""), again)
         x, _, width, _ = panel
         top = draw_buttons(window, panel, self.buttons())
         facts = (x, top - px(18) - facts_height(window), width, facts_height(window))
-        draw_facts(window, facts, facts_of(ride))
+        draw_facts(window, facts, facts_of(drive))
         bar = (x, facts[1] - px(20), width, px(6))
         window.box(bar, mix(MUTED, (0, 0, 0), 0.6), radius=3)
-        share = len(ride.driver.steps) / (ride.limit or 1)
+        share = len(drive.driver.steps) / (drive.limit or 1)
         if share:
             window.box((x, bar[1], width * share, px(6)), SIDE_A, radius=3)
-        draw_panel(window, ride, panel, "Do it better", self.words(), bar[1] - px(12))
+        draw_panel(window, drive, panel, "Do it better", self.words(), bar[1] - px(12))
         if self.original is not None:
             self.draw_original(window, place, self.original)
 
@@ -311,7 +311,7 @@ class DriveScreen:
         """What is to be done better, small in a corner of the picture."""
         x, y, width, _ = place
         side, edge = width * 0.3, window.px(12)
-        rate = self.ride.rate * len(frames) / (self.ride.limit or 1)
+        rate = self.drive.rate * len(frames) / (self.drive.limit or 1)
         words = "what the policy did" if window.measure("what the policy did", 13)[0] <= side else "the policy"
         head = max(window.px(26), window.measure(words, 13)[1] + 2)
         corner = (x + edge, y + edge + head, side, side)
@@ -321,28 +321,28 @@ class DriveScreen:
 
     def again(self) -> Array:
         """The frame of what was done that is due; the last one stays for a moment."""
-        frames = self.ride.frames or [self.ride.picture]
-        seconds = len(self.ride.driver.steps) / self.ride.rate / SPEEDS[self.ride.speed]
+        frames = self.drive.frames or [self.drive.picture]
+        seconds = len(self.drive.driver.steps) / self.drive.rate / SPEEDS[self.drive.speed]
         share = (self.clock % (seconds + 0.5)) / max(seconds, 1e-6)
         return frames[min(int(share * len(frames)), len(frames) - 1)]
 
     def words(self) -> str:
-        ride, restart = self.ride, self.ride.key_of("restart")
-        if ride.phase == OVER and not ride.whole:
-            ended = ride.problem or ride.driver.over
-            return f"It ended after {len(ride.driver.steps)} of {ride.limit} steps: {ended}. {restart} tries again."
+        drive, restart = self.drive, self.drive.key_of("restart")
+        if drive.phase == OVER and not drive.whole:
+            ended = drive.problem or drive.driver.over
+            return f"It ended after {len(drive.driver.steps)} of {drive.limit} steps: {ended}. {restart} tries again."
         return {
-            READY: f"Press one of these keys to begin; it ends by itself after {(ride.limit or 0) / ride.rate:.1f} s.",
+            READY: f"Press one of these keys to begin; it ends by itself after {(drive.limit or 0) / drive.rate:.1f} s.",
             DRIVING: "Drive.",
             PAUSED: "Paused. Any of these keys goes on.",
             OVER: f"This is what you did. Enter takes it, {restart} tries again, Esc leaves without.",
-        }[ride.phase]
+        }[drive.phase]
 
     def buttons(self) -> list[list[Button]]:
-        ride = self.ride
+        drive = self.drive
         own = [
-            Button("Take it", "accept", "Enter", ride.whole, mix(GOOD, (0, 0, 0), 0.55)),
-            Button("Again", "restart", ride.key_of("restart"), bool(ride.driver.steps)),
+            Button("Take it", "accept", "Enter", drive.whole, mix(GOOD, (0, 0, 0), 0.55)),
+            Button("Again", "restart", drive.key_of("restart"), bool(drive.driver.steps)),
             Button("Cancel", "leave", "Esc"),
         ]
-        return [own, common_buttons(ride)]
+        return [own, common_buttons(drive)]

@@ -15,7 +15,7 @@ DRIVE_SECONDS = 600.0  # that a question is kept meanwhile
 
 def do_better(controller: "VotingController", ballot: "Ballot", place: int) -> None:
     """The person drives the environment from where the clip at this place began."""
-    from rlhf_control.viewer.play.play import drive  # brings the simulators along
+    from rlhf_control.viewer.play.play import record_correction  # brings the simulators along
 
     assert controller.session is not None and controller.view is not None
     digest = ballot.question.clips[place]
@@ -28,7 +28,9 @@ def do_better(controller: "VotingController", ballot: "Ballot", place: int) -> N
     controller.painter.paint(controller)
     try:
         original, controller.notice = controller.buffer.frames(digest), ("", 0.0)
-        improved = drive(controller.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original)
+        improved = record_correction(
+            controller.window, status.env_id, status.env, clip.state[0], len(clip.obs), original=original
+        )
         controller.now = time.perf_counter()
         if improved is not None:
             controller.session.correct(place, improved, ballot.question)

@@ -12,9 +12,9 @@ from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.recordings import cut, load_recording
 from rlhf_control.viewer.kit.window import Closed, Window
-from rlhf_control.viewer.play.drive import OVER, READY, Ride
+from rlhf_control.viewer.play.drive import OVER, READY, Drive
 from rlhf_control.viewer.play.driver import Driver
-from rlhf_control.viewer.play.play import DriveScreen, PlayScreen, drive, file_name, play
+from rlhf_control.viewer.play.play import DriveScreen, PlayScreen, file_name, play, record_correction
 from tests.hands import after, play_script, post, pygame, tap
 from tests.pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
 
@@ -44,7 +44,7 @@ def test_a_person_drives_and_saves_two_episodes(
         for keys in ("q", "wt"):
             for key in keys:
                 post(key)
-            while len(screen.ride.driver.steps) < 6:
+            while len(screen.drive.driver.steps) < 6:
                 yield
             for key in keys:
                 post(key, up=True)
@@ -54,7 +54,7 @@ def test_a_person_drives_and_saves_two_episodes(
             while screen.episodes == episodes:
                 yield
             assert out.exists()  # at once
-            assert screen.ride.phase == READY
+            assert screen.drive.phase == READY
         tap("escape")
         while not screen.left:
             yield
@@ -77,7 +77,7 @@ def test_leaving_saves_what_was_driven(tmp_path: Path, screens: list[Any], monke
     def person() -> Iterator[None]:
         (screen,) = screens
         post("left")
-        while not screen.ride.driver.over:  # the pole falls
+        while not screen.drive.driver.over:  # the pole falls
             yield
         # and closes the window
 
@@ -112,9 +112,9 @@ def test_buttons_do_what_keys_do(tmp_path: Path, screens: list[Any], monkeypatch
         yield
         click(windows[-1], "slower")
         post("left")
-        while not screen.ride.driver.steps:
+        while not screen.drive.driver.steps:
             yield
-        assert screen.ride.speed == 4
+        assert screen.drive.speed == 4
         click(windows[-1], "save")
         while not screen.episodes:
             yield
@@ -128,8 +128,8 @@ def test_buttons_do_what_keys_do(tmp_path: Path, screens: list[Any], monkeypatch
 
 
 def screen_of(tmp_path: Path, env_id: str = "MountainCar-v0") -> PlayScreen:
-    screen = PlayScreen(Ride(Driver(env_id, {})), tmp_path / "play.npz")
-    screen.do(screen.ride.press("left"))
+    screen = PlayScreen(Drive(Driver(env_id, {})), tmp_path / "play.npz")
+    screen.do(screen.drive.press("left"))
     screen.advance(0.1)
     return screen
 
@@ -146,7 +146,7 @@ def test_a_file_that_is_there_goes_on(tmp_path: Path) -> None:
 
 def test_a_full_disk_costs_nothing_that_was_driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = screen_of(tmp_path)
-    steps = len(screen.ride.driver.steps)
+    steps = len(screen.drive.driver.steps)
 
     def full(*_: Any) -> None:
         raise UserError("cannot write play.npz: no space left")
@@ -155,11 +155,11 @@ def test_a_full_disk_costs_nothing_that_was_driven(tmp_path: Path, monkeypatch: 
         patched.setattr("rlhf_control.viewer.play.play.save_recording", full)
         screen.do("leave")
         assert not screen.left and "no space left. Esc leaves without it" in screen.said.words
-        assert len(screen.ride.driver.steps) == steps
+        assert len(screen.drive.driver.steps) == steps
     screen.do("save")  # there is room again
     assert len(load_recording(tmp_path / "play.npz")) == steps and not screen.unsaved
     monkeypatch.setattr("rlhf_control.viewer.play.play.save_recording", full)
-    screen.ride.press("left")
+    screen.drive.press("left")
     screen.advance(0.1)
     screen.do("leave")
     screen.do("leave")
@@ -184,21 +184,21 @@ def corrected(
 ) -> Segments | None:
     play_script(monkeypatch, person)
     with Window("test") as window:
-        return drive(window, "HalfCheetah-v5", {}, start, steps, **more)
+        return record_correction(window, "HalfCheetah-v5", {}, start, steps, **more)
 
 
 def test_a_correction(start: np.ndarray, screens: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def person() -> Iterator[None]:
         (screen,) = screens
         post("q")
-        while screen.ride.phase != OVER:
+        while screen.drive.phase != OVER:
             yield
         tap("r")  # not good enough
-        while screen.ride.phase != READY:
+        while screen.drive.phase != READY:
             yield
         post("q", up=True)
         post("e")
-        while not screen.ride.whole:
+        while not screen.drive.whole:
             yield
         shown = after(0.3)  # again, and the original beside it
         while not shown():
@@ -225,21 +225,21 @@ def test_a_correction_may_be_cancelled(start: np.ndarray, monkeypatch: pytest.Mo
     assert corrected(start, person(), monkeypatch) is None
     assert corrected(start, iter(()), monkeypatch, stop=lambda: True) is None
     with Window("test") as window, pytest.raises(UserError, match="do not fit the model"):
-        drive(window, "HalfCheetah-v5", {}, start[:5], 8)
+        record_correction(window, "HalfCheetah-v5", {}, start[:5], 8)
 
 
 def test_closing_the_window_closes_all_of_it(start: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     play_script(monkeypatch, iter(()))
     with Window("test") as window:
-        assert drive(window, "HalfCheetah-v5", {}, start, 8) is None
+        assert record_correction(window, "HalfCheetah-v5", {}, start, 8) is None
         assert Closed() in window.events()
 
 
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Ant-v5", "CartPole-v1", "Pendulum-v1"])
 def test_everything_finds_its_place_on_any_screen(env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(env_id, {})
-    ride = Ride(driver)
-    screens = [PlayScreen(ride, tmp_path / "a folder" / "recording.npz"), DriveScreen(ride, ride.picture[None])]
+    drive = Drive(driver)
+    screens = [PlayScreen(drive, tmp_path / "a folder" / "recording.npz"), DriveScreen(drive, drive.picture[None])]
     for size in SIZES:
         for screen in screens:
             with a_canvas(size) as canvas:
@@ -248,7 +248,7 @@ def test_everything_finds_its_place_on_any_screen(env_id: str, tmp_path: Path, m
                 check_places(canvas)
                 check_words(canvas, places)
                 assert not cut, (size, type(screen))
-    ride.close()
+    drive.close()
     if driver.drawn_by_us:
         driver.close()
 

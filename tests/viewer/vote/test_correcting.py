@@ -16,14 +16,16 @@ def test_a_correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[object] = [improved, None, UserError("it has no keys")]
     starts = []
 
-    def drive(window: object, env_id: str, env: object, start: np.ndarray, steps: int, **_: object) -> object:
+    def record_correction(
+        window: object, env_id: str, env: object, start: np.ndarray, steps: int, **_: object
+    ) -> object:
         starts.append(start)
         outcome = tries.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    monkeypatch.setattr(play, "drive", drive)
+    monkeypatch.setattr(play, "record_correction", record_correction)
     run = make_run(tmp_path)
     store = FeedbackStore(run / "labels.sqlite")
     with at_the_window(run) as person:
