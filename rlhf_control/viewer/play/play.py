@@ -56,26 +56,26 @@ def play(config: PlayConfig) -> int:
         raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
     driver = Driver(config.env_id, config.env, seed=config.seed)
     out = Path(config.out or f"recordings/{file_name(config.env_id)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
-    screen = PlayScreen(Drive(driver, rate=config.fps), out)
+    page = PlayPage(Drive(driver, rate=config.fps), out)
     try:
         with (
             Window(f"play {config.env_id}") as window,
             deferred_signals() as caught,
-            when_display_vanishes(screen.leave),
+            when_display_vanishes(page.leave),
         ):
-            run(window, screen, lambda: bool(caught))
-            screen.leave()
+            run(window, page, lambda: bool(caught))
+            page.leave()
     finally:
-        screen.drive.close()
+        page.drive.close()
         driver.close()  # after the window: some environments bring pygame down
-    if screen.unsaved:
-        print(f"the last episode was not saved: {screen.problem}", file=sys.stderr)
+    if page.unsaved:
+        print(f"the last episode was not saved: {page.problem}", file=sys.stderr)
     if caught:
-        raise Stopped(caught[0], f"what was driven is in {out}" if screen.saved else "nothing was driven")
-    if screen.saved is None:
+        raise Stopped(caught[0], f"what was driven is in {out}" if page.saved else "nothing was driven")
+    if page.saved is None:
         print("nothing was saved")
         return 0
-    print(f"{counted(screen.episodes, 'episode')}, {counted(len(screen.saved), 'step')}, in {out}")
+    print(f"{counted(page.episodes, 'episode')}, {counted(len(page.saved), 'step')}, in {out}")
     print(f"learn from it with: rlhf-control finetune POLICY --demonstrations {out}")
     return 0
 
@@ -89,17 +89,17 @@ def record_correction(
     every frame whether to leave. Raises UserError if the environment cannot be driven by keys, or not from there."""
     driver = Driver(env_id, env)
     try:
-        screen = DriveScreen(Drive(driver, limit=steps, start=start), original)
+        page = CorrectionPage(Drive(driver, limit=steps, start=start), original)
         try:
-            run(window, screen, stop)
+            run(window, page, stop)
         finally:
-            screen.drive.close()
+            page.drive.close()
     finally:
         if driver.drawn_by_us:  # the others bring pygame down, and the window is still needed
             driver.close()
-    if screen.closed:  # whose window it is has to know
+    if page.closed:  # whose window it is has to know
         pygame.event.post(pygame.event.Event(pygame.QUIT))
-    return screen.accepted
+    return page.accepted
 
 
 def file_name(env_id: str) -> str:
@@ -110,7 +110,7 @@ def file_name(env_id: str) -> str:
 # -- the loop
 
 
-class Screen(Protocol):
+class DrivePage(Protocol):
     """What the loop needs."""
 
     drive: Drive
@@ -124,35 +124,35 @@ class Screen(Protocol):
     def draw(self, window: Window) -> None: ...
 
 
-def run(window: Window, screen: Screen, stop: Callable[[], bool]) -> None:
+def run(window: Window, page: DrivePage, stop: Callable[[], bool]) -> None:
     """Until the person leaves, or `stop` says so."""
     before = time.perf_counter()
-    while not screen.left and not stop():
+    while not page.left and not stop():
         for event in window.events():
-            handle(event, window, screen)
-        screen.drive.held &= window.held  # a key may have gone up while another window had the keyboard
+            handle(event, window, page)
+        page.drive.held &= window.held  # a key may have gone up while another window had the keyboard
         now = time.perf_counter()
-        screen.advance(now - before)
+        page.advance(now - before)
         before = now
         window.clear()
-        screen.draw(window)
+        page.draw(window)
         window.show_hand()
         window.present()
         window.tick()
 
 
-def handle(event: Event, window: Window, screen: Screen) -> None:
+def handle(event: Event, window: Window, page: DrivePage) -> None:
     match event:
-        case Key(name) if name in screen.keys:
-            screen.do(screen.keys[name])
+        case Key(name) if name in page.keys:
+            page.do(page.keys[name])
         case Key():
-            screen.do(screen.drive.press(key_of(event)))
+            page.do(page.drive.press(key_of(event)))
         case KeyUp(name):
-            screen.drive.release(name)
+            page.drive.release(name)
         case Mouse("down", x, y, 1):
-            screen.do(window.hit(x, y))
+            page.do(window.hit(x, y))
         case Closed():
-            screen.do("close")
+            page.do("close")
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Said:
 # -- demonstrations
 
 
-class PlayScreen:
+class PlayPage:
     """Drives episode after episode; each that is saved is on the disk at once. A file that is there already goes on."""
 
     keys: Mapping[str, str] = {"return": "save", "escape": "leave"}
@@ -266,7 +266,7 @@ BANNERS = {READY: "Ready", PAUSED: "Paused"}
 # -- corrections
 
 
-class DriveScreen:
+class CorrectionPage:
     """Drives the steps of one clip, then shows them again and again until the person accepts, retries or cancels."""
 
     keys: Mapping[str, str] = {"return": "accept", "escape": "leave"}
@@ -332,7 +332,8 @@ class DriveScreen:
             ended = drive.problem or drive.driver.over
             return f"It ended after {len(drive.driver.steps)} of {drive.limit} steps: {ended}. {restart} tries again."
         return {
-            READY: f"Press one of these keys to begin; it ends by itself after {(drive.limit or 0) / drive.rate:.1f} s.",
+            READY: "Press one of these keys to begin; it ends by itself after "
+            f"{(drive.limit or 0) / drive.rate:.1f} s.",
             DRIVING: "Drive.",
             PAUSED: "Paused. Any of these keys goes on.",
             OVER: f"This is what you did. Enter takes it, {restart} tries again, Esc leaves without.",

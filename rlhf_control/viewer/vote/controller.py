@@ -1,4 +1,4 @@
-"""The voting controller: joins a window, a session and the clips. `step` is one frame: what the person did, what the disk
+"""Joins a window, a session and the clips for voting. `step` is one frame: what the person did, what the disk
 answered, what has come up, and the page drawn anew if anything on it has changed."""
 
 import math

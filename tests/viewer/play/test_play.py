@@ -14,16 +14,16 @@ from rlhf_control.feedback.recordings import cut, load_recording
 from rlhf_control.viewer.kit.window import Closed, Window
 from rlhf_control.viewer.play.drive import OVER, READY, Drive
 from rlhf_control.viewer.play.driver import Driver
-from rlhf_control.viewer.play.play import DriveScreen, PlayScreen, file_name, play, record_correction
+from rlhf_control.viewer.play.play import CorrectionPage, PlayPage, file_name, play, record_correction
 from tests.hands import after, play_script, post, pygame, tap
 from tests.pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
 
 
 @pytest.fixture
-def screens(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The screens that are opened."""
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The pages that are opened."""
     opened: list[Any] = []
-    for kind in (PlayScreen, DriveScreen):
+    for kind in (PlayPage, CorrectionPage):
         make = kind.__init__
 
         def remember(self: Any, *arguments: Any, make: Any = make) -> None:
@@ -35,28 +35,28 @@ def screens(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_person_drives_and_saves_two_episodes(
-    tmp_path: Path, screens: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, pages: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "cheetah.npz"
 
     def person() -> Iterator[None]:
-        (screen,) = screens
+        (page,) = pages
         for keys in ("q", "wt"):
             for key in keys:
                 post(key)
-            while len(screen.drive.driver.steps) < 6:
+            while len(page.drive.driver.steps) < 6:
                 yield
             for key in keys:
                 post(key, up=True)
             yield
-            episodes = screen.episodes
+            episodes = page.episodes
             tap("return")
-            while screen.episodes == episodes:
+            while page.episodes == episodes:
                 yield
             assert out.exists()  # at once
-            assert screen.drive.phase == READY
+            assert page.drive.phase == READY
         tap("escape")
-        while not screen.left:
+        while not page.left:
             yield
 
     play_script(monkeypatch, person())
@@ -71,13 +71,13 @@ def test_a_person_drives_and_saves_two_episodes(
     assert f"2 episodes, {len(recording)} steps, in {out}" in said and f"--demonstrations {out}" in said
 
 
-def test_leaving_saves_what_was_driven(tmp_path: Path, screens: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_saves_what_was_driven(tmp_path: Path, pages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "cart.npz"
 
     def person() -> Iterator[None]:
-        (screen,) = screens
+        (page,) = pages
         post("left")
-        while not screen.drive.driver.over:  # the pole falls
+        while not page.drive.driver.over:  # the pole falls
             yield
         # and closes the window
 
@@ -96,7 +96,7 @@ def test_nothing_is_saved_without_a_step(
     assert capsys.readouterr().out == "nothing was saved\n" and not list(tmp_path.iterdir())
 
 
-def test_buttons_do_what_keys_do(tmp_path: Path, screens: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buttons_do_what_keys_do(tmp_path: Path, pages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def click(window: Window, action: str) -> None:
         places = [rect for rect, of in window._buttons if of == action]
         x, y, width, height = places[0]
@@ -108,18 +108,18 @@ def test_buttons_do_what_keys_do(tmp_path: Path, screens: list[Any], monkeypatch
     monkeypatch.setattr(Window, "present", lambda self: (windows.append(self), present(self))[1])
 
     def person() -> Iterator[None]:
-        (screen,) = screens
+        (page,) = pages
         yield
         click(windows[-1], "slower")
         post("left")
-        while not screen.drive.driver.steps:
+        while not page.drive.driver.steps:
             yield
-        assert screen.drive.speed == 4
+        assert page.drive.speed == 4
         click(windows[-1], "save")
-        while not screen.episodes:
+        while not page.episodes:
             yield
         click(windows[-1], "leave")
-        while not screen.left:
+        while not page.left:
             yield
 
     play_script(monkeypatch, person())
@@ -127,43 +127,43 @@ def test_buttons_do_what_keys_do(tmp_path: Path, screens: list[Any], monkeypatch
     assert len(load_recording(tmp_path / "car.npz")) >= 1
 
 
-def screen_of(tmp_path: Path, env_id: str = "MountainCar-v0") -> PlayScreen:
-    screen = PlayScreen(Drive(Driver(env_id, {})), tmp_path / "play.npz")
-    screen.do(screen.drive.press("left"))
-    screen.advance(0.1)
+def page_of(tmp_path: Path, env_id: str = "MountainCar-v0") -> PlayPage:
+    page = PlayPage(Drive(Driver(env_id, {})), tmp_path / "play.npz")
+    page.do(page.drive.press("left"))
+    page.advance(0.1)
     return screen
 
 
 def test_a_file_that_is_there_goes_on(tmp_path: Path) -> None:
-    screen_of(tmp_path).do("save")
-    again = screen_of(tmp_path)
+    page_of(tmp_path).do("save")
+    again = page_of(tmp_path)
     assert again.episodes == 1
     again.do("leave")
     assert again.left and len(load_recording(tmp_path / "play.npz").episodes()) == 2
     with pytest.raises(UserError, match="recorded in MountainCar-v0, not in CartPole-v1"):
-        screen_of(tmp_path, "CartPole-v1")
+        page_of(tmp_path, "CartPole-v1")
 
 
 def test_a_full_disk_costs_nothing_that_was_driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = screen_of(tmp_path)
-    steps = len(screen.drive.driver.steps)
+    page = page_of(tmp_path)
+    steps = len(page.drive.driver.steps)
 
     def full(*_: Any) -> None:
         raise UserError("cannot write play.npz: no space left")
 
     with monkeypatch.context() as patched:
         patched.setattr("rlhf_control.viewer.play.play.save_recording", full)
-        screen.do("leave")
-        assert not screen.left and "no space left. Esc leaves without it" in screen.said.words
-        assert len(screen.drive.driver.steps) == steps
-    screen.do("save")  # there is room again
-    assert len(load_recording(tmp_path / "play.npz")) == steps and not screen.unsaved
+        page.do("leave")
+        assert not page.left and "no space left. Esc leaves without it" in page.said.words
+        assert len(page.drive.driver.steps) == steps
+    page.do("save")  # there is room again
+    assert len(load_recording(tmp_path / "play.npz")) == steps and not page.unsaved
     monkeypatch.setattr("rlhf_control.viewer.play.play.save_recording", full)
-    screen.drive.press("left")
-    screen.advance(0.1)
-    screen.do("leave")
-    screen.do("leave")
-    assert screen.left
+    page.drive.press("left")
+    page.advance(0.1)
+    page.do("leave")
+    page.do("leave")
+    assert page.left
 
 
 # -- corrections
@@ -187,24 +187,24 @@ def corrected(
         return record_correction(window, "HalfCheetah-v5", {}, start, steps, **more)
 
 
-def test_a_correction(start: np.ndarray, screens: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_correction(start: np.ndarray, pages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def person() -> Iterator[None]:
-        (screen,) = screens
+        (page,) = pages
         post("q")
-        while screen.drive.phase != OVER:
+        while page.drive.phase != OVER:
             yield
         tap("r")  # not good enough
-        while screen.drive.phase != READY:
+        while page.drive.phase != READY:
             yield
         post("q", up=True)
         post("e")
-        while not screen.drive.whole:
+        while not page.drive.whole:
             yield
         shown = after(0.3)  # again, and the original beside it
         while not shown():
             yield
         tap("return")
-        while not screen.left:
+        while not page.left:
             yield
 
     original = np.zeros((4, 32, 32, 3), np.uint8)
@@ -239,15 +239,15 @@ def test_closing_the_window_closes_all_of_it(start: np.ndarray, monkeypatch: pyt
 def test_everything_finds_its_place_on_any_screen(env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(env_id, {})
     drive = Drive(driver)
-    screens = [PlayScreen(drive, tmp_path / "a folder" / "recording.npz"), DriveScreen(drive, drive.picture[None])]
+    pages = [PlayPage(drive, tmp_path / "a folder" / "recording.npz"), CorrectionPage(drive, drive.picture[None])]
     for size in SIZES:
-        for screen in screens:
+        for page in pages:
             with a_canvas(size) as canvas:
                 places, cut = watch_words(canvas, monkeypatch)
-                screen.draw(canvas)  # type: ignore[arg-type]
+                page.draw(canvas)  # type: ignore[arg-type]
                 check_places(canvas)
                 check_words(canvas, places)
-                assert not cut, (size, type(screen))
+                assert not cut, (size, type(page))
     drive.close()
     if driver.drawn_by_us:
         driver.close()
