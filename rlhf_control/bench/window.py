@@ -208,9 +208,9 @@ def vote_through(run: str, votes: int, out: str) -> None:
 
         def prepared(self) -> bool:
             """Whether this pair was looked at and the next one is ready."""
-            assert self.ballot is not None and self.view is not None and self.buffer is not None
+            assert self.ballot is not None and self.polled is not None and self.buffer is not None
             looked = time.perf_counter() - (self.ballot.shown_at or 0.0) > LOOKING_SECONDS
-            following = [q for q in self.view.ahead if q.key != self.ballot.question.key][:1]
+            following = [q for q in self.polled.ahead if q.key != self.ballot.question.key][:1]
             return (
                 looked and bool(following) and all(self.buffer.frames(clip) is not None for clip in following[0].clips)
             )

@@ -27,6 +27,15 @@ LEFT, RIGHT, TIE = (0, 1), (1, 0), (0, 0)
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a person says to a question, before it is stored."""
+
+    seen: tuple[int, ...] | None  # ranks of the clips in the order shown; None for a rating and for "cannot tell"
+    value: float | None = None  # a rating
+    words: str = "cannot tell"
+
+
+@dataclass(frozen=True)
 class Question:
     """A query as it stands before the annotator."""
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from rlhf_control.config.commands import LabelConfig
@@ -34,6 +33,7 @@ from rlhf_control.labelling.session import (
     STOPPED,
     TIE,
     WAITING,
+    Answer,
     Question,
     Session,
 )
@@ -296,13 +296,6 @@ class Voting:
 
 
 # -- answers
-
-
-@dataclass(frozen=True)
-class Answer:
-    seen: tuple[int, ...] | None  # ranks of the clips in the order shown
-    value: float | None
-    words: str
 
 
 def meaning(typed: str, clips: int, levels: int) -> Answer | str | None:

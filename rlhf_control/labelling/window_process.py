@@ -51,7 +51,7 @@ def seat(run: Path, annotator: str) -> Iterator[None]:
         yield
 
 
-class Window:
+class WindowProcess:
     """Starts the window of a run and notices when it has been closed."""
 
     def __init__(self, run: Path, env_id: str) -> None:

@@ -56,7 +56,7 @@ def clip_size(width: int, height: int) -> Size:
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     key: Key
     deliver: bool  # otherwise it is only to be drawn onto the disk
 
@@ -128,7 +128,7 @@ class ClipCache:
             return next(filter(None, [known[0], *failed, *known[1:]]), "")
 
     def cameras(self) -> list[str]:
-        """Names of the views, the default first; empty until they are known. Numbers beyond count from 0 again."""
+        """Names of the cameras, the default first; empty until they are known. Numbers beyond count from 0 again."""
         with self._lock:
             return list(self._cameras)
 
@@ -159,7 +159,7 @@ class ClipCache:
             if renderer.job is None and (job := self._choose()):
                 renderer.take(job)
 
-    def _choose(self) -> Job | None:
+    def _choose(self) -> ClipJob | None:
         """The nearest clip that is wanted and neither there nor being drawn. What the memory does not hold is drawn
         onto the disk, from where it comes ten times as fast."""
         taken = {renderer.job.key for renderer in self._renderers if renderer.job}
@@ -173,7 +173,7 @@ class ClipCache:
                 continue
             deliver = place < ALWAYS or room >= 0
             if deliver or key not in self._on_disk:
-                return Job(key, deliver)
+                return ClipJob(key, deliver)
         return None
 
     def _make_room(self) -> None:
@@ -271,7 +271,7 @@ class _Renderer:
     """A process of `clip_renderer`, seen from here."""
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
-        self.job: Job | None = None  # that it is at
+        self.job: ClipJob | None = None  # that it is at
         self._started = time.monotonic()
         with ExitStack() as stack:
             self._errors: IO[bytes] | None = None
@@ -295,7 +295,7 @@ class _Renderer:
             self._orders.write(json.dumps(order).encode() + b"\n")
             self._orders.flush()
 
-    def take(self, job: Job) -> None:
+    def take(self, job: ClipJob) -> None:
         self.job = job
         digest, size, camera = job.key
         self.send({"digest": digest, "size": size, "camera": camera, "deliver": job.deliver})

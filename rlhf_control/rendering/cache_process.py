@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 VERSION = 1  # of the drawings: to be raised when the same clip shall look different
-CAMERAS = "cameras.json"  # beside the clips: how they look, and the names of the views
+CAMERAS = "cameras.json"  # beside the clips: how they look, and the names of the cameras
 UNSAVED = 3  # clips that may wait for the disk; the next one is drawn meanwhile
 
 

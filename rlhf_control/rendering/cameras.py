@@ -1,4 +1,4 @@
-"""MuJoCo models and the ways to look at them: their own cameras, and views from the side, the front and the top.
+"""MuJoCo models and the ways to look at them: their own cameras, and three at the side, the front and the top.
 
 D state as in `mujoco_states`, P level planes.
 """
@@ -19,7 +19,7 @@ ANGLES = {SIDE: (90, -15), FRONT: (180, -15), TOP: (90, -90)}  # azimuth, elevat
 
 
 @dataclass(frozen=True)
-class View:
+class CameraPlacement:
     """How to look at a model that brings no camera of its own."""
 
     follows: bool  # the first body can leave, so the camera goes with it
@@ -28,7 +28,7 @@ class View:
     top: bool  # everything moves in the x-y plane, so it is looked at from above; else from the side
 
 
-def view_of(model: mujoco.MjModel) -> View:
+def placement_of(model: mujoco.MjModel) -> CameraPlacement:
     slides = model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE
     hinges = model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
     free = model.jnt_type == mujoco.mjtJoint.mjJNT_FREE
@@ -44,35 +44,35 @@ def view_of(model: mujoco.MjModel) -> View:
     if follows:
         shown = shown[model.body_rootid[model.geom_bodyid[shown]] == 1]
     if not len(shown):
-        return View(follows, np.zeros(3), 1.0, top)
+        return CameraPlacement(follows, np.zeros(3), 1.0, top)
     places, sizes = data.geom_xpos[shown], model.geom_rbound[shown]
     center = data.subtree_com[1] if follows else (places.min(0) + places.max(0)) / 2
     radius = (np.linalg.norm(places - center, axis=1) + sizes).max()
-    return View(follows, center.copy(), float(radius), top)
+    return CameraPlacement(follows, center.copy(), float(radius), top)
 
 
 def camera_names(model: mujoco.MjModel) -> list[str]:
-    """The views that there are, the default first: the model's own cameras, then side, front and top. A model without a
+    """The cameras that there are, the default first: the model's own, then side, front and top. A model without a
     camera "track" is seen from the side, or from above if everything moves in the x-y plane."""
     own = [name for i in range(model.ncam) if (name := model.camera(i).name)]
-    default = TRACK if TRACK in own else TOP if view_of(model).top else SIDE
+    default = TRACK if TRACK in own else TOP if placement_of(model).top else SIDE
     return list(dict.fromkeys([default, *own, SIDE, FRONT, TOP]))
 
 
-def aim(eye: mujoco.MjvCamera, model: mujoco.MjModel, view: View, camera: str) -> None:
+def aim(eye: mujoco.MjvCamera, model: mujoco.MjModel, placement: CameraPlacement, camera: str) -> None:
     """Points the eye as one of `camera_names`. The model's field of view is changed where its camera needs it."""
     eye.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
     if eye.fixedcamid < 0:
         eye.type = mujoco.mjtCamera.mjCAMERA_FREE
-        eye.azimuth, eye.elevation = ANGLES.get(camera) or ANGLES[TOP if view.top else SIDE]
-        eye.lookat[:] = view.center
-        eye.distance = 1.1 * view.radius / math.tan(math.radians(model.vis.global_.fovy / 2))
+        eye.azimuth, eye.elevation = ANGLES.get(camera) or ANGLES[TOP if placement.top else SIDE]
+        eye.lookat[:] = placement.center
+        eye.distance = 1.1 * placement.radius / math.tan(math.radians(model.vis.global_.fovy / 2))
         return
     eye.type = mujoco.mjtCamera.mjCAMERA_FIXED
     if model.cam_mode[eye.fixedcamid] == mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM:
         # It stays where it is, and zooms until the body fills the picture.
         where, up = model.cam_poscom0[eye.fixedcamid], model.cam_mat0[eye.fixedcamid, 1::3]
-        reach = 1.1 * (view.radius + abs(up @ where))
+        reach = 1.1 * (placement.radius + abs(up @ where))
         model.cam_fovy[eye.fixedcamid] = 2 * math.degrees(math.atan(reach / np.linalg.norm(where)))
 
 
@@ -104,13 +104,13 @@ def check_states(model: mujoco.MjModel, states: Array) -> None:
         parts(model, mujoco.MjData(model), states[0])
 
 
-def view_over(
-    model: mujoco.MjModel, data: mujoco.MjData, view: View, states: Array, origin: Mapping[str, Array]
-) -> View:  # fmt: skip
-    """The view, from further away where something is put outside it by the states (T, D) of a clip."""
-    if view.follows or not more_than_motion(model, states):
-        return view
-    low, high = view.center - view.radius, view.center + view.radius
+def placement_over(
+    model: mujoco.MjModel, data: mujoco.MjData, placement: CameraPlacement, states: Array, origin: Mapping[str, Array]
+) -> CameraPlacement:  # fmt: skip
+    """The placement, from further away where something is put outside it by the states (T, D) of a clip."""
+    if placement.follows or not more_than_motion(model, states):
+        return placement
+    low, high = placement.center - placement.radius, placement.center + placement.radius
     for state in states:
         place(model, data, state, origin)
         geoms, sites = visible(model), visible_sites(model)
@@ -118,9 +118,9 @@ def view_over(
         sizes = np.concatenate([model.geom_rbound[geoms], model.site_size[sites].max(1)])[:, None]
         if len(places):
             low, high = np.minimum(low, (places - sizes).min(0)), np.maximum(high, (places + sizes).max(0))
-    if (high - low).max() <= 2 * view.radius:
-        return view
-    return replace(view, center=(low + high) / 2, radius=float(np.linalg.norm(high - low)) / 2)
+    if (high - low).max() <= 2 * placement.radius:
+        return placement
+    return replace(placement, center=(low + high) / 2, radius=float(np.linalg.norm(high - low)) / 2)
 
 
 def more_than_motion(model: mujoco.MjModel, states: Array) -> bool:

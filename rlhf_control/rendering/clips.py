@@ -121,7 +121,7 @@ class ClipRenderer:
 
 
 def cameras(env_id: str, env: Mapping[str, Any]) -> list[str]:
-    """Names of the views of an environment, the default first. Raises UserError for an unknown environment."""
+    """Names of the cameras of an environment, the default first. Raises UserError for an unknown environment."""
     made = make_env(env_id, env)
     model = getattr(made.unwrapped, "model", None)
     made.close()

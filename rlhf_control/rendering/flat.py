@@ -20,8 +20,8 @@ from rlhf_control.rendering.cameras import (
     level_planes,
     more_than_motion,
     place,
-    view_of,
-    view_over,
+    placement_of,
+    placement_over,
     visible,
     visible_sites,
 )
@@ -39,22 +39,22 @@ def draw_flat(model: mujoco.MjModel, states: Array, *, width: int = 320, height:
     the right, z up), the front or the top, as the camera's name says; a model's own cameras cannot be had. The floor's
     tiles show the motion."""
     check_states(model, states)
-    view = view_of(model)
+    placement = placement_of(model)
     more = more_than_motion(model, states)
     model, origin = (copy.copy(model), defaults(model)) if more else (model, {})
     data = mujoco.MjData(model)
-    view = view_over(model, data, view, states, origin)
-    camera = camera if camera in AXES else TOP if view.top else SIDE
+    placement = placement_over(model, data, placement, states, origin)
+    camera = camera if camera in AXES else TOP if placement.top else SIDE
     axes, toward_us, facing = AXES[camera]
     shapes = _shapes(model, data)
-    scale = 2 * min(width, height) / (2.7 * view.radius)  # pixels a metre; twice the size, halved at the end
+    scale = 2 * min(width, height) / (2.7 * placement.radius)  # pixels a metre; twice the size, halved at the end
     middle = np.array([width, height], float)
     frames = np.empty((len(states), height, width, 3), np.uint8)
     for frame, state in zip(frames, states, strict=True):
         place(model, data, state, origin)
         if more:
             shapes = _shapes(model, data)
-        center = (data.subtree_com[1] if view.follows else view.center)[axes]
+        center = (data.subtree_com[1] if placement.follows else placement.center)[axes]
         image = Image.new("RGB", (2 * width, 2 * height), SKY)
         draw = ImageDraw.Draw(image)
         _draw_ground(draw, model, camera == TOP, center, scale, middle)

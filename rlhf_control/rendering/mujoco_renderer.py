@@ -15,8 +15,8 @@ from rlhf_control.rendering.cameras import (
     level_planes,
     more_than_motion,
     place,
-    view_of,
-    view_over,
+    placement_of,
+    placement_over,
 )
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.runs.progress import say_once
@@ -56,7 +56,7 @@ class Studio:
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self.view = view_of(model)
+        self.placement = placement_of(model)
         self.model = _cheap(model, width, height)
         self.data, self.scene = mujoco.MjData(self.model), mujoco.MjvScene(self.model, 10_000)
         self.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
@@ -74,14 +74,14 @@ class Studio:
             self._origin = defaults(model)
         self._make_current()
         eye = mujoco.MjvCamera()
-        aim(eye, model, view_over(model, data, self.view, states, self._origin), camera)
+        aim(eye, model, placement_over(model, data, self.placement, states, self._origin), camera)
         floors, period = level_planes(model)
         rect = mujoco.MjrRect(0, 0, self.width, self.height)
         frames = np.empty((len(states), self.height, self.width, 3), np.uint8)
         upside_down = np.empty((self.height, self.width, 3), np.uint8)  # OpenGL counts rows from the bottom
         for frame, state in zip(frames, states, strict=True):
             place(model, data, state, self._origin)
-            if self.view.follows:
+            if self.placement.follows:
                 eye.lookat[:] = data.subtree_com[1]
                 # The floor comes along, in whole repeats of its texture so that nobody sees it: Gymnasium's ends
                 # after 40 m, which a cheetah runs in 5 s.

@@ -15,7 +15,7 @@ from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
 from rlhf_control.feedback.labels import GOLD, POLL_SECONDS, Labels
 from rlhf_control.feedback.schema import query_key
-from rlhf_control.labelling.window_process import Window, command
+from rlhf_control.labelling.window_process import WindowProcess, command
 from rlhf_control.nets.policy import Policy
 from rlhf_control.reward.known import Reward
 from rlhf_control.runs.files import open_own
@@ -88,7 +88,7 @@ class Host:
         self.config, self.loop, self.labels, self.reward, self.status = config, loop, labels, reward, status
         self.rounds, self.guard = sorted(rounds), guard
         self.path = loop.run.path
-        self.window, self.command = Window(self.path, status.env_id), command(self.path, status.env_id)
+        self.window, self.command = WindowProcess(self.path, status.env_id), command(self.path, status.env_id)
         self.why_no_window = ""
         self.begun, self.seconds = 0.0, 0.0  # the last iteration: when, and how long such take
         self.said, self.waiting, self.told = 0.0, False, False

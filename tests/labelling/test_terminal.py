@@ -16,8 +16,8 @@ from rlhf_control.data import COMPARISON, RANKING, RATING
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling import terminal
-from rlhf_control.labelling.session import LEAST_SECONDS
-from rlhf_control.labelling.terminal import Answer, label_in_terminal, meaning, ranking
+from rlhf_control.labelling.session import LEAST_SECONDS, Answer
+from rlhf_control.labelling.terminal import label_in_terminal, meaning, ranking
 from tests.human_runs import make_run, say
 
 

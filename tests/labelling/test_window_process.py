@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlhf_control.errors import UserError
-from rlhf_control.labelling import window_process as launcher
-from rlhf_control.labelling.window_process import Window, command, seat
+from rlhf_control.labelling import window_process as window_process
+from rlhf_control.labelling.window_process import WindowProcess, command, seat
 
 STUB = "import runpy; assert sys.argv[1] == 'label'; runpy.run_path(sys.argv[2] + '/script.py')"
 
@@ -18,7 +18,7 @@ STUB = "import runpy; assert sys.argv[1] == 'label'; runpy.run_path(sys.argv[2] 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A window of our own, in the place of the real one, which does what RUN/script.py says."""
-    monkeypatch.setattr(launcher, "PROGRAM", STUB)
+    monkeypatch.setattr(window_process, "PROGRAM", STUB)
     monkeypatch.setenv("DISPLAY", ":0")  # which nobody looks at here
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
@@ -26,7 +26,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return run
 
 
-def wait_for_end(window: Window) -> str:
+def wait_for_end(window: WindowProcess) -> str:
     deadline = time.monotonic() + 30
     while not (said := window.closed()):
         assert time.monotonic() < deadline
@@ -49,13 +49,13 @@ SLEEPS = (
 
 def test_a_window_that_is_closed_is_mentioned_once(stub: Path) -> None:
     (stub / "script.py").write_text("print('bye')")
-    window = Window(stub, "Ant-v5")
+    window = WindowProcess(stub, "Ant-v5")
     assert window.open() == "" and wait_for_end(window) == "the window was closed" and window.closed() == ""
 
 
 def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
     (stub / "script.py").write_text("import sys; print('rlhf-control: no pygame', file=sys.stderr); sys.exit(2)")
-    window = Window(stub, "Ant-v5")
+    window = WindowProcess(stub, "Ant-v5")
     window.open()
     assert wait_for_end(window) == "the window ended (no pygame)"
     (stub / "script.py").write_text("import os; os._exit(3)")
@@ -65,16 +65,16 @@ def test_what_a_failing_window_said_is_passed_on(stub: Path) -> None:
 
 def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
-    code = f"import sys; sys.path.insert(0, {str(Path(launcher.__file__).parents[2])!r});"
-    code += "from pathlib import Path; from rlhf_control.labelling import window_process as launcher;"
-    code += "from rlhf_control.labelling.window_process import Window;"
-    code += f"import os; launcher.PROGRAM = {STUB!r};"
-    code += "assert Window(Path('run'), 'Ant-v5').open() == ''; os.kill(os.getpid(), 9)"
+    code = f"import sys; sys.path.insert(0, {str(Path(window_process.__file__).parents[2])!r});"
+    code += "from pathlib import Path; from rlhf_control.labelling import window_process as window_process;"
+    code += "from rlhf_control.labelling.window_process import WindowProcess;"
+    code += f"import os; window_process.PROGRAM = {STUB!r};"
+    code += "assert WindowProcess(Path('run'), 'Ant-v5').open() == ''; os.kill(os.getpid(), 9)"
     run = subprocess.run([sys.executable, "-c", code])
     assert run.returncode == -signal.SIGKILL
     pid = pid_of(stub)
     (stub / "pid").unlink()
-    again = Window(stub, "Ant-v5")
+    again = WindowProcess(stub, "Ant-v5")
     assert again.open() == "" and again.closed() == "" and not (stub / "pid").exists()  # the first one is still there
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 30
@@ -88,7 +88,7 @@ def test_it_outlives_its_run_and_stays_the_only_one(stub: Path) -> None:
 
 def test_ctrl_c_is_for_the_run_alone(stub: Path) -> None:
     (stub / "script.py").write_text(SLEEPS)
-    window = Window(stub, "Ant-v5")
+    window = WindowProcess(stub, "Ant-v5")
     window.open()
     pid = pid_of(stub)
     assert os.getpgid(pid) == pid != os.getpgid(0)
@@ -99,9 +99,11 @@ def test_ctrl_c_is_for_the_run_alone(stub: Path) -> None:
 def test_without_a_display_none_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    assert Window(tmp_path, "Ant-v5").open() == "there is no display for a window" and not list(tmp_path.iterdir())
+    assert WindowProcess(tmp_path, "Ant-v5").open() == "there is no display for a window" and not list(
+        tmp_path.iterdir()
+    )
     monkeypatch.setenv("DISPLAY", ":0")
-    assert "cannot be started" in Window(tmp_path / "gone", "Ant-v5").open()
+    assert "cannot be started" in WindowProcess(tmp_path / "gone", "Ant-v5").open()
     assert command(Path("runs/x"), "Ant-v5") == "rlhf-control label runs/x"
     assert command(Path("a b"), "own:Env-v0") == "rlhf-control label 'a b' --env-id own:Env-v0"
 
@@ -120,12 +122,12 @@ def test_links_and_pipes_in_the_place_of_its_files_are_refused(stub: Path) -> No
     precious = stub.parent / "precious"
     precious.write_text("work of years")
     (stub / "script.py").write_text("")
-    for name in (launcher.LOCK, launcher.LOG):
+    for name in (window_process.LOCK, window_process.LOG):
         (stub / name).symlink_to(precious)
-        assert "a symbolic link" in Window(stub, "Ant-v5").open() and precious.read_text() == "work of years"
+        assert "a symbolic link" in WindowProcess(stub, "Ant-v5").open() and precious.read_text() == "work of years"
         (stub / name).unlink()
         os.mkfifo(stub / name)
-        assert "a pipe" in Window(stub, "Ant-v5").open()
+        assert "a pipe" in WindowProcess(stub, "Ant-v5").open()
         (stub / name).unlink()
     with seat(stub, "ann"):
         lock = stub / f"annotator-{hashlib.sha256(b'ann').hexdigest()[:16]}.lock"

@@ -118,8 +118,8 @@ def test_the_same_clip_is_the_same_bytes_from_everywhere(run: Path, digests: lis
 def test_cameras_count_from_the_start_again(run: Path, digests: list[str]) -> None:
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:
         until(cache.cameras)  # known before anything is asked for
-        views = [wait_for(cache, digests[:1], SIZE, camera)[0] for camera in range(5)]
-    assert views[4] is views[0] and len({view.tobytes() for view in views}) == 4
+        pictures = [wait_for(cache, digests[:1], SIZE, camera)[0] for camera in range(5)]
+    assert pictures[4] is pictures[0] and len({picture.tobytes() for picture in pictures}) == 4
 
 
 @pytest.mark.parametrize(("env_id", "frames", "shape"), [("Pendulum-v1", False, (64, 64)), ("Taxi-v4", True, (64, 75))])

@@ -52,7 +52,7 @@ def test_it_answers_orders_and_ends_with_its_parent(process: Any, tmp_path: Path
     order = {"digest": asked.clips[1], "size": [48, 32], "camera": 1, "deliver": True}
     tell(process, **order)
     answers = {}
-    while "frames" not in answers:  # the button for another view is there with the first clip
+    while "frames" not in answers:  # the button for another camera is there with the first clip
         answer, shown = hear(process)
         answers |= answer
     assert answers["cameras"] == ["track", "side", "front", "top"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.errors import UserError
-from rlhf_control.rendering import cameras as views
+from rlhf_control.rendering import cameras
 from rlhf_control.simulation import make
 
 
@@ -34,10 +34,10 @@ def test_what_has_no_model_is_refused(env_id, options, message):
     ],
 )
 def test_the_cameras_of_a_model(env_id, names):
-    assert views.camera_names(make.mujoco_model(env_id, {})) == names
+    assert cameras.camera_names(make.mujoco_model(env_id, {})) == names
 
 
 def test_the_floors_texture_repeats():
-    floors, period = views.level_planes(make.mujoco_model("HalfCheetah-v5", {}))
+    floors, period = cameras.level_planes(make.mujoco_model("HalfCheetah-v5", {}))
     assert len(floors) == 1
     np.testing.assert_allclose(period, [[80 / 60, 80 / 60]])  # 80 m, 60 repeats of two tiles

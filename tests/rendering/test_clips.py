@@ -11,7 +11,7 @@ from rlhf_control.compute import gl
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.rendering import clips, mujoco_renderer
-from rlhf_control.rendering.cameras import level_planes, view_of
+from rlhf_control.rendering.cameras import level_planes, placement_of
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.pictures import encode_all
 
@@ -104,8 +104,8 @@ def test_the_callers_model_stays_as_it_is(model, states):
 )
 def test_every_model_is_seen_moving(draw, env_id, follows, top):
     model = mujoco_model(env_id, {})
-    view = view_of(model)
-    assert (view.follows, view.top) == (follows, top)
+    placement = placement_of(model)
+    assert (placement.follows, placement.top) == (follows, top)
     states = np.zeros((2, model.nq + model.nv))
     states[:, : model.nq] = model.qpos0
     states[1, model.jnt_qposadr[model.jnt_type == 3]] += 0.4  # rad, every hinge

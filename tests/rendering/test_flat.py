@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rlhf_control.rendering.cameras import view_of
+from rlhf_control.rendering.cameras import placement_of
 from rlhf_control.rendering.flat import INK, SKY, TILE, draw_flat
 from rlhf_control.simulation.make import mujoco_model
 
@@ -18,7 +18,7 @@ def test_the_flat_drawing_follows_the_body_and_the_floor_passes():
     assert len(rows) and rows.min() >= floor.min(), "only the floor moves"
 
     # A tile's edge, a place in the world, moves to the left by 0.2 m.
-    scale = 200 / (2.7 * view_of(model).radius)  # pixels a metre
+    scale = 200 / (2.7 * placement_of(model).radius)  # pixels a metre
     row = floor.max() + 4
     edges = [np.flatnonzero((frame[row] == TILE).all(-1)) for frame in (first, second)]
     ends = [{int(i) for i in edge if i + 1 not in edge and i < 299} for edge in edges]
@@ -43,11 +43,11 @@ def test_the_views_show_what_moves_in_them():
     states = np.zeros((2, 12))
     states[:, 1] = 1.25  # m, upright
     states[1, 4] = -0.8  # rad, the knee
-    turned = {view: draw_flat(model, states, camera=view).astype(int) for view in ("side", "front", "top", "")}
+    turned = {camera: draw_flat(model, states, camera=camera).astype(int) for camera in ("side", "front", "top", "")}
     assert np.array_equal(turned["side"], turned[""]) and not np.array_equal(turned["side"], turned["front"])
     width = {}
-    for view, frames in turned.items():
+    for camera, frames in turned.items():
         body = (frames[1] != SKY).any(-1)
         floor = np.flatnonzero((frames[1] == INK).all(-1).mean(1) > 0.9)
-        width[view] = body[: floor.min() - 2].any(0).sum() if len(floor) else None
+        width[camera] = body[: floor.min() - 2].any(0).sum() if len(floor) else None
     assert width["front"] < 0.5 * width["side"] and width["top"] is None

@@ -19,7 +19,7 @@ from rlhf_control.data import CORRECTION, Feedback, Query, Rollout, Segments
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.export import export_labels
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.labelling.window_process import Window
+from rlhf_control.labelling.window_process import WindowProcess
 from rlhf_control.nets.zoo import find_policy
 from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
@@ -264,10 +264,10 @@ def test_a_failing_run_tells_its_windows(human_config: FinetuneConfig) -> None:
 def test_a_closed_window_is_said_once_and_the_run_goes_on_waiting(
     human_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the other way round: see test_launcher, where the run is killed and the window stays."""
+    """And the other way round: see test_window_process, where the run is killed and the window stays."""
     path, closings = Path(human_config.out), ["", "the window was closed"]
-    monkeypatch.setattr(Window, "open", lambda self: "")
-    monkeypatch.setattr(Window, "closed", lambda self: closings.pop(0) if closings else "")
+    monkeypatch.setattr(WindowProcess, "open", lambda self: "")
+    monkeypatch.setattr(WindowProcess, "closed", lambda self: closings.pop(0) if closings else "")
 
     def act(store: FeedbackStore, key: str, query: Query) -> None:
         if len(store.votes()) == 2:

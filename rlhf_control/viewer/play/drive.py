@@ -157,7 +157,7 @@ def label_of(key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Button:
+class DriveButton:
     label: str
     action: str
     key: str  # what is printed on it
@@ -245,7 +245,7 @@ def _draw_push(canvas: Canvas, bar: Rect, value: float, low: float, high: float)
     canvas.box((middle - 1, y - thick, 2, 2 * thick), MUTED)
 
 
-def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[Button]]) -> float:
+def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[DriveButton]]) -> float:
     """Rows of buttons that end at the lower edge of the place; their upper edge."""
     x, y, width, height = place
     gap, tall = canvas.px(10), max(canvas.px(44), canvas.measure("Q", 15)[1] + canvas.px(8))
@@ -275,15 +275,15 @@ def draw_facts(canvas: Canvas, place: Rect, facts: Sequence[tuple[str, str]]) ->
         left += wide + between
 
 
-def common_buttons(drive: Drive) -> list[Button]:
+def common_buttons(drive: Drive) -> list[DriveButton]:
     """Those of every drive."""
     paused = drive.phase == PAUSED
-    some: list[Button] = [
-        Button("Go on" if paused else "Pause", "pause", drive.key_of("pause"), drive.phase in (DRIVING, PAUSED)),
-        Button("Slower", "slower", "[", drive.speed > 0),
-        Button("Faster", "faster", "]", drive.speed < len(SPEEDS) - 1),
+    some: list[DriveButton] = [
+        DriveButton("Go on" if paused else "Pause", "pause", drive.key_of("pause"), drive.phase in (DRIVING, PAUSED)),
+        DriveButton("Slower", "slower", "[", drive.speed > 0),
+        DriveButton("Faster", "faster", "]", drive.speed < len(SPEEDS) - 1),
     ]
-    return some + [Button("Camera", "camera", drive.key_of("camera"))] * (drive.cameras > 1)
+    return some + [DriveButton("Camera", "camera", drive.key_of("camera"))] * (drive.cameras > 1)
 
 
 def facts_of(drive: Drive) -> list[tuple[str, str]]:

@@ -31,8 +31,8 @@ from rlhf_control.viewer.play.drive import (
     PAUSED,
     READY,
     SPEEDS,
-    Button,
     Drive,
+    DriveButton,
     common_buttons,
     draw_buttons,
     draw_facts,
@@ -250,12 +250,12 @@ class PlayPage:
             OVER: f"{drive.driver.over.capitalize()}. Enter saves it, {drive.key_of('restart')} drives again without.",
         }[drive.phase]
 
-    def buttons(self) -> list[list[Button]]:
+    def buttons(self) -> list[list[DriveButton]]:
         some = bool(self.drive.driver.steps)
         own = [
-            Button("Save", "save", "Enter", some, mix(GOOD, (0, 0, 0), 0.55)),
-            Button("Restart", "restart", self.drive.key_of("restart"), some),
-            Button("Save, leave" if some else "Leave", "leave", "Esc"),
+            DriveButton("Save", "save", "Enter", some, mix(GOOD, (0, 0, 0), 0.55)),
+            DriveButton("Restart", "restart", self.drive.key_of("restart"), some),
+            DriveButton("Save, leave" if some else "Leave", "leave", "Esc"),
         ]
         return [own, common_buttons(self.drive)]
 
@@ -339,11 +339,11 @@ class CorrectionPage:
             OVER: f"This is what you did. Enter takes it, {restart} tries again, Esc leaves without.",
         }[drive.phase]
 
-    def buttons(self) -> list[list[Button]]:
+    def buttons(self) -> list[list[DriveButton]]:
         drive = self.drive
         own = [
-            Button("Take it", "accept", "Enter", drive.whole, mix(GOOD, (0, 0, 0), 0.55)),
-            Button("Again", "restart", drive.key_of("restart"), bool(drive.driver.steps)),
-            Button("Cancel", "leave", "Esc"),
+            DriveButton("Take it", "accept", "Enter", drive.whole, mix(GOOD, (0, 0, 0), 0.55)),
+            DriveButton("Again", "restart", drive.key_of("restart"), bool(drive.driver.steps)),
+            DriveButton("Cancel", "leave", "Esc"),
         ]
         return [own, common_buttons(drive)]

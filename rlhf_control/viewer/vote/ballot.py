@@ -1,8 +1,6 @@
 """The question before the annotator: its clips' clock, an order in the making, and what an action makes of them."""
 
-from dataclasses import dataclass
-
-from rlhf_control.labelling.session import LEAST_SECONDS, LEFT, RIGHT, TIE, Question
+from rlhf_control.labelling.session import LEAST_SECONDS, LEFT, RIGHT, TIE, Answer, Question
 from rlhf_control.viewer.kit.playback import Playback
 from rlhf_control.viewer.vote.keys import RANKING, mode
 from rlhf_control.viewer.vote.order import LETTERS, Order, completed, placed, put, ranks_of, without
@@ -10,13 +8,6 @@ from rlhf_control.viewer.vote.parts import Drag
 
 CONTROLS = ("pause", "restart", "back", "forward", "slower", "faster")
 SIMPLE = {"prefer 0": LEFT, "prefer 1": RIGHT, "tie": TIE}
-
-
-@dataclass(frozen=True)
-class Answer:
-    seen: tuple[int, ...] | None  # ranks of the clips in the order shown; None for a rating and for "cannot tell"
-    value: float | None = None
-    words: str = "cannot tell"
 
 
 class Ballot:

@@ -24,10 +24,10 @@ from rlhf_control.viewer.vote.keys import action_of
 from rlhf_control.viewer.vote.order import LETTERS, moved, without
 from rlhf_control.viewer.vote.painter import Painter
 from rlhf_control.viewer.vote.parts import Drag, track_place
-from rlhf_control.viewer.vote.poll import LOCKED_SECONDS, View, look
+from rlhf_control.viewer.vote.poll import LOCKED_SECONDS, Polled, poll
 from rlhf_control.viewer.vote.question_page import drop_target
 
-LOOK_SECONDS = 0.5  # between two looks at the run
+POLL_SECONDS = 0.5  # between two polls of the run
 AWAY_SECONDS = 300.0  # without a key or a movement: the question is no longer kept for this annotator
 NOTICE_SECONDS = 4.0
 SUMMARY_SECONDS = 20.0  # then the window closes by itself
@@ -51,7 +51,7 @@ class VotingController:
         self.session: Session | None = None
         self.environment: Status | None = None  # of the clips; checked once, and used ever after
         self.buffer: ClipBuffer | None = None
-        self.view: View | None = None
+        self.polled: Polled | None = None
         self.ballot: Ballot | None = None  # of the question before the annotator
         self.speed, self.camera = config.speed, 0
         self.pressed: tuple[str, float, float] = ("", 0.0, 0.0)  # the action and the place where the mouse went down
@@ -65,7 +65,7 @@ class VotingController:
         self.sound = config.sound
         self.going = True
         self.now = self.before = self.touched = self.opened = self.idle_since = time.perf_counter()
-        self.looked = self.renewed = self.stepped = self.now - 60.0
+        self.polled_at = self.renewed = self.stepped = self.now - 60.0
 
     # -- one frame
 
@@ -88,9 +88,9 @@ class VotingController:
     def poll(self) -> None:
         """What is due by the clock."""
         leaving = self.summary_since is not None
-        if self.now - self.looked > LOOK_SECONDS and not self.worker.doing("look", "vote", "undo", "summary"):
-            self.looked = self.now
-            self.worker.do("look", look, self.run, self.config, self.view, not leaving)
+        if self.now - self.polled_at > POLL_SECONDS and not self.worker.doing("poll", "vote", "undo", "summary"):
+            self.polled_at = self.now
+            self.worker.do("poll", poll, self.run, self.config, self.polled, not leaving)
         if self.session is not None and self.session.store.database.locked(LOCKED_SECONDS):
             self.say("Another program keeps the file of the votes locked; waiting for it")
         self.away = self.away or (self.now - self.touched > AWAY_SECONDS and self.ballot is not None)
@@ -107,9 +107,9 @@ class VotingController:
 
     def want_clips(self) -> None:
         """Has the clips drawn that are before the annotator or will be."""
-        if self.view is None or self.buffer is None:
+        if self.polled is None or self.buffer is None:
             return
-        questions = [q for q in self.view.ahead if self.ballot is None or q.key != self.ballot.question.key]
+        questions = [q for q in self.polled.ahead if self.ballot is None or q.key != self.ballot.question.key]
         if self.ballot is not None:
             questions.insert(0, self.ballot.question)
         if questions:
@@ -128,8 +128,8 @@ class VotingController:
         if self.session is not None:
             self.session.store.database.hurry(LEAVE_SECONDS)
         saved = self.worker.close(LEAVE_SECONDS + 5.0)
-        for result in self.worker.results():  # the first look may just have opened the store and claimed a question
-            if isinstance(result.value, View):
+        for result in self.worker.results():  # the first poll may just have opened the store and claimed a question
+            if isinstance(result.value, Polled):
                 self.session = result.value.session
             saved = saved and not (result.name in ("vote", "undo") and result.error)
         if not saved:
@@ -144,16 +144,16 @@ class VotingController:
         name, value, error = result.name, result.value, result.error
         if error is not None and not isinstance(error, UserError):
             raise error
-        if name == "look":
+        if name == "poll":
             self.trouble = str(error) if error is not None else ""
             if value is not None:
-                self.take_view(value)
+                self.take_polled(value)
         elif error is not None:
             self.flash, self.last = ("", 0.0), ""
             self.say(f"Not saved, so please answer again: {error}" if name == "vote" else str(error))
             self.going = self.going and name != "summary"
         elif name in ("vote", "undo"):
-            self.looked = 0.0  # look ahead at once
+            self.polled_at = 0.0  # ask at once
             self.arrive(value)
             if self.ballot is not None:
                 self.ballot.returned = name == "undo"
@@ -167,15 +167,15 @@ class VotingController:
             if name == "summary":
                 self.summary_since, self.ballot = self.now, None
 
-    def take_view(self, view: View) -> None:
-        self.view, self.session = view, view.session
+    def take_polled(self, polled: Polled) -> None:
+        self.polled, self.session = polled, polled.session
         if self.environment is None:
-            self.environment = trusted_environment(self.run, view.news.status, self.config.env_id)
+            self.environment = trusted_environment(self.run, polled.news.status, self.config.env_id)
         if self.buffer is None and self.environment is not None and self.environment.env_id:
             self.buffer = ClipBuffer(self.open_clips(self.run, self.environment.env_id, self.environment.env))
         if self.summary_since is not None or self.worker.doing("vote", "undo", "summary"):
             return  # what it says about the question is not the latest
-        self.arrive(view.question)
+        self.arrive(polled.question)
         if self.ballot is None and not self.facts and self.session.done and not self.worker.doing("facts"):
             self.worker.do("facts", summary, self.session)
 
@@ -190,9 +190,9 @@ class VotingController:
             self.ballot, self.facts, self.pressed = Ballot(question, self.speed, self.now), (), ("", 0.0, 0.0)
             if before is None and self.sound and self.now - self.idle_since > 2.0:
                 chime()
-        if self.ballot is not None and self.view is not None:
-            steps = self.view.steps.get(self.ballot.question.key, 0)
-            status = self.view.news.status or self.environment
+        if self.ballot is not None and self.polled is not None:
+            steps = self.polled.steps.get(self.ballot.question.key, 0)
+            status = self.polled.news.status or self.environment
             if status is not None and steps:
                 self.ballot.playback.length = steps * status.step_seconds
 
@@ -347,7 +347,7 @@ class VotingController:
 
     def correctable(self) -> bool:
         """Whether the clips can be gone on from: whether the environment has keys is seen when somebody tries."""
-        return self.view is not None and self.view.states
+        return self.polled is not None and self.polled.states
 
     def say(self, notice: str, seconds: float = NOTICE_SECONDS) -> None:
         self.notice = (notice, self.now + seconds)
@@ -372,7 +372,7 @@ class VotingController:
 
     def stay(self) -> None:
         """Back to voting."""
-        self.summary_since, self.facts, self.looked = None, (), 0.0
+        self.summary_since, self.facts, self.polled_at = None, (), 0.0
 
     def leave(self) -> None:
         """Gives the question back at once. Who has voted sees how it went, and leaves by the next key."""

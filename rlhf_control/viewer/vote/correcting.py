@@ -17,7 +17,7 @@ def do_better(controller: "VotingController", ballot: "Ballot", place: int) -> N
     """The person drives the environment from where the clip at this place began."""
     from rlhf_control.viewer.play.play import record_correction  # brings the simulators along
 
-    assert controller.session is not None and controller.view is not None
+    assert controller.session is not None and controller.polled is not None
     digest = ballot.question.clips[place]
     status = controller.environment
     clip = controller.session.store.segments([digest])[digest]

@@ -12,7 +12,7 @@ from rlhf_control.viewer.vote.keys import help_lines, mode
 from rlhf_control.viewer.vote.parts import Bar, Scene, clip_places
 from rlhf_control.viewer.vote.question_page import draw_question
 from rlhf_control.viewer.vote.scene import SPINS, bar_of, page_of, pictures_of, scene_of
-from rlhf_control.viewer.vote.waiting_pages import Page
+from rlhf_control.viewer.vote.waiting_pages import WaitingPage
 
 if TYPE_CHECKING:
     from rlhf_control.viewer.vote.ballot import Ballot
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Look:
     """How the window is to look: equal ones look the same."""
 
-    what: Scene | tuple[Page, Bar, int]
+    what: Scene | tuple[WaitingPage, Bar, int]
     help: bool
     hover: str
     whole: bool = False  # all clips of a question are to be seen

@@ -1,4 +1,4 @@
-"""A look at the run's folder: what is asked, what comes next, what the run is doing."""
+"""Asks a run's folder what is asked, what comes next, what the run is doing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ LOCKED_SECONDS = 3.0  # that another program may keep the store locked before th
 
 
 @dataclass(frozen=True)
-class View:
-    """What one look at the run's folder brought."""
+class Polled:
+    """What one poll of the run's folder brought."""
 
     session: Session
     news: News
@@ -25,7 +25,7 @@ class View:
     states: bool  # the simulator can go on from where they begin
 
 
-def look(run: Path, config: LabelConfig, before: View | None, claim: bool) -> View | None:
+def poll(run: Path, config: LabelConfig, before: Polled | None, claim: bool) -> Polled | None:
     """Waits for the disk. Opens the store the first time, and claims a question if there is none before the annotator.
     None while there is no store."""
     if before is None:
@@ -45,4 +45,4 @@ def look(run: Path, config: LabelConfig, before: View | None, claim: bool) -> Vi
     steps = {q.key: known.get(q.key) or session.length(q.clips[0]) for q in ahead}
     states = before.states if before is not None and known else bool(ahead) and session.has_state(ahead[0])
     news = read_news(run, session.store, session.annotator)
-    return View(session, news, question, tuple(ahead), steps, states)
+    return Polled(session, news, question, tuple(ahead), steps, states)

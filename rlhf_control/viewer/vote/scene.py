@@ -7,7 +7,7 @@ from rlhf_control.labelling.run_state import goal, pace, run_line, situation
 from rlhf_control.labelling.session import ALL_DONE, ANSWERED, FINISHED
 from rlhf_control.viewer.vote import waiting_pages as pages
 from rlhf_control.viewer.vote.parts import Bar, Scene
-from rlhf_control.viewer.vote.waiting_pages import Page, sentence
+from rlhf_control.viewer.vote.waiting_pages import WaitingPage, sentence
 from rlhf_control.wording import counted, duration, question_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def scene_of(controller: "VotingController", ballot: "Ballot", frames: tuple[int
     level = max(0, 10 - int((controller.now - since) / FLASH_SECONDS * 10)) if action else 0
     longest = controller.frames_of(ballot)
     notice, until = controller.notice
-    status = controller.view.news.status if controller.view is not None else None
+    status = controller.polled.news.status if controller.polled is not None else None
     why = f"{sentence(controller.problem())}S goes on without an answer." if controller.problem() else ""
     renderer = controller.buffer.clips.error() if controller.buffer is not None and not drawn else ""
     return Scene(
@@ -71,9 +71,9 @@ def scene_of(controller: "VotingController", ballot: "Ballot", frames: tuple[int
 
 
 def bar_of(controller: "VotingController") -> Bar:
-    if controller.view is None:
+    if controller.polled is None:
         return Bar()
-    news, session = controller.view.news, controller.view.session
+    news, session = controller.polled.news, controller.polled.session
     wanted = goal(news.tally, news.status)
     speed = pace(session.done, session.left(news.tally, wanted))
     text = ""
@@ -85,19 +85,19 @@ def bar_of(controller: "VotingController") -> Bar:
     return Bar(news.tally.answers, wanted, text, line, mood)
 
 
-def page_of(controller: "VotingController") -> Page:
+def page_of(controller: "VotingController") -> WaitingPage:
     if controller.summary_since is not None:
-        over = controller.view is not None and situation(controller.view.news) in (FINISHED, ANSWERED, ALL_DONE)
+        over = controller.polled is not None and situation(controller.polled.news) in (FINISHED, ANSWERED, ALL_DONE)
         return pages.summary_page(controller.facts, controller.run, over)
     if controller.away:
         return pages.away_page()
     if controller.trouble:
         return pages.trouble_page(controller.trouble)
-    if controller.view is None:
+    if controller.polled is None:
         return pages.opening_page(controller.run, starting=controller.now - controller.opened > 1.0)
     undo = bool(controller.session and controller.session.done)
     return pages.page_of(
-        controller.view.news,
+        controller.polled.news,
         controller.run,
         controller.clock(),
         undo=undo,

@@ -41,14 +41,14 @@ LIVE = (OPENING, STARTING, WAITING, ANSWERED, ELSEWHERE, OTHERS)  # something go
 
 
 @dataclass(frozen=True)
-class Button:
+class PageButton:
     label: str
     action: str
     hint: str
 
 
 @dataclass(frozen=True)
-class Page:
+class WaitingPage:
     """A page in words."""
 
     name: str
@@ -56,14 +56,14 @@ class Page:
     text: str
     command: str = ""  # to type in a terminal
     facts: tuple[Fact, ...] = ()
-    buttons: tuple[Button, ...] = ()
+    buttons: tuple[PageButton, ...] = ()
 
 
-UNDO = Button("Undo the last answer", "undo", "⌫")
-LEAVE = Button("Leave", "leave", "Esc")
+UNDO = PageButton("Undo the last answer", "undo", "⌫")
+LEAVE = PageButton("Leave", "leave", "Esc")
 
 
-def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts: tuple[Fact, ...] = ()) -> Page:
+def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts: tuple[Fact, ...] = ()) -> WaitingPage:
     """The page for a session without a question."""
     name, tally, status = situation(news), news.tally, news.status
     message = status.message if status is not None else ""
@@ -74,9 +74,9 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
         title = f"Next question in about {duration(status.next_question - now)}"
     buttons = (UNDO,) * undo
     if name in LIVE and name != ANSWERED:
-        buttons += (Button(f"Sound {'on' if sound else 'off'}", "sound", "M"),)
+        buttons += (PageButton(f"Sound {'on' if sound else 'off'}", "sound", "M"),)
     facts = facts if name in (FINISHED, ALL_DONE, STOPPED, FAILED) else ()
-    return Page(name, title, text, command, facts, (*buttons, LEAVE))
+    return WaitingPage(name, title, text, command, facts, (*buttons, LEAVE))
 
 
 AWAITED = {  # title and text where there is nothing to do but to wait
@@ -153,38 +153,38 @@ def sentence(message: str) -> str:
     return f"{start}{message[1:]}. " if message else ""
 
 
-def opening_page(run: Path, starting: bool) -> Page:
+def opening_page(run: Path, starting: bool) -> WaitingPage:
     text = "It tries the policy out first. Its first questions appear here by themselves." if starting else str(run)
-    return Page(OPENING, "The run is starting" if starting else "Opening the run", text, buttons=(LEAVE,))
+    return WaitingPage(OPENING, "The run is starting" if starting else "Opening the run", text, buttons=(LEAVE,))
 
 
-def away_page() -> Page:
-    return Page(
+def away_page() -> WaitingPage:
+    return WaitingPage(
         AWAY, "Still there?",
         "Your question waits a minute for you; then others may answer it. Press any key or click to go on.",
     )  # fmt: skip
 
 
-def trouble_page(problem: str) -> Page:
-    return Page(
+def trouble_page(problem: str) -> WaitingPage:
+    return WaitingPage(
         TROUBLE, "The votes cannot be reached", f"{sentence(problem)}Nothing is voted until they can.",
-        buttons=(Button("Try again", "retry", "R"), LEAVE),
+        buttons=(PageButton("Try again", "retry", "R"), LEAVE),
     )  # fmt: skip
 
 
-def summary_page(facts: Sequence[Fact], run: Path, over: bool = False) -> Page:
+def summary_page(facts: Sequence[Fact], run: Path, over: bool = False) -> WaitingPage:
     """`over`: the run asks nothing more."""
     closing = "This window closes by itself in a moment."
     text, command = ("To look into the run:", "watch") if over else ("To vote on, any time:", "label")
-    buttons = (Button("Back" if over else "Go on voting", "stay", "⌫"), Button("Close", "leave", "Esc"))
+    buttons = (PageButton("Back" if over else "Go on voting", "stay", "⌫"), PageButton("Close", "leave", "Esc"))
     title = "Thank you. Everything is saved."
-    return Page(SUMMARY, title, f"{closing} {text}", f"rlhf-control {command} {run}", tuple(facts), buttons)
+    return WaitingPage(SUMMARY, title, f"{closing} {text}", f"rlhf-control {command} {run}", tuple(facts), buttons)
 
 
 # -- drawing
 
 
-def draw_page(window: Canvas, page: Page, bar: Bar, spin: int) -> None:
+def draw_page(window: Canvas, page: WaitingPage, bar: Bar, spin: int) -> None:
     px, (width, height) = window.px, window.size
     draw_bar(window, bar)
     middle, room = width / 2, min(width - 2 * px(40), px(760))
@@ -251,7 +251,7 @@ def button_height(window: Canvas) -> int:
     return max(window.px(44), window.measure("Q", 15)[1] + window.px(10))
 
 
-def draw_buttons(window: Canvas, buttons: Sequence[Button], top: float) -> None:
+def draw_buttons(window: Canvas, buttons: Sequence[PageButton], top: float) -> None:
     """In a row in the middle."""
     px, gap = window.px, window.px(12)
     widths = [window.measure(b.label, 15)[0] + window.measure(b.hint, 13)[0] + px(52) for b in buttons]

@@ -37,7 +37,7 @@ ENV_REWARD: Color = (150, 150, 158)
 
 
 @dataclass(frozen=True)
-class Page:
+class WatchPage:
     """All that is on the page but pictures and curves."""
 
     run: str
@@ -99,7 +99,7 @@ def cells(canvas: Canvas, clips: int) -> list[Cell]:
 
 
 def draw_page(
-    canvas: Canvas, page: Page, pictures: Sequence[Array | None], predicted: Sequence[Array | None],
+    canvas: Canvas, page: WatchPage, pictures: Sequence[Array | None], predicted: Sequence[Array | None],
     given: Sequence[Array | None],
 ) -> None:  # fmt: skip
     draw_head(canvas, page)
@@ -132,7 +132,7 @@ def draw_page(
 # -- around the clips
 
 
-def draw_head(canvas: Canvas, page: Page) -> None:
+def draw_head(canvas: Canvas, page: WatchPage) -> None:
     px, width = canvas.px, canvas.size[0]
     title = f"Question {page.number} of {page.of}" if page.asked else page.run
     box = canvas.text(title, (px(MARGIN), px(28)), 24, bold=True, middle=True)
@@ -171,14 +171,14 @@ def short(version: int | str | None) -> str:
     return version[:8] if isinstance(version, str) else f"{version}"
 
 
-def draw_empty(canvas: Canvas, page: Page) -> None:
+def draw_empty(canvas: Canvas, page: WatchPage) -> None:
     px, (width, height) = canvas.px, canvas.size
     canvas.text("Nothing was asked yet", (width / 2, height / 2 - px(24)), 26, bold=True, align="center", middle=True)
     words = "Questions appear here as the run asks them. If it is not running: rlhf-control resume RUN"
     canvas.text(words, (width / 2, height / 2 + px(16)), 17, MUTED, align="center", middle=True)
 
 
-def draw_foot(canvas: Canvas, page: Page) -> None:
+def draw_foot(canvas: Canvas, page: WatchPage) -> None:
     """Buttons, each at least as wide as its word; the shorter words where the others find no room."""
     px, (width, height), some = canvas.px, canvas.size, page.asked is not None
     buttons = [
@@ -220,7 +220,9 @@ def draw_foot(canvas: Canvas, page: Page) -> None:
 # -- a clip and its curve
 
 
-def draw_clip(canvas: Canvas, page: Page, i: int, place: Rect, picture: Array | None, color: Color, best: bool) -> None:
+def draw_clip(
+    canvas: Canvas, page: WatchPage, i: int, place: Rect, picture: Array | None, color: Color, best: bool
+) -> None:
     x, y, width, height = place
     if best:
         canvas.box((x - canvas.px(4), y - canvas.px(4), width + canvas.px(8), height + canvas.px(8)), color, radius=12)
@@ -238,7 +240,7 @@ def draw_clip(canvas: Canvas, page: Page, i: int, place: Rect, picture: Array | 
     canvas.region(place, "pause")
 
 
-def draw_strip(canvas: Canvas, page: Page, i: int, place: Rect) -> None:
+def draw_strip(canvas: Canvas, page: WatchPage, i: int, place: Rect) -> None:
     """The ground of a curve, on which a click seeks."""
     x, y, width, height = place
     canvas.box(place, PANEL, radius=8)
@@ -335,7 +337,7 @@ def at_cursor(curve: Array, share: float) -> float:
 # -- beside the clips
 
 
-def draw_side(canvas: Canvas, page: Page, place: Rect, predicted: Sequence[Array | None]) -> None:
+def draw_side(canvas: Canvas, page: WatchPage, place: Rect, predicted: Sequence[Array | None]) -> None:
     """The votes, and what the model says now."""
     x, y, width, height = place
     px = canvas.px

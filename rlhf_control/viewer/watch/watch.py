@@ -21,7 +21,7 @@ from rlhf_control.viewer.kit.worker import Worker
 from rlhf_control.viewer.vote.keys import SIGNS, key_of
 from rlhf_control.viewer.vote.waiting_pages import draw_help
 from rlhf_control.viewer.watch.history import History, Told, read_history, stamp, told
-from rlhf_control.viewer.watch.page import Page, cells, draw_page
+from rlhf_control.viewer.watch.page import WatchPage, cells, draw_page
 from rlhf_control.viewer.watch.predicted_rewards import Predictor
 
 LOOK_SECONDS = 1.0  # between two looks for new questions and votes
@@ -264,11 +264,11 @@ class Room:
         self.window.present()
         self._drawn = look
 
-    def page(self) -> Page:
+    def page(self) -> WatchPage:
         digests = self.digests
         drawn = [self.buffer.frames(digest) for digest in digests]
         names = self.cameras
-        return Page(
+        return WatchPage(
             run=self.store.path.parent.name,
             asked=self.asked,
             number=self.place + 1,

@@ -10,8 +10,8 @@ from rlhf_control.viewer.play.drive import (
     PAUSED,
     READY,
     SPEEDS,
-    Button,
     Drive,
+    DriveButton,
     common_buttons,
     draw_buttons,
     draw_panel,
@@ -114,7 +114,7 @@ def test_everything_finds_its_place(canvas: Canvas, env_id: str) -> None:
         page = Canvas(pygame.Surface(size, 0, 32))
         picture, panel = split(page)
         draw_picture(page, drive, picture, "Ready")
-        top = draw_buttons(page, panel, [[Button("Save", "save", "Enter")], common_buttons(drive)])
+        top = draw_buttons(page, panel, [[DriveButton("Save", "save", "Enter")], common_buttons(drive)])
         draw_panel(page, drive, panel, "Driving", "words", top)
         assert picture[0] + picture[2] <= panel[0] and panel[0] + panel[2] <= size[0]
         assert panel[1] < top < size[1]

@@ -131,7 +131,7 @@ def page_of(tmp_path: Path, env_id: str = "MountainCar-v0") -> PlayPage:
     page = PlayPage(Drive(Driver(env_id, {})), tmp_path / "play.npz")
     page.do(page.drive.press("left"))
     page.advance(0.1)
-    return screen
+    return page
 
 
 def test_a_file_that_is_there_goes_on(tmp_path: Path) -> None:

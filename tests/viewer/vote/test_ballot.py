@@ -1,6 +1,6 @@
 from rlhf_control.feedback.schema import Asked
-from rlhf_control.labelling.session import LEAST_SECONDS, Question
-from rlhf_control.viewer.vote.ballot import Answer, Ballot, order_words
+from rlhf_control.labelling.session import LEAST_SECONDS, Answer, Question
+from rlhf_control.viewer.vote.ballot import Ballot, order_words
 
 
 def a_ballot(clips: int) -> Ballot:

@@ -15,7 +15,7 @@ from rlhf_control.viewer.vote.keys import COMPARISON, RANKING, RATING, help_line
 from rlhf_control.viewer.vote.parts import Bar
 from rlhf_control.viewer.vote.waiting_pages import (
     LIVE,
-    Page,
+    WaitingPage,
     away_page,
     draw_help,
     draw_page,
@@ -52,7 +52,7 @@ def news(situation: str) -> News:
     return News(status, situation in ("starting", "waiting", "answered", "elsewhere", "others"), tally)
 
 
-def every_page() -> list[Page]:
+def every_page() -> list[WaitingPage]:
     pages = [page_of(news(s), RUN, time.time(), undo=True, sound=True, facts=FACTS) for s in SITUATIONS]
     held = replace(news("waiting"), status=Status("training", os.getpid(), time.time(), "Hopper-v5", holding=True))
     over = replace(news("finished"), status=Status("finished", 1, 0.0, "Hopper-v5", message=NOTHING_LEARNED))
