@@ -96,7 +96,7 @@ def test_what_views_there_are_is_kept_beside_the_clips(tmp_path: Path) -> None:
     first._gl_known.set()
     first._keep_cameras()  # nothing is known yet
     assert not (tmp_path / "clips").exists()
-    first._get_painter()
+    first._get_renderer()
     first._keep_cameras()
     again, answers = renderer()
     again._remember_cameras()
@@ -113,7 +113,7 @@ def test_what_views_there_are_is_kept_beside_the_clips(tmp_path: Path) -> None:
 
 def test_it_never_imports_torch() -> None:
     code = (
-        "import sys; from rlhf_control import clip_renderer; assert 'mujoco' not in sys.modules\n"
-        "from rlhf_control import clips, store; assert 'torch' not in sys.modules"
+        "import sys; from rlhf_control.rendering import cache_process; assert 'mujoco' not in sys.modules\n"
+        "from rlhf_control.rendering import clips; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -41,7 +41,7 @@ def states():
 def without_gl(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
     gl.choose_gl.cache_clear()
-    clips.say_once.cache_clear()
+    mujoco_renderer.say_once.cache_clear()
     yield
     gl.choose_gl.cache_clear()
 
