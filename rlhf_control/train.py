@@ -4,7 +4,7 @@ collect -> (ask, fit) -> replace the reward -> GAE and PPO -> policy
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,29 +12,23 @@ from typing import Any
 from rlhf_control.behaviours.own import behaviours_of
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import CORRECTION, Query
-from rlhf_control.errors import UserError
-from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import Oracle
-from rlhf_control.feedback.schema import AT_RANDOM, query_key
+from rlhf_control.feedback.schema import query_key
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import handed_back
-from rlhf_control.queries.demonstrations import demonstrated, demonstrations, demonstrations_due
-from rlhf_control.queries.questions import demonstrations_of, questions
+from rlhf_control.queries.questions import round_queries
 from rlhf_control.queries.rounds import LabelRound
-from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import refuse_module
 from rlhf_control.runs.loop import Loop
-from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.resuming import amend, check
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.watchdog import WATCHDOG
 from rlhf_control.simulation.double_buffer import start_lanes
 from rlhf_control.simulation.early_ends import tell_of_endless_episodes, treat_termination
 from rlhf_control.simulation.foreign import environments_closed
-from rlhf_control.training.metrics import accuracy, behaviour_metrics, episode_metrics, true_reward
+from rlhf_control.training.baseline import pretrain_with_sb3
+from rlhf_control.training.metrics import episode_metrics, iteration_metrics, on_new_answers, query_metrics
 from rlhf_control.training.parts import (
     Parts,
     env_seed,
@@ -55,16 +49,16 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     refuse_many_seeds(config)
     WATCHDOG.limit = config.env_timeout
     config = config if oracle is None else replace(config, oracle="custom")
-    run, p, rounds = prepare(config, oracle, run)
+    run, p = prepare(config, oracle, run)
     policy, seed = p.learner.policy, config.seed
-    with started(config, run, p, rounds) as loop:
+    with started(config, run, p) as loop:  # people beside it, if they are to answer
         for iteration, log in loop:
             progress = iteration / loop.iterations
             rollout = p.envs.collect(p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, policy.env_id, run.path)
             p.bank.add(rollout)
 
-            label_round = rounds.get(iteration) or p.votes.due(iteration)
+            label_round = p.votes.due(iteration)
             if label_round:  # ask about recent and older clips, learn the reward anew, move the anchor
                 log |= ask_and_fit(config, label_round, p)
                 p.anchor.new_round(policy)
@@ -73,35 +67,28 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             penalty, kl = p.anchor.penalty(p.learner, rollout)
             log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
             if p.guard.alarm:
-                wait = not label_round and (iteration < max(rounds) or p.votes.more_to_come())
-                rng = stream(seed, "roll-back", iteration)
-                loop.halt = p.guard.react(run.path, p.learner, p.anchor, p.bank, rng, wait=wait)
+                wait = not label_round and p.votes.more_to_come(iteration)
+                loop.halt = p.react_to_alarm(run, stream(seed, "roll-back", iteration), wait=wait)
             rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
-                p.guard.keep(p.learner, run.path, handed_back(policy, p.anchor.pretrained.policy, run))
+                p.guard.keep(p.learner, run.path, p.result(run))
             if not p.guard.closed:
                 if p.reward.fitted:
                     log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
                     log |= p.guard.keep_exploring(policy, log)
                 if policy.obs_norm.count:  # else it was trained without
                     policy.obs_norm.update(rollout.obs)
-
-            log |= kl | p.labels.counts() | p.votes.metrics()
-            log |= episode_metrics(rollout) | {"reward_mean": float(learned.mean())}
-            log |= true_reward(config, rollout, policy.env_id)
-            log |= behaviour_metrics(config, p.bank, stream(seed, "score", iteration))
-        handed_back(policy, p.anchor.pretrained.policy, run).save(run.path / "policy.npz", config=asdict(config))
-        if isinstance(p.reward, RewardModel):
-            p.reward.save(run.path / "reward.npz")
+            log |= kl | iteration_metrics(config, p, rollout, learned, iteration)
+        p.hand_back(run, config)
     return run
 
 
 @environments_closed()
 @one_thread()
 def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
-    """PPO on the environment's own reward."""
+    """Trains a policy by PPO on the environment's own reward."""
     refuse_many_seeds(config)
     WATCHDOG.limit = config.env_timeout
     if config.learner == "sb3":
@@ -150,63 +137,23 @@ def resume(
         run.unlock()
 
 
-# -- what the loop calls by name
-
-
 def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> dict[str, float]:
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
     k, seed = label_round.index, config.seed
-    bank, labels, reward = p.bank, p.labels, p.reward
-    pool, recent = bank.pool(stream(seed, "pool", k))
-    answered = list(label_round.answered)
-    metrics = {}
-    queries: list[Query] = []
-    if label_round.labels:
-        queries += questions(config, label_round, pool, recent, reward, labels, p.learner.policy)
-    if demonstrations_due(config, k):
-        name = demonstrations_of(config, labels.store.path.parent)
-        shown = demonstrated(name, p.learner.policy, bank.length, seed)
-        rng = stream(seed, "demonstrations", *([k] if k else []))
-        queries += demonstrations(shown, pool[:recent], config.demonstration_clips, k, len(queries), rng)
+    pool, recent = p.bank.pool(stream(seed, "pool", k))
+    queries = round_queries(config, label_round, (pool, recent), p.reward, p.labels, p.learner.policy)
     if queries:
-        labels.ask(queries, pool, reward=k)
-        answered += [query_key(query) for query in queries]
-        if tried := sum(query.kind == CORRECTION for query in queries):
-            metrics["correction_steps"] = float(tried * config.query.tries * bank.length)
-    bank.archive(stream(seed, "archive", k))
-    fresh = labels.pairs(first_asked(labels, answered, ("uniform",)))
-    if reward.fitted and fresh is not None:
-        metrics["reward/fresh_accuracy"] = accuracy(reward, *fresh)
-    metrics |= p.guard.newest(reward, labels.answers(first_asked(labels, answered, AT_RANDOM)))
-    answers = labels.answers()
+        p.labels.ask(queries, pool, reward=k)
+    p.bank.archive(stream(seed, "archive", k))
+    newest = [*label_round.answered, *(query_key(query) for query in queries)]
+    metrics = query_metrics(config, queries) | on_new_answers(p, newest)
+    answers = p.labels.answers()
     if answers is not None:
         started = time.perf_counter()
-        fitted = reward.fit(answers, pool, stream(seed, "fit", k))
+        fitted = p.reward.fit(answers, pool, stream(seed, "fit", k))
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/fit_seconds"] = time.perf_counter() - started
         p.guard.fitted(metrics)
-    elif given := labels.counts()["answers"]:
+    elif given := p.labels.counts()["answers"]:
         p.guard.silent(given)
     return metrics
-
-
-def first_asked(labels: Labels, keys: Iterable[str], strategies: Collection[str]) -> list[str]:
-    """Keys of the questions of these strategies among these, asked for the first time: the answers to repeats are
-    known. For measuring a reward: the chosen ones are the hardest by design."""
-    asked = [labels.asked[key] for key in keys]
-    return [query.key for query in asked if query.strategy in strategies and not query.repeat]
-
-
-def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
-    """Stable-Baselines3 in our place."""
-    from rlhf_control.interop.sb3_baseline import make_sb3, pretrain_sb3  # 2.4 s to import
-
-    if run is not None:
-        raise UserError("a run of Stable-Baselines3 cannot be resumed exactly; start it again")
-    make_sb3(config)  # refuses what it cannot do, before there is a folder
-    tell_of_endless_episodes(config.env_id, config.env)
-    run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
-    with ProgressLine(run.path.name, config.total_steps) as progress:
-        pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))
-    run.unlock()
-    return run

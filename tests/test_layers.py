@@ -36,11 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "labelling": {*GROUND, "runs", "feedback", "rendering"},
     "training": {
         *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "labelling",
+        "interop",
     },
     "viewer": {*GROUND, "runs", "simulation", "feedback", "reward", "rendering", "labelling"},
     "train": {
-        *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "interop",
-        "training",
+        *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "training",
     },
     "analysis": {
         *GROUND, "runs", "nets", "simulation", "behaviours", "feedback", "reward", "queries", "rendering", "training",

@@ -21,7 +21,6 @@ from rlhf_control.config import (
     AnnotatorConfig,
     FinetuneConfig,
     GuardConfig,
-    NetConfig,
     PPOConfig,
     PretrainConfig,
     QueryConfig,
@@ -35,16 +34,15 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import find_policy
 from rlhf_control.queries.demonstrations import demonstrated
 from rlhf_control.reward.model import RewardModel
+from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.double_buffer import Lanes
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.spaces import Spaces
 from rlhf_control.training import guard as guards
 from rlhf_control.training import parts as training_parts
 from rlhf_control.training.guard import Guard
-from rlhf_control.training.parts import tell_of_far_bounds
 from tests.conftest import TINY_PPO, TINY_REWARD, random_segments
 
 TINY = PPOConfig(num_envs=2, num_steps=16, minibatch_size=8, epochs=2)
@@ -64,7 +62,7 @@ def rows_without_times(run: Run) -> list[dict]:
 
 def run_in_a_process(config: FinetuneConfig, out: Path, **more: object) -> subprocess.Popen:
     code = (
-        "import json, sys; from rlhf_control import *; from rlhf_control.options import from_dict;"
+        "import json, sys; from rlhf_control import *; from rlhf_control.config.checks import from_dict;"
         "finetune(from_dict(FinetuneConfig, json.loads(sys.argv[1])))"
     )
     values = json.dumps(asdict(replace(config, out=str(out), **more)))  # type: ignore[arg-type]
@@ -115,7 +113,7 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
     """What goes where, and when: the learner gets the learned reward less the penalty, the critic is refitted and the
     anchor moves in label rounds, the normaliser and the bank take in what was collected."""
     seen: dict[str, list] = {"update": [], "value": [], "learned": [], "penalty": [], "parts": []}
-    update, fit_value, predict, penalty = PPO.update, PPO.fit_value, train.RewardModel.predict, train.Anchor.penalty
+    update, fit_value, predict, penalty = PPO.update, PPO.fit_value, RewardModel.predict, Anchor.penalty
 
     def spy_update(self: PPO, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
         seen["update"].append(rollout)
@@ -125,11 +123,11 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
         seen["value"].append(len(seen["update"]))
         fit_value(self, rollout, *args)  # type: ignore[arg-type]
 
-    def spy_predict(self: train.RewardModel, steps: Rollout) -> np.ndarray:
+    def spy_predict(self: RewardModel, steps: Rollout) -> np.ndarray:
         seen["learned"].append(predict(self, steps))
         return seen["learned"][-1]
 
-    def spy_penalty(self: train.Anchor, policy: Policy, rollout: Rollout) -> tuple:
+    def spy_penalty(self: Anchor, policy: Policy, rollout: Rollout) -> tuple:
         seen["penalty"].append(penalty(self, policy, rollout))
         return seen["penalty"][-1]
 
@@ -141,20 +139,20 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
 
     monkeypatch.setattr(PPO, "update", spy_update)
     monkeypatch.setattr(PPO, "fit_value", spy_value)
-    monkeypatch.setattr(train.RewardModel, "predict", spy_predict)
-    monkeypatch.setattr(train.Anchor, "penalty", spy_penalty)
+    monkeypatch.setattr(RewardModel, "predict", spy_predict)
+    monkeypatch.setattr(Anchor, "penalty", spy_penalty)
     monkeypatch.setattr(train, "prepare", spy_prepare)
     config = replace(tiny_config, reference=ReferenceConfig("round", beta=1.0), min_log_std=0.0)
     run = train.finetune(config)
-    rows, (_, parts, rounds) = run.metrics(), seen["parts"][0]
-    assert sorted(rounds) == seen["value"] == [0, 1, 3]
+    rows, (_, parts) = run.metrics(), seen["parts"][0]
+    assert sorted(parts.votes.rounds) == seen["value"] == [0, 1, 3]
     for i, (rollout, learned, (taken, _)) in enumerate(
         zip(seen["update"], seen["learned"], seen["penalty"], strict=True)
     ):
         np.testing.assert_allclose(rollout.reward, learned - taken, atol=1e-6)
         assert not np.array_equal(rollout.reward, rollout.env_reward)
         at_itself = float(np.abs(taken).max()) < 1e-4  # the ratchet: at a round the policy is its own reference
-        assert at_itself == (i in rounds)
+        assert at_itself == (i in parts.votes.rounds)
         assert taken.mean() > -1e-2  # a log-ratio, whose mean over the policy's actions is a KL
     np.testing.assert_allclose([r["lr"] for r in rows], config.ppo.lr * (1 - np.arange(8) / 8))
     assert "reward/fresh_accuracy" not in rows[0]
@@ -162,23 +160,6 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
     assert parts.learner.policy.obs_norm.count == start.obs_norm.count + 8 * 160
     assert parts.bank.older is not None and len(parts.bank.older) > len(parts.bank.recent(np.random.default_rng(0)))
     assert rows[0]["kl_start"] > 0.1  # it was loosened: a standard deviation of 1 instead of 0.6
-
-
-def test_fresh_accuracy_is_of_the_uniform_answers_alone(
-    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[int] = []
-    accuracy = train.accuracy
-
-    def spy(model: train.Reward, pairs: Segments, target: np.ndarray) -> float:
-        asked.append(len(target))
-        return accuracy(model, pairs, target)
-
-    monkeypatch.setattr(train, "accuracy", spy)
-    run = train.finetune(replace(tiny_config, labels=26, first_labels=6))
-    store = FeedbackStore(run.path / "labels.sqlite")
-    queries = [store.query(asked.key) for asked in store.asked()]
-    assert asked == [sum(q.strategy == "uniform" and q.round == k for q in queries) for k in (1, 2)] == [4, 4]
 
 
 def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:
@@ -442,19 +423,6 @@ def test_bad_requests(tiny_config: FinetuneConfig, change: dict, words: str) -> 
     assert not Path(tiny_config.out).exists()
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "told"),
-    [(-1, 1, False), (-3, 3, False), (0, 1, False), (-np.inf, np.inf, False), (0.5, np.inf, False),
-     (5, 10, True), (-200, -100, True), (-1000, 1000, True), (-0.001, 0.001, True)],
-)  # fmt: skip
-def test_bounds_far_from_what_a_fresh_policy_does_are_told(
-    low: float, high: float, told: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    spaces = Spaces((3,), "box", (2,), (-1.0, low), (1.0, high))
-    tell_of_far_bounds(Policy(spaces, NetConfig(), 0, "Far-v0", {}))
-    assert ("RescaleAction" in capsys.readouterr().err) == told
-
-
 def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -> None:
     run = train.pretrain(PretrainConfig("Hopper-v5", total_steps=64, out=str(tmp_path / "h"), ppo=TINY))
     ppo = PPOConfig(num_envs=4, num_steps=64, minibatch_size=32, epochs=1)
@@ -487,13 +455,6 @@ def test_one_process_at_a_time_works_on_a_run(tiny_config: FinetuneConfig) -> No
     run.lock()
     with pytest.raises(UserError, match="another process"):
         train.resume(run.path)
-
-
-def test_a_refused_baseline_leaves_no_folder(tmp_path: Path) -> None:
-    ppo = replace(TINY, step_control="kl-penalty")
-    with pytest.raises(UserError):
-        train.pretrain(PretrainConfig("CartPole-v1", learner="sb3", out=str(tmp_path / "s"), ppo=ppo))
-    assert not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("damage", ["{}", "[1]", '{"verb": "x", "config": {}}', '{"verb": "finetune", "config": null}'])
@@ -579,14 +540,14 @@ def test_interrupting_the_command_line(tiny_config: FinetuneConfig, tmp_path: Pa
 
 def jump_at(monkeypatch: pytest.MonkeyPatch, iteration: int) -> None:
     """From this iteration on the KL from the pretrained policy is said to be a hundred times what it is."""
-    penalty, done = train.Anchor.penalty, [0]
+    penalty, done = Anchor.penalty, [0]
 
-    def jumping(self: train.Anchor, policy: Policy, rollout: Rollout) -> tuple:
+    def jumping(self: Anchor, policy: Policy, rollout: Rollout) -> tuple:
         taken, metrics = penalty(self, policy, rollout)
         done[0] += 1
         return taken, metrics | ({"kl_start": 100 * metrics["kl_start"] + 100} if done[0] > iteration else {})
 
-    monkeypatch.setattr(train.Anchor, "penalty", jumping)
+    monkeypatch.setattr(Anchor, "penalty", jumping)
 
 
 CLONING = {"demonstrations": "halfcheetah", "demonstration_clips": 2, "clone_epochs": 2}
@@ -616,12 +577,6 @@ def test_coin_flips_hand_back_the_policy_that_came_in(
     assert results["before"] == results["after"]
     (run.path / "policy.npz").unlink()  # as it is before the end
     assert parameters_sha256(find_policy(run.path)) == came_in
-
-
-def test_by_default_the_old_skill_is_there_from_the_first_step_on(tiny_config: FinetuneConfig) -> None:
-    _, parts, _ = training_parts.prepare(tiny_config, None, None)
-    obs = np.random.default_rng(0).normal(size=(20, 17)).astype(np.float32)
-    np.testing.assert_array_equal(parts.learner.policy.act(obs, None), find_policy(tiny_config.policy).act(obs, None))
 
 
 def test_answers_that_cannot_tell_teach_nothing_and_that_is_said(

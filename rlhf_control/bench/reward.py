@@ -30,7 +30,7 @@ from rlhf_control.config.commands import BenchConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.nets.zoo import find_policy
-from rlhf_control.queries.choose import choose
+from rlhf_control.queries.choose import Pool, choose
 from rlhf_control.queries.segments import cut
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.model import comparisons as comparisons_of
@@ -86,7 +86,7 @@ def time_choosing(data: dict[str, Any]) -> list[float]:
     seconds = []
     for turn in range(TURNS):
         started = time.perf_counter()
-        choose("disagreement", answers.clips, CHOSEN, 0, model, np.random.default_rng(turn), config=config)
+        choose("disagreement", Pool.of(answers.clips), CHOSEN, 0, model, np.random.default_rng(turn), config=config)
         seconds.append(time.perf_counter() - started)
     return seconds
 

@@ -22,17 +22,21 @@ from rlhf_control.runs.run import Run
 
 
 class Asynchronous:
-    """Says, iteration by iteration, when there is enough to learn from; idle under blocking labelling.
+    """Says, iteration by iteration, when to ask and to learn: in the rounds that are planned and, under asynchronous
+    labelling, whenever there is enough to learn from.
 
-    What it does depends on nothing but how many votes were read before each iteration. That goes into the metrics, so
-    that such a run, too, can be replayed.
+    What it does under asynchronous labelling depends on nothing but how many votes were read before each iteration.
+    That goes into the metrics, so that such a run, too, can be replayed.
     """
 
     def __init__(
-        self, config: FinetuneConfig, first: int, labels: Labels, bank: SegmentBank, reward: Reward, policy: Policy
-    ) -> None:
-        """`first`: the iteration of the first round, which is waited for: before it there is nothing to learn from."""
-        self.config, self.first, self.labels, self.bank, self.reward = config, first, labels, bank, reward
+        self, config: FinetuneConfig, rounds: Mapping[int, LabelRound], labels: Labels, bank: SegmentBank,
+        reward: Reward, policy: Policy,
+    ) -> None:  # fmt: skip
+        """`rounds`: those that are planned, by iteration. The first is waited for: before it there is nothing to learn
+        from."""
+        self.config, self.rounds, self.labels, self.bank, self.reward = config, rounds, labels, bank, reward
+        self.first = first = min(rounds)
         self.policy = policy
         self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
         self.batches, self.fits = 0, 1
@@ -40,7 +44,10 @@ class Asynchronous:
         self.readings: Mapping[int, int] | None = None  # of the run that is replayed; read when they are needed
 
     def due(self, iteration: int) -> LabelRound | None:
-        """Reads the votes, asks more, and returns a round without questions when the reward is to be fitted anew."""
+        """Returns the round of this iteration, if there is one. Under asynchronous labelling, after the first: reads
+        the votes, asks more, and returns a round without questions when the reward is to be fitted anew."""
+        if iteration in self.rounds:
+            return self.rounds[iteration]
         if self.config.labelling != "async" or iteration <= self.first:
             return None
         self.learned = self.learned or self.answers()
@@ -56,8 +63,10 @@ class Asynchronous:
         self.batches, self.fits = self.batches + 1, self.fits + 1
         return LabelRound(self.batches, 0, tuple(news))
 
-    def more_to_come(self) -> bool:
-        """Whether people will be heard again."""
+    def more_to_come(self, iteration: int) -> bool:
+        """Whether there will be answers after this iteration."""
+        if iteration < max(self.rounds):
+            return True
         asked = len(self.labels.questions())
         return self.config.labelling == "async" and (asked < self.config.labels or bool(self.labels.pending()))
 
@@ -132,7 +141,7 @@ class Asynchronous:
         uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)
         query = replace(config.query, random_share=min(1.0, uniform / n))
         narrowed = replace(config, feedback=(kind,), query=query)
-        batch = questions(narrowed, LabelRound(self.batches, n), pool, recent, self.reward, self.labels, self.policy)
+        batch = questions(narrowed, LabelRound(self.batches, n), (pool, recent), self.reward, self.labels, self.policy)
         self.labels.issue(batch, reward=self.fits)
 
 

@@ -8,7 +8,9 @@ S clips of the pool, C candidates, K clips of a query, P pairs of these, E ensem
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,45 +31,68 @@ DEFAULT = QueryConfig()
 ALIKE = ", looks alike"  # added to the strategy of queries whose clips are nearer than `min_difference`
 
 
+@dataclass
+class Pool:
+    """Holds the clips that queries are made of, and which of them are still free."""
+
+    clips: Segments  # (S, L, ...)
+    recent: int  # so many of them, the first, are recent
+    free: Array  # (S,) bool; those that a query takes are no longer free, so several kinds of queries share no clip
+
+    @classmethod
+    def of(cls, clips: Segments, recent: int | None = None) -> "Pool":
+        """Takes all of these clips as free and, unless told otherwise, as recent."""
+        return cls(clips, len(clips) if recent is None else recent, np.ones(len(clips), bool))
+
+    @cached_property
+    def looks(self) -> Array:
+        """The clips by how they look, (S, F): see `strategies.looks`."""
+        return looks(self.clips)
+
+
+class Form(NamedTuple):
+    """Says what a query asks for, and of how many clips."""
+
+    kind: str = COMPARISON
+    clips: int = 2
+
+
+PAIR = Form()
+
+
 # -- a round's queries
 
 
 def choose(
-    strategy: str, pool: Segments, n: int, round: int, model: Ranker, rng: np.random.Generator, *,
-    config: QueryConfig = DEFAULT, kind: str = COMPARISON, clips_per_query: int = 2, recent: int | None = None,
-    free: Array | None = None,
+    strategy: str, pool: Pool, n: int, round: int, model: Ranker, rng: np.random.Generator, *,
+    form: Form = PAIR, config: QueryConfig = DEFAULT,
 ) -> list[Query]:  # fmt: skip
-    """n queries for a label round, no clip twice: `random_share` of them uniform, the rest by the strategy (all uniform
-    while that lacks a fitted model), in random order. The first `recent` clips of the pool are the recent ones
-    (default: all). Of the clips that are `free` (S,) bool (default: all), those that are used are marked as not free:
-    so several kinds of queries share no clip either.
+    """Returns n queries for a label round, no clip twice, in random order: `random_share` of them uniform, the rest by
+    the strategy (all uniform while that lacks a fitted model). The clips that they take are no longer free.
 
     A query whose clips look alike is asked only if the pool has no others left, and its strategy says so. Which clip
     stands first is random, so sides carry no information. Raises UserError for a pool that is too small.
     """
     find_strategy(strategy)
-    check_kind(kind, clips_per_query)
-    free = np.ones(len(pool), bool) if free is None else free
-    recent = len(pool) if recent is None else recent
-    needed = n * clips_per_query
+    check_kind(*form)
+    free, recent, needed = pool.free, pool.recent, n * form.clips
     if free.sum() < needed or (config.recent_share and free[:recent].sum() < needed):
         raise UserError(
             f"{counted(n, 'query needs', 'queries need')} {counted(needed, 'clip')}, the pool has {free.sum()}, "
             f"{free[:recent].sum()} of them recent; raise --ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
         )
     chosen = round_half_up((1 - config.random_share) * n) if model.fitted or strategy in NEEDS_NO_MODEL else 0
-    seen = looks(pool)
     picked: list[tuple[str, Array]] = []
     # The random ones first: drawn from the whole pool, they are a fair sample of it.
     for name, count in (("uniform", n - chosen), (strategy, chosen)):
         of_recent = round_half_up(config.recent_share * count)
-        room = min(count - of_recent, free[recent:].sum() // clips_per_query)
+        room = min(count - of_recent, free[recent:].sum() // form.clips)
         of_older = min(round_half_up(config.older_share * count), int(room))
-        anywhere = (0, len(pool), count - of_recent - of_older)
-        older = [(recent, len(pool), of_older)] if of_older else []
+        anywhere = (0, len(free), count - of_recent - of_older)
+        older = [(recent, len(free), of_older)] if of_older else []
         for first, last, some in ((0, recent, of_recent), *older, anywhere):
             clips = first + np.flatnonzero(free[first:last])
-            groups = pick(name, pool, clips, some, clips_per_query, seen, model, rng, config)
+            groups = pick(name, pool, clips, some, form.clips, model, rng, config)
             for _, group in groups:
                 free[group] = False
             picked += groups
@@ -75,23 +100,24 @@ def choose(
     # strategy prefers.
     order = rng.permutation(n)
     return [
-        Query(round, index, picked[i][0], pool[rng.permutation(picked[i][1])], kind) for index, i in enumerate(order)
+        Query(round, index, picked[i][0], pool.clips[rng.permutation(picked[i][1])], form.kind)
+        for index, i in enumerate(order)
     ]
 
 
 def pick(
-    strategy: str, pool: Segments, clips: Array, n: int, size: int, seen: Array, model: Ranker,
-    rng: np.random.Generator, config: QueryConfig,
+    strategy: str, pool: Pool, clips: Array, n: int, size: int, model: Ranker, rng: np.random.Generator,
+    config: QueryConfig,
 ) -> list[tuple[str, Array]]:  # fmt: skip
-    """n disjoint groups of `size` of these clips, each with how it was chosen: as the strategy orders random
+    """Returns n disjoint groups of `size` of these clips, each with how it was chosen: as the strategy orders random
     candidates; where these do not suffice, any that look different; at last those that look alike."""
     candidates = random_groups(clips, size, n * config.candidates, rng)
-    candidates = candidates[difference(seen, candidates) >= config.min_difference]
+    candidates = candidates[difference(pool.looks, candidates) >= config.min_difference]
     if len(candidates):
-        candidates = candidates[STRATEGIES[strategy](pool, candidates, n, model, rng)]
+        candidates = candidates[STRATEGIES[strategy](pool.clips, candidates, n, model, rng)]
     groups = disjoint(candidates, n)
     left = rng.permutation(np.setdiff1d(clips, groups))
-    while len(groups) < n and (found := find_different(seen, left, size, config.min_difference)) is not None:
+    while len(groups) < n and (found := find_different(pool.looks, left, size, config.min_difference)) is not None:
         groups.append(found)
         left = left[~np.isin(left, found)]
     alike = left[: (n - len(groups)) * size].reshape(-1, size)

@@ -1,7 +1,7 @@
-"""New tries from where a clip began: what else the policy, with its noise, might have done there; and corrections made
-of them.
+"""Corrections: what else the policy, with its noise, might have done from where a clip began, and the best of that
+beside the clip.
 
-S clips, M tries, L steps.
+S clips, M attempts, L steps.
 """
 
 from collections.abc import Callable
@@ -15,41 +15,43 @@ from rlhf_control.errors import UserError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.schema import TRIED_AGAIN
 from rlhf_control.nets.policy import Policy
+from rlhf_control.queries.choose import Pool
 from rlhf_control.rng import stream
 from rlhf_control.simulation.simulator import Simulator
 from rlhf_control.spaces import Act
 
-MOST = 10  # times that a try which ended early is made again
+MOST = 10  # times that an attempt which ended early is made again
 
 
-def try_again(policy: Policy, clips: Segments, tries: int, rng: np.random.Generator) -> Segments:
-    """(S, M, L, ...): `tries` new tries of the policy from the first state of each clip (S, L, ...). They cost
+def attempt_again(policy: Policy, clips: Segments, attempts: int, rng: np.random.Generator) -> Segments:
+    """Returns (S, M, L, ...): M new attempts of the policy from the first state of each clip (S, L, ...). They cost
     S * M * L environment steps, one after the other: 40 to 60 us each.
 
     The state is put back (see `mujoco_states`), not the solver's last guess, so that the same actions lead to the same
-    clip up to some last digits. A try that ends before its time is made again, up to MOST times; the last one goes on
-    in the simulator beyond the end.
+    clip up to some last digits. An attempt that ends before its time is made again, up to MOST times. The last one goes
+    on in the simulator beyond the end.
     """
     if clips.state is None:
-        raise UserError(f"these clips of {policy.env_id} have no simulator states to begin new tries from")
+        raise UserError(f"these clips of {policy.env_id} have no simulator states to begin new attempts from")
     found = []
     with closing(Simulator(policy.env_id, policy.env)) as simulator:
         act = policy.acting()
         for clip in (clips[i] for i in range(len(clips))):
-            for _ in range(tries):
+            for _ in range(attempts):
                 for _ in range(MOST):
-                    attempt, whole = one_try(simulator, act, policy, clip, rng)
+                    attempt, whole = one_attempt(simulator, act, policy, clip, rng)
                     if whole:
                         break
                 found.append(attempt)
     arrays = Segments.stack(found).arrays()
-    return Segments(**{name: a.reshape(len(clips), tries, *a.shape[1:]) for name, a in arrays.items()})
+    return Segments(**{name: a.reshape(len(clips), attempts, *a.shape[1:]) for name, a in arrays.items()})
 
 
-def one_try(
+def one_attempt(
     simulator: Simulator, act: Act, policy: Policy, clip: Segments, rng: np.random.Generator
 ) -> tuple[Segments, bool]:
-    """(L, ...) from the first state of the clip (L, ...), and whether the task did not end meanwhile."""
+    """Returns an attempt (L, ...) from the first state of the clip (L, ...), and whether the task did not end
+    meanwhile."""
     assert clip.state is not None
     simulator.put(clip.state[0])
     obs, whole = clip.obs[0], True
@@ -68,45 +70,44 @@ def one_try(
 
 
 def correct(
-    policy: Policy, labels: Labels, pool: Segments, n: int, round: int, rng: np.random.Generator, *,
-    tries: int, recent: int, free: Array,
-) -> list[Query]:  # fmt: skip
-    """The queries of `queries.corrections`, with that one of a clip's new tries which the oracle ranks first; where it
-    cannot tell, the first of them. What was chosen once is in the store, and nobody is asked again."""
+    policy: Policy, labels: Labels, pool: Pool, n: int, round: int, rng: np.random.Generator, *, attempts: int
+) -> list[Query]:
+    """Returns the queries of `corrections`, with that one of so many new attempts at a clip which the oracle ranks
+    first; where it cannot tell, the first of them. What was chosen once is in the store: nobody is asked again."""
     chosen = {digest for asked in labels.store.asked() if asked.kind == CORRECTION for digest in asked.clips}
 
-    def best(attempts: Segments, place: int) -> int:
-        before = [i for i in range(len(attempts)) if attempts[i].digest() in chosen]
+    def best(made: Segments, place: int) -> int:
+        before = [i for i in range(len(made)) if made[i].digest() in chosen]
         if before:
             return before[0]
         if labels.oracle is None:
             raise UserError("people correct clips with the keyboard; leave correction out of --feedback")
-        query = Query(round, place, TRIED_AGAIN, attempts, RANKING)
-        answer = labels.oracle(query, pool, stream(labels.seed, "best", round, place))
+        query = Query(round, place, TRIED_AGAIN, made, RANKING)
+        answer = labels.oracle(query, pool.clips, stream(labels.seed, "best", round, place))
         return 0 if answer.ranks is None else int(np.argmin(answer.ranks))
 
-    again = partial(try_again, policy, tries=tries, rng=rng)
-    return corrections(pool, n, round, again, best, rng, recent=recent, free=free)
+    return corrections(pool, n, round, partial(attempt_again, policy, attempts=attempts, rng=rng), best, rng)
 
 
 def corrections(
-    pool: Segments, n: int, round: int, try_again: Callable[[Segments], Segments], best: Callable[[Segments, int], int],
-    rng: np.random.Generator, *, recent: int, free: Array,
+    pool: Pool, n: int, round: int, attempt: Callable[[Segments], Segments], best: Callable[[Segments, int], int],
+    rng: np.random.Generator,
 ) -> list[Query]:  # fmt: skip
-    """n queries that set a better version of a recent clip beside it: of the policy's new tries from the clip's first
-    state, `try_again(clips (n, L, ...))` (n, M, L, ...), the one that the annotator names, `best(tries (M, L, ...),
-    place)`. The first `recent` clips of the pool (S, L, ...) are the recent ones; `free` as in `choose`.
+    """Returns n queries that set a better version of a recent, free clip beside it: of the policy's new attempts from
+    the clip's first state, `attempt(clips (n, L, ...))` (n, M, L, ...), the one that the annotator names,
+    `best(attempts (M, L, ...), place)`. These clips are then no longer free.
 
     What it costs: n * M * L environment steps, which are not among those the policy learns from, and of the annotator
-    a look at M + 1 clips; it counts as one answer. The tries may all be worse than the clip, and the answer then says
-    so: the annotator still ranks the two.
+    a look at M + 1 clips. It counts as one answer. The attempts may all be worse than the clip, and the answer then
+    says so: the annotator still ranks the two.
     """
-    if free[:recent].sum() < n:
-        raise UserError(f"{n} corrections need as many recent clips, the pool has {free[:recent].sum()} to spare")
-    chosen = rng.permutation(np.flatnonzero(free[:recent]))[:n]
-    free[chosen] = False
-    tries, queries = try_again(pool[chosen]), []
+    free = pool.free[: pool.recent]
+    if free.sum() < n:
+        raise UserError(f"{n} corrections need as many recent clips, the pool has {free.sum()} to spare")
+    chosen = rng.permutation(np.flatnonzero(free))[:n]
+    pool.free[chosen] = False
+    attempts, queries = attempt(pool.clips[chosen]), []
     for index, clip in enumerate(chosen):
-        pair = Segments.stack([pool[clip], tries[index][best(tries[index], index)]])
+        pair = Segments.stack([pool.clips[clip], attempts[index][best(attempts[index], index)]])
         queries.append(Query(round, index, TRIED_AGAIN, pair, CORRECTION))
     return queries

@@ -21,9 +21,9 @@ from rlhf_control.feedback.schema import Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import find_policy
-from rlhf_control.queries.choose import ask_again, choose
+from rlhf_control.queries.choose import Form, Pool, ask_again, choose
 from rlhf_control.queries.corrections import correct
-from rlhf_control.queries.demonstrations import is_recording
+from rlhf_control.queries.demonstrations import demonstrated, demonstrations, demonstrations_due, is_recording
 from rlhf_control.queries.rounds import LabelRound, share_due
 from rlhf_control.reward.known import Reward
 from rlhf_control.rng import stream
@@ -46,19 +46,34 @@ Gold = dict[str, tuple[Query, tuple[int, ...]]]  # by key: to ask about, and the
 # -- a round's questions
 
 
-def questions(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+def round_queries(
+    config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
     policy: Policy,
 ) -> list[Query]:  # fmt: skip
-    """A round's questions: new ones about the policy's own clips, in place of some of them such as were asked before,
-    and beside them gold. The first `recent` clips of the pool are the recent ones."""
+    """Returns all queries of a round: its questions, if it has any, and the demonstrations that are due."""
+    k, (clips, recent), seed = label_round.index, pool, config.seed
+    queries = questions(config, label_round, pool, reward, labels, policy) if label_round.labels else []
+    if not demonstrations_due(config, k):
+        return queries
+    name = demonstrations_of(config, labels.store.path.parent)
+    shown = demonstrated(name, policy, clips.action.shape[1], seed)
+    rng = stream(seed, "demonstrations", *([k] if k else []))
+    return queries + demonstrations(shown, clips[:recent], config.demonstration_clips, k, len(queries), rng)
+
+
+def questions(
+    config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
+    policy: Policy,
+) -> list[Query]:  # fmt: skip
+    """Returns a round's questions: new ones about the policy's own clips, in place of some of them such as were asked
+    before, and beside them gold. `pool`: the clips to choose from, and how many of them, the first, are recent."""
     k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
     asked = labels.questions()
     due = share_due(config.repeat_share(), len(asked), n, sum(q.repeat > 0 for q in asked))
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
     of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
     due = min(due, len(earlier) + of_this_round)
-    new = make_queries(config, replace(label_round, labels=n - due), pool, recent, reward, labels, policy)
+    new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy)
     again = ask_again(earlier, due, k, 0, rng)
     again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
@@ -67,26 +82,24 @@ def questions(
 
 
 def make_queries(
-    config: FinetuneConfig, label_round: LabelRound, pool: Segments, recent: int, reward: Reward, labels: Labels,
+    config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
     policy: Policy,
 ) -> list[Query]:  # fmt: skip
-    """Queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in random
-    order, and no clip twice while there are others."""
+    """Returns queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in
+    random order, and no clip twice while there are others."""
     queries: list[Query] = []
-    free, k = ~asked_alone(pool, recent, labels), label_round.index
+    clips, recent = pool
+    source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels)), label_round.index
     counts = apportion(label_round.labels, [1.0] * len(config.feedback))
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind))
-        if free[:recent].sum() < n * size:
-            free[:] = True
+        if source.free[:recent].sum() < n * size:
+            source.free[:] = True
         if kind == CORRECTION:
-            tries = config.query.tries
-            queries += correct(policy, labels, pool, n, k, rng, tries=tries, recent=recent, free=free)
-            continue
-        queries += choose(
-            config.queries, pool, n, k, reward, rng,
-            config=config.query, kind=kind, clips_per_query=size, recent=recent, free=free,
-        )  # fmt: skip
+            queries += correct(policy, labels, source, n, k, rng, attempts=config.query.tries)
+        else:
+            form = Form(kind, size)
+            queries += choose(config.queries, source, n, k, reward, rng, form=form, config=config.query)
     if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
     return [replace(query, index=index) for index, query in enumerate(queries)]

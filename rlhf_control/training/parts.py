@@ -1,29 +1,32 @@
 """What a fine-tuning run consists of, made and checked before its first iteration."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION
-from rlhf_control.errors import UserError, tell, unknown_name
+from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.labels import Labels, replay
 from rlhf_control.feedback.oracles import Oracle, make_oracle
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, find_policy
+from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, find_policy, handed_back
 from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
 from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
-from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds
+from rlhf_control.queries.rounds import clips_needed, label_rounds
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.queries.strategies import find_strategy
 from rlhf_control.reward.known import Reward, make_reward
+from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.cloning import clone
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
@@ -43,13 +46,14 @@ from rlhf_control.training.trial import try_out
 
 
 def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
+    """Raises UserError for options of several runs."""
     if config.seeds:
         raise UserError(f"seeds is '{config.seeds}', but this is one run; see seeds.side_by_side, or the command line")
 
 
 @dataclass
 class Parts:
-    """What a fine-tuning run consists of: each has a state that belongs into the checkpoints."""
+    """Holds what a fine-tuning run consists of. Each has a state that belongs into the checkpoints, under this name."""
 
     learner: Learner
     envs: Lanes
@@ -60,10 +64,24 @@ class Parts:
     votes: Asynchronous
     guard: Guard
 
+    def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
+        """Does what the config says about an alarm, as `Guard.react`."""
+        return self.guard.react(run.path, self.learner, self.anchor, self.bank, rng, wait=wait)
 
-def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts, dict[int, LabelRound]]:
-    """The run's folder, its parts before the first iteration, and its label rounds by iteration. What is wrong with a
-    request is said here, before there is a folder."""
+    def result(self, run: Run) -> Policy:
+        """Returns the policy that the run would hand back now, as `zoo.handed_back`."""
+        return handed_back(self.learner.policy, self.anchor.pretrained.policy, run)
+
+    def hand_back(self, run: Run, config: FinetuneConfig) -> None:
+        """Writes what the run was for into its folder: the policy, and the reward that it learned."""
+        self.result(run).save(run.path / "policy.npz", config=asdict(config))
+        if isinstance(self.reward, RewardModel):
+            self.reward.save(run.path / "reward.npz")
+
+
+def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> tuple[Run, Parts]:
+    """Makes the run's folder and its parts before the first iteration. What is wrong with a request is said here,
+    before there is a folder."""
     # Of a run that is resumed nothing is loaded because its folder says so
     sha256 = load_behaviours(config.behaviours) if config.behaviours and run is None else None
     kept = run is not None and (run.path / CAME_IN).exists()
@@ -114,10 +132,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
-    votes = Asynchronous(config, min(rounds), labels, bank, reward, policy)
+    votes = Asynchronous(config, rounds, labels, bank, reward, policy)
     learned = config.learn_from == "votes"  # what is known cannot be hacked
     guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
-    return run, Parts(make_learner(policy, config), envs, bank, reward, anchor, labels, votes, guard), rounds
+    return run, Parts(make_learner(policy, config), envs, bank, reward, anchor, labels, votes, guard)
 
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:
@@ -126,8 +144,9 @@ def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Lea
 
 
 @contextmanager
-def started(config: FinetuneConfig, run: Run, p: Parts, rounds: Mapping[int, LabelRound]) -> Iterator[Loop]:
-    """The loop over the iterations, with people beside it if they are to answer."""
+def started(config: FinetuneConfig, run: Run, p: Parts) -> Iterator[Loop]:
+    """Gives the loop over the iterations, with people beside it if they are to answer."""
+    rounds = p.votes.rounds
     waits = rounds if config.asks_people() else ()
     with Loop(run, vars(p), config, save_before=waits) as loop:
         record_session(run, loop.first)
@@ -155,7 +174,8 @@ def check_score(config: FinetuneConfig, env_id: str) -> None:
 
 
 def tell_of_far_bounds(policy: Policy) -> None:
-    """A fresh policy acts around 0, within two standard deviations or so, and what it does is clipped to the bounds."""
+    """Says so if the bounds of actions are far from what a fresh policy does: 0, within two standard deviations or so,
+    clipped to the bounds."""
     spaces, reach = policy.spaces, 2 * math.exp(policy.config.log_std_init)
     for low, high in zip(spaces.low, spaces.high, strict=True):
         finite = math.isfinite(low) and math.isfinite(high)
@@ -168,11 +188,12 @@ def tell_of_far_bounds(policy: Policy) -> None:
 
 
 def env_seed(seed: int) -> int:
-    """Far from those of the next seed: environments are seeded with this, this + 1, ..."""
+    """Returns a seed far from those of the next run's: environments are seeded with this, this + 1, ..."""
     return int(stream(seed, "envs").integers(2**30))
 
 
-def new_run(config: FinetuneConfig | PretrainConfig, verb: str, what: str, env_id: str, **facts: Any) -> Run:
-    path = Path(config.out or f"runs/{verb}-{what}-{config.seed}")
+def new_run(config: FinetuneConfig | PretrainConfig, command: str, what: str, env_id: str, **facts: Any) -> Run:
+    """Makes the folder of a run that this command is to train, named after `what` unless the config names one."""
+    path = Path(config.out or f"runs/{command}-{what}-{config.seed}")
     make_way(path)
-    return Run.create(path, verb, config, env_id=env_id, **facts)
+    return Run.create(path, command, config, env_id=env_id, **facts)

@@ -14,6 +14,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.queries.asynchronous import Asynchronous, votes_read
+from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.runs.resuming import record
@@ -27,6 +28,7 @@ CONFIG = FinetuneConfig(
 )  # fmt: skip
 
 
+FIRST = {0: LabelRound(0, 6)}
 NOBODY: Any = None  # a policy: only corrections by an oracle need it
 
 
@@ -41,12 +43,12 @@ def make(path: Path, config: FinetuneConfig = CONFIG) -> Asynchronous:
     bank = SegmentBank(5, 3, 20, clips=12)
     for k in range(4):
         bank.add(random_rollout(np.random.default_rng(k), T=20, ends=0.0))
-    return Asynchronous(config, 0, labels, bank, RewardModel(17, 6, config.reward), NOBODY)
+    return Asynchronous(config, FIRST, labels, bank, RewardModel(17, 6, config.reward), NOBODY)
 
 
 def replaced(votes: Asynchronous, **human: float) -> Asynchronous:
     config = replace(votes.config, human=HumanConfig(**human))  # type: ignore[arg-type]
-    return Asynchronous(config, 0, votes.labels, votes.bank, votes.reward, NOBODY)
+    return Asynchronous(config, FIRST, votes.labels, votes.bank, votes.reward, NOBODY)
 
 
 def vote(votes: Asynchronous, n: int, name: str = "ann") -> None:
@@ -59,7 +61,7 @@ def vote(votes: Asynchronous, n: int, name: str = "ann") -> None:
 
 def test_questions_are_topped_up_and_the_reward_refitted(tmp_path: Path) -> None:
     votes = make(tmp_path)
-    assert votes.due(0) is None and len(votes.labels.asked) == 6  # the first round is asked by others
+    assert votes.due(0) == FIRST[0] and len(votes.labels.asked) == 6  # the first round is asked by others
     assert votes.due(1) is None
     assert len(votes.labels.pending()) == 6
     vote(votes, 2)

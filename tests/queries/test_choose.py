@@ -11,7 +11,7 @@ from rlhf_control.config import QueryConfig
 from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import TRIED_AGAIN
-from rlhf_control.queries.choose import ALIKE, ask_again, choose, find_different, random_groups
+from rlhf_control.queries.choose import ALIKE, Form, Pool, ask_again, choose, find_different, random_groups
 from rlhf_control.queries.corrections import corrections
 from rlhf_control.queries.demonstrations import demonstrations
 from rlhf_control.queries.strategies import (
@@ -132,7 +132,7 @@ def test_k_center_covers_the_pool_better_than_chance(name: str) -> None:
         strategy: np.mean([
             np.abs(q.segments.obs).mean() > 0.3
             for seed in range(5)
-            for q in choose(strategy, cluster, 10, 0, blind, np.random.default_rng(seed), config=config)
+            for q in choose(strategy, Pool.of(cluster), 10, 0, blind, np.random.default_rng(seed), config=config)
         ])
         for strategy in (name, "uniform")
     }  # fmt: skip
@@ -198,7 +198,7 @@ def test_no_identical_clips_are_asked_about_while_there_are_others(
     pool = pool[copies]
     different, total = (12, 14) if size == 2 else (6, 8)
     queries = choose(
-        strategy, pool, total, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size,
+        strategy, Pool.of(pool), total, 0, model, np.random.default_rng(0), form=Form(kind, size),
         config=QueryConfig(random_share=0.5),
     )  # fmt: skip
     alike = [q for q in queries if q.strategy.endswith(ALIKE)]
@@ -206,7 +206,7 @@ def test_no_identical_clips_are_asked_about_while_there_are_others(
         distinct = len({q.segments[i].digest() for i in range(size)})
         assert (distinct < size) == (q in alike)
     assert len(queries) == total and len(alike) >= total - different
-    few = choose(strategy, pool, 3, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size)
+    few = choose(strategy, Pool.of(pool), 3, 0, model, np.random.default_rng(0), form=Form(kind, size))
     assert not any(q.strategy.endswith(ALIKE) for q in few)
 
 
@@ -217,7 +217,7 @@ def test_no_identical_clips_are_asked_about_while_there_are_others(
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 50])
 def test_choose_gives_n_distinct_queries_some_of_them_random(model: Members, strategy: str, n: int) -> None:
     pool = pool_of(100)
-    queries = choose(strategy, pool, n, 3, model, np.random.default_rng(0))
+    queries = choose(strategy, Pool.of(pool), n, 3, model, np.random.default_rng(0))
     clips = clip_digests(queries)
     assert len(queries) == n and len(set(clips)) == 2 * n
     assert [(q.round, q.index, q.kind) for q in queries] == [(3, i, COMPARISON) for i in range(n)]
@@ -229,7 +229,7 @@ def test_choose_gives_n_distinct_queries_some_of_them_random(model: Members, str
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_other_kinds(model: Members, kind: str, size: int, strategy: str) -> None:
     pool = pool_of(60)
-    queries = choose(strategy, pool, 8, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size)
+    queries = choose(strategy, Pool.of(pool), 8, 0, model, np.random.default_rng(0), form=Form(kind, size))
     assert {q.kind for q in queries} == {kind} and {len(q.segments) for q in queries} == {size}
     assert len(set(clip_digests(queries))) == 8 * size
 
@@ -237,7 +237,7 @@ def test_other_kinds(model: Members, kind: str, size: int, strategy: str) -> Non
 def test_the_first_round_is_uniform_where_the_strategy_needs_a_model() -> None:
     unfitted = Members(np.zeros((2, 17)), fitted=False)
     for strategy in STRATEGIES:
-        names = {q.strategy for q in choose(strategy, pool_of(40), 8, 0, unfitted, np.random.default_rng(0))}
+        names = {q.strategy for q in choose(strategy, Pool.of(pool_of(40)), 8, 0, unfitted, np.random.default_rng(0))}
         assert names == ({"uniform", "k-center"} if strategy == "k-center" else {"uniform"})
 
 
@@ -250,7 +250,7 @@ def test_sides_and_places_are_random(model: Members, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(STRATEGIES, "disagreement", higher_first)
     pool = pool_of(40)
-    rounds = [choose("disagreement", pool, 5, 0, model, np.random.default_rng(i)) for i in range(100)]
+    rounds = [choose("disagreement", Pool.of(pool), 5, 0, model, np.random.default_rng(i)) for i in range(100)]
     score = [q.segments.obs.mean((1, 2)) for queries in rounds for q in queries]
     assert 0.42 < np.mean([s[0] > s[1] for s in score]) < 0.58
     assert 0.25 < np.mean([queries[0].strategy == "uniform" for queries in rounds]) < 0.55
@@ -263,12 +263,26 @@ def test_a_quota_of_recent_clips(model: Members, strategy: str) -> None:
     recent = {pool[i].digest() for i in range(30)}
     for share in (0.0, 0.5, 1.0):
         queries = choose(
-            strategy, pool, 10, 0, model, np.random.default_rng(0), recent=30, config=QueryConfig(recent_share=share)
+            strategy,
+            Pool.of(pool, 30),
+            10,
+            0,
+            model,
+            np.random.default_rng(0),
+            config=QueryConfig(recent_share=share),
         )
         only = sum(set(clip_digests([q])) <= recent for q in queries)
         assert only >= 10 * share and (share == 1 or only < 10)
     with pytest.raises(UserError, match="16 queries need 32 clips, the pool has 100, 30 of them recent"):
-        choose("uniform", pool, 16, 0, model, np.random.default_rng(0), recent=30, config=QueryConfig(recent_share=0.1))
+        choose(
+            "uniform",
+            Pool.of(pool, 30),
+            16,
+            0,
+            model,
+            np.random.default_rng(0),
+            config=QueryConfig(recent_share=0.1),
+        )
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "bald"])
@@ -277,12 +291,13 @@ def test_quotas_of_recent_and_older_clips(model: Members, strategy: str) -> None
     pool, config = pool_of(100), QueryConfig(recent_share=0.5, older_share=0.5)
     recent = {pool[i].digest() for i in range(60)}
     for n, older in ((10, 5), (5, 2), (1, 0)):
-        queries = choose(strategy, pool, n, 0, model, np.random.default_rng(0), recent=60, config=config)
+        queries = choose(strategy, Pool.of(pool, 60), n, 0, model, np.random.default_rng(0), config=config)
         assert len(queries) == n and len(set(clip_digests(queries))) == 2 * n
         assert sum(not set(clip_digests([q])) & recent for q in queries) >= older
         assert sum(set(clip_digests([q])) <= recent for q in queries) >= n // 2
-    assert len(choose(strategy, pool, 10, 0, model, np.random.default_rng(0), config=config)) == 10
-    few = choose(strategy, pool, 10, 0, model, np.random.default_rng(0), recent=97, config=QueryConfig(older_share=1.0))
+    assert len(choose(strategy, Pool.of(pool), 10, 0, model, np.random.default_rng(0), config=config)) == 10
+    config = QueryConfig(older_share=1.0)
+    few = choose(strategy, Pool.of(pool, 97), 10, 0, model, np.random.default_rng(0), config=config)
     assert sum(not set(clip_digests([q])) & {pool[i].digest() for i in range(97)} for q in few) == 1
     with pytest.raises(UserError, match="more than the whole"):
         QueryConfig(recent_share=0.6, older_share=0.5)
@@ -292,7 +307,7 @@ def test_the_random_ones_are_a_fair_sample_of_the_pool(model: Members) -> None:
     pool, asked = pool_of(20), np.zeros(20)
     place = {pool[i].digest(): i for i in range(20)}
     for seed in range(400):
-        for q in choose("bald", pool, 5, 0, model, np.random.default_rng(seed)):
+        for q in choose("bald", Pool.of(pool), 5, 0, model, np.random.default_rng(seed)):
             if q.strategy == "uniform":
                 asked[[place[d] for d in clip_digests([q])]] += 1
     expected = 400 * 4 / 20
@@ -300,20 +315,20 @@ def test_the_random_ones_are_a_fair_sample_of_the_pool(model: Members) -> None:
 
 
 def test_the_same_generator_gives_the_same_queries(model: Members) -> None:
-    a, b = (choose("bald-k-center", pool_of(60), 9, 1, model, np.random.default_rng(5)) for _ in range(2))
+    a, b = (choose("bald-k-center", Pool.of(pool_of(60)), 9, 1, model, np.random.default_rng(5)) for _ in range(2))
     assert [(q.strategy, q.segments.digest()) for q in a] == [(q.strategy, q.segments.digest()) for q in b]
 
 
 def test_bad_requests(model: Members) -> None:
     pool, rng = pool_of(10), np.random.default_rng(0)
     with pytest.raises(UserError, match="did you mean disagreement"):
-        choose("disagrement", pool, 2, 0, model, rng)
+        choose("disagrement", Pool.of(pool), 2, 0, model, rng)
     with pytest.raises(UserError, match="6 queries need 12 clips"):
-        choose("uniform", pool, 6, 0, model, rng)
+        choose("uniform", Pool.of(pool), 6, 0, model, rng)
     with pytest.raises(UserError, match="a rating of 2 clips cannot be"):
-        choose("uniform", pool, 2, 0, model, rng, kind=RATING)
+        choose("uniform", Pool.of(pool), 2, 0, model, rng, form=Form(RATING))
     with pytest.raises(UserError, match="unknown kind"):
-        choose("uniform", pool, 2, 0, model, rng, kind=DEMONSTRATION)
+        choose("uniform", Pool.of(pool), 2, 0, model, rng, form=Form(DEMONSTRATION))
     with pytest.raises(UserError, match=r"query\.random_share is 2"):
         QueryConfig(random_share=2)
 
@@ -322,7 +337,7 @@ def test_bad_requests(model: Members) -> None:
 
 
 def test_asked_again_with_the_sides_swapped(model: Members) -> None:
-    asked = choose("uniform", pool_of(20), 6, 0, model, np.random.default_rng(0))
+    asked = choose("uniform", Pool.of(pool_of(20)), 6, 0, model, np.random.default_rng(0))
     again = ask_again(asked, 4, 2, 10, np.random.default_rng(0))
     assert [(q.round, q.index, q.repeat) for q in again] == [(2, 10 + i, 1) for i in range(4)]
     swapped = {q.segments[::-1].digest() for q in asked}
@@ -343,52 +358,42 @@ def test_demonstrations() -> None:
 
 def test_several_kinds_share_no_clip(model: Members) -> None:
     """What is not free is not asked about, and what is asked about is not free afterwards."""
-    pool, free = pool_of(40), np.ones(40, bool)
-    free[:6] = False
-    queries = []
+    pool, queries = Pool.of(pool_of(40)), []
+    pool.free[:6] = False
     for kind, size in ((COMPARISON, 2), (RANKING, 4), (RATING, 1)):
-        queries += choose(
-            "bald", pool, 4, 0, model, np.random.default_rng(0), kind=kind, clips_per_query=size, free=free
-        )
-    asked = clip_digests(queries)
+        queries += choose("bald", pool, 4, 0, model, np.random.default_rng(0), form=Form(kind, size))
+    asked, clips = clip_digests(queries), pool.clips
     assert len(set(asked)) == len(asked) == 4 * (2 + 4 + 1)
-    assert not {pool[i].digest() for i in range(6)} & set(asked)
-    assert {pool[i].digest() for i in range(6, 40) if not free[i]} == set(asked)
+    assert not {clips[i].digest() for i in range(6)} & set(asked)
+    assert {clips[i].digest() for i in range(6, 40) if not pool.free[i]} == set(asked)
     with pytest.raises(UserError, match="4 queries need 8 clips, the pool has 6"):
-        choose("uniform", pool, 4, 0, model, np.random.default_rng(0), free=free)
-
-
-def test_all_clips_free_is_the_same_as_none_named(model: Members) -> None:
-    pool = pool_of(60)
-    a, b = (
-        choose("bald", pool, 9, 1, model, np.random.default_rng(5), free=free) for free in (None, np.ones(60, bool))
-    )
-    assert [(q.strategy, q.segments.digest()) for q in a] == [(q.strategy, q.segments.digest()) for q in b]
+        choose("uniform", pool, 4, 0, model, np.random.default_rng(0))
 
 
 def test_corrections() -> None:
-    """The clip first, then the try that the annotator names: here the one with the greatest reward."""
-    pool, free, seen = pool_of(20), np.ones(20, bool), []
+    """The clip first, then the attempt that the annotator names: here the one with the greatest reward."""
+    clips, free, seen = pool_of(20), np.ones(20, bool), []
     free[:5] = False
+    pool = Pool(clips, 10, free)
 
-    def try_again(clips: Segments) -> Segments:
-        seen.append(clips)
-        return random_segments(np.random.default_rng(1), len(clips), 3, 6)
+    def attempt_again(began: Segments) -> Segments:
+        seen.append(began)
+        return random_segments(np.random.default_rng(1), len(began), 3, 6)
 
-    def best(tries: Segments, place: int) -> int:
-        assert tries.obs.shape == (3, 6, 17)
-        return int(tries.env_reward.sum(-1).argmax())
+    def best(attempts: Segments, place: int) -> int:
+        assert attempts.obs.shape == (3, 6, 17)
+        return int(attempts.env_reward.sum(-1).argmax())
 
-    queries = corrections(pool, 4, 2, try_again, best, np.random.default_rng(0), recent=10, free=free)
+    queries = corrections(pool, 4, 2, attempt_again, best, np.random.default_rng(0))
     assert [(q.round, q.index, q.kind, q.strategy) for q in queries] == [
         (2, i, CORRECTION, TRIED_AGAIN) for i in range(4)
     ]
-    recent = {pool[i].digest() for i in range(5, 10)}
+    recent = {clips[i].digest() for i in range(5, 10)}
     own = [q.segments[0].digest() for q in queries]
     assert set(own) < recent and len(set(own)) == 4 and own == [seen[0][i].digest() for i in range(4)]
     assert free.sum() == 11 and free[10:].all()
-    tries = try_again(pool[:4])
+    attempts = attempt_again(clips[:4])
     for i, q in enumerate(queries):
-        assert q.segments[1].env_reward.sum() == tries[i].env_reward.sum(-1).max()
+        assert q.segments[1].env_reward.sum() == attempts[i].env_reward.sum(-1).max()
     with pytest.raises(UserError, match="2 corrections need as many recent clips, the pool has 1 to spare"):
-        corrections(pool, 2, 0, try_again, best, np.random.default_rng(0), recent=10, free=free)
+        corrections(pool, 2, 0, attempt_again, best, np.random.default_rng(0))

@@ -42,7 +42,7 @@ NOBODY: Any = None  # a policy: only corrections by an oracle need it
 def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Query]:
     pool = random_segments(np.random.default_rng([7, k]), 3 * n + 10, 5)
     model = RewardModel(17, 6, config.reward)
-    queries = questions(config, LabelRound(k, n), pool, len(pool), model, labels, NOBODY)
+    queries = questions(config, LabelRound(k, n), (pool, len(pool)), model, labels, NOBODY)
     labels.issue(queries)
     answer_all(labels)
     return queries
@@ -54,7 +54,7 @@ def test_an_older_clip_is_not_rated_twice(tmp_path: Path) -> None:
     for k in range(3):
         recent = random_segments(np.random.default_rng([2, k]), 4, 5)
         pool = Segments.concatenate([recent, older])
-        labels.issue(questions(config, LabelRound(k, 4), pool, 4, RewardModel(17, 6, config.reward), labels, NOBODY))
+        labels.issue(questions(config, LabelRound(k, 4), (pool, 4), RewardModel(17, 6, config.reward), labels, NOBODY))
         answer_all(labels)
     clips = [clip for asked in labels.questions() for clip in asked.clips]
     assert len(clips) == len(set(clips)) == 12

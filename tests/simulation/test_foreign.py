@@ -230,7 +230,7 @@ def test_what_is_made_for_finetuning_is_closed_when_it_is_stopped(
     def stop(*_: Any, **__: Any) -> Any:
         raise Stopped(15, "enough")
 
-    monkeypatch.setattr("rlhf_control.train.episode_metrics", stop)
+    monkeypatch.setattr("rlhf_control.train.iteration_metrics", stop)
     assert main([*arguments, "--total-steps", "512"]) == 128 + 15
     assert len(made) >= 8 and Rude.closed - before == len(made)  # four to train in, four to look for early ends
 

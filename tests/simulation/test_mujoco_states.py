@@ -13,7 +13,7 @@ from rlhf_control.config.policy import NetConfig
 from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
-from rlhf_control.queries.corrections import try_again
+from rlhf_control.queries.corrections import attempt_again
 from rlhf_control.rendering import clips, mujoco_renderer
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.simulation.mujoco_states import FIELDS, MujocoReader, defaults, field, origin, parts, put, put_back
@@ -158,9 +158,11 @@ def test_corrections_begin_with_the_clips_goal_and_keep_it() -> None:
     policy, rollout = rollout_of("Goal-v0", 10)
     found = Segments(**{k: v.swapaxes(0, 1) for k, v in rollout.as_segments().arrays().items()})
     check_simulator("Goal-v0", {})
-    tries = try_again(policy, found, 2, np.random.default_rng(0))
+    attempts = attempt_again(policy, found, 2, np.random.default_rng(0))
     for i in range(2):
-        np.testing.assert_allclose(tries.obs[i, :, :, 4:], np.broadcast_to(found.obs[i, 0, 4:], (2, 10, 2)), atol=1e-6)
+        np.testing.assert_allclose(
+            attempts.obs[i, :, :, 4:], np.broadcast_to(found.obs[i, 0, 4:], (2, 10, 2)), atol=1e-6
+        )
     simulator = Simulator("Goal-v0", {})
     assert found.state is not None
     simulator.put(found.state[0, 0])

@@ -1,0 +1,51 @@
+"""What a run is made of, before its first iteration and at its end."""
+
+import numpy as np
+import pytest
+import torch
+
+from rlhf_control.config import (
+    FinetuneConfig,
+    NetConfig,
+)
+from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import find_policy
+from rlhf_control.spaces import Spaces
+from rlhf_control.training.parts import prepare, tell_of_far_bounds
+
+
+def test_by_default_the_old_skill_is_there_from_the_first_step_on(tiny_config: FinetuneConfig) -> None:
+    _, parts = prepare(tiny_config, None, None)
+    obs = np.random.default_rng(0).normal(size=(20, 17)).astype(np.float32)
+    np.testing.assert_array_equal(parts.learner.policy.act(obs, None), find_policy(tiny_config.policy).act(obs, None))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(-1, 1, False), (-3, 3, False), (0, 1, False), (-np.inf, np.inf, False), (0.5, np.inf, False),
+     (5, 10, True), (-200, -100, True), (-1000, 1000, True), (-0.001, 0.001, True)],
+)  # fmt: skip
+def test_bounds_far_from_what_a_fresh_policy_does_are_told(
+    low: float, high: float, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spaces = Spaces((3,), "box", (2,), (-1.0, low), (1.0, high))
+    tell_of_far_bounds(Policy(spaces, NetConfig(), 0, "Far-v0", {}))
+    assert ("RescaleAction" in capsys.readouterr().err) == told
+
+
+def test_what_a_run_would_hand_back_is_the_policy_that_came_in_until_it_learned(tiny_config: FinetuneConfig) -> None:
+    run, parts = prepare(tiny_config, None, None)
+    came_in = find_policy(tiny_config.policy)
+    assert parts.result(run).acts_as(came_in)
+    parts.hand_back(run, tiny_config)
+    assert find_policy(run.path).acts_as(came_in) and (run.path / "reward.npz").exists()
+    with torch.no_grad():
+        next(parts.learner.policy.actor.parameters()).mul_(2)
+    assert not parts.result(run).acts_as(came_in)
+
+
+def test_a_round_that_is_planned_is_due_and_more_answers_come_before_the_last(tiny_config: FinetuneConfig) -> None:
+    _, parts = prepare(tiny_config, None, None)
+    planned = parts.votes.rounds
+    assert [parts.votes.due(i) for i in range(8)] == [planned.get(i) for i in range(8)]
+    assert [parts.votes.more_to_come(i) for i in range(8)] == [i < max(planned) for i in range(8)]
