@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from threadpoolctl import threadpool_limits
 
 
@@ -12,6 +11,8 @@ from threadpoolctl import threadpool_limits
 def one_thread() -> Iterator[None]:
     """Torch and NumPy's BLAS on one thread: networks of this size are fastest so (two can be forty times slower on a
     busy machine), and the number of threads decides the last bits."""
+    import torch  # here: who only counts cores does not wait for it
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
