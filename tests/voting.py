@@ -17,6 +17,7 @@ from rlhf_control.runs.status import Status, write_status
 from rlhf_control.viewer.kit.canvas import pygame
 from rlhf_control.viewer.kit.window import Window
 from rlhf_control.viewer.vote.controller import VotingController
+from rlhf_control.viewer.vote.state import VotingState
 from tests.fake_clips import FakeClips
 
 KEYS = {"enter": "return", "esc": "escape"}
@@ -49,9 +50,13 @@ class Person:
         self.window, self.controller, self.clips = window, controller, clips
 
     @property
+    def state(self) -> VotingState:
+        return self.controller.state
+
+    @property
     def question(self) -> Question:
-        assert self.controller.ballot is not None
-        return self.controller.ballot.question
+        assert self.state.ballot is not None
+        return self.state.ballot.question
 
     def press(self, name: str, *, shift: bool = False, ctrl: bool = False, text: str = "") -> None:
         """A key down and up, and one frame."""
@@ -105,10 +110,10 @@ class Person:
 
     def ready(self) -> None:
         """Waits for a question with its clips on the screen, that can be answered."""
-        self.until(lambda: self.controller.answerable())
+        self.until(lambda: self.state.answerable())
 
     def votes(self) -> list[Any]:
-        return self.controller.session.store.votes() if self.controller.session is not None else []
+        return self.state.session.store.votes() if self.state.session is not None else []
 
     def shot(self, name: str) -> Path | None:
         """Keeps a picture where RLHF_CONTROL_SHOTS says."""

@@ -169,7 +169,7 @@ def open_once(run: str, votes: int, out: str) -> None:
         def step(self) -> bool:
             going = super().step()
             moments.setdefault("open", time.monotonic())
-            return going and (self.ballot is None or self.ballot.shown_at is None)
+            return going and (self.state.ballot is None or self.state.ballot.shown_at is None)
 
     window.VotingController = Timed  # type: ignore[misc]
     window.label(LabelConfig(run, annotator="bench"))
@@ -195,11 +195,11 @@ def vote_through(run: str, votes: int, out: str) -> None:
         def step(self) -> bool:
             started = time.perf_counter()
             going = super().step()
-            if self.ballot is None or self.ballot.shown_at is None:
+            if self.state.ballot is None or self.state.ballot.shown_at is None:
                 return going
             seconds["frame"].append(time.perf_counter() - started)
-            if self.pressed_at is not None and self.ballot.question.key != self.key:
-                seconds["next_frame"].append(self.ballot.shown_at - self.pressed_at)
+            if self.pressed_at is not None and self.state.ballot.question.key != self.key:
+                seconds["next_frame"].append(self.state.ballot.shown_at - self.pressed_at)
                 self.pressed_at, self.scheduled = None, False
             if not self.scheduled and self.prepared():
                 self.scheduled = True
@@ -208,18 +208,17 @@ def vote_through(run: str, votes: int, out: str) -> None:
 
         def prepared(self) -> bool:
             """Whether this pair was looked at and the next one is ready."""
-            assert self.ballot is not None and self.polled is not None and self.buffer is not None
-            looked = time.perf_counter() - (self.ballot.shown_at or 0.0) > LOOKING_SECONDS
-            following = [q for q in self.polled.ahead if q.key != self.ballot.question.key][:1]
-            return (
-                looked and bool(following) and all(self.buffer.frames(clip) is not None for clip in following[0].clips)
-            )
+            assert self.state.ballot is not None and self.state.polled is not None and self.state.buffer is not None
+            buffer = self.state.buffer
+            looked = time.perf_counter() - (self.state.ballot.shown_at or 0.0) > LOOKING_SECONDS
+            following = [q for q in self.state.polled.ahead if q.key != self.state.ballot.question.key][:1]
+            return looked and bool(following) and all(buffer.frames(clip) is not None for clip in following[0].clips)
 
         def press(self) -> None:
-            assert self.ballot is not None and self.session is not None
-            if not hasattr(self.session.vote, "timed"):
-                self.session.vote = self.timed(self.session.vote)  # type: ignore[method-assign]
-            self.key = self.ballot.question.key
+            assert self.state.ballot is not None and self.state.session is not None
+            if not hasattr(self.state.session.vote, "timed"):
+                self.state.session.vote = self.timed(self.state.session.vote)  # type: ignore[method-assign]
+            self.key = self.state.ballot.question.key
             key = rng.choice(list(keys))
             self.pressed_at = time.perf_counter()
             for what in (pygame.KEYDOWN, pygame.KEYUP):

@@ -60,7 +60,7 @@ class Scene:
     question: str = ""
     mode: str = COMPARISON
     frames: tuple[int | None, ...] = (None, None)  # which frame of each clip; None while it is not drawn
-    look: str = ""  # size and camera of the frames
+    drawn_as: str = ""  # size and camera of the frames
     share: float = 0.0  # of the clips that has run
     enabled: bool = False  # whether one may answer
     paused: bool = False

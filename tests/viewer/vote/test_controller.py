@@ -16,6 +16,7 @@ from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.kit.canvas import pygame
 from rlhf_control.viewer.vote import ballot as ballot_module
 from rlhf_control.viewer.vote import controller as controller_module
+from rlhf_control.viewer.vote import state as state_module
 from rlhf_control.viewer.vote.parts import track_place
 from rlhf_control.viewer.vote.question_page import group_places, strip_place
 from tests.conftest import random_segments
@@ -53,7 +54,7 @@ def test_scripted_keys_reproduce_an_oracles_rows(tmp_path: Path, hurried: None) 
             assert person.question.key == key
             seen = None if ranks is None else tuple(ranks[place] for place in person.question.shown)
             person.vote(KEYS_OF[seen][i % 2])  # type: ignore[index]
-        person.until(lambda: person.controller.ballot is None)
+        person.until(lambda: person.state.ballot is None)
     votes = store.votes()
     assert [(vote.query, vote.feedback.ranks) for vote in votes if vote.feedback] == rows
     assert {vote.shown for vote in votes} == {(0, 1), (1, 0)}
@@ -123,7 +124,7 @@ def test_a_double_tap_is_one_vote(tmp_path: Path, kind: str) -> None:
                 person.press({"key": "left", "rating": "4", "cannot tell": "s"}[kind])
 
         def next_on_screen() -> bool:
-            ballot = person.controller.ballot
+            ballot = person.state.ballot
             return ballot is not None and ballot.question != first and ballot.since is not None
 
         person.ready()
@@ -131,7 +132,7 @@ def test_a_double_tap_is_one_vote(tmp_path: Path, kind: str) -> None:
         answer()
         person.until(next_on_screen)
         answer()
-        assert "Not counted" in person.controller.notice[0] and not person.controller.worker.doing("vote")
+        assert "Not counted" in person.state.notice[0] and not person.controller.worker.doing("vote")
         person.ready()
         answer()  # a fast voter
         person.until(lambda: len(person.votes()) == 2)
@@ -143,7 +144,7 @@ def test_a_press_while_the_last_answer_is_written_is_not_lost_silently(tmp_path:
         person.ready()
         person.press("left")
         person.press("right")
-        assert "Not counted" in person.controller.notice[0]
+        assert "Not counted" in person.state.notice[0]
         person.ready()
         assert len(person.votes()) == 1
 
@@ -151,10 +152,10 @@ def test_a_press_while_the_last_answer_is_written_is_not_lost_silently(tmp_path:
 def test_a_key_that_was_pressed_in_a_long_frame_counts_as_early(tmp_path: Path) -> None:
     """Nobody knows when in that frame it was pressed, and the clips may not have been there."""
     with at_the_window(make_run(tmp_path)) as person:
-        person.until(lambda: person.controller.ballot is not None and person.controller.ballot.since is not None)
+        person.until(lambda: person.state.ballot is not None and person.state.ballot.since is not None)
         time.sleep(2 * ballot_module.LEAST_SECONDS)
         person.press("left")
-        assert "Not counted" in person.controller.notice[0]
+        assert "Not counted" in person.state.notice[0]
         person.ready()
         person.vote("left")
         assert len(person.votes()) == 1
@@ -167,7 +168,7 @@ def test_help_over_the_clips_hides_them(tmp_path: Path) -> None:
         person.rest(ballot_module.LEAST_SECONDS)
         person.press("left")  # closes the help
         person.press("left")
-        assert not person.controller.help and "Not counted" in person.controller.notice[0]
+        assert not person.state.help and "Not counted" in person.state.notice[0]
         person.ready()
         person.vote("left")
 
@@ -178,11 +179,11 @@ def test_an_undo_tapped_twice_takes_one_answer_back(tmp_path: Path) -> None:
             person.ready()
             last = person.question
             person.vote("left")
-        person.until(lambda: person.controller.ballot is not None and person.controller.ballot.since is not None)
+        person.until(lambda: person.state.ballot is not None and person.state.ballot.since is not None)
         person.press("backspace")  # at once: what it takes back was seen
-        person.until(lambda: person.question == last and person.controller.ballot.since is not None)  # type: ignore[union-attr]
+        person.until(lambda: person.question == last and person.state.ballot.since is not None)  # type: ignore[union-attr]
         person.press("backspace")
-        assert "Not counted" in person.controller.notice[0]
+        assert "Not counted" in person.state.notice[0]
         person.ready()
         assert person.question == last and len(person.votes()) == 3
 
@@ -190,13 +191,13 @@ def test_an_undo_tapped_twice_takes_one_answer_back(tmp_path: Path) -> None:
 def test_an_order_in_which_a_key_was_missed_is_confirmed_only_whole(tmp_path: Path) -> None:
     """Of 2134 the first was too soon: what is left over is no last place."""
     with at_the_window(make_run(tmp_path, 1, RANKING, 4)) as person:
-        person.until(lambda: person.controller.ballot is not None and person.controller.ballot.since is not None)
+        person.until(lambda: person.state.ballot is not None and person.state.ballot.since is not None)
         person.press("2")
-        assert "Not counted" in person.controller.notice[0]
+        assert "Not counted" in person.state.notice[0]
         person.ready()
         for key in ("1", "3", "4", "enter"):
             person.press(key)
-        assert not person.controller.worker.doing("vote") and person.controller.ballot.order == ((0,), (2,), (3,))  # type: ignore[union-attr]
+        assert not person.controller.worker.doing("vote") and person.state.ballot.order == ((0,), (2,), (3,))  # type: ignore[union-attr]
         for key in ("4", "3", "1", "2", "1", "3"):
             person.press(key)
         expected = person.question.ranks((1, 0, 2, 3))
@@ -210,12 +211,12 @@ def test_an_order_in_which_a_key_was_missed_is_confirmed_only_whole(tmp_path: Pa
 def test_nothing_is_answered_before_it_was_seen(tmp_path: Path) -> None:
     clips = FakeClips(lazy=True)
     with at_the_window(make_run(tmp_path), clips=clips) as person:
-        person.until(lambda: person.controller.ballot is not None)
+        person.until(lambda: person.state.ballot is not None)
         person.rest(1.0)
         for key in ("left", "right", "up", "down"):
             person.press(key)
         person.rest(0.1)
-        assert person.votes() == [] and not person.controller.answerable()
+        assert person.votes() == [] and not person.state.answerable()
         with pytest.raises(KeyError):
             person.window.place_of("prefer 0")
         clips.draw()
@@ -246,16 +247,16 @@ def test_a_vote_that_cannot_be_saved_is_asked_for_again(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     with at_the_window(run) as person:
         person.ready()
-        before, session = person.question, person.controller.session
+        before, session = person.question, person.state.session
         assert session is not None
         session.store.database.hurry(0.05)
         db = sqlite3.connect(run / "labels.sqlite")
         db.execute("BEGIN EXCLUSIVE")
         person.press("left")
-        person.until(lambda: "Not saved" in person.controller.notice[0])
+        person.until(lambda: "Not saved" in person.state.notice[0])
         db.close()
         assert person.question == before
-        person.until(person.controller.answerable)
+        person.until(person.state.answerable)
         person.vote("left")
         assert len(person.votes()) == 1
 
@@ -265,13 +266,13 @@ def test_a_locked_store_is_waited_for_and_that_is_said(tmp_path: Path, monkeypat
     run = make_run(tmp_path)
     with at_the_window(run) as person:
         person.ready()
-        before, session = person.question, person.controller.session
+        before, session = person.question, person.state.session
         assert session is not None
         session.store.database.timeout = 0.05
         with closing(sqlite3.connect(run / "labels.sqlite")) as db:
             db.execute("BEGIN EXCLUSIVE")
             person.press("left")
-            person.until(lambda: "locked" in person.controller.notice[0])
+            person.until(lambda: "locked" in person.state.notice[0])
             assert person.question == before
         person.until(lambda: person.question != before)
         assert len(person.votes()) == 1
@@ -285,10 +286,10 @@ def test_the_model_is_told_about_after_the_vote_only(tmp_path: Path) -> None:
         with at_the_window(run, show_prediction=asked_for) as person:
             person.ready()
             side = "AB"[person.question.shown.index(0)]
-            assert person.controller.expected == ""
+            assert person.state.expected == ""
             person.vote("left")
             person.until(lambda: not person.controller.worker.doing("expected"))
-            assert person.controller.expected == (f"The model expected {side} (90%)" if asked_for else "")
+            assert person.state.expected == (f"The model expected {side} (90%)" if asked_for else "")
 
 
 # -- rankings by mouse
@@ -297,7 +298,7 @@ def test_the_model_is_told_about_after_the_vote_only(tmp_path: Path) -> None:
 def test_a_ranking_by_dragging(tmp_path: Path) -> None:
     with at_the_window(make_run(tmp_path, 2, RANKING, 4)) as person:
         person.ready()
-        ballot = person.controller.ballot
+        ballot = person.state.ballot
         assert ballot is not None
         x, y, width, height = strip_place(person.window)
         person.drag("place 2", x + width / 2, y + height / 2)
@@ -332,7 +333,7 @@ def test_a_ranking_by_dragging(tmp_path: Path) -> None:
 def test_keys_and_buttons_drive_the_clips(tmp_path: Path) -> None:
     with at_the_window(make_run(tmp_path, status=a_status(step_seconds=0.2))) as person:
         person.ready()
-        playback = person.controller.ballot.playback  # type: ignore[union-attr]
+        playback = person.state.ballot.playback  # type: ignore[union-attr]
         assert playback.length == pytest.approx(1.0)
         person.rest(0.2)
         assert playback.at > 0.1
@@ -362,7 +363,7 @@ def test_keys_and_buttons_drive_the_clips(tmp_path: Path) -> None:
         person.click("pause")
         person.vote("left")
         person.ready()
-        following = person.controller.ballot.playback  # type: ignore[union-attr]
+        following = person.state.ballot.playback  # type: ignore[union-attr]
         assert following.speed == 2.0 and not following.paused and person.votes()
 
 
@@ -373,7 +374,7 @@ def test_a_step_key_that_is_held_repeats(tmp_path: Path) -> None:
         pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_PERIOD, mod=0, unicode="."))
         person.rest(0.75)
         pygame.event.post(pygame.event.Event(pygame.KEYUP, key=pygame.K_PERIOD, mod=0))
-        assert 3 <= person.controller.ballot.playback.frame(FRAMES) <= 10  # type: ignore[union-attr]
+        assert 3 <= person.state.ballot.playback.frame(FRAMES) <= 10  # type: ignore[union-attr]
 
 
 def test_another_camera(tmp_path: Path) -> None:
@@ -381,16 +382,16 @@ def test_another_camera(tmp_path: Path) -> None:
         person.ready()
         for expected in (1, 2, 0):
             person.press("c")
-            assert person.controller.camera == expected
+            assert person.state.camera == expected
         person.clips.names = []  # not known yet
         person.press("c")
-        assert person.controller.camera == 0
+        assert person.state.camera == 0
 
 
 def test_clips_are_ordered_four_questions_ahead(tmp_path: Path) -> None:
     with at_the_window(make_run(tmp_path, 8)) as person:
         person.ready()
-        ahead = person.controller.session.upcoming(5)  # type: ignore[union-attr]
+        ahead = person.state.session.upcoming(5)  # type: ignore[union-attr]
         assert person.clips.wished == [digest for question in ahead for digest in question.clips]
         person.vote("left")
         person.until(lambda: person.clips.wished[0] == ahead[1].clips[0] and len(person.clips.wished) == 10)
@@ -400,18 +401,18 @@ def test_clips_are_ordered_four_questions_ahead(tmp_path: Path) -> None:
 
 
 def test_a_clip_that_cannot_be_shown_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(controller_module, "LEAST_SECONDS", 60.0)
+    monkeypatch.setattr(state_module, "LEAST_SECONDS", 60.0)
     clips = FakeClips()
     run = make_run(tmp_path)
     first = FeedbackStore(run / "labels.sqlite").asked()[0].clips[1]
     clips.broken[first] = "it is damaged"
     with at_the_window(run, clips=clips) as person:
-        person.until(lambda: person.controller.ballot is not None and person.controller.painter.drawn is not None)
+        person.until(lambda: person.state.ballot is not None and person.controller.painter.drawn is not None)
         person.rest(0.1)
         for key in ("left", "s"):
             person.press(key)
-            assert "Not counted" in person.controller.notice[0]
-        monkeypatch.setattr(controller_module, "LEAST_SECONDS", 0.0)  # it has been read
+            assert "Not counted" in person.state.notice[0]
+        monkeypatch.setattr(state_module, "LEAST_SECONDS", 0.0)  # it has been read
         person.vote("s")
         person.ready()
         assert given(FeedbackStore(run / "labels.sqlite"))[0].ranks is None  # type: ignore[union-attr]
@@ -423,7 +424,7 @@ def test_waiting_and_a_question_that_comes(tmp_path: Path) -> None:
     with at_the_window(run) as person:
         person.ready()
         person.vote("left")
-        person.until(lambda: person.controller.ballot is None)
+        person.until(lambda: person.state.ballot is None)
         write_status(run, a_status("training"))
         person.rest(0.7)
         store.ask([Query(1, 0, "u", random_segments(np.random.default_rng(9), 2, 5))])
@@ -437,7 +438,7 @@ def test_the_last_answer_can_be_taken_back_while_the_run_trains(tmp_path: Path) 
     with at_the_window(make_run(tmp_path, 1)) as person:
         person.ready()
         person.vote("left")
-        person.until(lambda: person.controller.ballot is None)
+        person.until(lambda: person.state.ballot is None)
         person.rest(0.6)
         person.click("undo")
         person.ready()
@@ -450,12 +451,12 @@ def test_an_absent_annotator_does_not_keep_the_question(tmp_path: Path, monkeypa
     store = FeedbackStore(run / "labels.sqlite")
     with at_the_window(run) as person:
         person.ready()
-        person.controller.session.lease = 0.4  # type: ignore[union-attr]
-        person.until(lambda: person.controller.away)
+        person.state.session.lease = 0.4  # type: ignore[union-attr]
+        person.until(lambda: person.state.away)
         person.until(lambda: store.claim("you", 60) is not None)
         person.press("left")  # back again; this key is no vote
-        person.until(lambda: person.controller.ballot is None)
-        assert not person.controller.away and person.votes() == [] and "Somebody else" in person.controller.notice[0]
+        person.until(lambda: person.state.ballot is None)
+        assert not person.state.away and person.votes() == [] and "Somebody else" in person.state.notice[0]
 
 
 def test_a_slow_thinker_keeps_the_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,7 +465,7 @@ def test_a_slow_thinker_keeps_the_question(tmp_path: Path, monkeypatch: pytest.M
     store = FeedbackStore(run / "labels.sqlite")
     with at_the_window(run) as person:
         person.ready()
-        person.controller.session.lease = 3.0  # type: ignore[union-attr]
+        person.state.session.lease = 3.0  # type: ignore[union-attr]
         person.rest(4.0)
         assert store.claim("you", 60) is None
 
@@ -481,7 +482,7 @@ def test_two_annotators_never_get_the_same_question(tmp_path: Path) -> None:
             store.vote(you[0], Feedback((0, 1), "you"))
         person.ready()
         person.vote("left")
-        person.until(lambda: person.controller.ballot is None)
+        person.until(lambda: person.state.ballot is None)
     assert len({vote.query for vote in store.votes()}) == 7
 
 
@@ -490,7 +491,7 @@ def test_a_store_that_cannot_be_read_and_then_can(tmp_path: Path) -> None:
     content = (run / "labels.sqlite").read_bytes()
     (run / "labels.sqlite").write_bytes(b"nonsense" * 1000)
     with at_the_window(run) as person:
-        person.until(lambda: person.controller.trouble)
+        person.until(lambda: person.state.trouble)
         (run / "labels.sqlite").write_bytes(content)
         person.press("r")
         person.ready()
@@ -505,32 +506,32 @@ def test_leaving_shows_how_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         person.ready()
         before = person.question
         person.press("escape")
-        person.until(lambda: person.controller.summary_since is not None)
-        assert person.controller.facts[0].value == "1" and person.controller.going
+        person.until(lambda: person.state.summary_since is not None)
+        assert person.state.facts[0].value == "1" and person.state.going
         assert store.claim("you", 60)[0] == before.key  # type: ignore[index]  # given back already
         store.release(None, "you")
         person.press("backspace")  # on second thoughts
         person.ready()
         person.press("escape")
-        person.until(lambda: person.controller.summary_since is not None)
+        person.until(lambda: person.state.summary_since is not None)
         person.press("escape")
-        assert not person.controller.going
+        assert not person.state.going
     with at_the_window(run) as person:
         person.ready()
         person.press("escape")  # no vote, no summary
-        assert not person.controller.going
+        assert not person.state.going
     with at_the_window(run) as person:
         person.ready()
         person.vote("left")
         person.press("escape")
         person.press("escape")  # in a hurry
-        assert not person.controller.going
+        assert not person.state.going
     monkeypatch.setattr(controller_module, "SUMMARY_SECONDS", 0.2)
     with at_the_window(run) as person:
         person.ready()
         person.vote("left")
         person.press("escape")
-        person.until(lambda: not person.controller.going)
+        person.until(lambda: not person.state.going)
 
 
 def test_closing_the_window_gives_the_question_back(tmp_path: Path) -> None:
@@ -539,7 +540,7 @@ def test_closing_the_window_gives_the_question_back(tmp_path: Path) -> None:
         person.ready()
         pygame.event.post(pygame.event.Event(pygame.QUIT))
         person.controller.step()
-        assert not person.controller.going
+        assert not person.state.going
     assert person.clips.closed
     assert FeedbackStore(run / "labels.sqlite").claim("you", 60) is not None
     with sqlite3.connect(run / "labels.sqlite") as db:
@@ -553,14 +554,14 @@ def test_help_and_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with at_the_window(make_run(tmp_path)) as person:
         person.ready()
         person.press("/", shift=True, text="?")
-        assert person.controller.help
+        assert person.state.help
         person.press("left")  # only closes the help
-        assert not person.controller.help and person.votes() == []
+        assert not person.state.help and person.votes() == []
         person.press("h")
         person.mouse(pygame.MOUSEBUTTONDOWN, 640, 300)
-        assert not person.controller.help
+        assert not person.state.help
         person.press("m")
-        assert person.controller.sound and rung == [1]
+        assert person.state.sound and rung == [1]
 
 
 # -- nothing lost
@@ -578,11 +579,11 @@ with at_the_window(Path(sys.argv[1])) as person:
     keys = ["left", "right", "up", "down", "backspace", "a", "d", "left", "right"]
     told, i = 0, 0
     while person.controller.step():
-        if person.controller.answerable():
+        if person.state.answerable():
             key = pygame.key.key_code(keys[i % len(keys)])
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key, mod=0, unicode=""))
             i += 1
-        session = person.controller.session
+        session = person.state.session
         if session is not None and not person.controller.worker.doing("vote", "undo"):
             for _ in range(told, len(session.done) + 2 * session.undone):  # answers and undos whose result was seen
                 os.write(1, b".")

@@ -33,14 +33,14 @@ def test_a_correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         question = person.question
         person.press("k")
         person.press("space")  # neither
-        assert not person.controller.choosing and starts == []
+        assert not person.state.choosing and starts == []
         for said in ("Kept", "", "no keys"):
             person.press("k")
             person.press("right")
-            assert said in person.controller.notice[0]
+            assert said in person.state.notice[0]
         assert person.question == question and len(person.votes()) == 1
         person.press("left")  # the clips have only just come back
-        assert "Not counted" in person.controller.notice[0]
+        assert "Not counted" in person.state.notice[0]
     asked = store.asked()[-1]
     assert asked.kind == "correction" and asked.clips == (question.clips[1], improved.digest())
     assert np.array_equal(starts[0], store.segments([question.clips[1]])[question.clips[1]].state[0])  # type: ignore[index]
