@@ -27,20 +27,20 @@ from rlhf_control.runs.machine import environment_facts
 from rlhf_control.train import finetune, pretrain
 
 PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's file and name
-    "asking: choosing clips": ("asking.py", "make_queries"),
-    "asking: answers, and their way to the disk": ("labels.py", "ask"),
-    "asking: clips put together for the fit": ("labels.py", "answers"),
-    "asking: pool of clips": ("segments.py", "pool"),
-    "asking: older clips kept": ("segments.py", "archive"),
-    "learning: fit of the ensemble": ("reward.py", "fit"),
-    "learning: values after a fit": ("ppo.py", "fit_value"),
-    "each iteration: reward of the rollout": ("reward.py", "predict"),
-    "each iteration: KL anchor": ("anchor.py", "penalty"),
-    "each iteration: guards": ("guards.py", "watch"),
-    "reports: score": ("train.py", "behaviour_metrics"),
-    "reports: true reward": ("train.py", "true_reward"),
-    "checkpoints": ("runs.py", "save_checkpoint"),
-    "start": ("train.py", "prepare"),
+    "asking: choosing clips": ("queries/questions.py", "make_queries"),
+    "asking: answers, and their way to the disk": ("feedback/labels.py", "ask"),
+    "asking: clips put together for the fit": ("feedback/labels.py", "answers"),
+    "asking: pool of clips": ("queries/segments.py", "pool"),
+    "asking: older clips kept": ("queries/segments.py", "archive"),
+    "learning: fit of the ensemble": ("reward/model.py", "fit"),
+    "learning: values after a fit": ("rl/ppo.py", "fit_value"),
+    "each iteration: reward of the rollout": ("reward/model.py", "predict"),
+    "each iteration: KL anchor": ("rl/kl_anchor.py", "penalty"),
+    "each iteration: guards": ("training/guard.py", "watch"),
+    "reports: score": ("training/metrics.py", "behaviour_metrics"),
+    "reports: true reward": ("training/metrics.py", "true_reward"),
+    "checkpoints": ("runs/run.py", "save_checkpoint"),
+    "start": ("training/parts.py", "prepare"),
 }
 
 
@@ -75,7 +75,7 @@ def profile(steps: int) -> dict[str, Any]:
     cumulative: dict[tuple[str, str], float] = {}
     for (file, _, function), (_, _, _, spent, _) in stats.items():
         if "rlhf_control" in Path(file).parts:
-            cumulative[Path(file).name, function] = spent
+            cumulative["/".join(Path(file).parts[-2:]), function] = spent
     parts = {name: cumulative[place] for name, place in PREFERENCES.items() if place in cumulative}
     return {"steps": steps, "total": cumulative["train.py", "finetune"], "parts": parts}
 

@@ -204,7 +204,7 @@ def read_only(folder: Path) -> Row:
 STARTS = """
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
-from rlhf_control.runs import Run
+from rlhf_control.runs.run import Run
 print("ready", flush=True)
 sys.stdin.readline()
 try:

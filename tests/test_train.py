@@ -470,7 +470,7 @@ def test_a_checkpoint_of_another_run_is_refused(tiny_config: FinetuneConfig) -> 
     config = run.read_json("config.json")
     config["config"]["reward"]["members"] = 3
     run.write_json("config.json", config)
-    with pytest.raises(CorruptFileError, match="another run or version"):
+    with pytest.raises(UserError, match=r"reward\.members is 3, not 2; put it back"):
         train.resume(run.path)
 
 

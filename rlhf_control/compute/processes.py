@@ -18,7 +18,7 @@ def python(code: str, *arguments: str) -> list[str]:
 def module_path() -> list[str]:
     """`sys.path` with the current folder last, if it is there at all: an environment's module may lie in it. So may
     this package, in a checkout that is not installed."""
-    here, package = os.getcwd(), str(Path(__file__).parent.parent)
+    here, package = os.getcwd(), str(Path(__file__).parents[2])
     installed = [entry for entry in sys.path if entry and not same_folder(entry, here)]
     package_path = [] if package in installed else [package]
     return [*installed, *package_path, *([here] if len(installed) < len(sys.path) else [])]

@@ -59,7 +59,8 @@ class PretrainConfig:
         if named and not {"total_steps", "env", "net", "ppo"} <= given.keys():
             raise UserError(
                 f"PretrainConfig(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
-                f"rlhf_control.presets.preset(env_id, {given['preset']!r}) and change it with dataclasses.replace"
+                f"rlhf_control.config.presets.preset(env_id, {given['preset']!r}) and change it with "
+                "dataclasses.replace"
             )
         return super().__new__(cls)
 

@@ -29,7 +29,7 @@ SAME_STEP = AutoresetMode.SAME_STEP
 LONGEST = 400  # characters of what an error says
 GYMNASIUM = Path(gymnasium.__file__).parent
 OURS = tuple(map(str, (
-    Path(__file__).parent, Path(np.__file__).parent, GYMNASIUM / "core.py", GYMNASIUM / "wrappers",
+    Path(__file__).parents[1], Path(np.__file__).parent, GYMNASIUM / "core.py", GYMNASIUM / "wrappers",
     GYMNASIUM / "vector", GYMNASIUM / "utils", GYMNASIUM / "envs" / "registration.py",
 )))  # fmt: skip
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")

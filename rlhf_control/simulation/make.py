@@ -66,7 +66,7 @@ def make_vector(
         else:
             numbers = range(first, first + num_envs)
             vector = ForeignVectorEnv([partial(make_flat, env_id, env, i) for i in numbers])
-    vector.reset(seed=seed)
+        vector.reset(seed=seed)
     return vector
 
 

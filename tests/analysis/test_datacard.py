@@ -188,7 +188,7 @@ def test_the_verb(store: FeedbackStore, tmp_path: Path) -> None:
 
 
 def test_the_card_needs_no_torch() -> None:
-    code = "import sys, rlhf_control.datacard; assert 'torch' not in sys.modules"
+    code = "import sys, rlhf_control.analysis.datacard; assert 'torch' not in sys.modules"
     run([sys.executable, "-c", code], check=True)
 
 

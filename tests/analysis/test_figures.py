@@ -90,7 +90,8 @@ def test_a_figure_is_saved_whole_and_always_the_same(tmp_path: Path) -> None:
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes()
     # another process, with another seed of Python's string hashes
-    code = "import sys; from rlhf_control.plots import plot_runs; plot_runs([sys.argv[1]], sys.argv[2], ['score'])"
+    code = "import sys; from rlhf_control.analysis.figures import plot_runs;"
+    code += "plot_runs([sys.argv[1]], sys.argv[2], ['score'])"
     command = [sys.executable, "-c", code, str(path), str(tmp_path / "third")]
     subprocess.run(command, check=True, env={"PYTHONHASHSEED": "7"}, timeout=120)
     for a, suffix in zip(first, ("png", "pdf", "csv"), strict=True):
@@ -224,7 +225,7 @@ def test_figures_can_be_made_in_a_thread(tmp_path: Path) -> None:
     thread.start()
     thread.join()
     assert (path / "curves.pdf").exists()
-    code = "import sys, rlhf_control.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, rlhf_control.analysis.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

@@ -18,7 +18,7 @@ from rlhf_control.config.commands import EvaluateConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
-from rlhf_control.simulation import rollouts
+from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.train import finetune, pretrain
 from tests.conftest import TINY_PPO
@@ -93,7 +93,7 @@ def test_a_run_whose_episodes_never_end_has_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of returns that were cut off; that there is no time limit is said at the start."""
-    monkeypatch.setattr(rollouts, "CUT_OFF", 50)
+    monkeypatch.setattr(early_ends, "CUT_OFF", 50)
     config = PretrainConfig("Pendulum-v1", 160, out=str(tmp_path / "run"), env={"max_episode_steps": -1}, ppo=TINY_PPO)
     run = pretrain(config)
     assert capsys.readouterr().err.count("Pendulum-v1 has no time limit") == 1

@@ -118,9 +118,7 @@ def test_a_library_that_others_could_write_to_is_made_anew(tmp_path: Path, own_c
 def test_the_folder_in_place_of_the_cache_is_one_a_process_and_removed_at_exit(tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     write(tmp_path / "file", "")
-    code = (
-        "from rlhf_control.compiler import cache_folder; print(cache_folder(), cache_folder(), cache_folder().is_dir())"
-    )
+    code = "from rlhf_control.compute.compiler import cache_folder as f; print(f(), f(), f().is_dir())"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "temporary")}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     first, second, there = said.split()

@@ -19,13 +19,13 @@ def run(code: str, **environment: str) -> str:
 
 @needs_gl
 def test_a_backend_is_found_after_mujoco_was_imported():
-    code = "import mujoco, os; from rlhf_control import gl; print(gl.choose_gl(), os.environ['MUJOCO_GL'])"
+    code = "import mujoco, os; from rlhf_control.compute import gl; print(gl.choose_gl(), os.environ['MUJOCO_GL'])"
     found, variable = run(code).split()
     assert found == variable == gl.choose_gl()
 
 
 def test_a_broken_backend_is_not_chosen(tmp_path):
-    code = "from rlhf_control import gl; print(gl.choose_gl())"
+    code = "from rlhf_control.compute import gl; print(gl.choose_gl())"
     assert run(code, __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path)).strip() != "egl"
 
 
@@ -45,5 +45,5 @@ def test_another_process_may_have_found_it(monkeypatch):
 
 
 def test_finding_it_imports_no_simulator():
-    code = "import sys; from rlhf_control import gl; assert not {'mujoco', 'numpy', 'torch'} & set(sys.modules)"
+    code = "import sys; from rlhf_control.compute import gl; assert not {'mujoco', 'numpy', 'torch'} & set(sys.modules)"
     run(code)

@@ -49,7 +49,7 @@ def test_arguments_of_the_environment_join_the_presets() -> None:
 
 def test_a_presets_name_alone_is_refused_from_python() -> None:
     """It would be recorded, but not used."""
-    with pytest.raises(UserError, match=r"start from rlhf_control.presets.preset\(env_id, 'fast'\)"):
+    with pytest.raises(UserError, match=r"start from rlhf_control.config.presets.preset\(env_id, 'fast'\)"):
         PretrainConfig("HalfCheetah-v5", preset="fast")
     with pytest.raises(UserError, match="would not have the preset's hyperparameters"):
         PretrainConfig("HalfCheetah-v5", 300_000, preset="fast", ppo=PPOConfig(lr=1e-3))

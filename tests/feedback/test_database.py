@@ -47,7 +47,9 @@ def test_every_commit_is_synced_with_its_folder(tmp_path: Path, monkeypatch: pyt
 
     PRAGMAS = ("synchronous", "journal_mode", "foreign_keys")
     connect = sqlite3.connect
-    monkeypatch.setattr("rlhf_control.database.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=Watched))
+    monkeypatch.setattr(
+        "rlhf_control.feedback.database.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=Watched)
+    )
     store, (key,) = make_store(tmp_path)
     store.vote(key, VOTE)
     store.undo(key, "me")
@@ -137,7 +139,7 @@ def test_a_store_of_version_1_with_foreign_sql_is_not_migrated(tmp_path: Path) -
 
 
 def test_work_without_end_is_ended(store: FeedbackStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlhf_control.database.COMPUTING_SECONDS", 0.2)
+    monkeypatch.setattr("rlhf_control.feedback.database.COMPUTING_SECONDS", 0.2)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     with pytest.raises(CorruptFileError, match="of computing"), store.database.reading() as db:
         db.execute(endless).fetchone()

@@ -227,8 +227,9 @@ def test_a_renderer_that_dies_is_started_again(run: Path, digests: list[str]) ->
 @needs_gl
 def test_a_driver_that_crashes_is_done_without(run: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     crash = (
-        "import os; from rlhf_control import clips, gl; draw = gl.gl_context; "
-        "clips.gl_context = lambda model: draw(model) if gl.choose_gl() == 'none' else os._exit(3); "
+        "import os; from rlhf_control.compute import gl; from rlhf_control.rendering import mujoco_renderer as r; "
+        "draw = r.gl_context; "
+        "r.gl_context = lambda model: draw(model) if gl.choose_gl() == 'none' else os._exit(3); "
     )
     monkeypatch.setattr(clip_cache, "PROGRAM", crash + clip_cache.PROGRAM)
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:

@@ -223,6 +223,6 @@ def test_a_temporary_name_that_is_taken_by_a_link_harms_nobody(tmp_path: Path) -
 def test_new_folders_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else power loss takes what is in them."""
     synced: list[Path] = []
-    monkeypatch.setattr("rlhf_control.files.sync", lambda path: synced.append(Path(path)))
+    monkeypatch.setattr("rlhf_control.runs.files.sync", lambda path: synced.append(Path(path)))
     write_atomic(tmp_path / "a" / "b" / "file", b"x")
     assert synced == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]

@@ -168,7 +168,7 @@ STARTS = """
 import sys, time
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
-from rlhf_control.runs import Run
+from rlhf_control.runs.run import Run
 
 print("ready", flush=True)
 sys.stdin.readline()

@@ -1,7 +1,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import foreign_envs
 import gymnasium
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from rlhf_control.simulation.make import make_envs
 from rlhf_control.simulation.rollouts import collect, evaluate
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.train import pretrain
+from tests import foreign_envs
 from tests.foreign_envs import Rude
 
 SMALL = ["--ppo.num-envs", "4", "--ppo.num-steps", "32", "--ppo.minibatch-size", "64"]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import goal_env  # registers Goal-v0
 import gymnasium
 import mujoco
 import numpy as np
@@ -22,6 +21,7 @@ from rlhf_control.simulation.simulator import Simulator, check_simulator
 from rlhf_control.simulation.states import seen_whole
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.viewer.play.driver import Driver
+from tests import goal_env  # registers Goal-v0
 
 
 def make(**env: Any) -> Any:

@@ -12,7 +12,7 @@ from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import join
 from rlhf_control.rl.ppo import PPO
-from rlhf_control.simulation import rollouts
+from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.early_ends import fixed_horizon
 from rlhf_control.simulation.make import make_envs
 from rlhf_control.simulation.pictures import decode, encode
@@ -253,7 +253,7 @@ def test_evaluate_counts_only_the_first_episode_of_each_environment() -> None:
 def test_episodes_that_never_end_are_cut_off_and_that_is_said(
     limit: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(rollouts, "CUT_OFF", 30)
+    monkeypatch.setattr(early_ends, "CUT_OFF", 30)
     returns, episodes = evaluate(policy_for("Pendulum-v1", {"max_episode_steps": limit}), 2, seed=0)
     assert [len(e) for e in episodes] == [30, 30] and all(-30 * 17 < r < 0 for r in returns)
     assert "2 of 2 episodes of Pendulum-v1 had not ended after 30 steps and were cut off" in capsys.readouterr().err

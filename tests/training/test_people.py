@@ -58,7 +58,7 @@ def wait_for(condition: object, seconds: float = 60.0) -> None:
 def start(config: FinetuneConfig) -> subprocess.Popen:
     code = (
         "import json, sys; from rlhf_control.cli import guarded; from rlhf_control import *;"
-        "from rlhf_control.options import from_dict; from pathlib import Path;"
+        "from rlhf_control.config.checks import from_dict; from pathlib import Path;"
         "config = from_dict(FinetuneConfig, json.loads(sys.argv[1]));"
         "go = lambda: resume(config.out) if Path(config.out, 'config.json').exists() else finetune(config);"
         "sys.exit(guarded(lambda: go() and None))"
