@@ -199,3 +199,8 @@ HELD = (  # to who has answered, while the policy stays as it is
     "The policy stays as it is, for the answers do not show yet what is better. What helps: more of them, always by "
     'the same rule, and "cannot tell" rather than a guess.'
 )
+HELD_TO_THE_END = (  # the same where the run asks nothing more; a run's number of questions is fixed at its start
+    "The policy stays as it is, for the answers do not show what is better, and this run asks nothing more. What "
+    'helps: another run that asks more (--labels), answered always by the same rule, and "cannot tell" rather than a '
+    "guess."
+)

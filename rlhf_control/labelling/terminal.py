@@ -25,6 +25,7 @@ from rlhf_control.labelling.session import (
     FAILED,
     FINISHED,
     HELD,
+    HELD_TO_THE_END,
     LEAST_SECONDS,
     LOST,
     OTHERS,
@@ -281,7 +282,7 @@ class Voting:
         if news.status is not None and news.status.holding and not self.told_of_hold:
             self.told_of_hold = True
             self.end_waiting()
-            say(HELD)
+            say(HELD if news.status.more else HELD_TO_THE_END)
         words = AWAITED[where] or run_line(news, time.time())[0]
         if self.keyboard.single:
             print(f"\r\x1b[K{words} (q leaves, u takes the last answer back)", end="", flush=True)

@@ -6,6 +6,7 @@ A file is MAGIC, the SHA-256 of the rest, and the rest: a line of JSON (the fram
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -18,11 +19,13 @@ import numpy as np
 
 from rlhf_control.data import Array
 from rlhf_control.runs.files import read_own, replace_file
+from rlhf_control.runs.npz import inflate
 
 MAGIC = b"rlhf_control frames 1\n"
 LEVEL = 1  # of zlib: 15 MB become 1.5 in 70 ms, and come back in 40; more effort gains a twentieth
 NAME = re.compile(r"[0-9a-f]{40}\.clip")  # see `_path`; other names are other people's
 UNFINISHED = re.compile(r"\.[0-9a-f]{40}\.clip\.[0-9]+\.tmp")  # see `files.replace_file`
+MOST = 2**30  # bytes that the frames of a clip may be: 1,000 frames of 480 x 480 are 0.7 of them
 ABANDONED = 600  # seconds after which a temporary file has lost its writer
 
 
@@ -95,9 +98,19 @@ def pack_frames(frames: Array) -> bytes:
 
 
 def unpack_frames(content: bytes) -> Array | None:
-    """The frames, or None if a single bit is not as it was written."""
+    """Return the frames (T, H, W, 3) uint8, or None if a single bit is not as it was written, or if what was written is
+    not that: the seal shows damage, not who has made the file."""
     seal, body = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
     if not content.startswith(MAGIC) or hashlib.sha256(body).digest() != seal:
         return None
     head, _, packed = body.partition(b"\n")
-    return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(json.loads(head))
+    try:
+        shape = tuple(json.loads(head))
+        size = math.prod(shape)
+        if len(shape) != 4 or shape[3] != 3 or not all(type(length) is int and length > 0 for length in shape):
+            return None
+        if size > MOST:
+            return None
+        return np.frombuffer(inflate(packed, size), np.uint8).reshape(shape)
+    except (ValueError, TypeError, RecursionError, zlib.error):
+        return None

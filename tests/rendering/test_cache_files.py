@@ -1,5 +1,8 @@
+import hashlib
 import os
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,30 @@ def test_every_damaged_bit_is_noticed() -> None:
         assert unpack_frames(bytes(damaged)) is None
     for length in (0, 5, len(MAGIC), len(MAGIC) + 10, len(content) - 1):
         assert unpack_frames(content[:length]) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "packed"),
+    [
+        ("[3, 20, 10, 3]", zlib.compress(bytes(10**7))),  # more than it says
+        ("[3, 20, 10, 3]", zlib.compress(bytes(1799))),
+        ("[3, 20, 10, 3]", b"nothing of zlib's"),
+        ("[100000, 1000, 1000, 3]", zlib.compress(bytes(100))),  # more than a clip has
+        ("[-1, 20, 10, 3]", zlib.compress(bytes(1800))),
+        ("[1800]", zlib.compress(bytes(1800))),
+        ("[3, 20.0, 10, 3]", zlib.compress(bytes(1800))),
+        ("{}", b""),
+        ("no JSON", b""),
+    ],
+)
+def test_what_is_sealed_but_no_clip_is_not_unpacked(head: str, packed: bytes) -> None:
+    """Anybody can put a seal on a file of their own: it may not fill the memory."""
+    body = head.encode() + b"\n" + packed
+    tracemalloc.start()
+    assert unpack_frames(MAGIC + hashlib.sha256(body).digest() + body) is None
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**6
 
 
 def test_a_damaged_file_is_removed_and_can_be_written_again(tmp_path: Path) -> None:

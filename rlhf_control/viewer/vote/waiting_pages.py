@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf_control.labelling.run_state import News, situation
+from rlhf_control.labelling.run_state import News, goal, situation
 from rlhf_control.labelling.session import (
     ALL_DONE,
     ANSWERED,
@@ -13,6 +13,7 @@ from rlhf_control.labelling.session import (
     FAILED,
     FINISHED,
     HELD,
+    HELD_TO_THE_END,
     LOST,
     OTHERS,
     STARTING,
@@ -68,8 +69,10 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
     name, tally, status = situation(news), news.tally, news.status
     message = status.message if status is not None else ""
     title, text, command = _words(name, str(run), message, tally.elsewhere, tally.answers)
+    wanted = goal(tally, status)
     if name in (WAITING, ANSWERED) and status is not None and status.holding:
-        text = HELD
+        text = HELD if status.more else HELD_TO_THE_END
+        command = command if status.more else f"rlhf-control finetune POLICY --oracle human --labels {2 * wanted}"
     if name == WAITING and status is not None and status.next_question is not None and status.next_question > now:
         title = f"Next question in about {duration(status.next_question - now)}"
     buttons = (UNDO,) * undo

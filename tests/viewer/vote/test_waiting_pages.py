@@ -87,6 +87,8 @@ def test_a_hold_is_told_and_what_helps(more: bool) -> None:
     status = Status("training", os.getpid(), time.time(), "Hopper-v5", holding=True, more=more)
     page = page_of(News(status, True, Tally(9, 9, 9, 0)), RUN, time.time(), undo=False, sound=False)
     assert "stays as it is" in page.text and "What helps" in page.text and "trains on your answers" not in page.text
+    assert ("more of them" in page.text) == more and ("another run" in page.text) != more
+    assert page.command == ("" if more else "rlhf-control finetune POLICY --oracle human --labels 18")
 
 
 def test_a_run_that_learned_nothing_says_so_at_its_end() -> None:
