@@ -1,39 +1,33 @@
-"""Asking and counting: from queries to what a reward model learns from, through the store."""
+"""The labels of a run: from queries to what a reward model learns from, through the store."""
 
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, KINDS, Answers, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.feedback.answering import Gold, annotators_of, answer_known, consult
 from rlhf_control.feedback.oracles import Oracle
-from rlhf_control.feedback.schema import AT_RANDOM, Asked, Version, Vote, new_vote
+from rlhf_control.feedback.schema import AT_RANDOM, GOLD, Asked, Version, Vote
 from rlhf_control.feedback.store import FeedbackStore, informative
-from rlhf_control.rng import stream
-from rlhf_control.runs.files import sync
 from rlhf_control.wording import counted
 
 POLL_SECONDS = 0.2  # between two looks for votes that people cast in other processes
-# A commit waits for the disk, some 20 ms. A synthetic oracle's answers of this long share one (after a crash it gives
-# them again); whoever takes longer over an answer, as people do, has it on the disk before the next question.
-COMMIT_SECONDS = 0.1
-GOLD = "gold"  # the strategy of queries whose answer is known, asked to check people by
 UNASKED = (GOLD, CORRECTION)  # strategies of queries that nobody waits for
 
 
 def wait_a_little(missing: int) -> None:
+    """Lets people answer for a moment, however many answers are missing."""
     time.sleep(POLL_SECONDS)
 
 
 class Labels:
-    """The queries of one run, in order, and the answers to them that have been read from the store's history.
+    """Holds the queries of one run, in order, and the answers to them that have been read from the store's history.
 
     A query is known by its key (clips, kind, repeat), so a resumed run that asks the same again finds the votes of
     before: none is lost, and none is asked for twice. `ask` reads the history vote by vote and no further than to the
@@ -51,8 +45,8 @@ class Labels:
         self.store, self.oracle, self.seed, self.annotators = store, oracle, seed, annotators
         self.wait: Callable[[int], None] = wait_a_little
         self.before_issue: Callable[[Sequence[Query]], None] = lambda queries: None
-        self.gold: dict[str, tuple[Query, tuple[int, ...]]] = {}  # by key: to ask about, and the ranks that are right
-        self.asked: dict[str, Asked] = {}  # by key, in the order of asking
+        self.gold: Gold = {}
+        self.asked: dict[str, Asked] = {}  # by key, in the order in which they were asked
         self.strangers: set[str] = set()  # keys of queries in the history that are not this run's
         self.clips: dict[str, Segments] = {}  # by digest, (L, ...)
         self.votes: dict[str, dict[str, Feedback]] = {}  # key -> annotator -> the answer in force
@@ -68,14 +62,20 @@ class Labels:
             if self.oracle is None:
                 self.wait(self.missing())
             else:
-                self._consult(self.oracle, pending, pool)
+                if self.annotators > 1:
+                    raise UserError(
+                        f"{counted(len(pending), 'query lacks', 'queries lack')} answers by {self.annotators} "
+                        "annotators, and an oracle is one; ask people, or one annotator a query"
+                    )
+                asked = ((key, self.asked[key].query(self.clips)) for key in pending)
+                consult(self.oracle, self.store, asked, pool, self.seed)
             self._settle()
 
     def issue(self, queries: Sequence[Query], *, policy: Version = None, reward: Version = None) -> None:
         """Asks without waiting: `collect` takes in the answers that have come since."""
         self.before_issue(queries)
         stored: list[Asked] = []
-        for annotators, some in groupby(queries, self._annotators_of):
+        for annotators, some in groupby(queries, lambda query: annotators_of(query, self.annotators)):
             stored += self.store.ask(list(some), annotators=annotators, policy=policy, reward=reward)
         for query, asked in zip(queries, stored, strict=True):
             for array in query.segments.arrays().values():  # a clip is known by its digest: nobody may change it
@@ -83,40 +83,42 @@ class Labels:
             self.asked[asked.key] = asked
             self.clips |= {digest: query.segments[side] for side, digest in enumerate(asked.clips)}
         if self.oracle is None:
-            self._answer_what_is_known(stored)
+            answer_known(self.store, stored, self.gold)
 
     def questions(self) -> list[Asked]:
-        """What the run wants to know of people: neither gold nor what they show unasked."""
+        """Returns what the run wants to know of people: neither gold nor what they show unasked."""
         return [a for a in self.asked.values() if a.strategy not in UNASKED and a.kind != DEMONSTRATION]
 
     def pending(self) -> list[str]:
-        """The keys of the queries that lack answers, in the order of asking."""
+        """Returns the keys of the queries that lack answers, in the order in which they were asked."""
         return [key for key, lacking in self._lacking().items() if lacking > 0]
 
     def missing(self) -> int:
-        """How many answers people have still to give: to a query, each of its annotators."""
+        """Returns how many answers people have still to give: to a query, each of its annotators."""
         return sum(max(0, lacking) for lacking in self._lacking().values())
 
     def _lacking(self) -> dict[str, int]:
-        """Answers that each query lacks, by key, in the order of asking."""
+        """Returns how many answers each query lacks, by key, in the order in which they were asked."""
         wanted = {k: min(a.annotators, self.annotators) for k, a in self.asked.items() if a.strategy not in UNASKED}
         return {key: annotators - len(self.votes.get(key, ())) for key, annotators in wanted.items()}
 
     def collect(self, until: int | None = None) -> int:
-        """Takes in every vote cast since the last reading (or of the history's first `until`); how many there were."""
+        """Takes in every vote cast since the last reading (or of the history's first `until`). Returns how many."""
         votes = self.store.votes(self.read)
         return self._take(votes if until is None else votes[: max(0, until - self.read)])
 
     def answers(self, keys: Iterable[str] | None = None) -> Answers | None:
-        """The informative answers to the queries of these keys (default: all), one for each annotator, without gold;
-        None if there are none."""
+        """Returns the informative answers to the queries of these keys (default: all), one for each annotator, without
+        gold; None if there are none."""
         asked = [self.asked[key] for key in (self.asked if keys is None else keys)]
-        rows = [(a, f) for a in asked if a.strategy != GOLD for f in self._answers_to(a) if informative(f)]
+        rows = [
+            (a, f) for a in asked if a.strategy != GOLD for f in self.votes.get(a.key, {}).values() if informative(f)
+        ]
         return gather(rows, self.clips) if rows else None
 
     def pairs(self, keys: Iterable[str] | None = None) -> tuple[Segments, Array] | None:
-        """The comparisons among the answers: clips (Q, 2, L, ...) and targets (Q,), 1 where the first is preferred, 1/2
-        for a tie; None if there are none."""
+        """Returns the comparisons among the answers: clips (Q, 2, L, ...) and targets (Q,), 1 where the first is
+        preferred, 1/2 for a tie; None if there are none."""
         answers = self.answers(keys)
         chosen = np.flatnonzero(answers.kind == KINDS.index(COMPARISON)) if answers is not None else ()
         if answers is None or not len(chosen):
@@ -126,10 +128,10 @@ class Labels:
         return answers.clips[answers.items[chosen, :2]], target
 
     def counts(self) -> dict[str, int]:
-        """Queries asked, answers given, and labels: the answers that say something. A tie does ("these are alike" bears
-        on a tie model), "cannot tell" does not. Gold apart: answers to it, and how many were right."""
+        """Counts queries asked, answers given, and labels: the answers that say something. A tie does ("these are
+        alike" bears on a tie model), "cannot tell" does not. Gold is apart: answers to it, and how many were right."""
         own = [asked for asked in self.asked.values() if asked.strategy != GOLD]
-        given = [feedback for asked in own for feedback in self._answers_to(asked)]
+        given = [feedback for asked in own for feedback in self.votes.get(asked.key, {}).values()]
         counts = {"queries": len(own), "answers": len(given), "labels": sum(map(informative, given))}
         if self.gold:
             checks = [(ranks, f) for key, (_, ranks) in self.gold.items() for f in self.votes.get(key, {}).values()]
@@ -168,23 +170,6 @@ class Labels:
         if state.get("history", self._history.hexdigest()) != self._history.hexdigest():
             raise UserError(f"{self.store.path} holds other votes than the checkpoint counts; restore it from a copy")
 
-    def _consult(self, oracle: Oracle, keys: Sequence[str], pool: Segments) -> None:
-        if self.annotators > 1:
-            raise UserError(
-                f"{counted(len(keys), 'query lacks', 'queries lack')} answers by {self.annotators} annotators, and an "
-                "oracle is one; ask people, or one annotator a query"
-            )
-        votes, committed = [], time.monotonic()
-        try:
-            for key in keys:
-                query = self.asked[key].query(self.clips)
-                votes.append(new_vote(key, oracle(query, pool, stream(self.seed, "answer", query.round, query.index))))
-                if time.monotonic() - committed > COMMIT_SECONDS:
-                    self.store.add(votes=votes)
-                    votes, committed = [], time.monotonic()
-        finally:  # whatever ends the oracle, what it has answered is kept
-            self.store.add(votes=votes)
-
     def _settle(self) -> None:
         """Reads the history until every query is answered, or to its end."""
         for vote in self.store.votes(self.read):
@@ -192,25 +177,8 @@ class Labels:
                 break
             self._take([vote])
 
-    def _annotators_of(self, query: Query) -> int:
-        """How many have to answer: beside people, whoever knows the answer."""
-        if query.kind == DEMONSTRATION:
-            return 1
-        return self.annotators + (query.strategy == GOLD)
-
-    def _answer_what_is_known(self, stored: Sequence[Asked]) -> None:
-        known = {a.key: Feedback(self.gold[a.key][1], GOLD) for a in stored if a.strategy == GOLD}
-        for asked in stored:
-            if asked.kind == DEMONSTRATION:  # it stands above the policy's own clips, and that is all it says
-                known[asked.key] = Feedback((0,) + (1,) * (len(asked.clips) - 1), DEMONSTRATION)
-        given = {(vote.query, vote.annotator) for vote in self.store.votes()} if known else set()
-        self.store.add(votes=[new_vote(k, f) for k, f in known.items() if (k, f.annotator) not in given])
-
-    def _answers_to(self, asked: Asked) -> list[Feedback]:
-        return list(self.votes.get(asked.key, {}).values())
-
     def _take_in_correction(self, key: str) -> None:
-        """Somebody's own query, once its vote has come: at the same place of the history in every replay."""
+        """Counts a correction among the queries when its vote is read: at the same place in every replay."""
         self.strangers.add(key)
         asked = self.store.asked(key)[0]
         if asked.strategy != CORRECTION:
@@ -236,7 +204,7 @@ class Labels:
 
 
 def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]) -> Answers:
-    """Informative answers as arrays. Raises UserError if the clips (L, ...), given by digest, differ in shape."""
+    """Turns informative answers into arrays. Raises UserError if the clips (L, ...), by digest, differ in shape."""
     place = {digest: i for i, digest in enumerate(dict.fromkeys(d for asked, _ in rows for d in asked.clips))}
     size = max(len(asked.clips) for asked, _ in rows)
     items, ranks = np.full((2, len(rows), size), -1)
@@ -251,7 +219,7 @@ def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]
 
 
 def _stack(clips: Sequence[Segments]) -> Segments:
-    """(S, L, ...), without pictures, and without the simulator states if some lack them."""
+    """Stacks clips, (S, L, ...), without pictures, and without the simulator states if some lack them."""
     shapes = {(clip.obs.shape, clip.action.shape) for clip in clips}
     if len(shapes) > 1:
         raise UserError(f"clips of several shapes cannot be learned from together: (obs, action) are {sorted(shapes)}")
@@ -259,24 +227,3 @@ def _stack(clips: Sequence[Segments]) -> Segments:
     if any(clip.state is None for clip in clips):
         clips = [Segments(clip.obs, clip.action, clip.next_obs, clip.env_reward) for clip in clips]
     return Segments.stack(clips)
-
-
-def replay(source: FeedbackStore, path: str | Path) -> Oracle:
-    """Sets a finished run up to be run again: copies its store to `path` (unless that was done before), where the new
-    run's Labels finds every vote of before in its order, and returns that run's oracle, which refuses what was never
-    asked."""
-    if not Path(path).exists():
-        unfinished = Path(f"{path}.part")
-        unfinished.unlink(missing_ok=True)
-        source.copy_to(unfinished)
-        sync(unfinished)
-        os.replace(unfinished, path)
-        sync(unfinished.parent)
-
-    def nobody(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
-        raise UserError(
-            f"{source.path} has no answer to query {query.index} of round {query.round}; replay a finished run, with "
-            "its own settings, seed and versions"
-        )
-
-    return nobody

@@ -17,6 +17,7 @@ from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REW
 from rlhf_control.errors import UserError
 from rlhf_control.wording import counted
 
+GOLD = "gold"  # the strategy of queries whose answer is known, asked to check people by
 TRIED_AGAIN = "tried again"  # the strategy of corrections
 AT_RANDOM = ("uniform", TRIED_AGAIN)  # strategies of queries about clips that no model chose
 

@@ -1,4 +1,4 @@
-"""What to ask, and when: the label rounds of a run and the questions of each.
+"""What to ask in each label round, and what of that a run keeps.
 
 S clips, L segment length.
 """
@@ -14,10 +14,11 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.schedules import apportion
 from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, Array, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
-from rlhf_control.feedback.labels import GOLD, Labels
+from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.recordings import load_recording, save_recording
-from rlhf_control.feedback.schema import Asked, query_key
+from rlhf_control.feedback.schema import GOLD, Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import find_policy
@@ -40,7 +41,6 @@ DEMONSTRATIONS, GOLD_PAIRS = "demonstrations.npz", "gold.npz"
 REPLAY_MAY_DIFFER = (
     "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
 )  # fmt: skip
-Gold = dict[str, tuple[Query, tuple[int, ...]]]  # by key: to ask about, and the ranks that are right
 
 
 # -- a round's questions
@@ -106,13 +106,13 @@ def make_queries(
 
 
 def asked_alone(pool: Segments, recent: int, labels: Labels) -> Array:
-    """(S,) bool: the older clips that were rated before; the same question again would count as the same answer."""
+    """Marks, (S,) bool, the older clips that were rated before: asked again, they would count as the same answer."""
     rated = {asked.clips[0] for asked in labels.questions() if asked.kind in (RATING, REWARD)}
     return np.array([i >= recent and bool(rated) and pool[i].digest() in rated for i in range(len(pool))])
 
 
 def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:
-    """Questions that can be asked once more: answered, not lately, and not repeated before."""
+    """Returns the questions that can be asked once more: answered, not lately, and not repeated before."""
     repeated = {frozenset(q.clips) for q in asked if q.repeat}
     unanswered = set(labels.pending())
     return [
@@ -122,8 +122,8 @@ def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:
 
 
 def mixed(queries: list[Query], special: Sequence[Query], round: int, rng: np.random.Generator) -> list[Query]:
-    """The special ones at random places among the second half of the others, far from the first third, of which some
-    may be repeats; all numbered anew."""
+    """Puts the special ones at random places among the second half of the others, far from the first third, of which
+    some may be repeats. All are numbered anew."""
     if not special:
         return queries
     places = np.sort(rng.integers(-(-len(queries) // 2), len(queries) + 1, size=len(special)))
@@ -137,8 +137,9 @@ def mixed(queries: list[Query], special: Sequence[Query], round: int, rng: np.ra
 
 
 def load_gold(path: str, seed: int) -> Gold:
-    """Comparisons with known answers and their ranks, by key and in random order: of an exported store (or an .npz of
-    pairs) those on which all its annotators agree. Raises UserError if there are none, or if they cannot be shown."""
+    """Reads comparisons with known answers and their ranks, by key and in random order: of an exported store (or an
+    .npz of pairs) those on which all its annotators agree. Raises UserError if there are none, or none that can be
+    shown."""
     with TemporaryDirectory() as folder:
         store = FeedbackStore(Path(folder) / "gold.sqlite")
         (import_labels if Path(path).is_dir() else import_pairs)(store, path)
@@ -176,12 +177,12 @@ def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, gold: Gold) -> No
 
 
 def demonstrations_of(config: FinetuneConfig, folder: Path) -> str:
-    """The run's own copy, or (in runs of before, which have none) what the user named."""
+    """Returns the path of the run's own copy or (in runs of before, which have none) what the user named."""
     return str(folder / DEMONSTRATIONS) if (folder / DEMONSTRATIONS).exists() else config.demonstrations
 
 
 def gold_of(config: FinetuneConfig, run: Run | None) -> Gold:
-    """As `load_gold`: of the run's own copy, if it has one."""
+    """Reads gold as `load_gold` does, from the run's own copy if it has one."""
     if not config.query.gold:
         return {}
     if run is None or not (run.path / GOLD_PAIRS).exists():
@@ -195,14 +196,14 @@ def gold_of(config: FinetuneConfig, run: Run | None) -> Gold:
 
 
 def answers_of(config: FinetuneConfig, run: Run | None = None) -> FeedbackStore:
-    """The store of the run to replay, which must have had the same options; of a replay that has begun, its own copy of
-    it."""
+    """Opens the store of the run to replay, which must have had the same options; of a replay that has begun, its own
+    copy of it. Raises UserError if they differ."""
     if run is not None and (run.path / "labels.sqlite").exists():
         return FeedbackStore(run.path / "labels.sqlite", create=False)
     source = Run.open(config.replay)
-    verb, options = source.config()
+    command, options = source.config()
     theirs, mine = asdict(options), asdict(config)
-    if verb != "finetune":
+    if command != "finetune":
         raise UserError(f"{source.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
     changed = [note["option"] for note in source.read_json("manifest.json").get("changed", [])]
     if of_weight := [name for name in changed if name not in REPLAY_MAY_DIFFER]:

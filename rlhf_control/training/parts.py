@@ -14,7 +14,8 @@ from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import CORRECTION
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
-from rlhf_control.feedback.labels import Labels, replay
+from rlhf_control.feedback.answering import replay
+from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import Oracle, make_oracle
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy

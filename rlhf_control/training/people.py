@@ -13,8 +13,8 @@ from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
-from rlhf_control.feedback.labels import GOLD, POLL_SECONDS, Labels
-from rlhf_control.feedback.schema import query_key
+from rlhf_control.feedback.labels import POLL_SECONDS, Labels
+from rlhf_control.feedback.schema import GOLD, query_key
 from rlhf_control.labelling.window_process import WindowProcess, command
 from rlhf_control.nets.policy import Policy
 from rlhf_control.reward.known import Reward

@@ -1,5 +1,4 @@
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from rlhf_control.behaviours.catalogue import env_reward
 from rlhf_control.data import (
     COMPARISON,
     CORRECTION,
-    DEMONSTRATION,
     KINDS,
     RANKING,
     RATING,
@@ -21,9 +19,10 @@ from rlhf_control.data import (
     Segments,
 )
 from rlhf_control.errors import UserError
-from rlhf_control.feedback.labels import COMMIT_SECONDS, GOLD, Labels, replay
+from rlhf_control.feedback.answering import replay
+from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import RewardOracle
-from rlhf_control.feedback.schema import TRIED_AGAIN, query_key
+from rlhf_control.feedback.schema import GOLD, TRIED_AGAIN, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.queries.choose import ALIKE
 from rlhf_control.reward.known import KnownReward
@@ -129,18 +128,6 @@ def test_a_stored_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     pairs = labels.pairs()
     assert pairs is not None
     np.testing.assert_array_equal(pairs[1], [0, 1, 1, 1, 1])
-
-
-def test_an_answer_that_takes_its_time_is_on_the_disk_before_the_next_question(tmp_path: Path) -> None:
-    store, stored = FeedbackStore(tmp_path / "l.sqlite"), []
-
-    def slow(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
-        stored.append(len(store.votes()))
-        time.sleep(1.1 * COMMIT_SECONDS)
-        return Feedback((0, 1), "slow")
-
-    Labels(store, slow, 0).ask(make_queries(3), make_queries(1)[0].segments)
-    assert stored == [0, 1, 2] and len(store.votes()) == 3
 
 
 def test_the_same_clips_asked_again_are_another_query(tmp_path: Path) -> None:
@@ -306,24 +293,6 @@ def test_corrections_are_taken_in_when_their_vote_is_read(tmp_path: Path, capsys
     assert labels.counts()["answers"] == 1
 
 
-def test_people_need_not_judge_demonstrations(tmp_path: Path) -> None:
-    store = FeedbackStore(tmp_path / "l.sqlite")
-    labels = Labels(store, None, 0, annotators=2)
-    shown, (asked,) = make_queries(2, kind=DEMONSTRATION), make_queries(1, round=1)
-    for _ in range(2):  # a resumed run asks again
-        labels.issue([asked, *shown])
-        labels.collect()
-    assert labels.pending() == [query_key(asked)] and [q.key for q in labels.questions()] == [query_key(asked)]
-    assert labels.counts() == {"queries": 3, "answers": 2, "labels": 2}
-    answers = labels.answers()
-    assert answers is not None and answers.ranks.tolist() == [[0, 1], [0, 1]]
-    for name in ("ann", "bob"):
-        served = store.claim(name, 60)
-        assert served is not None and served[0] == query_key(asked)
-        store.vote(served[0], Feedback((0, 1), name))
-        assert store.claim(name, 60) is None
-
-
 def test_gold_is_asked_counted_and_not_learned_from(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path / "l.sqlite")
     labels = Labels(store, None, 0)
@@ -369,15 +338,6 @@ def test_what_a_killed_run_had_asked_is_taken_in(tmp_path: Path) -> None:
     labels.issue(queries[1:2])
     labels.take_in_all()
     assert [asked.key for asked in labels.questions()] == [query_key(queries[i]) for i in (1, 0, 2)]
-
-
-def test_a_replay_that_was_cut_off_while_copying_copies_again(tmp_path: Path) -> None:
-    store = FeedbackStore(tmp_path / "l.sqlite")
-    store.ask(make_queries(2))
-    (tmp_path / "again.sqlite.part").write_text("half")
-    replay(store, tmp_path / "again.sqlite")
-    assert len(FeedbackStore(tmp_path / "again.sqlite").asked()) == 2 and not (tmp_path / "again.sqlite.part").exists()
-    replay(store, tmp_path / "again.sqlite")  # a resumed replay goes on with its own copy
 
 
 def test_other_votes_in_place_of_those_that_were_learned_from_are_noticed(tmp_path: Path) -> None:
