@@ -1,8 +1,5 @@
-import json
-import os
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,54 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query
+from rlhf_control.data import CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import Tally
 from rlhf_control.feedback.store import FeedbackStore, in_force
-from rlhf_control.labelling.predictions import Predictions
-from rlhf_control.labelling.run_state import News, goal, pace, read_news, run_line, situation
 from rlhf_control.labelling.session import (
-    ALL_DONE,
-    ELSEWHERE,
-    EMPTY,
-    FAILED,
-    FINISHED,
     LEFT,
-    LOST,
-    OTHERS,
     RIGHT,
-    STARTING,
-    STOPPED,
     TIE,
-    WAITING,
-    Answered,
     Question,
     Session,
 )
-from rlhf_control.labelling.summary import summary, summary_text
-from rlhf_control.runs.status import Status, known_environment, write_status
+from rlhf_control.runs.status import known_environment
 from tests.conftest import random_segments
-
-
-def make_session(folder: Path, n: int = 3, kind: str = COMPARISON, size: int = 2, annotators: int = 1) -> Session:
-    """On a store of n queries; the annotator is me."""
-    store = FeedbackStore(folder / "labels.sqlite")
-    rng = np.random.default_rng(0)
-    queries = [Query(0, i, "uniform", random_segments(rng, size, 5), kind) for i in range(n)]
-    store.ask(queries, annotators=annotators)
-    return Session(store, "me", seed=0)
-
-
-def question(session: Session) -> Question:
-    found = session.next()
-    assert found is not None
-    return found
-
-
-def status(state: str = "waiting", **changed: object) -> Status:
-    fields = {"state": state, "pid": os.getpid(), "updated": time.time(), "env_id": "HalfCheetah-v5"}
-    return Status(**{**fields, **changed})  # type: ignore[arg-type]
-
+from tests.sessions import make_session, question, status
 
 # -- sides
 
@@ -242,66 +205,6 @@ def test_one_of_two_annotators_has_half_of_the_answers_to_give(tmp_path: Path) -
     assert session.left(Tally(23, 24, 11, 0), 24) == 1 and session.left(Tally(24, 24, 12, 0), 24) == 0
 
 
-def test_pace_by_hand() -> None:
-    done = [Answered(None, LEFT, None, seconds) for seconds in (9.0, 9.0, *[3.0] * 11, *[1.0] * 8, 600.0)]  # type: ignore[arg-type]
-    assert pace([], 10).per_minute is None
-    told = pace(done, 10)  # the median of the latest twenty
-    assert told.per_minute == pytest.approx(20) and told.seconds_left == pytest.approx(30)
-
-
-OPEN, DONE, THEIRS = Tally(3, 9, 3, 0), Tally(9, 9, 9, 0), Tally(8, 9, 8, 1)
-
-
-@pytest.mark.parametrize(
-    ("state", "lively", "tally", "expected"),
-    [
-        ("starting", True, DONE, STARTING), ("training", True, DONE, WAITING), ("waiting", True, DONE, WAITING),
-        ("waiting", True, OPEN, OTHERS), ("training", True, OPEN, WAITING), ("waiting", True, THEIRS, ELSEWHERE),
-        ("training", False, DONE, LOST), ("finished", False, DONE, FINISHED),
-        ("stopped", False, DONE, STOPPED), ("failed", False, DONE, FAILED), ("failed", False, THEIRS, ELSEWHERE),
-        (None, False, DONE, ALL_DONE), (None, False, THEIRS, ELSEWHERE), (None, False, Tally(0, 0, 0, 0), EMPTY),
-    ],
-)  # fmt: skip
-def test_situations(state: str | None, lively: bool, tally: Tally, expected: str) -> None:
-    assert situation(News(None if state is None else status(state), lively, tally)) == expected
-
-
-def test_after_the_last_answer_no_question_is_promised() -> None:
-    for state in ("training", "waiting"):
-        assert situation(News(status(state, more=False), True, DONE)) == "answered"
-        assert situation(News(status(state, more=False), True, OPEN)) == "others"
-    assert situation(News(status("training"), True, OPEN)) == "waiting"
-
-
-def test_the_run_in_a_line() -> None:
-    now = 1000.0
-    assert run_line(None, now) == ("no run beside this window", "quiet")
-    for told, lively, tally, line, mood in [
-        (status("waiting"), True, OPEN, "the run waits for 6 more answers", "good"),
-        (status("waiting"), True, THEIRS, "the run waits for 1 more answer", "good"),
-        (status("waiting"), True, DONE, "the run goes on", "good"),
-        (status("training", next_question=now + 17), True, DONE, "training, next question in about 20 s", "busy"),
-        (status("training"), True, DONE, "training, next question soon", "busy"),
-        (status("training", more=False), True, DONE, "training, no more questions", "busy"),
-        (status("training", holding=True), True, DONE, "holding the policy, next question soon", "busy"),
-        (status("starting"), True, DONE, "starting", "busy"),
-        (status("training"), False, DONE, "the run is gone; votes are kept", "bad"),
-        (status("stopped"), False, DONE, "the run is stopped; votes are kept", "bad"),
-        (status("failed"), False, DONE, "the run failed; votes are kept", "bad"),
-        (status("finished"), False, DONE, "the run has finished", "quiet"),
-        (status("finished", message="so"), False, DONE, "the run has finished; nothing was learned", "bad"),
-    ]:
-        assert run_line(News(told, lively, tally), now) == (line, mood)
-
-
-def test_news_of_a_run(tmp_path: Path) -> None:
-    session = make_session(tmp_path)
-    assert read_news(tmp_path, session.store, "me") == News(None, False, Tally(0, 3, 0, 0))
-    write_status(tmp_path, status(wanted=100))
-    news = read_news(tmp_path, session.store, "me")
-    assert news.lively and goal(news.tally, news.status) == 100 and goal(news.tally, None) == 3
-
-
 def test_the_environment_of_a_run_without_a_status(tmp_path: Path) -> None:
     assert known_environment(tmp_path, None) is None
     (tmp_path / "manifest.json").write_text('{"env_id": "Hopper-v5"}')
@@ -310,57 +213,3 @@ def test_the_environment_of_a_run_without_a_status(tmp_path: Path) -> None:
     assert known is not None and (known.env_id, known.env) == ("Hopper-v5", {"healthy_reward": 2.0})
     told = status()
     assert known_environment(tmp_path, told) is told
-
-
-def test_predictions_are_told_by_side(tmp_path: Path) -> None:
-    session, predictions = make_session(tmp_path, 20), Predictions(tmp_path)
-    questions = session.upcoming(20)
-    assert predictions.expected(questions[0]) is None  # nothing was written
-    lines = [json.dumps({"key": q.key, "probability_first": 0.8}) for q in questions]
-    (tmp_path / "predictions.jsonl").write_text("\n".join(["nonsense", '{"key": 1}', *lines[:-1], lines[-1][:30]]))
-    for q in questions[:-1]:
-        assert predictions.expected(q) == (q.shown.index(0), 0.8)
-    assert predictions.expected(questions[-1]) is None  # half written
-    with open(tmp_path / "predictions.jsonl", "a") as file:
-        file.write(lines[-1][30:] + "\n")
-    assert predictions.expected(questions[-1]) == (questions[-1].shown.index(0), 0.8)
-
-
-def test_no_prediction_for_what_is_no_pair(tmp_path: Path) -> None:
-    session = make_session(tmp_path, 1, RATING, 1)
-    (tmp_path / "predictions.jsonl").write_text(
-        json.dumps({"key": question(session).key, "probability_first": 1}) + "\n"
-    )
-    assert Predictions(tmp_path).expected(question(session)) is None
-
-
-# -- the summary
-
-
-def answer_all(session: Session, choose: Callable[[Question], tuple[int, int] | None], seconds: float = 2.0) -> None:
-    while (q := session.next()) is not None:
-        session.vote(choose(q), seconds=seconds)
-
-
-def test_the_summary(tmp_path: Path) -> None:
-    """Six pairs, of which two are asked again; always the left one; another annotator agrees on all of the six."""
-    session = make_session(tmp_path, 6, annotators=2)
-    keys = [asked.key for asked in session.store.asked()]
-    facts = {fact.name: fact for fact in summary(session)}
-    assert facts["votes"].value == "0" and "seconds a vote" not in facts
-    assert facts["asked again"].value == "none yet" and facts["left clip preferred"].value == "no clear answers yet"
-    again = [Query(1, i, "repeat", session.store.query(keys[i]).segments, COMPARISON, 1) for i in range(2)]
-    session.store.ask(again)
-    answer_all(session, lambda q: LEFT)
-    for key in keys:
-        session.store.vote(key, Feedback((0, 1), "you"))
-    session.undo()
-    session.vote(TIE)
-    facts = {fact.name: fact for fact in summary(session)}
-    assert facts["votes"].value == "8" and facts["votes"].note == "1 tied, 1 undone"
-    assert facts["seconds a vote"].value == "2.0"
-    assert facts["left clip preferred"].value == "100% of 7" and "leans left" in facts["left clip preferred"].note
-    assert facts["same answer when asked again"].value in ("0 of 2", "1 of 2")
-    assert facts["agreement with others"].note == "6 judged by 2 annotators"
-    text = summary_text(list(facts.values()))
-    assert len(text.splitlines()) == 5 and "same answer when asked again  " in text
