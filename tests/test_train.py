@@ -36,6 +36,7 @@ from rlhf_control.queries.demonstrations import demonstrated
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
+from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.double_buffer import Lanes
@@ -381,7 +382,7 @@ def test_pretraining_resumes_bit_equal(tmp_path: Path, env_id: str) -> None:
     config = PretrainConfig(env_id, total_steps=32 * 6, out=str(tmp_path / "whole"), ppo=TINY, checkpoint_seconds=0)
     whole = train.pretrain(config)
     cut = train.pretrain(replace(config, out=str(tmp_path / "cut")))
-    newest = cut.checkpoint_path(6)
+    newest = checkpoint_path(cut.path, 6)
     newest.unlink()  # as if it had been killed one iteration earlier
     (cut.path / "policy.npz").unlink()
     train.resume(cut.path)

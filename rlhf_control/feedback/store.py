@@ -184,7 +184,7 @@ class FeedbackStore:
         """The clips (L, ...) of these digests, checked against them."""
         with self.database.reading() as db:
             rows = {d: db.execute("SELECT arrays FROM segments WHERE digest = ?", (d,)).fetchone() for d in digests}
-        return {digest: self._unpack(digest, row) for digest, row in rows.items()}
+        return {digest: _unpacked(self.path, digest, row) for digest, row in rows.items()}
 
     def votes(self, after: int = 0) -> list[Vote]:
         """The history, from the vote with this number (from 0) on."""
@@ -239,15 +239,6 @@ class FeedbackStore:
             history.append(Vote(query, annotator, feedback, order(shown and json.loads(shown)), voted))
         return history
 
-    def _unpack(self, digest: str, row: tuple[bytes] | None) -> Segments:
-        try:
-            segment = unpack(row[0])  # type: ignore[index]
-            if segment.digest() == digest:
-                return segment
-        except Exception:  # a damaged zip raises all sorts
-            pass
-        raise CorruptFileError(f"{self.path}: clip {digest[:12]} is damaged; restore the file from a copy")
-
 
 def informative(feedback: Feedback) -> bool:
     """Whether there is anything to learn from: not "cannot tell"."""
@@ -262,6 +253,17 @@ def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
         if vote.feedback is not None:
             last[vote.query, vote.annotator] = vote
     return last
+
+
+def _unpacked(path: Path, digest: str, row: tuple[bytes] | None) -> Segments:
+    """Unpacks the clip of this row. Raises CorruptFileError if it is missing or not the one of this digest."""
+    try:
+        segment = unpack(row[0])  # type: ignore[index]
+        if segment.digest() == digest:
+            return segment
+    except Exception:  # a damaged zip raises all sorts
+        pass
+    raise CorruptFileError(f"{path}: clip {digest[:12]} is damaged; restore the file from a copy")
 
 
 def _lease(db: Connection, annotator: str, seconds: float, key: str | None) -> str | None:

@@ -12,6 +12,7 @@ from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.resuming import check, record
+from rlhf_control.runs.rows import rewind
 from rlhf_control.runs.run import FAILED, Run
 from rlhf_control.runs.watchdog import WATCHDOG, HungError
 
@@ -68,7 +69,7 @@ class Loop:
     def __enter__(self) -> "Loop":
         self._stack.callback(self.run.unlock)
         (self.run.path / FAILED).unlink(missing_ok=True)
-        self.run.rewind_metrics(self.first)
+        rewind(self.run.metrics_path, self.first)
         self._tell_of_exactness()
         WATCHDOG.hint = f"; what is saved is whole, go on with `rlhf-control resume {self.run.path}`"
         self._signals = self._stack.enter_context(deferred_signals())

@@ -6,7 +6,7 @@ from pathlib import Path
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import tell
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import FAILED, Run
 
 
 def make_way(path: Path) -> None:
@@ -33,4 +33,4 @@ def nothing_to_lose(run: Run) -> bool:
         return not run.metrics()
     votes = run.path / "labels.sqlite"
     answered = votes.is_file() and votes.stat().st_size > 0 and bool(FeedbackStore(votes, create=False).votes())
-    return not answered or (run.failed() and config.oracle != "human")
+    return not answered or ((run.path / FAILED).exists() and config.oracle != "human")

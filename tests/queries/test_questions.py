@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_control.config import FinetuneConfig, HumanConfig, NetConfig, QueryConfig
+from rlhf_control.config import FinetuneConfig, NetConfig, QueryConfig
 from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.export import export_labels
@@ -17,7 +17,7 @@ from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated, is_recording
 from rlhf_control.queries.questions import demonstrations_of, gold_of, keep_inputs, load_gold, mixed, questions
-from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds, share_due
+from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.runs.run import Run
 from tests.conftest import random_rollout, random_segments
@@ -58,32 +58,6 @@ def test_an_older_clip_is_not_rated_twice(tmp_path: Path) -> None:
         answer_all(labels)
     clips = [clip for asked in labels.questions() for clip in asked.clips]
     assert len(clips) == len(set(clips)) == 12
-
-
-def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
-    """122 iterations; from the first, rounds in steps of 0.7 * 122 / 9 = 9.49."""
-    config = replace(PEOPLE, labels=100, first_labels=20)
-    rounds = label_rounds(config, 0)
-    assert list(rounds) == [0, 9, 18, 28, 37, 47, 56, 66, 75]
-    assert [r.labels for r in rounds.values()] == [20] + [10] * 8
-    assert min(label_rounds(config, 2)) == 2
-    with pytest.raises(UserError, match="lower --rounds"):
-        label_rounds(replace(config, rounds=90), 60)
-    with pytest.raises(UserError, match=r"40 clips, which there are after 121 iterations.*lower --labels"):
-        label_rounds(config, 120)
-    assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
-    assert clips_needed(config) == 40
-    many = replace(config, labelling="async", human=HumanConfig(open_queries=30))
-    assert clips_needed(many) == 60
-
-
-def test_a_share_holds_over_all_rounds() -> None:
-    had = 0
-    for asked, more in ((0, 20), (20, 10), (30, 10), (40, 1), (41, 59)):
-        had += share_due(0.05, asked, more, had)
-    assert had == 5
-    assert share_due(0.05, 0, 19, 0) == 0 and share_due(0.5, 0, 1, 0) == 0 and share_due(0.5, 1, 1, 0) == 1
-    assert share_due(0.1, 100, 3, 0) == 3  # not more than there is room for
 
 
 def test_one_in_twenty_is_asked_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from rlhf_control import train
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.resuming import MAY_CHANGE, MAY_DIFFER, amend
 from rlhf_control.runs.run import Run
@@ -122,7 +123,7 @@ def test_no_edit_of_the_config_is_a_traceback(tmp_path: Path, config: Any, seale
 
 
 def test_a_renamed_checkpoint_is_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    run.checkpoint_path(4).rename(run.checkpoint_path(7))
+    checkpoint_path(run.path, 4).rename(checkpoint_path(run.path, 7))
     assert run.load_checkpoint()[0] == 3
     assert "is the checkpoint of iteration 4, under another name" in capsys.readouterr().err
 

@@ -1,6 +1,4 @@
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -8,13 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rlhf_control.config import PretrainConfig
-from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.runs.machine import deferred_signals
-from rlhf_control.runs.run import KEEP_CHECKPOINTS, Run
+from rlhf_control.errors import UserError
+from rlhf_control.runs.run import Run
 
 
 @pytest.fixture
@@ -41,41 +37,6 @@ def test_an_existing_folder_is_not_written_over(run: Run) -> None:
         Run.create(run.path, "pretrain", PretrainConfig("HalfCheetah-v5"))
 
 
-def test_metrics_survive_a_crash_in_the_middle_of_a_row(run: Run) -> None:
-    run.log({"iteration": 0, "x": 1.0})
-    run.log({"iteration": 1, "x": float("nan")})
-    with open(run.metrics_path, "a") as file:
-        file.write('{"iteration": 2, "x"')
-    assert run.metrics() == [{"iteration": 0, "x": 1.0}, {"iteration": 1, "x": None}]
-    run.rewind_metrics(1)
-    assert [json.loads(line) for line in run.metrics_path.read_text().splitlines()] == [{"iteration": 0, "x": 1.0}]
-
-
-def test_damage_in_the_middle_of_the_metrics_is_named(run: Run) -> None:
-    run.metrics_path.write_text('{"iteration": 0}\nrubbish\n{"iteration": 2}\n')
-    with pytest.raises(CorruptFileError, match="line 2"):
-        run.metrics()
-
-
-def test_the_newest_whole_checkpoint_counts(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    for i in range(5):
-        run.save_checkpoint(i, {"x": np.array([i])})
-    assert len(list((run.path / "checkpoints").iterdir())) == KEEP_CHECKPOINTS
-    newest = run.checkpoint_path(4)
-    newest.write_bytes(newest.read_bytes()[:-100])
-    iteration, state = run.load_checkpoint()
-    assert iteration == 3 and state["x"] == [3]
-    assert "00000004.npz" in capsys.readouterr().err
-    again = run.checkpoint_path(3)
-    again.write_bytes(again.read_bytes()[:-100])
-    with pytest.raises(UserError, match="no whole checkpoint"):
-        run.load_checkpoint()
-
-
-def test_before_the_first_checkpoint_there_is_nothing_to_load(run: Run) -> None:
-    assert run.load_checkpoint() == (0, {})
-
-
 def test_wall_seconds_go_on_after_a_resume(run: Run) -> None:
     run._started -= 100
     run.save_checkpoint(0, {})
@@ -87,36 +48,6 @@ def test_wall_seconds_go_on_after_a_resume(run: Run) -> None:
 def test_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run's folder"):
         Run.open(tmp_path)
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_waits_for_the_loop(signum: int) -> None:
-    before = signal.getsignal(signum)
-    with deferred_signals() as caught:
-        os.kill(os.getpid(), signum)
-        assert caught == [signum]
-    assert signal.getsignal(signum) == before
-
-
-def test_the_second_signal_exits_at_once() -> None:
-    pid = os.fork()
-    if pid == 0:
-        with deferred_signals():
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
-
-
-def test_last_metrics_is_the_newest_whole_row(tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("CartPole-v1"))
-    assert run.last_metrics() is None
-    for i in range(2000):
-        run.log({"iteration": i, "env_steps": i, "padding": "x" * 100})
-    with open(run.metrics_path, "a") as file:
-        file.write('{"iteration": 2000, "env_st')  # cut off by a crash
-    last = run.last_metrics()
-    assert last is not None and last["env_steps"] == 1999
 
 
 def test_a_folder_whose_making_was_killed_can_be_made_again(tmp_path: Path) -> None:

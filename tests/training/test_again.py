@@ -9,7 +9,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.data import Feedback, Query, Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import FAILED, Run
 from rlhf_control.simulation.double_buffer import Lanes
 from rlhf_control.training.again import make_way, nothing_to_lose
 
@@ -30,7 +30,7 @@ def test_a_run_that_failed_without_votes_blocks_no_name(
     for aside in ("run-failed", "run-failed-2"):
         with pytest.raises(UserError, match="out of order"):
             train.finetune(tiny_config, oracle=broken)
-        assert Run.open(path).failed()
+        assert (path / FAILED).exists()
         assert (path / "labels.sqlite").exists() and not path.with_name(aside).exists()
         questions = len(FeedbackStore(path / "labels.sqlite").asked())
         make_way(path)
@@ -114,6 +114,6 @@ def test_resuming_with_other_options(tiny_config: FinetuneConfig) -> None:
     assert sorted(notes) == [
         (0, "checkpoint_seconds", 1.0), (0, "guard.alarm", "warn"), (0, "termination", "truncate"),
     ]  # fmt: skip
-    assert run.finished() and not run.failed()
+    assert run.finished() and not (run.path / FAILED).exists()
     with pytest.raises(UserError, match="another termination on its way"):
         train.finetune(replace(config, replay=str(run.path), out=tiny_config.out + "-again"))

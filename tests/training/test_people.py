@@ -21,6 +21,7 @@ from rlhf_control.feedback.export import export_labels
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling.window_process import WindowProcess
 from rlhf_control.nets.zoo import find_policy
+from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.status import Status, alive, read_status
@@ -158,7 +159,7 @@ def test_replay_is_bit_equal(human_config: FinetuneConfig, tmp_path: Path) -> No
     assert_same_run(again, run)
     assert not (again.path / "status.json").exists()
     (again.path / "policy.npz").unlink()
-    again.checkpoint_path(8).unlink()
+    checkpoint_path(again.path, 8).unlink()
     assert_same_run(train.resume(again.path), run)
     changed = replace(config, out=str(tmp_path / "changed"), replay=config.out, seed=1)
     with pytest.raises(UserError, match=r"seed 0 \(here 1\)"):

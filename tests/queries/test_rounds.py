@@ -1,0 +1,37 @@
+"""When is asked how much."""
+
+from dataclasses import replace
+
+import pytest
+
+from rlhf_control.config import FinetuneConfig, HumanConfig
+from rlhf_control.errors import UserError
+from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds, share_due
+
+PEOPLE = FinetuneConfig("p", oracle="human")
+
+
+def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
+    """122 iterations; from the first, rounds in steps of 0.7 * 122 / 9 = 9.49."""
+    config = replace(PEOPLE, labels=100, first_labels=20)
+    rounds = label_rounds(config, 0)
+    assert list(rounds) == [0, 9, 18, 28, 37, 47, 56, 66, 75]
+    assert [r.labels for r in rounds.values()] == [20] + [10] * 8
+    assert min(label_rounds(config, 2)) == 2
+    with pytest.raises(UserError, match="lower --rounds"):
+        label_rounds(replace(config, rounds=90), 60)
+    with pytest.raises(UserError, match=r"40 clips, which there are after 121 iterations.*lower --labels"):
+        label_rounds(config, 120)
+    assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
+    assert clips_needed(config) == 40
+    many = replace(config, labelling="async", human=HumanConfig(open_queries=30))
+    assert clips_needed(many) == 60
+
+
+def test_a_share_holds_over_all_rounds() -> None:
+    had = 0
+    for asked, more in ((0, 20), (20, 10), (30, 10), (40, 1), (41, 59)):
+        had += share_due(0.05, asked, more, had)
+    assert had == 5
+    assert share_due(0.05, 0, 19, 0) == 0 and share_due(0.5, 0, 1, 0) == 0 and share_due(0.5, 1, 1, 0) == 1
+    assert share_due(0.1, 100, 3, 0) == 3  # not more than there is room for
