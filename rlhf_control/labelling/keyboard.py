@@ -47,13 +47,13 @@ class Keyboard:
                 termios.tcsetattr(self._file, termios.TCSANOW, self._before)
 
     def read(self, seconds: float) -> str | None:
-        """The next key by its name or character, in lower case, or the next line; None if there is none within so many
-        seconds, or ever (`ended`)."""
+        """Reads the next key by its name or character, in lower case, or the next line; None if there is none within so
+        many seconds, or ever (`ended`)."""
         return self._key(seconds) if self.single else self._line(seconds)
 
     def forget(self, seconds: float = 0.0) -> bool:
-        """Drops the keys that were typed so far and within so many seconds, before anybody can mean them; whether there
-        were any. Lines, which nobody types by mistake, stay."""
+        """Drops the keys that were typed so far and within so many seconds, before anybody can mean them; returns
+        whether there were any. Lines, which nobody types by mistake, stay."""
         if not self.single:
             return False
         end = time.monotonic() + seconds
@@ -86,7 +86,7 @@ class Keyboard:
         return line.decode("utf-8", "replace").strip().lower()
 
     def _more(self, seconds: float) -> bool:
-        """Reads what there is, after waiting for it; whether anything came."""
+        """Reads what there is, after waiting for it; returns whether anything came."""
         if self.ended or not select.select([self._file], [], [], seconds)[0]:
             return False
         try:

@@ -18,7 +18,7 @@ class Predictions:
         self._first: dict[str, float] = {}
 
     def expected(self, question: Question) -> tuple[Side, float] | None:
-        """The side that the model expected to be preferred, and its probability (at least 1/2); None if it said
+        """Returns the side that the model expected to be preferred, and its probability (at least 1/2); None if it said
         nothing about this pair."""
         if question.kind != COMPARISON:
             return None

@@ -24,7 +24,7 @@ class VideoStudio:
     """Writes the video of a question, and meanwhile that of the next one, in a thread of its own."""
 
     def __init__(self, run: Path, session: Session, speed: float, env_id: str = "") -> None:
-        """`env_id`: see `files.refuse_module`."""
+        """Prepares the thread. `env_id`: see `files.refuse_module`."""
         self.run, self.session, self.speed, self.env_id = run, session, speed, env_id
         self.renderer: ClipRenderer | None = None
         self._thread = ThreadPoolExecutor(1)
@@ -32,11 +32,11 @@ class VideoStudio:
 
     @property
     def notice(self) -> str:
-        """Why clips are plain drawings, where they are."""
+        """Says why clips are plain drawings, where they are."""
         return self.renderer.notice if self.renderer is not None else ""
 
     def video(self, question: Question) -> Path:
-        """The file with the question's clips. Raises UserError if they cannot be drawn or written."""
+        """Returns the file with the question's clips. Raises UserError if they cannot be drawn or written."""
         try:
             path = self._ordered(question).result()
         except Exception:
@@ -94,10 +94,10 @@ class VideoStudio:
 
 
 def held(frames: Array, fps: float) -> Array:
-    """The clip, standing on its last frame for a moment."""
+    """Returns the clip, standing on its last frame for a moment."""
     return np.concatenate([frames, np.repeat(frames[-1:], max(1, round(HOLD_SECONDS * fps)), axis=0)])
 
 
 def names(clips: int) -> Sequence[str]:
-    """What is written over each clip: what is typed to choose it, where something is."""
+    """Returns what is written over each clip: what is typed to choose it, where something is."""
     return {1: [""], 2: ["A (left)", "D (right)"]}.get(clips, [str(i + 1) for i in range(clips)])

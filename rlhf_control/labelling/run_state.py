@@ -35,7 +35,7 @@ class Pace:
 
 
 def pace(done: Sequence[Answered], left: int) -> Pace:
-    """From the latest votes; `left` is how many answers are still wanted."""
+    """Returns the pace of the latest votes; `left` is how many answers are still wanted."""
     latest = [answered.seconds for answered in done[-PACE_OF:]]
     if not latest:
         return Pace(None, None)
@@ -44,7 +44,7 @@ def pace(done: Sequence[Answered], left: int) -> Pace:
 
 
 def goal(tally: Tally, status: Status | None) -> int:
-    """How many answers the run will want in all, as far as is known."""
+    """Counts how many answers the run will want in all, as far as is known."""
     return max(tally.wanted, status.wanted if status is not None else 0, tally.answers)
 
 
@@ -63,7 +63,7 @@ def read_news(run: Path, store: FeedbackStore, annotator: str) -> News:
 
 
 def situation(news: News) -> str:
-    """Why there is no question: what the run is at, and whether others are answering."""
+    """Says why there is no question: what the run is at, and whether others are answering."""
     status, tally = news.status, news.tally
     if tally.elsewhere and tally.answers < tally.wanted:  # these may come back, whatever the run does
         return ELSEWHERE
@@ -82,7 +82,7 @@ def situation(news: News) -> str:
 
 
 def run_line(news: News | None, now: float) -> tuple[str, str]:
-    """The run's state in a few words, and its mood: "good", "busy", "bad" or "quiet"."""
+    """Returns the run's state in a few words, and its mood: "good", "busy", "bad" or "quiet"."""
     status = news.status if news is not None else None
     if news is None or status is None:
         return "no run beside this window", "quiet"

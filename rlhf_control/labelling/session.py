@@ -52,11 +52,11 @@ class Question:
 
     @property
     def clips(self) -> tuple[str, ...]:
-        """Digests in the order shown."""
+        """Returns the clips' digests in the order shown."""
         return tuple(self.asked.clips[place] for place in self.shown)
 
     def ranks(self, seen: Sequence[int]) -> tuple[int, ...]:
-        """The query's ranks, given those of the clips in the order shown."""
+        """Returns the query's ranks, given those of the clips in the order shown."""
         by_place = dict(zip(self.shown, seen, strict=True))
         return tuple(by_place[place] for place in range(len(self.shown)))
 
@@ -91,7 +91,7 @@ class Session:
         self._sides: dict[str, tuple[int, ...]] = {}  # by key: a question that comes back stands as it stood
 
     def next(self) -> Question | None:
-        """The question before the annotator, or else the next one, if there is one."""
+        """Returns the question before the annotator, or else the next one, if there is one."""
         if self.question is None and self.store.upcoming(self.annotator, 1):  # looks first: that needs no lock
             self._show(self.store.vote_and_claim(None, self.annotator, self.lease))
         return self.question
@@ -125,8 +125,8 @@ class Session:
         return self._show(following)
 
     def renew(self, seconds: float | None = None) -> bool:
-        """Keeps the question for another while. False if it was lost meanwhile (the machine slept) and somebody else
-        has it now; then `question` is the next one."""
+        """Keeps the question for another while. Returns False if it was lost meanwhile (the machine slept) and somebody
+        else has it now; then `question` is the next one."""
         held = self.store.renew(self.annotator, seconds or self.lease)
         if self.question is None or self.question.key in held:
             return True
@@ -158,15 +158,15 @@ class Session:
         database.timeout, database.patient = usual, True
 
     def upcoming(self, n: int) -> list[Question]:
-        """The question before the annotator and those that are likely to come after it, n in all."""
+        """Returns the question before the annotator and those that are likely to come after it, n in all."""
         return [self._placed(asked) for asked in self.store.upcoming(self.annotator, n)]
 
     def length(self, digest: str) -> int:
-        """Steps of a clip."""
+        """Counts the steps of a clip."""
         return len(self.store.segments([digest])[digest].obs)
 
     def has_state(self, question: Question) -> bool:
-        """Whether its clips hold the simulator's states."""
+        """Tells whether its clips hold the simulator's states."""
         return self.store.segments(question.clips[:1])[question.clips[0]].state is not None
 
     def _show(self, asked: Asked | None) -> Question | None:
@@ -176,7 +176,7 @@ class Session:
         return self.question
 
     def left(self, tally: Tally, wanted: int) -> int:
-        """How many answers this annotator has still to give, of so many that the run wants from all."""
+        """Counts how many answers this annotator has still to give, of so many that the run wants from all."""
         return max(0, min(wanted - tally.answers, -(-wanted // max(1, self.annotators)) - tally.mine))
 
     def _placed(self, asked: Asked) -> Question:

@@ -21,7 +21,7 @@ class Fact:
 
 
 def summary(session: Session) -> list[Fact]:
-    """How the session went, and how far this annotator's answers on the run can be trusted."""
+    """Tells how the session went, and how far this annotator's answers on the run can be trusted."""
     asked, votes = {query.key: query for query in session.store.asked()}, in_force(session.store.votes()).values()
     all_given = [(asked[vote.query], vote.feedback) for vote in votes if vote.feedback is not None]
     mine = [vote for vote in votes if vote.annotator == session.annotator]
@@ -36,7 +36,7 @@ def summary(session: Session) -> list[Fact]:
 
 
 def summary_text(facts: Sequence[Fact]) -> str:
-    """The summary as lines for a terminal."""
+    """Returns the summary as lines for a terminal."""
     width = max(len(fact.name) for fact in facts)
     return "\n".join(f"{f.name:<{width}}  {f.value}{f'  ({f.note})' if f.note else ''}" for f in facts)
 

@@ -95,7 +95,8 @@ def label_in_terminal(config: LabelConfig) -> int:
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """Within, SIGTERM, and SIGHUP when the terminal is closed, raise Stopped, so that what is claimed is given back."""
+    """Makes SIGTERM, and SIGHUP when the terminal is closed, within, raise Stopped, so that what is claimed is given
+    back."""
 
     def stop(signum: int, frame: object) -> None:
         raise Stopped(signum, "the question before you was given back; every vote is kept")
@@ -112,7 +113,7 @@ def terminating() -> Iterator[None]:
 
 
 def open_store(run: Path, keyboard: Keyboard) -> FeedbackStore | None:
-    """The run's store, once it is there; None if the person leaves while the run starts."""
+    """Returns the run's store, once it is there; None if the person leaves while the run starts."""
     if not run.is_dir():
         raise UserError(f"{run} does not exist; name a run's folder, or start one with rlhf-control finetune")
     told = False
@@ -139,7 +140,7 @@ def say(text: str) -> None:
 
 
 def suppressed(work: Callable[[], None]) -> None:
-    """The work, but for what the disk may refuse: a lease ends by itself."""
+    """Does the work, but for what the disk may refuse: a lease ends by itself."""
     with suppress(UserError):
         work()
 
@@ -158,7 +159,7 @@ class Voting:
         self.told_of_hold = False
 
     def vote_on(self) -> None:
-        """Until there are no more questions or the person leaves."""
+        """Asks until there are no more questions or the person leaves."""
         while True:
             question = self.session.next()
             left = self.await_question() if question is None else self.put(question)
@@ -166,7 +167,7 @@ class Voting:
                 return
 
     def await_question(self) -> bool:
-        """Says what the run is at, and waits a little; whether that is all."""
+        """Says what the run is at, and waits a little; returns whether that is all."""
         news = read_news(self.run, self.session.store, self.session.annotator)
         where = situation(news)
         if where in OVER:
@@ -182,7 +183,7 @@ class Voting:
         return command == LEAVE or self.keyboard.ended
 
     def put(self, question: Question) -> bool:
-        """Asks one question until it is answered; whether the person leaves."""
+        """Asks one question until it is answered; returns whether the person leaves."""
         if self.waited and self.config.sound:
             print("\a", end="")
         self.end_waiting()
@@ -221,7 +222,7 @@ class Voting:
         return False
 
     def undo(self) -> bool:
-        """Takes the last answer back; whether there was one."""
+        """Takes the last answer back; returns whether there was one."""
         if not self.session.done:
             say("there is no answer of this session to take back")
             return False
@@ -230,7 +231,7 @@ class Voting:
         return True
 
     def answer(self, question: Question) -> "Answer | str | None":
-        """What the person says to a question: an answer, a command, or None for nothing in a while."""
+        """Returns what the person says to a question: an answer, a command, or None for nothing in a while."""
         whole = len(question.shown) > 2 and self.keyboard.single
         typed = self.read_ranking(len(question.shown)) if whole else self.keyboard.read(RENEW_SECONDS)
         if typed is None:
@@ -242,7 +243,7 @@ class Voting:
         return meant
 
     def read_ranking(self, clips: int) -> str | None:
-        """What is typed of a ranking on a terminal, as a whole, or a command; None for nothing in a while."""
+        """Returns what is typed of a ranking on a terminal, as a whole, or a command; None for nothing in a while."""
         typed = ""
         while sum(c.isdigit() for c in typed) < clips:
             key = self.keyboard.read(RENEW_SECONDS)
@@ -262,7 +263,7 @@ class Voting:
         return typed
 
     def show(self, question: Question) -> None:
-        """The question in words, where its video is, and the keys."""
+        """Prints the question in words, where its video is, and the keys."""
         news = read_news(self.run, self.session.store, self.session.annotator)
         clips = len(question.shown)
         words = question_of(clips, news.status.question if news.status is not None else "")
@@ -278,7 +279,7 @@ class Voting:
         say(f"  {keys(clips, self.config.levels)}")
 
     def tell_waiting(self, where: str, news: News) -> None:
-        """On a terminal one line that counts down; elsewhere a line whenever the situation changes."""
+        """Prints on a terminal one line that counts down; elsewhere a line whenever the situation changes."""
         if news.status is not None and news.status.holding and not self.told_of_hold:
             self.told_of_hold = True
             self.end_waiting()
@@ -300,7 +301,7 @@ class Voting:
 
 
 def meaning(typed: str, clips: int, levels: int) -> Answer | str | None:
-    """An answer to a question about so many clips, a command, or None."""
+    """Reads an answer to a question about so many clips, a command, or None."""
     if typed in COMMANDS:
         return COMMANDS[typed]
     if typed in CANNOT:
@@ -316,7 +317,8 @@ def meaning(typed: str, clips: int, levels: int) -> Answer | str | None:
 
 
 def ranking(typed: str, clips: int) -> tuple[int, ...] | None:
-    """Ranks by clip of "312" (the third is best, then the first) or "3=12" (the third and the first tie)."""
+    """Returns the ranks by clip of "312" (the third is best, then the first) or "3=12" (the third and the first
+    tie)."""
     groups: list[list[str]] = []
     for before, c in zip(" " + typed, typed, strict=False):
         if c == "=":
@@ -333,7 +335,7 @@ def ranking(typed: str, clips: int) -> tuple[int, ...] | None:
 
 
 def keys(clips: int, levels: int) -> str:
-    """The key table, in a line."""
+    """Returns the key table, in a line."""
     rest = "s cannot tell   u undo   Enter repeats   q leaves"
     if clips == 2:
         return f"a left   d right   w equal   {rest}"

@@ -21,19 +21,20 @@ LEFT_OPEN: list[subprocess.Popen[bytes]] = []  # Python complains of one that is
 
 
 def arguments(run: Path, env_id: str) -> list[str]:
-    """Of `rlhf-control`, for voting on a run that this user has started, and whose environment is so trusted."""
+    """Returns the arguments of `rlhf-control`, for voting on a run that this user has started, and whose environment is
+    so trusted."""
     return ["label", str(run), *(["--env-id", env_id] if ":" in env_id else [])]
 
 
 def command(run: Path, env_id: str) -> str:
-    """What to type to open the window, or another one for a further annotator."""
+    """Says what to type to open the window, or another one for a further annotator."""
     return shlex.join(["rlhf-control", *arguments(run, env_id)])
 
 
 @contextmanager
 def seat(run: Path, annotator: str) -> Iterator[None]:
-    """Within, this process is the only one in which this annotator votes on the run: two would be given the same
-    question, and the second answer would replace the first. Raises UserError if the seat is taken."""
+    """Sees to it that, within, this process is the only one in which this annotator votes on the run: two would be
+    given the same question, and the second answer would replace the first. Raises UserError if the seat is taken."""
     name = hashlib.sha256(annotator.encode()).hexdigest()[:16]
     with ExitStack() as stack:
         try:
@@ -87,7 +88,7 @@ class WindowProcess:
         return ""
 
     def closed(self) -> str:
-        """Once after it ended, how; else ""."""
+        """Tells, once after it ended, how it ended; else ""."""
         if self._process is None or self._process.poll() is None:
             return ""
         code, self._process = self._process.returncode, None

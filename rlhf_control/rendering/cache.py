@@ -49,8 +49,8 @@ Key = tuple[str, Size, int]  # digest, size, camera
 
 
 def clip_size(width: int, height: int) -> Size:
-    """The (width, height) at which to draw a clip for a place of this size: not larger than LARGEST, and in steps, so
-    that a window that is being resized does not ask for every size in between."""
+    """Returns the (width, height) at which to draw a clip for a place of this size: not larger than LARGEST, and in
+    steps, so that a window that is being resized does not ask for every size in between."""
     side = min(LARGEST, max(SMALLEST, min(width, height) // 32 * 32))
     return side, side
 
@@ -74,7 +74,8 @@ class ClipCache:
         disk: int = 500_000_000,
         memory: int = MEMORY,
     ) -> None:
-        """`disk`: how many bytes of RUN/clips to use at most; the clips that were not looked at for longest go."""
+        """Starts the processes. `disk` is how many bytes of RUN/clips to use at most; the clips that were not looked at
+        for longest go."""
         self._setup = {"run": str(Path(run).absolute()), "env_id": env_id, "env": dict(env), "disk": disk}
         self._memory = memory
         self._lock = threading.RLock()  # of all below
@@ -103,7 +104,7 @@ class ClipCache:
             self._feed()
 
     def get(self, digest: str, size: Size, camera: int = 0) -> Array | None:
-        """Its frames (T, H, W, 3) uint8, or None as long as they are not ready. Returns at once."""
+        """Returns its frames (T, H, W, 3) uint8, or None as long as they are not ready. Returns at once."""
         with self._lock:
             key = self._key(digest, size, camera)
             frames = self._ready.get(key)
@@ -114,21 +115,21 @@ class ClipCache:
             return frames
 
     def failure(self, digest: str) -> str:
-        """Why this clip could not be shown (it is damaged, or of another environment), or "". It is tried again every
-        few seconds."""
+        """Says why this clip could not be shown (it is damaged, or of another environment), or "". It is tried again
+        every few seconds."""
         with self._lock:
             return self._failures.get(digest, ("", 0.0))[0]
 
     def error(self) -> str:
-        """What is wrong at the moment, for the person at the screen (the renderer died and is being restarted, the disk
-        is full, OpenGL does not work so that clips are plain drawings, a clip cannot be shown), or ""."""
+        """Says what is wrong at the moment, for the person at the screen (the renderer died and is being restarted, the
+        disk is full, OpenGL does not work so that clips are plain drawings, a clip cannot be shown), or ""."""
         with self._lock:
             known = [self._problems.get(about, "") for about in ("renderer", "disk", "gl")]
             failed = [self._failures[key[0]][0] for key in self._wishes if key[0] in self._failures]
             return next(filter(None, [known[0], *failed, *known[1:]]), "")
 
     def cameras(self) -> list[str]:
-        """Names of the cameras, the default first; empty until they are known. Numbers beyond count from 0 again."""
+        """Names the cameras, the default first; empty until they are known. Numbers beyond count from 0 again."""
         with self._lock:
             return list(self._cameras)
 
@@ -160,8 +161,8 @@ class ClipCache:
                 renderer.take(job)
 
     def _choose(self) -> ClipJob | None:
-        """The nearest clip that is wanted and neither there nor being drawn. What the memory does not hold is drawn
-        onto the disk, from where it comes ten times as fast."""
+        """Returns the nearest clip that is wanted and neither there nor being drawn. What the memory does not hold is
+        drawn onto the disk, from where it comes ten times as fast."""
         taken = {renderer.job.key for renderer in self._renderers if renderer.job}
         largest = max((frames.nbytes for frames in self._ready.values()), default=0)
         room = self._memory
@@ -232,7 +233,7 @@ class ClipCache:
         return 1 if renderer.seconds() > HEALTHY_SECONDS else crashes + 1, reason
 
     def _take(self, renderer: "_Renderer", answer: dict[str, Any], frames: Array | None) -> bool:
-        """Takes in one answer of a renderer; whether it is a clip."""
+        """Takes in one answer of a renderer; returns whether it is a clip."""
         if "hello" in answer and renderer.job is None:
             self._problems.pop("renderer", None)
         if "cameras" in answer:
@@ -260,7 +261,7 @@ class ClipCache:
         return True
 
     def _mourn(self, key: Key) -> None:
-        """A renderer died over this clip."""
+        """Notes that a renderer died over this clip."""
         self._deaths[key] += 1
         if self._deaths[key] >= DEADLY:
             why = "the process that draws the clips dies over this one"
@@ -301,7 +302,7 @@ class _Renderer:
         self.send({"digest": digest, "size": size, "camera": camera, "deliver": job.deliver})
 
     def answer(self) -> tuple[dict[str, Any], Array | None] | None:
-        """The next answer and, if it has any, the frames (T, H, W, 3), read-only; None if it died."""
+        """Returns the next answer and, if it has any, the frames (T, H, W, 3), read-only; None if it died."""
         line = self._answers.readline()
         if not line.endswith(b"\n"):
             return None
@@ -315,7 +316,7 @@ class _Renderer:
         return answer, frames
 
     def seconds(self) -> float:
-        """How long ago it was started."""
+        """Tells how long ago it was started."""
         return time.monotonic() - self._started
 
     def kill(self) -> None:

@@ -36,7 +36,7 @@ class ClipFiles:
         self.folder, self.limit = folder, limit
 
     def read(self, *key: object) -> Array | None:
-        """Frames (T, H, W, 3) uint8, or None if they are not there; a damaged file is removed."""
+        """Returns frames (T, H, W, 3) uint8, or None if they are not there; a damaged file is removed."""
         path = self._path(key)
         try:
             content = read_own(path)
@@ -51,7 +51,7 @@ class ClipFiles:
         return frames
 
     def has(self, *key: object) -> bool:
-        """Whether there is a file, and counts as looking at it."""
+        """Tells whether there is a file, and counts as looking at it."""
         try:
             os.utime(self._path(key), follow_symlinks=False)
             return stat.S_ISREG(os.lstat(self._path(key)).st_mode)
@@ -92,14 +92,14 @@ class ClipFiles:
 
 
 def pack_frames(frames: Array) -> bytes:
-    """(T, H, W, 3) uint8 as the content of a file."""
+    """Packs frames (T, H, W, 3) uint8 as the content of a file."""
     body = json.dumps(frames.shape).encode() + b"\n" + zlib.compress(np.ascontiguousarray(frames).data, LEVEL)
     return MAGIC + hashlib.sha256(body).digest() + body
 
 
 def unpack_frames(content: bytes) -> Array | None:
-    """Return the frames (T, H, W, 3) uint8, or None if a single bit is not as it was written, or if what was written is
-    not that: the seal shows damage, not who has made the file."""
+    """Returns the frames (T, H, W, 3) uint8, or None if a single bit is not as it was written, or if what was written
+    is not that: the seal shows damage, not who has made the file."""
     seal, body = content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
     if not content.startswith(MAGIC) or hashlib.sha256(body).digest() != seal:
         return None

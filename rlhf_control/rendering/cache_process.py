@@ -81,7 +81,8 @@ class Renderer:
             self._answer({"cameras": self._get_renderer().cameras})
 
     def _remember_cameras(self) -> None:
-        """What a renderer before has kept: where all clips are on the disk, no environment is made for a while."""
+        """Takes up what a renderer before has kept: where all clips are on the disk, no environment is made for a
+        while."""
         with suppress(OSError, ValueError):
             look, names = json.loads((self._files.folder / CAMERAS).read_bytes())
             if look == self._look and all(isinstance(name, str) for name in names):
@@ -115,7 +116,7 @@ class Renderer:
             self._answer({"frames": None if frames is None else frames.shape, "notice": notice}, frames)
 
     def _frames(self, digest: str, size: tuple[int, int], camera: int, deliver: bool) -> Array | None:
-        """The frames, or None if they are not to be delivered and will be on the disk."""
+        """Returns the frames, or None if they are not to be delivered and will be on the disk."""
         key = [*self._look, digest, size, camera]
         if not deliver and self._files.has(*key):
             return None
@@ -159,7 +160,7 @@ class Renderer:
 
 
 def main() -> None:
-    """Entry point of the process. Whatever libraries print to stdout goes to stderr."""
+    """Runs the process. Whatever libraries print to stdout goes to stderr."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     os.environ.update(PYGAME_HIDE_SUPPORT_PROMPT="1", SDL_VIDEODRIVER="dummy", SDL_AUDIODRIVER="dummy")

@@ -52,8 +52,8 @@ def placement_of(model: mujoco.MjModel) -> CameraPlacement:
 
 
 def camera_names(model: mujoco.MjModel) -> list[str]:
-    """The cameras that there are, the default first: the model's own, then side, front and top. A model without a
-    camera "track" is seen from the side, or from above if everything moves in the x-y plane."""
+    """Returns the cameras that there are, the default first: the model's own, then side, front and top. A model without
+    a camera "track" is seen from the side, or from above if everything moves in the x-y plane."""
     own = [name for i in range(model.ncam) if (name := model.camera(i).name)]
     default = TRACK if TRACK in own else TOP if placement_of(model).top else SIDE
     return list(dict.fromkeys([default, *own, SIDE, FRONT, TOP]))
@@ -77,13 +77,14 @@ def aim(eye: mujoco.MjvCamera, model: mujoco.MjModel, placement: CameraPlacement
 
 
 def visible(model: mujoco.MjModel) -> Array:
-    """Numbers of the geoms that MuJoCo shows by default (groups 0 to 2, not transparent), without planes."""
+    """Returns the numbers of the geoms that MuJoCo shows by default (groups 0 to 2, not transparent), without
+    planes."""
     plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
     return np.flatnonzero(~plane & (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0))
 
 
 def visible_sites(model: mujoco.MjModel) -> Array:
-    """Numbers of the sites that MuJoCo shows by default."""
+    """Returns the numbers of the sites that MuJoCo shows by default."""
     return np.flatnonzero((model.site_group < 3) & (model.site_rgba[:, 3] > 0))
 
 
@@ -107,7 +108,7 @@ def check_states(model: mujoco.MjModel, states: Array) -> None:
 def placement_over(
     model: mujoco.MjModel, data: mujoco.MjData, placement: CameraPlacement, states: Array, origin: Mapping[str, Array]
 ) -> CameraPlacement:  # fmt: skip
-    """The placement, from further away where something is put outside it by the states (T, D) of a clip."""
+    """Returns the placement, from further away where something is put outside it by the states (T, D) of a clip."""
     if placement.follows or not more_than_motion(model, states):
         return placement
     low, high = placement.center - placement.radius, placement.center + placement.radius
@@ -124,12 +125,12 @@ def placement_over(
 
 
 def more_than_motion(model: mujoco.MjModel, states: Array) -> bool:
-    """Whether states (T, D) have more than [qpos, qvel]."""
+    """Tells whether states (T, D) have more than [qpos, qvel]."""
     return states.shape[1] > model.nq + model.nv
 
 
 def level_planes(model: mujoco.MjModel) -> tuple[Array, Array]:
-    """Numbers (P,) of the floors, and the lengths (P, 2) after which their textures repeat (m)."""
+    """Returns the numbers (P,) of the floors, and the lengths (P, 2) after which their textures repeat (m)."""
     level = (model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE) & (np.abs(model.geom_quat[:, 1:3]) < 1e-6).all(1)
     floors = np.flatnonzero(level & (model.geom_bodyid == 0))
     period = np.ones((len(floors), 2))

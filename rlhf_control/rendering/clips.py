@@ -54,9 +54,9 @@ class ClipRenderer:
         self._studio: Studio | None = None
 
     def draw(self, clip: Segments, width: int, height: int, camera: int = 0) -> Array:
-        """Frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras` (modulo their
-        number). MuJoCo fills width and height; others are as large as they can be in their own proportions. Raises
-        UserError for a clip that cannot be drawn."""
+        """Draws the frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras`
+        (modulo their number). MuJoCo fills width and height; others are as large as they can be in their own
+        proportions. Raises UserError for a clip that cannot be drawn."""
         if clip.frames is not None:
             return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
         if clip.state is None:
@@ -85,7 +85,7 @@ class ClipRenderer:
 
     @functools.cached_property
     def _model(self) -> mujoco.MjModel | gymnasium.Env:
-        """The model, or an environment of classic control that draws itself."""
+        """Returns the model, or an environment of classic control that draws itself."""
         model = getattr(self._made.unwrapped, "model", None)
         if isinstance(model, mujoco.MjModel):
             return model
@@ -121,7 +121,7 @@ class ClipRenderer:
 
 
 def cameras(env_id: str, env: Mapping[str, Any]) -> list[str]:
-    """Names of the cameras of an environment, the default first. Raises UserError for an unknown environment."""
+    """Names the cameras of an environment, the default first. Raises UserError for an unknown environment."""
     made = make_env(env_id, env)
     model = getattr(made.unwrapped, "model", None)
     made.close()

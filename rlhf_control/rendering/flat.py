@@ -35,9 +35,9 @@ CIRCLE = np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 24, endpoint=False)), n
 
 
 def draw_flat(model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320, camera: str = "") -> Array:
-    """Frames (T, H, W, 3) of states (T, D), drawn flat with Pillow from where geoms and sites are: from the side (x to
-    the right, z up), the front or the top, as the camera's name says; a model's own cameras cannot be had. The floor's
-    tiles show the motion."""
+    """Draws frames (T, H, W, 3) of states (T, D), flat, with Pillow, from where geoms and sites are: from the side
+    (x to the right, z up), the front or the top, as the camera's name says; a model's own cameras cannot be had. The
+    floor's tiles show the motion."""
     check_states(model, states)
     placement = placement_of(model)
     more = more_than_motion(model, states)
@@ -152,6 +152,6 @@ def _draw_ground(
 
 
 def _round_length(length: float) -> float:
-    """The largest of 1, 2, 5, 10, ... (times any power of ten) that is no longer than `length`."""
+    """Returns the largest of 1, 2, 5, 10, ... (times any power of ten) that is no longer than `length`."""
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length)

@@ -24,7 +24,7 @@ from rlhf_control.simulation.mujoco_states import defaults
 
 
 def render(model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320) -> Array:
-    """Frames (T, H, W, 3) of states (T, D): by OpenGL, or as a plain drawing on a machine without."""
+    """Draws frames (T, H, W, 3) of states (T, D): by OpenGL, or as a plain drawing on a machine without."""
     try:
         return render_mujoco(model, states, width=width, height=height)
     except NoGLError as error:
@@ -39,7 +39,7 @@ def without_gl(error: NoGLError) -> str:
 def render_mujoco(
     model: mujoco.MjModel, states: Array, *, width: int = 320, height: int = 320, camera: str = TRACK
 ) -> Array:
-    """Frames (T, H, W, 3) of states (T, D), by OpenGL; 3 to 5 ms each on two CPU cores, after 0.2 s to begin
+    """Draws frames (T, H, W, 3) of states (T, D), by OpenGL; 3 to 5 ms each on two CPU cores, after 0.2 s to begin
     with.
 
     Works in any thread. A model without that camera is seen from the side (or from above if it moves in the x-y
@@ -67,7 +67,7 @@ class Studio:
         self._gl, self._make_current = self._stack.enter_context(gl_context(self.model))
 
     def draw(self, states: Array, camera: str = TRACK) -> Array:
-        """Frames (T, H, W, 3) of states (T, D), seen by a camera of `cameras`."""
+        """Draws frames (T, H, W, 3) of states (T, D), seen by a camera of `cameras`."""
         model, data, scene = self.model, self.data, self.scene
         check_states(model, states)
         if not self._origin and more_than_motion(model, states):
@@ -104,7 +104,7 @@ class Studio:
 
 
 def _cheap(model: mujoco.MjModel, width: int, height: int) -> mujoco.MjModel:
-    """A copy that a CPU draws ten times as fast: without multisampling and shadow map."""
+    """Returns a copy that a CPU draws ten times as fast: without multisampling and shadow map."""
     model = copy.copy(model)
     model.vis.quality.offsamples = 0
     model.vis.quality.shadowsize = 0

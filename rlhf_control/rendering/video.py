@@ -25,8 +25,8 @@ BACKGROUND = 24  # grey level around the clips of a video
 
 
 def caption(frames: Array, text: str, sub: str | Sequence[str] = "") -> Array:
-    """A copy of frames (T, H, W, 3) with `text` across the top, and `sub`, one line or one per frame, across the
-    bottom."""
+    """Returns a copy of frames (T, H, W, 3) with `text` across the top, and `sub`, one line or one per frame, across
+    the bottom."""
     frames = frames.copy()
     size = max(11, frames.shape[1] // 17)
     if text:
@@ -60,7 +60,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def side_by_side(clips: Sequence[Array], pad: int = 8) -> Array:
-    """Clips (T_i, H_i, W_i, 3) next to each other, `pad` pixels apart; the shorter ones end on a still."""
+    """Puts clips (T_i, H_i, W_i, 3) next to each other, `pad` pixels apart; the shorter ones end on a still."""
     length, height = max(map(len, clips)), max(clip.shape[1] for clip in clips)
     width = sum(clip.shape[2] for clip in clips) + pad * (len(clips) - 1)
     frames = np.full((length, height, width, 3), BACKGROUND, np.uint8)
@@ -78,7 +78,8 @@ def side_by_side(clips: Sequence[Array], pad: int = 8) -> Array:
 
 
 def write_video(path: str | Path, frames: Array, fps: float) -> None:
-    """Frames (T, H, W, 3) as an mp4 (H.264, yuv420p) that every browser plays. Raises UserError on disk trouble."""
+    """Writes frames (T, H, W, 3) as an mp4 (H.264, yuv420p) that every browser plays. Raises UserError on disk
+    trouble."""
     # H.264 halves the colours' resolution, so sizes must be even.
     frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     _, height, width, _ = frames.shape
@@ -101,7 +102,8 @@ def write_video(path: str | Path, frames: Array, fps: float) -> None:
 
 
 def write_gif(path: str | Path, frames: Array, fps: float, colors: int = 64) -> None:
-    """Frames (T, H, W, 3) as an endless GIF of few colours, at most 25 frames a second; small enough for a README."""
+    """Writes frames (T, H, W, 3) as an endless GIF of few colours, at most 25 frames a second; small enough for a
+    README."""
     stride = math.ceil(fps / 25)
     # A GIF counts in hundredths of a second: each frame ends at the one next to its time, so that no error adds up.
     ends = np.rint(100 * np.minimum(np.arange(0, len(frames) + stride, stride), len(frames)) / fps)

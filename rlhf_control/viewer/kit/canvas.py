@@ -64,15 +64,15 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """Pixels."""
+        """Returns the pixels of one unit."""
         return max(LEAST_UNIT, min(self.size[0] / BASE[0], self.size[1] / BASE[1]))
 
     def px(self, units: float) -> int:
-        """So many units in whole pixels."""
+        """Converts units into whole pixels."""
         return round(units * self.unit)
 
     def screenshot(self, path: str | Path) -> None:
-        """What was drawn, as a PNG."""
+        """Writes what was drawn as a PNG."""
         pygame.image.save(self._surface, str(path))
 
     def pixel(self, x: float, y: float) -> Color:
@@ -82,7 +82,7 @@ class Canvas:
     # -- drawing
 
     def clear(self, color: Color = BACKGROUND) -> None:
-        """An empty page; the buttons of the last one are gone."""
+        """Begins an empty page; the buttons of the last one are gone."""
         self._buttons = []
         self._surface.fill(color)
 
@@ -95,7 +95,7 @@ class Canvas:
         self._surface.set_clip(before)
 
     def box(self, rect: Rect, color: Color, *, radius: float = 0, border: Color | None = None, line: float = 1) -> None:
-        """A filled rectangle with round, smooth corners, and perhaps a border inside it."""
+        """Draws a filled rectangle with round, smooth corners, and perhaps a border inside it."""
         x, y, width, height = (round(v) for v in rect)
         corner = min(self.px(radius), width // 2, height // 2)
         if border is not None:
@@ -118,24 +118,24 @@ class Canvas:
         pygame.draw.aalines(self._surface, color, True, points)
 
     def disc(self, center: tuple[float, float], radius: float, color: Color) -> None:
-        """A filled circle; the radius in units."""
+        """Draws a filled circle; the radius in units."""
         radius = max(1, self.px(radius))
         self._surface.blit(_disc(radius, color, hole=False), (round(center[0]) - radius, round(center[1]) - radius))
 
     def measure(self, string: str, size: float, *, bold: bool = False) -> tuple[int, int]:
-        """Width and height in pixels of one line."""
+        """Returns the width and height in pixels of one line."""
         return self._font(size, bold).size(_printable(string))
 
     def measure_paragraph(self, string: str, width: float, size: float, *, bold: bool = False) -> tuple[int, int]:
-        """Width and height in pixels of what `paragraph` draws."""
+        """Returns the width and height in pixels of what `paragraph` draws."""
         return self._rendered(_printable(string), size, TEXT, bold, max(1, int(width))).get_size()
 
     def text(
         self, string: str, at: tuple[float, float], size: float = 16, color: Color = TEXT, *, bold: bool = False,
         align: str = "left", middle: bool = False, width: float | None = None,
     ) -> Rect:  # fmt: skip
-        """One line whose left end, center or right end (`align`) is at x, and whose upper edge, or middle, at y. What
-        exceeds `width` pixels ends in an ellipsis. Returns the place it takes."""
+        """Draws one line whose left end, center or right end (`align`) is at x, and whose upper edge, or middle, at y.
+        What exceeds `width` pixels ends in an ellipsis. Returns the place it takes."""
         string = _printable(string)
         if width is not None:
             string = self._shortened(string, size, bold, width)
@@ -146,14 +146,14 @@ class Canvas:
         self, string: str, at: tuple[float, float], width: float, size: float = 16, color: Color = TEXT, *,
         bold: bool = False, align: str = "left", middle: bool = False,
     ) -> Rect:  # fmt: skip
-        """Lines of at most `width` pixels, placed as `text` places one."""
+        """Draws lines of at most `width` pixels, placed as `text` places one."""
         drawn = self._rendered(_printable(string), size, color, bold, max(1, int(width)), align)
         return self._placed(drawn, at, align, middle)
 
     def picture(
         self, frame: np.ndarray, rect: Rect, *, radius: float = 0, around: Color = BACKGROUND, cache: bool = True
     ) -> Rect:
-        """A frame (H, W, 3) uint8, as large as fits into `rect`, in its middle; returns the place it takes. Round
+        """Draws a frame (H, W, 3) uint8, as large as fits into `rect`, in its middle; returns the place it takes. Round
         corners show the color `around`. A cached frame must not be changed afterwards: say `cache=False` for an array
         that is drawn into again and again."""
         place = fitted(frame.shape[1], frame.shape[0], rect)
@@ -178,7 +178,8 @@ class Canvas:
         self, rect: Rect, label: str, action: str, *, hint: str = "", enabled: bool = True, color: Color = RAISED,
         ink: Color = TEXT, size: float = 16, on: bool = False,
     ) -> None:  # fmt: skip
-        """A button with the key that does the same as its `hint`. `hit` finds its action. `on`: lit, as a switch."""
+        """Draws a button with the key that does the same as its `hint`. `hit` finds its action. `on`: lit, as a
+        switch."""
         hovered = enabled and inside(self.mouse, rect)
         back = mix(color, TEXT, 0.16 if hovered else 0.0)
         ink = ink if enabled else mix(BACKGROUND, MUTED, 0.55)
@@ -203,18 +204,18 @@ class Canvas:
         self._buttons.append((rect, action))
 
     def hit(self, x: float, y: float) -> str:
-        """The action of the topmost button there; empty if there is none."""
+        """Returns the action of the topmost button there; empty if there is none."""
         return next((action for rect, action in reversed(self._buttons) if inside((x, y), rect)), "")
 
     def place_of(self, action: str) -> Rect:
-        """Where the topmost button of this action is. Raises KeyError if there is none."""
+        """Returns where the topmost button of this action is. Raises KeyError if there is none."""
         for rect, known in reversed(self._buttons):
             if known == action:
                 return rect
         raise KeyError(action)
 
     def show_hand(self) -> None:
-        """A hand for the pointer over what one can click on, an arrow elsewhere."""
+        """Shows a hand for the pointer over what one can click on, an arrow elsewhere."""
         hand = any(inside(self.mouse, rect) for rect, _ in self._buttons)
         if hand != self._hand:
             self._hand = hand
@@ -286,20 +287,20 @@ def inside(point: tuple[float, float], rect: Rect) -> bool:
 
 
 def fitted(width: float, height: float, rect: Rect) -> Rect:
-    """The largest place of these proportions in the middle of `rect`."""
+    """Returns the largest place of these proportions in the middle of `rect`."""
     x, y, room, rows = rect
     scale = min(room / width, rows / height)
     return x + (room - width * scale) / 2, y + (rows - height * scale) / 2, width * scale, height * scale
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """A colour between: `a` for share 0, `b` for 1."""
+    """Mixes two colours: `a` for share 0, `b` for 1."""
     red, green, blue = (round(p + (q - p) * share) for p, q in zip(a, b, strict=True))
     return red, green, blue
 
 
 def font_file(bold: bool = False) -> str | None:
-    """DejaVu Sans, which has arrows and marks, as matplotlib brings it along; None is pygame's own type."""
+    """Finds DejaVu Sans, which has arrows and marks, as matplotlib brings it along; None is pygame's own type."""
     spec = find_spec("matplotlib")  # does not import it
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name if spec and spec.origin else None
@@ -321,7 +322,7 @@ def _rounded(surface: pygame.Surface, rect: pygame.Rect, color: Color, corner: i
 
 
 def _blit_corners(surface: pygame.Surface, rect: pygame.Rect, corner: int, disc: pygame.Surface) -> None:
-    """A quarter of a disc's square into each corner."""
+    """Copies a quarter of a disc's square into each corner."""
     for dx, x in ((0, rect.left), (corner, rect.right - corner)):
         for dy, y in ((0, rect.top), (corner, rect.bottom - corner)):
             surface.blit(disc, (x, y), (dx, dy, corner, corner))
@@ -329,7 +330,7 @@ def _blit_corners(surface: pygame.Surface, rect: pygame.Rect, corner: int, disc:
 
 @lru_cache(maxsize=256)
 def _disc(radius: int, color: Color, hole: bool) -> pygame.Surface:
-    """A square with a disc of this colour in it, or with all around the disc (`hole`), smooth at its rim."""
+    """Returns a square with a disc of this colour in it, or with all around the disc (`hole`), smooth at its rim."""
     fine, around = 8 * radius, 255 if hole else 0  # drawn four times as large, then made small
     square = pygame.Surface((fine, fine), pygame.SRCALPHA)
     square.fill((*color, around))

@@ -19,7 +19,7 @@ def chime() -> None:
 
 
 def samples() -> bytes:
-    """16-bit mono: each note fades out."""
+    """Returns 16-bit mono samples: each note fades out."""
     wave = array("h")
     for pitch, seconds in NOTES:
         n = round(RATE * seconds)

@@ -32,7 +32,7 @@ class ClipBuffer:
         self._frames: dict[str, tuple[Size, int, Array]] = {}
 
     def want(self, digests: Sequence[str], size: Size, camera: int = 0) -> None:
-        """These clips, the nearest first, are on the screen or will be."""
+        """Takes note that these clips, the nearest first, are on the screen or will be."""
         wanted = tuple(dict.fromkeys(digests))
         if (wanted, size, camera) == (self._wanted, self.size, self.camera):
             return
@@ -41,7 +41,7 @@ class ClipBuffer:
         self.clips.request(wanted, size, camera)
 
     def frames(self, digest: str) -> Array | None:
-        """(T, H, W, 3) of a clip, or None while it was never drawn."""
+        """Returns the frames (T, H, W, 3) of a clip, or None while it was never drawn."""
         entry = self._frames.get(digest)
         if entry is not None and entry[:2] == (self.size, self.camera):
             return entry[2]
@@ -52,9 +52,9 @@ class ClipBuffer:
         return None if entry is None else entry[2]
 
     def problem(self, digests: Sequence[str]) -> str:
-        """Why one of these clips will never be there, or ""."""
+        """Says why one of these clips will never be there, or ""."""
         return next((why for digest in digests if (why := self.clips.failure(digest))), "")
 
     def ready(self, digests: Sequence[str]) -> int:
-        """How many of these clips are there."""
+        """Counts how many of these clips are there."""
         return sum(self.frames(digest) is not None for digest in digests)

@@ -18,12 +18,12 @@ class Playback:
     paused: bool = False
 
     def advance(self, seconds: float) -> None:
-        """So much real time has passed."""
+        """Lets so much real time (s) pass."""
         if not self.paused:
             self.at = (self.at + seconds * self.speed) % (self.length + HOLD_SECONDS * self.speed)
 
     def frame(self, frames: int) -> int:
-        """Which of so many frames, spread evenly over the clip, is shown."""
+        """Tells which of so many frames, spread evenly over the clip, is shown."""
         return min(frames - 1, int(self.at / self.length * frames + 1e-6))
 
     def restart(self) -> None:
@@ -35,10 +35,10 @@ class Playback:
         self.at = (self.frame(frames) + by) % frames * self.length / frames
 
     def seek(self, share: float, frames: int) -> None:
-        """To the frame at this share of the clip."""
+        """Goes to the frame at this share of the clip."""
         self.at = min(frames - 1, max(0, math.floor(share * frames))) * self.length / frames
 
     def faster(self, by: int) -> None:
-        """To the next speed up (+1) or down (-1)."""
+        """Goes to the next speed up (+1) or down (-1)."""
         nearest = min(range(len(SPEEDS)), key=lambda i: abs(SPEEDS[i] - self.speed))
         self.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, nearest + by))]

@@ -36,7 +36,7 @@ WAKE = pygame.event.custom_type()
 
 @dataclass(frozen=True)
 class Key:
-    """A key went down. Keypad digits and Enter have the names of the others ("1", "return")."""
+    """Says that a key went down. Keypad digits and Enter have the names of the others ("1", "return")."""
 
     name: str  # pygame's: "a", "left", "space", "backspace", "escape", "return", "[", ...
     text: str = ""  # what it types on this keyboard's layout, such as "?"
@@ -76,7 +76,7 @@ class NoDisplayError(UserError):
 
 
 def display_problem() -> str:
-    """Why no window can be opened, as far as the environment tells; empty if it may work."""
+    """Says why no window can be opened, as far as the environment tells; empty if it may work."""
     if sys.platform.startswith("linux") and not any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     ):
@@ -86,8 +86,8 @@ def display_problem() -> str:
 
 @contextmanager
 def when_display_vanishes(last_word: Callable[[], None]) -> Iterator[None]:
-    """Within, `last_word` is called before X11's library ends the process because its server is gone, which nothing
-    can prevent. Elsewhere there is no such thing."""
+    """Calls `last_word`, within, before X11's library ends the process because its server is gone, which nothing can
+    prevent. Elsewhere there is no such thing."""
     try:
         x11 = ctypes.CDLL("libX11.so.6")  # the one that SDL has loaded
     except OSError:
@@ -117,7 +117,8 @@ class Window(Canvas):
     was damaged or resized and has to be drawn again; `size` is in pixels; `unit` is pixels a unit."""
 
     def __init__(self, title: str, size: Size | None = None, *, least: Size = (480, 320)) -> None:
-        """`size`: in the desktop's units; by default 1280 x 720, or the whole display where it has no room for that."""
+        """Opens the window. `size` is in the desktop's units; by default 1280 x 720, or the whole display where it has
+        no room for that."""
         problem = display_problem()
         try:
             if problem:
@@ -166,7 +167,7 @@ class Window(Canvas):
     # -- what the person does
 
     def events(self) -> list[Event]:
-        """What happened since the last call. Unknown kinds of events are left out."""
+        """Returns what happened since the last call. Unknown kinds of events are left out."""
         raw = [*self._pending, *pygame.event.get()]
         self._pending = []
         return [event for each in raw if (event := self._translated(each)) is not None]
@@ -191,7 +192,7 @@ class Window(Canvas):
 
     @staticmethod
     def interrupt() -> None:
-        """As if the person closed the window."""
+        """Acts as if the person closed the window."""
         with suppress(pygame.error):
             pygame.event.post(pygame.event.Event(pygame.QUIT))
 
@@ -233,17 +234,17 @@ class Window(Canvas):
 
 
 def has_room(display: Size) -> bool:
-    """Whether a window of the usual size and its frame fit on the display."""
+    """Tells whether a window of the usual size and its frame fit on the display."""
     return display[0] >= BASE[0] + FRAME and display[1] >= BASE[1] + FRAME
 
 
 def fitting(display: Size) -> Size:
-    """The usual size, or that of a smaller display."""
+    """Returns the usual size, or that of a smaller display."""
     return min(BASE[0], display[0]), min(BASE[1], display[1])
 
 
 def icon() -> pygame.Surface:
-    """The two sides."""
+    """Draws the two sides."""
     picture = pygame.Surface((64, 64), pygame.SRCALPHA)
     pygame.draw.rect(picture, SIDE_A, (4, 12, 26, 40), border_radius=7)
     pygame.draw.rect(picture, SIDE_B, (34, 12, 26, 40), border_radius=7)

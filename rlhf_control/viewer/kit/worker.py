@@ -30,11 +30,11 @@ class Worker:
         self._todo.put((name, work, arguments))
 
     def doing(self, *names: str) -> bool:
-        """Whether work of one of these names is not done, or its result was not fetched."""
+        """Tells whether work of one of these names is not done, or its result was not fetched."""
         return any(self._open.get(name) for name in names)
 
     def results(self) -> list[Result]:
-        """What was done since the last call."""
+        """Returns what was done since the last call."""
         found = []
         while not self._done.empty():
             found.append(self._done.get())
@@ -42,7 +42,7 @@ class Worker:
         return found
 
     def close(self, seconds: float) -> bool:
-        """Waits until all is done, but no longer than this; whether it is. Takes no work afterwards."""
+        """Waits until all is done, but no longer than this; returns whether it is. Takes no work afterwards."""
         self._todo.put(None)
         self._thread.join(seconds)
         return not self._thread.is_alive()

@@ -39,12 +39,12 @@ class Choices:
     start: int = 0
 
     def action(self, held: Collection[str], step: int) -> int:
-        """The option of the most keys that are all held."""
+        """Returns the option of the most keys that are all held."""
         pressed = [keys for keys in self.options if keys and keys <= set(held)]
         return self.options[max(pressed, key=len)] if pressed else self.idle[step % len(self.idle)]
 
     def executed(self, action: Any) -> Array:
-        """(A,) float32: one-hot, as reward models read it."""
+        """Returns the action (A,) float32: one-hot, as reward models read it."""
         return np.eye(self.size, dtype=np.float32)[action - self.start]
 
     @property
@@ -76,7 +76,7 @@ class Pushes:
         return push.clip(self.low, self.high).astype(self.dtype).reshape(self.shape)
 
     def executed(self, action: Any) -> Array:
-        """(A,) float32."""
+        """Returns the action (A,) float32 that the environment carries out."""
         return np.asarray(action, np.float32).ravel()
 
     @property
@@ -92,8 +92,8 @@ Controls = Choices | Pushes
 
 
 def find_controls(env: gymnasium.Env, name: str) -> Controls:
-    """The keys of an environment: from the table of classic control, by its own `get_keys_to_action`, or by the shape
-    of its actions. Raises UserError if it cannot be driven by keys."""
+    """Returns the keys of an environment: from the table of classic control, by its own `get_keys_to_action`, or by the
+    shape of its actions. Raises UserError if it cannot be driven by keys."""
     space, kind = env.action_space, type(env.unwrapped).__name__
     if isinstance(space, Box):
         return _pushes(env, space, name)
@@ -129,7 +129,7 @@ def _pushes(env: gymnasium.Env, space: Box, name: str) -> Pushes:
 
 
 def _actuators(env: gymnasium.Env, size: int) -> tuple[str, ...]:
-    """The model's names of what the numbers of an action drive, else their places."""
+    """Returns the model's names of what the numbers of an action drive, else their places."""
     model: Any = getattr(env.unwrapped, "model", None)
     if model is None or getattr(model, "nu", 0) != size:
         return tuple(f"number {i + 1} of the action" for i in range(size))
@@ -152,7 +152,7 @@ def _key_names(keys: Any) -> frozenset[str]:
 
 
 def _meanings(env: gymnasium.Env, space: Discrete) -> dict[int, str]:
-    """What the options are called."""
+    """Returns what the options are called."""
     names = {i: f"action {i}" for i in range(int(space.start), int(space.start + space.n))}
     if env.has_wrapper_attr("get_action_meanings"):
         meanings = env.get_wrapper_attr("get_action_meanings")()

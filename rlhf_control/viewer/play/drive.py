@@ -121,13 +121,13 @@ class Drive:
 
     @property
     def whole(self) -> bool:
-        """Whether all the steps up to the limit were made."""
+        """Tells whether all the steps up to the limit were made."""
         return self.limit is not None and len(self.driver.steps) == self.limit
 
     # -- the picture
 
     def drawn(self) -> Array:
-        """(H, W, 3) what there is to see now."""
+        """Returns the picture (H, W, 3) of what there is to see now."""
         state = self.driver.state()
         if self._renderer is None or state is None:
             return self.driver.rendered()
@@ -140,7 +140,7 @@ class Drive:
         return 1 if self._renderer is None else len(self._renderer.cameras)
 
     def key_of(self, command: str) -> str:
-        """What is printed on the key of a command."""
+        """Returns what is printed on the key of a command."""
         return label_of(next(key for key, does in self.commands.items() if does == command))
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Drive:
 
 
 def label_of(key: str) -> str:
-    """What is printed on a key."""
+    """Returns what is printed on a key."""
     return LABELS.get(key, key.upper() if len(key) == 1 else key.capitalize())
 
 
@@ -166,7 +166,7 @@ class DriveButton:
 
 
 def split(canvas: Canvas) -> tuple[Rect, Rect]:
-    """The places of the picture, left, and of the panel, right."""
+    """Returns the places of the picture, left, and of the panel, right."""
     width, height = canvas.size
     gap = canvas.px(28)
     side = min(height - 2 * gap, width * 0.54, width - 3 * gap - 33 * canvas.measure("n", 15)[0])
@@ -174,7 +174,7 @@ def split(canvas: Canvas) -> tuple[Rect, Rect]:
 
 
 def draw_picture(canvas: Canvas, drive: Drive, place: Rect, words: str, picture: Array | None = None) -> None:
-    """The environment, with a few words in it while nothing moves."""
+    """Draws the environment, with a few words in it while nothing moves."""
     canvas.box(place, PANEL, radius=12)
     shown = canvas.picture(drive.picture if picture is None else picture, place, radius=12, cache=False)
     if not words:
@@ -188,7 +188,7 @@ def draw_picture(canvas: Canvas, drive: Drive, place: Rect, words: str, picture:
 
 
 def draw_keycap(canvas: Canvas, key: str, x: float, y: float, color: Color) -> float:
-    """A key whose middle is at height y; where the next one may begin."""
+    """Draws a key whose middle is at height y; returns where the next one may begin."""
     label, width, height = label_of(key), cap_width(canvas, key), cap_height(canvas)
     canvas.box((x, y - height / 2, width, height), color, radius=6, border=LINE)
     ink = TEXT if color == RAISED else BACKGROUND
@@ -197,7 +197,7 @@ def draw_keycap(canvas: Canvas, key: str, x: float, y: float, color: Color) -> f
 
 
 def draw_keys(canvas: Canvas, drive: Drive, place: Rect) -> float:
-    """The key table, with what is held lit up; its lower edge."""
+    """Draws the key table, with what is held lit up; returns its lower edge."""
     x, y, width, height = place
     controls = drive.driver.controls
     rows: Sequence[Row] = controls.rows
@@ -232,7 +232,7 @@ def _caps_width(canvas: Canvas, row: Row) -> float:
 
 
 def _draw_push(canvas: Canvas, bar: Rect, value: float, low: float, high: float) -> None:
-    """How strongly an actuator pushes, between its bounds, from the middle to either side."""
+    """Tells how strongly an actuator pushes, between its bounds, from the middle to either side."""
     x, y, width, _ = bar
     thick, middle = canvas.px(6), x + width / 2
     canvas.box((x, y - thick / 2, width, thick), RAISED, radius=3)
@@ -246,7 +246,7 @@ def _draw_push(canvas: Canvas, bar: Rect, value: float, low: float, high: float)
 
 
 def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[DriveButton]]) -> float:
-    """Rows of buttons that end at the lower edge of the place; their upper edge."""
+    """Draws rows of buttons that end at the lower edge of the place; returns their upper edge."""
     x, y, width, height = place
     gap, tall = canvas.px(10), max(canvas.px(44), canvas.measure("Q", 15)[1] + canvas.px(8))
     top = y + height - len(rows) * tall - (len(rows) - 1) * gap
@@ -263,7 +263,7 @@ def facts_height(canvas: Canvas) -> int:
 
 
 def draw_facts(canvas: Canvas, place: Rect, facts: Sequence[tuple[str, str]]) -> None:
-    """Numbers next to each other, each under its name; what room is left goes between them."""
+    """Draws numbers next to each other, each under its name; what room is left goes between them."""
     x, y, width, height = place
     canvas.box(place, PANEL, radius=10)
     widths = [max(canvas.measure(name, 13)[0], canvas.measure(value, 20, bold=True)[0]) for name, value in facts]
@@ -276,7 +276,7 @@ def draw_facts(canvas: Canvas, place: Rect, facts: Sequence[tuple[str, str]]) ->
 
 
 def common_buttons(drive: Drive) -> list[DriveButton]:
-    """Those of every drive."""
+    """Returns the buttons of every drive."""
     paused = drive.phase == PAUSED
     some: list[DriveButton] = [
         DriveButton("Go on" if paused else "Pause", "pause", drive.key_of("pause"), drive.phase in (DRIVING, PAUSED)),
@@ -287,7 +287,8 @@ def common_buttons(drive: Drive) -> list[DriveButton]:
 
 
 def facts_of(drive: Drive) -> list[tuple[str, str]]:
-    """Numbers worth seeing; in a correction, which a person judges, the environment's reward is none of them."""
+    """Returns the numbers worth seeing; in a correction, which a person judges, the environment's reward is none of
+    them."""
     steps = len(drive.driver.steps)
     facts = [
         ("time", f"{steps / drive.rate:.1f} s"),
@@ -303,7 +304,7 @@ ACCENT: dict[str, Any] = {READY: SIDE_B, DRIVING: GOOD, PAUSED: SIDE_B, OVER: SI
 
 
 def draw_panel(canvas: Canvas, drive: Drive, place: Rect, title: str, words: str, bottom: float) -> None:
-    """Title, state and key table, down to `bottom` at most."""
+    """Draws title, state and key table, down to `bottom` at most."""
     x, y, width, _ = place
     canvas.text(title, (x, y), 26, bold=True, width=width)
     line = max(canvas.px(42), canvas.measure(title, 26, bold=True)[1] + canvas.px(4))

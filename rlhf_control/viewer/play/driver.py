@@ -55,22 +55,22 @@ class Driver:
 
     @property
     def rate(self) -> float:
-        """Steps a second in real time."""
+        """Returns the steps a second in real time."""
         return 1 / step_seconds(self.env)
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """(O, A)"""
+        """Returns the sizes (O, A) of observation and action."""
         idle = self.controls.action(set(), 0)
         return self.obs.size, self.controls.executed(idle).size
 
     @property
     def reward(self) -> float:
-        """The environment's, summed over the episode so far."""
+        """Returns the environment's reward, summed over the episode so far."""
         return sum(step.reward for step in self.steps)
 
     def reset(self, start: Array | None = None) -> None:
-        """A new episode: from the environment's own start, or from a stored state (D,)."""
+        """Begins a new episode: from the environment's own start, or from a stored state (D,)."""
         obs, _ = self.env.reset(seed=self._seed)
         self._seed = None  # once: the next episode is another one
         self.steps: list[Step] = []
@@ -81,11 +81,11 @@ class Driver:
         self.obs = self._flat(obs if start is None else self._put(start))
 
     def state(self) -> Array | None:
-        """(D,) now, if the environment has one."""
+        """Returns the state (D,) now, if the environment has one."""
         return None if self._read is None else self._read()[0]
 
     def step(self, held: set[str]) -> None:
-        """One step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
+        """Makes one step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
         action = self.controls.action(held, len(self.steps))
         state, frame = self.state(), b""
         pictured = state is None or (has_mujoco_data(self.env) and not self.drawn_by_us)
@@ -101,7 +101,7 @@ class Driver:
         self.over = "the episode is over" if terminated else "the time limit is reached" if truncated else ""
 
     def recording(self) -> Recording:
-        """The episode so far; cut off here if it goes on."""
+        """Returns the episode so far; cut off here if it goes on."""
         ended = np.zeros(len(self.steps), bool)
         ended[-1] = True
         nothing = np.zeros_like(ended)
@@ -112,7 +112,7 @@ class Driver:
         )  # fmt: skip
 
     def segment(self) -> Segments:
-        """(L, ...) the episode so far."""
+        """Returns as a clip (L, ...) the episode so far."""
         columns = {name: [getattr(step, name) for step in self.steps] for name in ("obs", "action", "next_obs")}
         arrays = {name: np.stack(values).astype(np.float32) for name, values in columns.items()}
         reward = np.array([step.reward for step in self.steps], np.float32)
@@ -122,11 +122,11 @@ class Driver:
         return Segments(env_reward=reward, state=state, frames=frames if frames.any() or not states else None, **arrays)
 
     def rendered(self) -> Array:
-        """(H, W, 3) by the environment itself."""
+        """Returns the picture (H, W, 3) by the environment itself."""
         return pictures.rendered(self.env, self.env_id)
 
     def close(self) -> None:
-        """Some environments bring pygame down when they are closed: close the window first."""
+        """Closes the environment. Some environments bring pygame down when they are closed: close the window first."""
         self.env.close()
 
     def _flat(self, obs: Any) -> Array:
@@ -152,8 +152,8 @@ class Driver:
 
 
 def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
-    """One environment: MuJoCo's are drawn by ourselves if their states show all, the others draw themselves. Raises
-    UserError."""
+    """Makes one environment: MuJoCo's are drawn by ourselves if their states show all, the others draw themselves.
+    Raises UserError."""
     env, drawing = make_env(env_id, arguments), partial(make_env, env_id, {**arguments, "render_mode": "rgb_array"})
     if has_mujoco_data(env) and seen_whole(env, drawing):
         return env

@@ -84,9 +84,10 @@ def record_correction(
     window: Window, env_id: str, env: Mapping[str, Any], start: Array, steps: int, *, original: Array | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Segments | None:  # fmt: skip
-    """A correction: the person drives from a stored state (D,) for so many steps, may try again, and accepts (L, ...)
-    or cancels (None). `original`: frames (T, H, W, 3) of what is to be done better, shown beside. `stop` is asked at
-    every frame whether to leave. Raises UserError if the environment cannot be driven by keys, or not from there."""
+    """Records a correction: the person drives from a stored state (D,) for so many steps, may try again, and accepts
+    (L, ...) or cancels (None). `original`: frames (T, H, W, 3) of what is to be done better, shown beside. `stop` is
+    asked at every frame whether to leave. Raises UserError if the environment cannot be driven by keys, or not from
+    there."""
     driver = Driver(env_id, env)
     try:
         page = CorrectionPage(Drive(driver, limit=steps, start=start), original)
@@ -103,7 +104,7 @@ def record_correction(
 
 
 def file_name(env_id: str) -> str:
-    """The id as a part of a file's name."""
+    """Returns the id as a part of a file's name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in env_id)
 
 
@@ -125,7 +126,7 @@ class DrivePage(Protocol):
 
 
 def run(window: Window, page: DrivePage, stop: Callable[[], bool]) -> None:
-    """Until the person leaves, or `stop` says so."""
+    """Runs until the person leaves, or `stop` says so."""
     before = time.perf_counter()
     while not page.left and not stop():
         for event in window.events():
@@ -203,7 +204,7 @@ class PlayPage:
         self.drive.advance(seconds)
 
     def save(self) -> bool:
-        """Keeps the episode so far, and starts the next. Whether it worked."""
+        """Keeps the episode so far, and starts the next; returns whether it worked."""
         steps = len(self.drive.driver.steps)
         if not steps:
             self.said.say("Nothing to save yet", MUTED)
@@ -308,7 +309,7 @@ class CorrectionPage:
             self.draw_original(window, place, self.original)
 
     def draw_original(self, window: Window, place: Rect, frames: Array) -> None:
-        """What is to be done better, small in a corner of the picture."""
+        """Draws what is to be done better, small in a corner of the picture."""
         x, y, width, _ = place
         side, edge = width * 0.3, window.px(12)
         rate = self.drive.rate * len(frames) / (self.drive.limit or 1)
@@ -320,7 +321,7 @@ class CorrectionPage:
         window.picture(frames[int(self.clock * rate) % len(frames)], corner)
 
     def again(self) -> Array:
-        """The frame of what was done that is due; the last one stays for a moment."""
+        """Returns the frame of what was done that is due; the last one stays for a moment."""
         frames = self.drive.frames or [self.drive.picture]
         seconds = len(self.drive.driver.steps) / self.drive.rate / SPEEDS[self.drive.speed]
         share = (self.clock % (seconds + 0.5)) / max(seconds, 1e-6)

@@ -36,23 +36,24 @@ class Ballot:
             self.shown_at = now if self.shown_at is None else self.shown_at
 
     def seen(self, now: float) -> bool:
-        """Whether what is pressed from now on can be an answer to what is on the screen, and not a key tapped twice."""
+        """Tells whether what is pressed from now on can be an answer to what is on the screen, and not a key tapped
+        twice."""
         return self.since is not None and now - self.since >= LEAST_SECONDS
 
     def whole(self) -> Order | None:
-        """The order of all clips, None while it is not complete. The last clip's place needs no key, unless one was
-        missed."""
+        """Returns the order of all clips, None while it is not complete. The last clip's place needs no key, unless one
+        was missed."""
         order = completed(self.order, len(self.question.shown)) if self.order else None
         return None if self.missed and order != self.order else order
 
     def miss(self, action: str) -> bool:
-        """Takes note of what was pressed too soon; whether it would have said anything about the clips."""
+        """Takes note of what was pressed too soon; returns whether it would have said anything about the clips."""
         name = action.partition(" ")[0]
         self.missed = self.missed or (self.mode == RANKING and name in ("place", "tie"))
         return name in ("prefer", "tie", "cannot", "rate", "place", "card") or (name == "confirm" and bool(self.order))
 
     def answer(self, action: str) -> Answer | None:
-        """The answer that an action gives; None if it gives none, or not yet."""
+        """Returns the answer that an action gives; None if it gives none, or not yet."""
         name, _, number = action.partition(" ")
         if action in SIMPLE:
             return Answer(SIMPLE[action], None, {"tie": "equal"}.get(name, f"{LETTERS[int(number or 0)]} is better"))
@@ -64,7 +65,7 @@ class Ballot:
         return None if whole is None else Answer(ranks_of(whole), None, order_words(whole))
 
     def arrange(self, action: str) -> bool:
-        """Carries out what makes an order; whether the action was one of that."""
+        """Carries out what makes an order; returns whether the action was one of that."""
         name, _, number = action.partition(" ")
         if action == "tie switch":
             self.tie = not self.tie and bool(self.order)
@@ -82,7 +83,7 @@ class Ballot:
         return True
 
     def control(self, action: str, frames: int) -> bool:
-        """Carries out what drives the clips, which have so many frames; whether the action was one of that."""
+        """Carries out what drives the clips, which have so many frames; returns whether the action was one of that."""
         if action not in CONTROLS:
             return False
         if action == "pause":

@@ -43,17 +43,17 @@ CORRECT_HELP = ("K", "show how to do better, by the keyboard")
 
 
 def mode(clips: int) -> str:
-    """How a question about so many clips is put."""
+    """Tells how a question about so many clips is put."""
     return {1: RATING, 2: COMPARISON}.get(clips, RANKING)
 
 
 def key_of(key: Key) -> str:
-    """The name of a key, or the sign that it types: "[" is AltGr + 8 on a German keyboard."""
+    """Returns the name of a key, or the sign that it types: "[" is AltGr + 8 on a German keyboard."""
     return key.text if key.text in SIGNS else key.name
 
 
 def action_of(key: Key, how: str, levels: int = 5) -> str:
-    """What a key means while a question of this mode stands; empty if nothing."""
+    """Returns what a key means while a question of this mode stands; empty if nothing."""
     if key.text in SIGNS:
         return ANYWHERE[key.text]
     if key.ctrl and key.name in ("z", "q"):
@@ -72,6 +72,6 @@ def action_of(key: Key, how: str, levels: int = 5) -> str:
 
 
 def help_lines(how: str, correctable: bool) -> tuple[tuple[str, str], ...]:
-    """(keys, what they do) of a mode."""
+    """Returns the lines (keys, what they do) of a mode."""
     lines = {RANKING: RANKING_HELP, RATING: RATING_HELP}.get(how, HELP)
     return (*lines[:-1], CORRECT_HELP, lines[-1]) if correctable else lines

@@ -54,7 +54,7 @@ def on_terminal(config: LabelConfig, why: str) -> int:
 
 
 def vote_in(window: Window, config: LabelConfig, run: Path) -> int:
-    """The loop, and all that ends it."""
+    """Runs the loop, and all that ends it."""
     controller = VotingController(window, config, run, open_clips)
     caught: list[int] = []
 
@@ -83,7 +83,7 @@ def open_clips(run: Path, env_id: str, env: Mapping[str, Any]) -> Clips:
 
 
 def say_summary(session: Session) -> None:
-    """On the terminal from which the window was opened."""
+    """Prints the summary on the terminal from which the window was opened."""
     try:
         print(summary_text(summary(session)))
     except UserError as error:  # the votes are safe, only their figures are missing
@@ -92,7 +92,7 @@ def say_summary(session: Session) -> None:
 
 @contextmanager
 def signals(caught: Callable[[int], None]) -> Iterator[None]:
-    """Within, a signal that would end the process is only noted."""
+    """Sees to it that, within, a signal that would end the process is only noted."""
     before = {number: signal.signal(number, lambda which, _: caught(which)) for number in SIGNALS}
     try:
         yield

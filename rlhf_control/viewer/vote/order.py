@@ -9,7 +9,7 @@ def placed(order: Order) -> tuple[int, ...]:
 
 
 def put(order: Order, clip: int, *, tie: bool) -> Order:
-    """The clip comes last, or ties with the last; one that has its place already loses it."""
+    """Puts the clip last, or ties with the last; one that has its place already loses it."""
     if clip in placed(order):
         return without(order, clip)
     if tie and order:
@@ -23,7 +23,7 @@ def without(order: Order, clip: int) -> Order:
 
 
 def moved(order: Order, clip: int, group: int, *, tie: bool) -> Order:
-    """The clip ties with this group, or makes a new one before it (a number past the end: the last)."""
+    """Ties the clip with this group, or makes a new one before it (a number past the end: the last)."""
     if tie and group < len(order) and clip in order[group]:
         return order
     shift = sum(other == (clip,) for other in order[:group])  # its own group goes
@@ -34,7 +34,7 @@ def moved(order: Order, clip: int, group: int, *, tie: bool) -> Order:
 
 
 def completed(order: Order, clips: int) -> Order | None:
-    """The order of all clips, where one that is left comes last; None if more are missing."""
+    """Returns the order of all clips, where one that is left comes last; None if more are missing."""
     missing = [clip for clip in range(clips) if clip not in placed(order)]
     if len(missing) > 1:
         return None
@@ -42,6 +42,6 @@ def completed(order: Order, clips: int) -> Order | None:
 
 
 def ranks_of(order: Order) -> tuple[int, ...]:
-    """Rank by clip: 0 best, equal numbers tie."""
+    """Returns the ranks by clip: 0 best, equal numbers tie."""
     rank = {clip: place for place, group in enumerate(order) for clip in group}
     return tuple(rank[clip] for clip in sorted(rank))

@@ -89,12 +89,12 @@ Pictures = Sequence[Array | None]  # (H, W, 3) of each clip now
 
 
 def title_height(window: Canvas) -> int:
-    """Of the question: two lines in small type find room."""
+    """Returns the height of the question: two lines in small type find room."""
     return max(window.px(TITLE), 2 * window.measure("Q", 15, bold=True)[1] + window.px(4))
 
 
 def foot_height(window: Canvas) -> int:
-    """Of a row of buttons without a frame around it."""
+    """Returns the height of a row of buttons without a frame around it."""
     return max(window.px(FOOT), window.measure("Q", 14)[1] + window.px(8))
 
 
@@ -107,7 +107,7 @@ def answers_top(window: Canvas) -> float:
 
 
 def clip_places(window: Canvas, how: str, clips: int) -> list[Rect]:
-    """A square for each clip."""
+    """Returns a square for each clip."""
     px, width = window.px, window.size[0]
     top, bottom = px(BAR) + title_height(window), answers_top(window) - px(8 + TRACK + 10)
     if how == RANKING:
@@ -116,7 +116,7 @@ def clip_places(window: Canvas, how: str, clips: int) -> list[Rect]:
 
 
 def squares(room: Rect, n: int, gap: float) -> list[Rect]:
-    """The n largest equal squares in as many rows as make them largest, in the middle of `room`."""
+    """Returns the n largest equal squares in as many rows as make them largest, in the middle of `room`."""
     x, y, width, height = room
 
     def side(columns: int) -> float:
@@ -135,14 +135,14 @@ def squares(room: Rect, n: int, gap: float) -> list[Rect]:
 
 
 def track_place(window: Canvas, how: str, clips: int) -> Rect:
-    """Where the time line is; a click on it seeks."""
+    """Returns where the time line is; a click on it seeks."""
     places = clip_places(window, how, clips)
     left, right = min(x for x, _, _, _ in places), max(x + w for x, _, w, _ in places)
     return left, max(y + h for _, y, _, h in places) + window.px(8), right - left, window.px(TRACK)
 
 
 def answers_place(window: Canvas, how: str, clips: int) -> Rect:
-    """The row of answers below the clips, never so narrow that their words do not fit."""
+    """Returns the row of answers below the clips, never so narrow that their words do not fit."""
     px, width = window.px, window.size[0]
     places = clip_places(window, how, clips)
     left, right = min(x for x, _, _, _ in places), max(x + w for x, _, w, _ in places)
@@ -178,8 +178,8 @@ def draw_bar(window: Canvas, bar: Bar) -> None:
 
 
 def draw_title(window: Canvas, question: str, notice: str) -> None:
-    """The question, in the largest type that fits into two lines, and below it a word to the person; where both find no
-    room, the word alone for as long as it stands. So it covers neither clips nor answers."""
+    """Draws the question, in the largest type that fits into two lines, and below it a word to the person; where both
+    find no room, the word alone for as long as it stands. So it covers neither clips nor answers."""
     px, width, tall = window.px, window.size[0], title_height(window)
     room, top = width - 2 * px(MARGIN + 16), px(BAR)
     if not notice:
@@ -200,7 +200,7 @@ def draw_title(window: Canvas, question: str, notice: str) -> None:
 
 
 def draw_track(window: Canvas, scene: Scene) -> None:
-    """The thin time line."""
+    """Draws the thin time line."""
     x, y, width, height = track_place(window, scene.mode, len(scene.frames))
     thick = window.px(6 if scene.hover == "seek" else 3)
     row = y + (height - thick) / 2
@@ -211,7 +211,8 @@ def draw_track(window: Canvas, scene: Scene) -> None:
 
 
 def draw_controls(window: Canvas, scene: Scene) -> None:
-    """Undo and the last answer; the clock of the clips; help and leave. Each button is at least as wide as its word."""
+    """Draws undo and the last answer; the clock of the clips; help and leave. Each button is at least as wide as its
+    word."""
     px, (width, height) = window.px, window.size
     tall, gap, left = foot_height(window), px(6), px(MARGIN)
     y = height - px(16) - tall
@@ -247,7 +248,7 @@ def draw_controls(window: Canvas, scene: Scene) -> None:
 
 
 def draw_last(window: Canvas, scene: Scene, place: Rect) -> None:
-    """The last answer, and what the model expected there, if there is room for words."""
+    """Draws the last answer, and what the model expected there, if there is room for words."""
     x, y, width, height = place
     middle, line = y + height / 2, window.measure("Q", 13)[1]
     if width < window.measure("Last: A", 13)[0]:
@@ -261,7 +262,7 @@ def draw_last(window: Canvas, scene: Scene, place: Rect) -> None:
 
 
 def draw_clip(window: Canvas, scene: Scene, i: int, place: Rect, picture: Array | None, color: Color) -> None:
-    """One clip in its place, or what stands there until it is drawn."""
+    """Draws one clip in its place, or what stands there until it is drawn."""
     px = window.px
     if picture is None:
         window.box(place, PANEL, radius=12)
@@ -287,7 +288,7 @@ def draw_clip(window: Canvas, scene: Scene, i: int, place: Rect, picture: Array 
 
 
 def badge(window: Canvas, place: Rect, letter: str, color: Color) -> None:
-    """A letter in the clip's upper corner."""
+    """Draws a letter in the clip's upper corner."""
     x, y, px = place[0] + window.px(28), place[1] + window.px(28), window.px
     window.disc((x, y), 17, mix(BACKGROUND, (0, 0, 0), 0.3))
     window.disc((x, y), 15, color)
@@ -295,6 +296,6 @@ def badge(window: Canvas, place: Rect, letter: str, color: Color) -> None:
 
 
 def lit(scene: Scene, action: str, color: Color, base: Color) -> tuple[Color, Color]:
-    """A button's colour and its type's: bright for a moment after the answer was this one."""
+    """Returns a button's colour and its type's: bright for a moment after the answer was this one."""
     last, level = scene.flash
     return (mix(base, color, level / 10), mix(TEXT, BACKGROUND, level / 10)) if last == action else (base, TEXT)

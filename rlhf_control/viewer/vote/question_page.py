@@ -82,7 +82,7 @@ def draw_comparison(window: Canvas, scene: Scene, pictures: Pictures) -> None:
 
 
 def draw_cannot_tell(window: Canvas, scene: Scene, place: Rect) -> None:
-    """Open also where a clip cannot be shown, so that nobody is stuck."""
+    """Draws the answer that is open also where a clip cannot be shown, so that nobody is stuck."""
     back, ink = lit(scene, "cannot tell", TEXT, RAISED)
     enabled = scene.enabled or bool(scene.problem)
     window.button(place, "Cannot tell", "cannot tell", hint="↓", enabled=enabled, color=back, ink=ink, size=17)
@@ -108,14 +108,14 @@ def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
 
 
 def strip_place(window: Canvas) -> Rect:
-    """The places of a ranking."""
+    """Returns the places of a ranking."""
     px, beside = window.px, max(window.px(56), window.measure("worst", 14)[0] + window.px(12))
     x = px(MARGIN) + beside
     return x, answers_top(window) - px(14 + STRIP), window.size[0] - 2 * x, px(STRIP)
 
 
 def group_places(window: Canvas, order: Order, clips: int) -> list[Rect]:
-    """Where the groups of the order stand in the strip: from the left, each as wide as its clips need."""
+    """Returns where the groups of the order stand in the strip: from the left, each as wide as its clips need."""
     x, y, width, height = strip_place(window)
     gap = window.px(14)
     cell = min(height, (width - gap * (clips - 1)) / clips)
@@ -128,7 +128,7 @@ def group_places(window: Canvas, order: Order, clips: int) -> list[Rect]:
 
 
 def drop_target(window: Canvas, order: Order, drag: Drag | None, clips: int) -> tuple[int, bool] | None:
-    """Where the dragged clip would go: (group, whether it ties with it); None beside the strip."""
+    """Returns where the dragged clip would go: (group, whether it ties with it); None beside the strip."""
     if drag is None or not inside((drag.x, drag.y), grown(strip_place(window), window.px(20))):
         return None
     places = group_places(window, order, clips)
@@ -178,7 +178,7 @@ def draw_ranking(window: Canvas, scene: Scene, pictures: Pictures) -> None:
 
 
 def draw_strip(window: Canvas, scene: Scene, pictures: Pictures) -> None:
-    """The order so far, best on the left, and where the dragged clip would go."""
+    """Draws the order so far, best on the left, and where the dragged clip would go."""
     px, n = window.px, len(pictures)
     x, y, width, height = strip_place(window)
     window.box((x, y, width, height), PANEL, radius=10)
@@ -211,7 +211,7 @@ def draw_strip(window: Canvas, scene: Scene, pictures: Pictures) -> None:
 
 
 def draw_empty_cells(window: Canvas, order: Order, clips: int) -> None:
-    """Where the clips that have no place yet will stand."""
+    """Marks where the clips that have no place yet will stand."""
     free = tuple((clip,) for clip in range(clips) if clip not in placed(order))
     for x, y, width, height in group_places(window, (*order, *free), clips)[len(order) :]:
         inner = grown((x, y, width, height), -window.px(5))
@@ -219,7 +219,7 @@ def draw_empty_cells(window: Canvas, order: Order, clips: int) -> None:
 
 
 def draw_card(window: Canvas, scene: Scene, clip: int, place: Rect, picture: Array | None) -> None:
-    """A small clip in the order."""
+    """Draws a small clip in the order."""
     inner = grown(place, -window.px(5))
     window.box(inner, RAISED, radius=6)
     if picture is not None:

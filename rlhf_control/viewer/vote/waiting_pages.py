@@ -65,7 +65,7 @@ LEAVE = PageButton("Leave", "leave", "Esc")
 
 
 def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts: tuple[Fact, ...] = ()) -> WaitingPage:
-    """The page for a session without a question."""
+    """Returns the page for a session without a question."""
     name, tally, status = situation(news), news.tally, news.status
     message = status.message if status is not None else ""
     title, text, command = _words(name, str(run), message, tally.elsewhere, tally.answers)
@@ -150,7 +150,7 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
 
 
 def sentence(message: str) -> str:
-    """With a capital, unless it begins with a path."""
+    """Returns it with a capital, unless it begins with a path."""
     message = message.strip().rstrip(".")
     start = message[:1] if "/" in message.partition(" ")[0] else message[:1].upper()
     return f"{start}{message[1:]}. " if message else ""
@@ -176,7 +176,7 @@ def trouble_page(problem: str) -> WaitingPage:
 
 
 def summary_page(facts: Sequence[Fact], run: Path, over: bool = False) -> WaitingPage:
-    """`over`: the run asks nothing more."""
+    """Returns the page with the summary. `over`: the run asks nothing more."""
     closing = "This window closes by itself in a moment."
     text, command = ("To look into the run:", "watch") if over else ("To vote on, any time:", "label")
     buttons = (PageButton("Back" if over else "Go on voting", "stay", "⌫"), PageButton("Close", "leave", "Esc"))
@@ -214,14 +214,15 @@ def draw_page(window: Canvas, page: WaitingPage, bar: Bar, spin: int) -> None:
 
 
 def even_width(window: Canvas, text: str, size: float, room: float) -> float:
-    """A width at which the lines of a text are about as long as each other, and no more than at `room`."""
+    """Returns a width at which the lines of a text are about as long as each other, and no more than at `room`."""
     whole = window.measure(text, size)[0]
     lines = -(-whole // room)
     return min(room, whole / lines * 1.06 + window.px(40)) if lines > 1 else room
 
 
 def fact_columns(window: Canvas, facts: Sequence[Fact]) -> tuple[float, float, float]:
-    """Widths of name, value and note: each as wide as its words, but the note no wider than what is left."""
+    """Returns the widths of name, value and note: each as wide as its words, but the note no wider than what is
+    left."""
     px = window.px
     name = max(window.measure(fact.name, 15)[0] for fact in facts) + px(24)
     value = max(window.measure(fact.value, 15, bold=True)[0] for fact in facts) + px(24)
@@ -230,13 +231,13 @@ def fact_columns(window: Canvas, facts: Sequence[Fact]) -> tuple[float, float, f
 
 
 def fact_heights(window: Canvas, facts: Sequence[Fact]) -> list[float]:
-    """Of each row: a long note takes several lines."""
+    """Returns the height of each row: a long note takes several lines."""
     note = fact_columns(window, facts)[2] if facts else 0.0
     return [max(window.px(34), window.measure_paragraph(fact.note, note, 14)[1] + window.px(6)) for fact in facts]
 
 
 def draw_facts(window: Canvas, facts: Sequence[Fact], top: float) -> float:
-    """The summary as a table; its lower edge."""
+    """Draws the summary as a table; returns its lower edge."""
     px, (name, value, note) = window.px, fact_columns(window, facts)
     room, heights = name + value + note + 2 * px(20), fact_heights(window, facts)
     left, y = (window.size[0] - room) / 2, top + px(8)
@@ -255,7 +256,7 @@ def button_height(window: Canvas) -> int:
 
 
 def draw_buttons(window: Canvas, buttons: Sequence[PageButton], top: float) -> None:
-    """In a row in the middle."""
+    """Draws the buttons in a row in the middle."""
     px, gap = window.px, window.px(12)
     widths = [window.measure(b.label, 15)[0] + window.measure(b.hint, 13)[0] + px(52) for b in buttons]
     x = (window.size[0] - sum(widths) - gap * (len(buttons) - 1)) / 2
@@ -266,7 +267,7 @@ def draw_buttons(window: Canvas, buttons: Sequence[PageButton], top: float) -> N
 
 
 def draw_mark(window: Canvas, name: str, at: tuple[float, float], spin: int) -> None:
-    """Three dots that move while something goes on; else one, in the colour of the news."""
+    """Draws three dots that move while something goes on; else one, in the colour of the news."""
     px, (x, y) = window.px, at
     if name in LIVE:
         for k in range(3):
@@ -280,7 +281,7 @@ MOUSE = "Everything can be clicked on as well: a clip to prefer it, the time lin
 
 
 def draw_help(window: Canvas, lines: Sequence[tuple[str, str]], mouse: str = MOUSE) -> None:
-    """The keys, over the page; a click anywhere closes it."""
+    """Draws the keys, over the page; a click anywhere closes it."""
     px, (width, height) = window.px, window.size
     window.shade(0.6, color=BACKGROUND)
     edge, line = px(32), window.measure("Q", 15)[1]

@@ -33,8 +33,8 @@ class History:
     votes: dict[str, list[Vote]]  # by key
 
     def find(self, wanted: str) -> int:
-        """The place of a question, given its number (from 1) or the beginning of its key; the last one for "". Raises
-        UserError."""
+        """Returns the place of a question, given its number (from 1) or the beginning of its key; the last one for "".
+        Raises UserError."""
         if not wanted:
             return max(0, len(self.asked) - 1)
         if wanted.isdecimal() and 1 <= int(wanted) <= len(self.asked):
@@ -56,7 +56,7 @@ def read_history(store: FeedbackStore) -> History:
 
 
 def stamp(store: FeedbackStore) -> tuple[int, int]:
-    """Differs when the store's file was written to."""
+    """Returns what differs when the store's file was written to."""
     try:
         facts = Path(store.path).stat()
     except OSError:
@@ -65,7 +65,8 @@ def stamp(store: FeedbackStore) -> tuple[int, int]:
 
 
 def told(asked: Asked, history: Sequence[Vote]) -> list[Told]:
-    """The votes on a question in their order; an undo is no line of its own but the fate of the one it took back."""
+    """Tells the votes on a question in their order; an undo is no line of its own but the fate of the one it took
+    back."""
     lines: list[Told] = []
     standing: dict[str, int] = {}  # annotator -> line
     for vote in history:
@@ -82,7 +83,7 @@ def told(asked: Asked, history: Sequence[Vote]) -> list[Told]:
 
 
 def answer(asked: Asked, vote: Vote) -> tuple[str, tuple[int, ...]]:
-    """A vote in words, and which clips it prefers."""
+    """Returns a vote in words, and which clips it prefers."""
     feedback = vote.feedback
     if feedback is None or (feedback.ranks is None and feedback.value is None):
         return "cannot tell", ()
@@ -99,6 +100,6 @@ def answer(asked: Asked, vote: Vote) -> tuple[str, tuple[int, ...]]:
 
 
 def order(vote: Vote) -> str:
-    """How the clips stood before the annotator, from the left."""
+    """Tells how the clips stood before the annotator, from the left."""
     places = vote.shown or ()
     return " ".join(LETTERS[place] for place in places) if len(places) > 1 else ""

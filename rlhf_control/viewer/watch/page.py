@@ -70,7 +70,7 @@ def head_height(canvas: Canvas) -> int:
 
 
 def cells(canvas: Canvas, clips: int) -> list[Cell]:
-    """A square for each clip, as large as fits, and the place of its curve below."""
+    """Returns a square for each clip, as large as fits, and the place of its curve below."""
     px, (width, height) = canvas.px, canvas.size
     x, y = px(MARGIN), head_height(canvas)
     room_width, room_height = width - px(PANEL_WIDTH) - 3 * px(MARGIN), height - y - px(FOOT) - px(16)
@@ -153,7 +153,7 @@ def draw_head(canvas: Canvas, page: WatchPage) -> None:
 
 
 def facts(asked: Asked) -> str:
-    """A question's circumstances in a line."""
+    """Returns a question's circumstances in a line."""
     parts = [
         asked.kind,
         f"round {asked.round + 1}",
@@ -179,7 +179,7 @@ def draw_empty(canvas: Canvas, page: WatchPage) -> None:
 
 
 def draw_foot(canvas: Canvas, page: WatchPage) -> None:
-    """Buttons, each at least as wide as its word; the shorter words where the others find no room."""
+    """Draws buttons, each at least as wide as its word; the shorter words where the others find no room."""
     px, (width, height), some = canvas.px, canvas.size, page.asked is not None
     buttons = [
         ("Previous", "Prev", "previous", "←", 124, page.number > 1, False),
@@ -241,7 +241,7 @@ def draw_clip(
 
 
 def draw_strip(canvas: Canvas, page: WatchPage, i: int, place: Rect) -> None:
-    """The ground of a curve, on which a click seeks."""
+    """Draws the ground of a curve, on which a click seeks."""
     x, y, width, height = place
     canvas.box(place, PANEL, radius=8)
     canvas.region(place, f"seek {i}")
@@ -254,7 +254,7 @@ def draw_strip(canvas: Canvas, page: WatchPage, i: int, place: Rect) -> None:
 
 
 def span(curves: Sequence[Array | None]) -> tuple[float, float]:
-    """The lowest and highest value of all curves, which share one scale; never both the same."""
+    """Returns the lowest and highest value of all curves, which share one scale; never both the same."""
     values = [curve for curve in curves if curve is not None and len(curve)]
     if not values:
         return -1.0, 1.0
@@ -263,18 +263,18 @@ def span(curves: Sequence[Array | None]) -> tuple[float, float]:
 
 
 def scaled(curve: Array, low: float, high: float) -> Array:
-    """(L,) between 0, lowest, and 1."""
+    """Scales values (L,) to between 0, lowest, and 1."""
     return (np.asarray(curve, float) - low) / (high - low)
 
 
 def inner(canvas: Canvas, place: Rect) -> Rect:
-    """Where in its strip a curve is drawn: below the numbers."""
+    """Returns where in its strip a curve is drawn: below the numbers."""
     x, y, width, height = place
     return x, y + canvas.px(28), width, height - canvas.px(36)
 
 
 def draw_curve(canvas: Canvas, place: Rect, heights: Array, color: Color, thick: float) -> None:
-    """A line through the heights (L,), each in the middle of its step."""
+    """Draws a line through the heights (L,), each in the middle of its step."""
     x, y, width, height = inner(canvas, place)
     if len(heights) == 1:
         canvas.disc((x + width / 2, y + height * (1 - heights[0])), 3, color)
@@ -289,14 +289,14 @@ def draw_curve(canvas: Canvas, place: Rect, heights: Array, color: Color, thick:
 
 
 def draw_zero(canvas: Canvas, place: Rect, low: float, high: float) -> None:
-    """Where the reward is 0: what the policy gets on the mean."""
+    """Marks where the reward is 0: what the policy gets on the mean."""
     if low < 0 < high:
         x, y, width, height = inner(canvas, place)
         canvas.box((x, y + height * high / (high - low), width, 1), LINE)
 
 
 def draw_values(canvas: Canvas, place: Rect, curve: Array | None, env_reward: Array | None, share: float) -> None:
-    """The means above the curves, and the prediction at the cursor, as far as there is room."""
+    """Draws the means above the curves, and the prediction at the cursor, as far as there is room."""
     x, y, width, _ = place
     line, gap, wide = y + canvas.px(15), canvas.px(12), width > canvas.px(250)
     parts: list[tuple[str, Color]] = []
@@ -317,7 +317,7 @@ def draw_values(canvas: Canvas, place: Rect, curve: Array | None, env_reward: Ar
 
 
 def draw_cursor(canvas: Canvas, place: Rect, share: float, now: float | None, scale: tuple[float, float]) -> None:
-    """Where the clip is, and on the curve how much the model gives for that."""
+    """Marks where the clip is, and on the curve how much the model gives for that."""
     x, y, width, height = place
     thick = max(1, canvas.px(1.5))
     at = x + min(share * width, width - thick)
@@ -330,7 +330,7 @@ def draw_cursor(canvas: Canvas, place: Rect, share: float, now: float | None, sc
 
 
 def at_cursor(curve: Array, share: float) -> float:
-    """A curve's (L,) value at this share of the clip, between the middles of two steps."""
+    """Returns a curve's (L,) value at this share of the clip, between the middles of two steps."""
     return float(np.interp(share * len(curve) - 0.5, np.arange(len(curve)), curve))
 
 
@@ -338,7 +338,7 @@ def at_cursor(curve: Array, share: float) -> float:
 
 
 def draw_side(canvas: Canvas, page: WatchPage, place: Rect, predicted: Sequence[Array | None]) -> None:
-    """The votes, and what the model says now."""
+    """Draws the votes, and what the model says now."""
     x, y, width, height = place
     px = canvas.px
     canvas.box(place, PANEL, radius=12)
@@ -368,7 +368,7 @@ def draw_side(canvas: Canvas, page: WatchPage, place: Rect, predicted: Sequence[
 
 
 def opinion(means: Sequence[float | None]) -> str:
-    """Which clip the model gives the highest mean reward."""
+    """Tells which clip the model gives the highest mean reward."""
     known = [mean for mean in means if mean is not None]
     if len(known) < len(means) or not known:
         return "has not said anything yet"

@@ -38,7 +38,7 @@ class Predicted:
 
 
 def predicted_rewards(run: str | Path, queries: Iterable[str]) -> dict[str, Array]:
-    """{digest of a clip: (L,) rewards} for the clips of the queries of these keys, in the units of
+    """Returns {digest of a clip: (L,) rewards} for the clips of the queries of these keys, in the units of
     `RewardModel.predict` (mean 0, standard deviation 1 on what the policy did). Waits for the child process, some 4 s,
     unless all is known already. Raises UserError if the run has no fitted reward model."""
     store = FeedbackStore(Path(run) / "labels.sqlite", create=False)
@@ -56,7 +56,7 @@ def predicted_rewards(run: str | Path, queries: Iterable[str]) -> dict[str, Arra
 
 
 class Predictor:
-    """The same without waiting, for a window: `start` it, `poll` now and then, and look into `known`."""
+    """Does the same without waiting, for a window: `start` it, `poll` now and then, and look into `known`."""
 
     def __init__(self, run: str | Path) -> None:
         self.run = Path(run)
@@ -79,18 +79,18 @@ class Predictor:
             self._child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **pipes)
 
     def get(self, digest: str) -> Array | None:
-        """(L,) of the clip with this digest, if it is known."""
+        """Returns the rewards (L,) of the clip with this digest, if it is known."""
         return None if self.known is None else self.known.rewards.get(digest)
 
     def poll(self) -> bool:
-        """Whether the child process has come to its end since the last time; `known` or `error` is new then."""
+        """Tells whether the child process has come to its end since the last time; `known` or `error` is new then."""
         if self._child is None or self._child.poll() is None:
             return False
         self._collect(self._child)
         return True
 
     def wait(self) -> None:
-        """Until the child process has come to its end."""
+        """Waits until the child process has come to its end."""
         if self._child is not None:
             self._collect(self._child)
 
@@ -127,7 +127,7 @@ class Predictor:
 
 
 def load_predicted(run: str | Path) -> Predicted | None:
-    """What was predicted before; None if nothing was, or the file is damaged (it is made anew then)."""
+    """Returns what was predicted before; None if nothing was, or the file is damaged (it is made anew then)."""
     try:
         state = load_state(Path(run) / FILE)
         ends = np.cumsum(state["lengths"])[:-1]
@@ -150,7 +150,7 @@ def save_predicted(run: str | Path, predicted: Predicted) -> None:
 
 
 def newest_checkpoint(run: str | Path) -> int:
-    """The iteration of the newest checkpoint; -1 if there is none."""
+    """Returns the iteration of the newest checkpoint; -1 if there is none."""
     return max((int(path.stem) for path in (Path(run) / "checkpoints").glob("[0-9]*.npz")), default=-1)
 
 
@@ -177,7 +177,7 @@ def predict_all(run: str | Path) -> None:
 
 
 def newest_state(run: Run) -> tuple[int, dict[str, Any]]:
-    """The newest checkpoint, also while the run replaces it."""
+    """Returns the newest checkpoint, also while the run replaces it."""
     for attempt in range(TRIES):
         try:
             return run.load_checkpoint()
@@ -190,7 +190,8 @@ def newest_state(run: Run) -> tuple[int, dict[str, Any]]:
 
 
 def load_reward(run: Run, state: Mapping[str, Any], clip: Segments) -> Any:
-    """The reward model of this state, for steps like the clip's. Raises UserError for a run without a fitted one."""
+    """Returns the reward model of this state, for steps like the clip's. Raises UserError for a run without a fitted
+    one."""
     from rlhf_control.reward.known import make_reward  # imports torch
 
     verb, config = run.config()
@@ -208,7 +209,7 @@ def load_reward(run: Run, state: Mapping[str, Any], clip: Segments) -> Any:
 
 
 def version_of(state: Mapping[str, Any], name: str = "") -> str:
-    """SHA-256 over names and values of a nested state."""
+    """Returns the SHA-256 over names and values of a nested state."""
     sha = hashlib.sha256()
     for key in sorted(state):
         value, path = state[key], f"{name}/{key}"
@@ -222,7 +223,7 @@ def version_of(state: Mapping[str, Any], name: str = "") -> str:
 
 
 def main() -> int:
-    """Of the child process, whose argument is the run's folder."""
+    """Runs the child process, whose argument is the run's folder."""
     from rlhf_control.compute.threads import one_thread
     from rlhf_control.errors import guarded
 

@@ -104,7 +104,7 @@ class Room:
         return self.history.asked[self.place] if self.history.asked else None
 
     def step(self) -> bool:
-        """One frame; whether to go on."""
+        """Does one frame; returns whether to go on."""
         for event in self.window.events():
             self.handle(event)
         now = time.monotonic()
@@ -166,7 +166,7 @@ class Room:
             self.playback.seek((x - left) / width, frames)
 
     def go(self, place: int) -> None:
-        """To the question at this place, or the nearest there is."""
+        """Goes to the question at this place, or the nearest there is."""
         self.place = min(max(place, 0), max(0, len(self.history.asked) - 1))
         self.notice = ""
         self.playback.restart()
@@ -185,7 +185,7 @@ class Room:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The digests of the clips on the screen."""
+        """Returns the digests of the clips on the screen."""
         return self.asked.clips if self.asked is not None else ()
 
     @property
@@ -194,7 +194,7 @@ class Room:
 
     @property
     def frames(self) -> int:
-        """Of the longest clip."""
+        """Counts the frames of the longest clip."""
         drawn = [self.buffer.frames(digest) for digest in self.digests]
         lengths = [len(frames) for frames in drawn if frames is not None]
         return max(lengths or [len(clip) for clip in self.segments.values()] or [1])
@@ -289,7 +289,7 @@ class Room:
         )
 
     def words_on_prediction(self) -> str:
-        """What is to be said where there is no curve; empty if there is one."""
+        """Says what is to be said where there is no curve; empty if there is one."""
         if self.predictor is None:
             return "not asked for (--reward)"
         if all(self.predictor.get(digest) is not None for digest in self.digests):
@@ -297,13 +297,13 @@ class Room:
         return self.predictor.error or "asking the model"
 
     def model(self) -> str:
-        """Which reward model it is."""
+        """Tells which reward model it is."""
         known = self.predictor.known if self.predictor is not None else None
         busy = self.predictor is not None and self.predictor.busy
         return "asking the model" if busy else f"of iteration {known.checkpoint:,}" if known is not None else ""
 
     def pictures(self) -> list[Array | None]:
-        """The frame of each clip that is due."""
+        """Returns the frame of each clip that is due."""
         drawn = [self.buffer.frames(digest) for digest in self.digests]
         return [None if f is None else f[self.playback.frame(len(f))] for f in drawn]
 
@@ -314,7 +314,7 @@ class Room:
         return None if self.predictor is None else self.predictor.get(digest)
 
     def given(self, digest: str) -> Array | None:
-        """The environment's reward, while it is to be seen."""
+        """Returns the environment's reward, while it is to be seen."""
         clip = self.segments.get(digest)
         if not self.env_reward or clip is None or not np.isfinite(clip.env_reward).all():
             return None
