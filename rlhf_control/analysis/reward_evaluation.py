@@ -242,8 +242,8 @@ def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Gener
     )
     chosen = order[:k]
     actions = transitions.action[rng.integers(len(transitions), size=(len(chosen), samples))]
-    from_here = simulated(opened.policy, transitions[chosen], actions)
-    from_there = simulated(opened.policy, successors[chosen], actions)
+    from_here = simulated(opened.policy.env_id, opened.policy.env, transitions[chosen], actions)
+    from_there = simulated(opened.policy.env_id, opened.policy.env, successors[chosen], actions)
     if from_here is None or from_there is None:
         return {"epic": epic, "dard": float("nan")}
     (here, after), (there, _) = from_here, from_there

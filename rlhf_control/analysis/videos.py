@@ -7,9 +7,9 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
 from rlhf_control.compute.gl import has_display
@@ -20,9 +20,9 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.rendering.mujoco_renderer import render
 from rlhf_control.rendering.video import caption, side_by_side, write_gif, write_video
 from rlhf_control.simulation import pictures
-from rlhf_control.simulation.foreign import environments_closed, make_env
+from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import mujoco_model
-from rlhf_control.simulation.states import has_mujoco_data, seen_whole
+from rlhf_control.simulation.states import has_mujoco_data
 from rlhf_control.simulation.vector import start_envs
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -51,15 +51,14 @@ def policy_frames(
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
     options = {**policy.env, "render_mode": "rgb_array"}
     envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
-    assert isinstance(envs.vector, SyncVectorEnv)
     if envs.spaces != policy.spaces:
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")
     rate = 1 / envs.step_seconds
     stride = pictures.stride(envs.step_seconds, MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
-    first = envs.vector.envs[0]
-    from_states = has_mujoco_data(first) and seen_whole(first, lambda: make_env(policy.env_id, options))
+    first: Any = envs.vector.envs[0]  # type: ignore[attr-defined]  # as the backend gymnasium has them
+    from_states = has_mujoco_data(first) and envs.backend.drawn_whole(policy.env_id, policy.env)
     states, drawn, returns = [], [], [0.0]
     done = False
     while not done and len(returns) <= limit:
@@ -67,7 +66,7 @@ def policy_frames(
         if state is not None:
             states.append(state[0])
         elif (len(returns) - 1) % stride == 0:
-            drawn.append(_fit(pictures.rendered(envs.vector.envs[0], policy.env_id), height))
+            drawn.append(_fit(envs.backend.picture(0), height))
         action = policy.act(envs.obs, None)
         _, reward, terminated, truncated = envs.step(action, envs.spaces.execute(action))
         returns.append(returns[-1] + float(reward[0]))

@@ -14,7 +14,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import environments_closed
-from rlhf_control.simulation.make import make_vector
+from rlhf_control.simulation.make import make_backend
 
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
@@ -24,7 +24,7 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     """The environment's arguments with early termination switched off. UserError where it has no such switch."""
     module, _, name = env_id.rpartition(":")
     if module:
-        make_vector(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
+        make_backend(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
     entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:

@@ -4,70 +4,61 @@ import functools
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from numbers import Integral, Number
 from typing import Any
 
 import gymnasium
 import mujoco
-from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
-from gymnasium.wrappers import FlattenObservation
 
-import envs as project_envs
+from envs import has_batched
 from rlhf_control.compute.gl import has_display
 from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.simulation.backends.gymnasium import Replayable
-from rlhf_control.simulation.foreign import ForeignVectorEnv, check_env_id, described, in_one_line, make_env
+from rlhf_control.simulation.backends.gymnasium import GymnasiumBackend
+from rlhf_control.simulation.backends.mujoco import MujocoBackend
+from rlhf_control.simulation.backends.protocol import Backend
+from rlhf_control.simulation.foreign import check_env_id, described, in_one_line, make_env
 from rlhf_control.wording import counted
 
-BACKENDS = ("auto", "batched", "gymnasium")
-
-
-def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
-    """One environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) become one vector, as
-    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
-    env = make_env(env_id, kwargs, number)
-    return Replayable(env if isinstance(env.observation_space, Box) else FlattenObservation(env))
+BACKENDS: dict[str, Callable[[str, int, Mapping[str, Any], int], Backend]] = {
+    "batched": MujocoBackend,
+    "gymnasium": GymnasiumBackend,
+}
 
 
 def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
-    """`num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the step in
-    which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there is of
-    infos with the backend "gymnasium".
+    """Makes `num_envs` copies of a Gymnasium environment, reset, the i-th with seed + i. They reset themselves in the
+    step in which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there
+    is of infos with the backend "gymnasium".
 
     backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists and no `render_mode` is asked
     for, since it cannot draw. `env_kwargs` are the environment's arguments. Raises UserError for an unknown id or
     backend, for wrong arguments, and for whatever the environment raises.
     """
-    return make_vector(env_id, num_envs, seed, backend, env_kwargs)
+    return make_backend(env_id, num_envs, seed, backend, env_kwargs).vector
 
 
-def make_vector(
+def make_backend(
     env_id: str, num_envs: int, seed: int, backend: str, env: Mapping[str, Any], first: int = 0
-) -> VectorEnv:
-    """The same, with the environment's arguments as a mapping, for they may have any name. `first` is the number of the
-    first one in errors."""
+) -> Backend:
+    """Makes what steps them, reset, with the environment's arguments as a mapping, for they may have any name. `first`
+    is the number of the first one in errors."""
     check_env_id(env_id)
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, BACKENDS)
-    if backend == "batched" and not project_envs.has_batched(env_id):
-        raise UserError(f"{env_id} has no batched version; use --backend auto")
+    if backend not in ("auto", *BACKENDS):
+        raise unknown_name("backend", backend, ("auto", *BACKENDS))
     if num_envs < 1:
         raise UserError(f"cannot make {counted(num_envs, 'environment')} of {env_id}: give a number of at least 1")
     render_mode = env.get("render_mode")
-    if render_mode == "human" and project_envs.has_batched(env_id) and not has_display():  # GLFW would kill the process
+    if render_mode == "human" and has_batched(env_id) and not has_display():  # GLFW would kill the process
         raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")
+    if backend == "auto":
+        backend = "batched" if render_mode is None and has_batched(env_id) else "gymnasium"
     with in_one_line(f"cannot make {described(env_id, env)}"):
         refuse_misread(env_id, env)
-        if backend == "batched" or (backend == "auto" and render_mode is None and project_envs.has_batched(env_id)):
-            vector: VectorEnv = project_envs.MujocoVectorEnv(env_id, num_envs, **env)
-        else:
-            numbers = range(first, first + num_envs)
-            vector = ForeignVectorEnv([partial(make_flat, env_id, env, i) for i in numbers])
-        vector.reset(seed=seed)
-    return vector
+        made = BACKENDS[backend](env_id, num_envs, env, first)
+        made.reset(seed)
+    return made
 
 
 def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:

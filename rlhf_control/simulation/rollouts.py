@@ -4,13 +4,13 @@ T time, N environments, O observation, A action, D simulator state.
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
-from rlhf_control.nets.policy import Policy
 from rlhf_control.simulation.early_ends import evaluation_steps
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.vector import Envs, start_envs
@@ -19,9 +19,21 @@ from rlhf_control.wording import counted
 
 
 class Actor(Protocol):
-    """A policy, or the learner that has one."""
+    """Acts: a policy, or the learner that has one."""
 
     def acting(self) -> Act: ...
+
+
+class EvaluatedPolicy(Protocol):
+    """Names its environment and acts in it."""
+
+    @property
+    def env_id(self) -> str: ...
+
+    @property
+    def env(self) -> Mapping[str, Any]: ...
+
+    def act(self, obs: Array, rng: np.random.Generator | None) -> Array: ...
 
 
 def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
@@ -64,7 +76,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
 @environments_closed()
 @one_thread()
 def evaluate(
-    policy: Policy,
+    policy: EvaluatedPolicy,
     episodes: int,
     *,
     seed: int,

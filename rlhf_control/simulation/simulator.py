@@ -12,7 +12,6 @@ from gymnasium.spaces.utils import flatten
 
 from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
-from rlhf_control.nets.policy import Policy
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, put_back
 from rlhf_control.simulation.states import has_mujoco_data
@@ -21,14 +20,14 @@ PROBED = 5  # steps
 INSTEAD = ", so there are no corrections; leave them out of --feedback"
 
 
-def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segments, Array] | None:
-    """The transitions (n, m) that actions (n, m, A) make of the states of `points` (n,), by stepping the simulator from
-    each, and the states (n, m, D) they end in; None where the environment is not all in its state."""
+def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Array) -> tuple[Segments, Array] | None:
+    """Steps the simulator from the states of `points` (n,) by actions (n, m, A), and returns the transitions (n, m) and
+    the states (n, m, D) they end in; None where the environment is not all in its state."""
     if points.state is None:
         return None
     try:
-        check_simulator(policy.env_id, policy.env)
-        simulator = Simulator(policy.env_id, policy.env)
+        check_simulator(env_id, env)
+        simulator = Simulator(env_id, env)
     except UserError:
         return None
     n, m = actions.shape[:2]
@@ -37,7 +36,7 @@ def simulated(policy: Policy, points: Segments, actions: Array) -> tuple[Segment
     with closing(simulator):
         for i, j in np.ndindex(n, m):
             simulator.put(points.state[i])
-            next_obs[i, j] = simulator.step(actions[i, j].reshape(policy.spaces.action_shape))[0]
+            next_obs[i, j] = simulator.step(actions[i, j].reshape(simulator.env.action_space.shape))[0]
             after.append(simulator.read()[0])
     states, *ends = widened([np.repeat(points.state[:, None], m, 1), *after])
     obs = np.repeat(points.obs[:, None], m, 1)

@@ -4,26 +4,20 @@ N environments, O observation, A action, D simulator state.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
-from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-import envs as project_envs
 from rlhf_control.compute.gl import has_display
 from rlhf_control.data import Array
-from rlhf_control.errors import NonFiniteError, UserError
+from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import say_once
-from rlhf_control.simulation.backends.gymnasium import Replayable, probe
-from rlhf_control.simulation.foreign import described, make_env, told
-from rlhf_control.simulation.make import make_flat, make_vector
-from rlhf_control.simulation.mujoco_states import MujocoReader
-from rlhf_control.simulation.pictures import encode, rendered, stride
-from rlhf_control.simulation.states import draws_itself, seen_whole, state_reader, step_seconds
+from rlhf_control.simulation.backends.protocol import Backend
+from rlhf_control.simulation.foreign import described, told
+from rlhf_control.simulation.make import make_backend
+from rlhf_control.simulation.pictures import encode, stride
 from rlhf_control.spaces import Spaces
 
 EXACT = 2**24  # whole numbers up to here are exact in float32
@@ -32,18 +26,15 @@ EXACT = 2**24  # whole numbers up to here are exact in float32
 class Envs:
     """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
 
-    def __init__(self, vector: VectorEnv, seed: int, first: int = 0, name: str = "the environment") -> None:
-        self.vector, self.name = vector, name
+    def __init__(self, backend: Backend, seed: int, first: int = 0, name: str = "the environment") -> None:
+        self.backend, self.name = backend, name
         self.first = first  # the number of the first one, where these are some of many
-        self.num_envs = vector.num_envs
-        if isinstance(vector, project_envs.MujocoVectorEnv):
-            vector.infos = False
-        self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
-        self.obs = self._flat(vector.reset(seed=seed)[0])  # (N, O) float32
-        self._read_states = state_reader(vector.envs) if isinstance(vector, SyncVectorEnv) else None
+        self.vector, self.num_envs = backend.vector, backend.vector.num_envs
+        self.spaces = Spaces.of(self.vector.single_observation_space, self.vector.single_action_space)
+        self.step_seconds = backend.step_seconds  # simulated time of one step
+        self.obs = self._flat(backend.reset(seed))  # (N, O) float32
         self._frames = False
         self.differs = ""  # what, from where the checkpoint left them
-        self.twin: Callable[[], Replayable] | None = None  # makes another one of those that are brought back by replay
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
         self.lengths = np.zeros(self.num_envs, np.int64)
 
@@ -55,10 +46,7 @@ class Envs:
         if isinstance(space, Discrete | MultiDiscrete):
             action = action + space.start
         try:
-            obs, reward, terminated, truncated, info = self.vector.step(action)
-        except project_envs.SimulationError as error:
-            place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
-            raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
+            obs, reward, terminated, truncated, last = self.backend.step(action)
         except UserError:
             raise
         except Exception as error:
@@ -66,9 +54,9 @@ class Envs:
         self.obs = self._flat(obs)
         next_obs = self.obs
         done = terminated | truncated
-        if done.any():
+        if last is not None:
             next_obs = self.obs.copy()
-            next_obs[done] = np.stack([self._flat(o[None])[0] for o in info["final_obs"][done]])
+            next_obs[done] = np.stack([self._flat(o[None])[0] for o in last[done]])
         return next_obs, reward, terminated, truncated
 
     def count(self, reward: Array, done: Array) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -100,9 +88,7 @@ class Envs:
     def states(self) -> Array | None:
         """(N, D) float64 from which clips are drawn: see `mujoco_states`, or the variables of classic control; else
         None."""
-        if isinstance(self.vector, project_envs.MujocoVectorEnv):
-            return self.vector.states
-        return self._read_states() if self._read_states else None
+        return self.backend.states()
 
     @property
     def frames(self) -> bool:
@@ -111,77 +97,50 @@ class Envs:
 
     @frames.setter
     def frames(self, on: bool) -> None:
-        drawing = isinstance(self.vector, SyncVectorEnv) and self.vector.envs[0].render_mode == "rgb_array"
-        self._frames = on and drawing
+        self._frames = on and self.vector.render_mode == "rgb_array"
 
     def pictures(self, step: int) -> list[bytes]:
         """A small PNG of each environment as it is now; empty at steps between those that are recorded."""
-        assert isinstance(self.vector, SyncVectorEnv)
         if step % stride(self.step_seconds):
             return [b""] * self.num_envs
-        return [self._picture(env) for env in self.vector.envs]
+        return [self._picture(i) for i in range(self.num_envs)]
 
-    def _picture(self, env: gymnasium.Env) -> bytes:
+    def _picture(self, i: int) -> bytes:
         try:
-            return encode(rendered(env, self.name))
+            return encode(self.backend.picture(i))
         except UserError as error:  # one picture less
             say_once(f"rlhf-control: {error}; clips lack such pictures")
             return b""
 
-    @property
-    def step_seconds(self) -> float:
-        """Simulated time of one step. Environments without a clock count as 30 steps a second."""
-        if isinstance(self.vector, project_envs.MujocoVectorEnv):
-            return self.vector.dt
-        assert isinstance(self.vector, SyncVectorEnv)
-        return step_seconds(self.vector.envs[0])
-
     def state(self) -> dict[str, Any]:
         """All that decides what comes next; `load_state` continues from it bit for bit."""
-        if isinstance(self.vector, project_envs.MujocoVectorEnv):
-            inner: Mapping[str, Any] = self.vector.snapshot()
-        else:
-            inner = {str(i): env.snapshot() for i, env in enumerate(self._replayable())}
-        watched = self._read_states.fields if isinstance(self._read_states, MujocoReader) else []
         counts = {"returns": self.returns.copy(), "lengths": self.lengths.copy()}
-        return {"inner": inner, "watched": watched, "obs": self.obs.copy(), **counts}
+        return {**self.backend.state(), "obs": self.obs.copy(), **counts}
 
     def load_state(self, snapshot: Mapping[str, Any]) -> None:
         """Goes on from `state`. Where an environment does not come back, `differs` says how, and all begin new
         episodes."""
         self.differs = ""
-        if isinstance(self.vector, project_envs.MujocoVectorEnv):
-            self.obs = self._flat(self.vector.restore(snapshot["inner"]))
-        else:
-            try:
-                inner = snapshot["inner"]
-                self.obs = self._flat(
-                    np.stack([env.restore(inner[str(i)]) for i, env in enumerate(self._replayable())])
-                )
-            except UserError as error:
-                self.differs = str(error)
-        if isinstance(self._read_states, MujocoReader):
-            self._read_states.watch(snapshot.get("watched", []))
+        try:
+            self.obs = self._flat(self.backend.load_state(snapshot))
+        except UserError as error:
+            self.differs = str(error)
         if not self.differs and not np.array_equal(self.obs, snapshot["obs"], equal_nan=True):
             self.differs = "the observations are others"
         self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
         if self.differs:
-            self.obs = self._flat(self.vector.reset()[0])
+            self.obs = self._flat(self.backend.reset())
             self.returns[:], self.lengths[:] = 0, 0
 
     def probe(self) -> str:
-        """As `replayable.probe`, of such environments."""
-        return probe(self.twin) if self.twin else ""
-
-    def _replayable(self) -> list[Replayable]:
-        assert isinstance(self.vector, SyncVectorEnv)
-        return [env for env in self.vector.envs if isinstance(env, Replayable)]
+        """Says in what environments that are brought back will differ: "" if in nothing."""
+        return self.backend.probe()
 
     def _flat(self, obs: Array) -> Array:
         return obs.reshape(len(obs), -1).astype(np.float32)
 
     def close(self) -> None:
-        self.vector.close()
+        self.backend.close()
 
 
 def start_envs(
@@ -203,30 +162,24 @@ def start_envs(
     arguments = dict(env or {})
 
     def start() -> Envs:
-        vector = make_vector(env_id, num_envs, seed + first, backend, arguments, first)
-        made = Envs(vector, seed + first, first, described(env_id, arguments))
-        made.twin = partial(make_flat, env_id, arguments) if isinstance(vector, SyncVectorEnv) else None
-        return made
+        made = make_backend(env_id, num_envs, seed + first, backend, arguments, first)
+        return Envs(made, seed + first, first, described(env_id, arguments))
 
-    drawing = {**arguments, "render_mode": "rgb_array"}
     envs = start()
-    if not frames or not isinstance(envs.vector, SyncVectorEnv):
-        return envs
-    if envs.states() is not None and seen_whole(envs.vector.envs[0], lambda: make_env(env_id, drawing)):
+    if not frames or (envs.states() is not None and envs.backend.drawn_whole(env_id, arguments)):
         return envs
     envs.close()
-    if not draws_itself(envs.vector.envs[0]):
+    if not envs.backend.draws:
         raise UserError(
             f"people cannot judge clips of {env_id}: it has neither simulator states to draw from nor the render mode "
             "rgb_array; answer by an oracle"
         )
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
-    arguments = drawing
+    arguments = {**arguments, "render_mode": "rgb_array"}
     envs = start()
-    assert isinstance(envs.vector, SyncVectorEnv)
     try:
-        rendered(envs.vector.envs[0], env_id)
+        envs.backend.picture(0)
     except UserError as error:
         raise UserError(f"people cannot judge clips of it: {error}; answer by an oracle") from error
     envs.frames = True

@@ -169,7 +169,7 @@ def test_runs_without_a_reward(run_of: Any, tmp_path: Path) -> None:
 
 def test_the_simulator_gives_the_successors_that_the_data_has(cheetah_policy: Policy) -> None:
     episode = evaluate(cheetah_policy, 1, seed=0, deterministic=False)[1][0][:20]
-    found = simulated(cheetah_policy, episode, episode.action[:, None])
+    found = simulated(cheetah_policy.env_id, cheetah_policy.env, episode, episode.action[:, None])
     assert found is not None and episode.state is not None
     transitions, after = found
     np.testing.assert_allclose(transitions.next_obs[:, 0], episode.next_obs, atol=1e-2)

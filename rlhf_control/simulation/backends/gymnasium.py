@@ -1,229 +1,76 @@
-"""Environments that can be brought back: by what they carried into their reset, the reset, and the actions since.
+"""Anybody's environment, by Gymnasium: one after the other in this process, each brought back by replay."""
 
-Gymnasium's own carry nothing but their np_random. Others count their episodes, make their tasks harder, normalise by
-what they have seen or draw from a generator of their own: whatever of this is numbers, text, arrays and generators, in
-attributes of theirs, is noted before every reset. What is elsewhere (in a module, a class, a library's memory) cannot
-be; then `probe` says so before training, and a restored episode has other rewards, which `restore` finds.
-"""
-
-import json
-import random
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.wrappers import FlattenObservation, OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.spaces import Box
+from gymnasium.wrappers import FlattenObservation
 
 from rlhf_control.data import Array
-from rlhf_control.errors import UserError
-from rlhf_control.rng import generator_state, set_generator_state
-from rlhf_control.simulation.foreign import ForeignEnv
-
-CARRY_NOTHING = (FlattenObservation, ForeignEnv, OrderEnforcing, PassiveEnvChecker, TimeLimit)
-PLAIN = (type(None), bool, int, float, str)
-LARGEST, MOST = 100_000, 2_000  # numbers in an array that is noted; objects that are looked into
-SEQUENCES = {kind.__name__: kind for kind in (list, tuple, set, frozenset, deque)}
-PROBED, BEFORE = 15, 3  # steps of an episode of `probe`, and those before it is brought back
-Generator = np.random.Generator | np.random.RandomState | random.Random
+from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.foreign import ForeignVectorEnv, make_env
+from rlhf_control.simulation.mujoco_states import MujocoReader
+from rlhf_control.simulation.pictures import rendered
+from rlhf_control.simulation.replayable import Replayable, probe
+from rlhf_control.simulation.states import draws_itself, seen_whole, state_reader, step_seconds
 
 
-class Replayable(gymnasium.Wrapper):
-    """Makes an environment resumable."""
+class GymnasiumBackend:
+    """Satisfies `protocol.Backend`."""
 
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        self.carries = not carries_nothing(env)
-        self._start: dict[str, Any] = {}
-        self._actions: list[Any] = []
-        self._rewards: list[float] = []
+    def __init__(self, env_id: str, num_envs: int, env: Mapping[str, Any], first: int = 0) -> None:
+        self.name, self.twin = env_id, partial(make_flat, env_id, env)
+        self.envs: list[Replayable] = []
+        self.vector = ForeignVectorEnv([partial(self._made, first + i) for i in range(num_envs)])
+        self.step_seconds = step_seconds(self.envs[0])
+        self.draws = draws_itself(self.envs[0])
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        state = None if seed is not None else generator_state(self.unwrapped.np_random)
-        carried = {path: noted(owner[key]) for path, owner, key in leaves(self.env)} if self.carries else {}
-        self._start, self._actions, self._rewards = {"seed": seed, "generator": state, "carried": carried}, [], []
-        return self.env.reset(seed=seed, options=options)
+    def _made(self, number: int) -> Replayable:
+        self.envs.append(self.twin(number))
+        return self.envs[-1]
 
-    def step(self, action: Any) -> Any:
-        self._actions.append(np.array(action))
-        result = self.env.step(action)
-        self._rewards.append(float(result[1]))
-        return result
+    def reset(self, seed: int | None = None) -> Array:
+        return self.vector.reset(seed=seed)[0]
 
-    def snapshot(self) -> dict[str, Any]:
-        return {**self._start, "actions": np.array(self._actions), "rewards": np.array(self._rewards)}
+    def step(self, action: Array) -> Step:
+        obs, reward, terminated, truncated, info = self.vector.step(action)
+        return obs, reward, terminated, truncated, info.get("final_obs")
 
-    def restore(self, snapshot: Mapping[str, Any]) -> Any:
-        """The observation after the reset and the actions of the snapshot. Raises UserError if the rewards on the way
-        were others, or the episode ends."""
-        carried = snapshot.get("carried", {})  # older snapshots have none
-        for path, owner, key in list(leaves(self.env)) if carried else ():
-            if path in carried:
-                put_leaf(owner, key, carried[path])
-        if snapshot["seed"] is None and (snapshot["generator"] or not carried):
-            set_generator_state(self.unwrapped.np_random, snapshot["generator"])
-        obs, _ = self.reset(seed=snapshot["seed"])
-        ended = False
-        for action in snapshot["actions"]:
-            if ended:
-                raise UserError("the episode ends before")
-            obs, _, terminated, truncated, _ = self.step(action)
-            ended = terminated or truncated
-        if ended:
-            raise UserError("the episode ends")
-        rewards = snapshot.get("rewards")
-        if rewards is not None and not np.array_equal(rewards, np.array(self._rewards), equal_nan=True):
-            raise UserError("the rewards are others")
-        return obs
+    @cached_property
+    def read(self) -> Callable[[], Array] | None:
+        """Reads their states, which are held against those of when it is first asked for."""
+        return state_reader(self.envs)
 
+    def states(self) -> Array | None:
+        return self.read() if self.read else None
 
-def carries_nothing(env: gymnasium.Env) -> bool:
-    """Whether only np_random outlives a reset, for certain: Gymnasium's own under wrappers of the usual kinds."""
-    while isinstance(env, gymnasium.Wrapper):
-        if type(env) not in CARRY_NOTHING:
-            return False
-        env = env.env
-    return type(env).__module__.startswith("gymnasium.envs.")
+    def drawn_whole(self, env_id: str, env: Mapping[str, Any]) -> bool:
+        drawing = {**env, "render_mode": "rgb_array"}
+        return self.read is not None and seen_whole(self.envs[0], lambda: make_env(env_id, drawing))
+
+    def picture(self, i: int) -> Array:
+        return rendered(self.envs[i], self.name)
+
+    def state(self) -> dict[str, Any]:
+        watched = self.read.fields if isinstance(self.read, MujocoReader) else []
+        return {"inner": {str(i): env.snapshot() for i, env in enumerate(self.envs)}, "watched": watched}
+
+    def load_state(self, state: Mapping[str, Any]) -> Array:
+        if isinstance(self.read, MujocoReader):
+            self.read.watch(state.get("watched", []))  # older checkpoints have none
+        return np.stack([env.restore(state["inner"][str(i)]) for i, env in enumerate(self.envs)])
+
+    def probe(self) -> str:
+        return probe(self.twin)
+
+    def close(self) -> None:
+        self.vector.close()
 
 
-# -- what is carried from one episode to the next
-
-
-def leaves(root: object) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(path, dictionary, key) of all values that can be noted, in the attributes of an object and of those it has."""
-    seen, ahead = {id(root)}, deque([("", root)])
-    while ahead and len(seen) < MOST:
-        path, owner = ahead.popleft()
-        attributes = vars(owner)
-        for name, value in attributes.items():
-            at = f"{path}.{name}" if path else name
-            if is_leaf(value):
-                yield at, attributes, name
-            elif hasattr(value, "__dict__") and id(value) not in seen and is_part(value):
-                seen.add(id(value))
-                ahead.append((at, value))
-
-
-def is_part(value: Any) -> bool:
-    """Whether an object belongs to its owner's state, unlike spaces, modules, classes and functions."""
-    apart = isinstance(value, gymnasium.spaces.Space | gymnasium.envs.registration.EnvSpec | type | ModuleType)
-    library = type(value).__module__.split(".")[0]
-    return not apart and not callable(value) and library not in ("logging", "threading")
-
-
-def is_leaf(value: Any) -> bool:
-    if type(value) in PLAIN or isinstance(value, np.generic | Generator):
-        return True
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biufcSU" and value.size <= LARGEST
-    if isinstance(value, dict):
-        return len(value) <= LARGEST and all(type(k) in PLAIN and is_plain(v) for k, v in value.items())
-    return type(value) in SEQUENCES.values() and is_plain(list(value))
-
-
-def is_plain(value: Any) -> bool:
-    if type(value) is list:
-        return len(value) <= LARGEST and all(is_plain(item) for item in value)
-    return type(value) in PLAIN
-
-
-def noted(value: Any) -> Any:
-    """A copy that a sealed file can hold; `put_leaf` brings it back."""
-    if isinstance(value, np.ndarray | np.generic):
-        return np.array(value)
-    if isinstance(value, random.Random):
-        return {"random": json.dumps(value.getstate())}
-    if isinstance(value, Generator):
-        return {"generator": json_safe(generator_state(value))}
-    if isinstance(value, dict):
-        return {"dict": json.dumps(list(value.items()))}
-    if type(value) in SEQUENCES.values():
-        return {type(value).__name__: json.dumps(list(value))}
-    return value
-
-
-def json_safe(state: Any) -> Any:
-    """The state of a generator with its arrays copied."""
-    if isinstance(state, Mapping):
-        return {key: json_safe(value) for key, value in state.items()}
-    return state.copy() if isinstance(state, np.ndarray) else state
-
-
-def put_leaf(owner: dict[str, Any], key: str, value: Any) -> None:
-    """Brings one value back; arrays and generators, which others may hold too, in their places."""
-    now = owner[key]
-    if isinstance(value, Mapping):
-        (kind, content), *_ = value.items()
-        if kind == "generator":
-            set_generator_state(now, content)
-        elif kind == "random":
-            version, internal, following = json.loads(content)
-            now.setstate((version, tuple(internal), following))
-        elif kind == "dict":
-            owner[key] = dict(json.loads(content))
-        elif kind == "deque":
-            owner[key] = deque(json.loads(content), getattr(now, "maxlen", None))
-        else:
-            owner[key] = SEQUENCES[kind](json.loads(content))
-    elif isinstance(value, np.ndarray):
-        in_place = isinstance(now, np.ndarray) and now.shape == value.shape and now.dtype == value.dtype
-        if in_place and now.flags.writeable:
-            now[...] = value
-        elif not in_place:
-            owner[key] = value[()] if value.ndim == 0 and not isinstance(now, np.ndarray) else value.copy()
-    else:
-        owner[key] = value
-
-
-# -- trying it
-
-
-def probe(make: Callable[[], Replayable]) -> str:
-    """What differs after a copy of the environment was brought back to the middle of another one's third episode: ""
-    if nothing does, neither there nor in the episode after it."""
-    one, two = make(), make()
-    try:
-        if not one.carries:
-            return ""
-        one.action_space.seed(0)
-        actions = [one.action_space.sample() for _ in range(PROBED)]
-        for env in (one, two):
-            env.reset(seed=1)
-            env.reset(seed=1)  # as training does
-        for _ in range(2):
-            played(one, actions)
-            one.reset()
-        ended = bool(played(one, actions[:BEFORE])[2].any())
-        if ended:  # as training does at once
-            one.reset()
-        there = one.snapshot()
-        try:
-            two.restore(there)
-        except UserError as error:
-            return str(error)
-        for when in ("", " of its next episode"):
-            expected, found = (played(env, actions[BEFORE:]) for env in (one, two))
-            for name, a, b in zip(("observations", "rewards", "ends"), expected, found, strict=True):
-                if not (np.shape(a) == np.shape(b) and np.array_equal(a, b, equal_nan=True)):
-                    return f"the {name}{when} are others"
-            first, again = (np.asarray(env.reset()[0], np.float64) for env in (one, two))
-            if not np.array_equal(first, again, equal_nan=True):
-                return "the first observation of its next episode is another"
-        return ""
-    finally:
-        one.close()
-        two.close()
-
-
-def played(env: Replayable, actions: list[Any]) -> tuple[Array, Array, Array]:
-    """Observations, rewards and ends of one episode under these actions, as far as it goes."""
-    steps = []
-    for action in actions:
-        obs, reward, terminated, truncated, _ = env.step(action)
-        steps.append((np.asarray(obs, np.float64), reward, (terminated, truncated)))
-        if terminated or truncated:
-            break
-    observations, rewards, ends = zip(*steps, strict=True)
-    return np.array(observations), np.array(rewards), np.array(ends)
+def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
+    """One environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) become one vector, as
+    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
+    env = make_env(env_id, kwargs, number)
+    return Replayable(env if isinstance(env.observation_space, Box) else FlattenObservation(env))

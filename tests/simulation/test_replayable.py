@@ -15,8 +15,8 @@ from rlhf_control import train
 from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.files import load_state, save_state
-from rlhf_control.simulation.backends.gymnasium import Replayable, leaves, noted, probe, put_leaf
-from rlhf_control.simulation.make import make_flat
+from rlhf_control.simulation.backends.gymnasium import make_flat
+from rlhf_control.simulation.replayable import Replayable, leaves, noted, probe, put_leaf
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
 
