@@ -69,7 +69,7 @@ def test_a_module_beside_the_user_is_found_and_takes_no_librarys_place(tmp_path:
     (tmp_path / "torch.py").write_text("raise SystemExit('this is not torch')\n")
     arguments = ["--total-steps", "64", "--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", "64"]
     command = "import sys; from rlhf_control.cli import main; sys.exit(main())"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         python = [sys.executable, "-P", "-c", command]
