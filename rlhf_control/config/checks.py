@@ -52,7 +52,7 @@ def typed(config: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """An environment's arguments as JSON has them: NumPy's scalars and arrays as Python's numbers and lists."""
+    """Returns an environment's arguments as JSON has them: NumPy's scalars and arrays as Python's numbers and lists."""
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -87,14 +87,14 @@ def is_unicode(value: Any) -> bool:
 
 
 def choices_of(hint: Any) -> tuple[str, ...]:
-    """Of a Literal, or of a tuple of such; of other types none."""
+    """Returns the choices of a Literal, or of a tuple of such; of other types none."""
     if get_origin(hint) is tuple:
         hint = get_args(hint)[0]
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
 def type_text(hint: Any) -> str:
-    """A type in words."""
+    """Says a type in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (UnionType, Union, Literal):
         return " or ".join(repr(kind) if isinstance(kind, str) else type_text(kind) for kind in inner)
@@ -104,13 +104,13 @@ def type_text(hint: Any) -> str:
 
 
 def flag(config: object, name: str) -> str:
-    """The option's name on the command line: ppo.lr, labels, ..."""
+    """Returns the option's name on the command line: ppo.lr, labels, ..."""
     group = type(config).__name__.removesuffix("Config").lower()
     return f"{group}.{name}" if group in GROUPS else name
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
-    """A config from its `dataclasses.asdict`, possibly by way of JSON."""
+    """Makes a config from its `dataclasses.asdict`, possibly by way of JSON."""
     hints = get_type_hints(cls)
     known = {k: v for k, v in values.items() if k in hints}
     if known.keys() != values.keys():
@@ -135,7 +135,7 @@ def explained(cls: C) -> C:
 
 
 class Explanation:
-    """A docstring that is made when it is read: the source is not parsed on every start."""
+    """Makes a docstring when it is read: the source is not parsed on every start."""
 
     def __init__(self, summary: str) -> None:
         self.summary = summary
@@ -147,13 +147,13 @@ class Explanation:
 
 
 def summary(cls: Any) -> str:
-    """A config's docstring without its fields."""
+    """Returns a config's docstring without its fields."""
     doc = vars(cls)["__doc__"]
     return doc.summary if isinstance(doc, Explanation) else doc
 
 
 def field_texts(cls: type) -> dict[str, str]:
-    """Field -> the text under it in the source, on one line."""
+    """Returns the text under each field in the source, on one line."""
     body = _classes(sys.modules[cls.__module__].__file__ or "")[cls.__name__].body
     found = {}
     for statement, following in pairwise(body):

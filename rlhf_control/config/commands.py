@@ -1,4 +1,4 @@
-"""The options of the verbs that do not train. Frozen dataclasses, like those of `config`, and as light to import."""
+"""Options of the commands that do not train. Frozen dataclasses, like those of `training`, and as light to import."""
 
 import getpass
 import re
@@ -13,7 +13,7 @@ from rlhf_control.wording import counted
 
 
 def login_name() -> str:
-    """Who sits here."""
+    """Returns the name of whoever sits here."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a user without a name, as in some containers
@@ -23,7 +23,7 @@ def login_name() -> str:
 @explained
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Raw returns of a policy over fresh episodes, with frozen statistics."""
+    """Measure the raw returns of a policy over fresh episodes, with frozen statistics."""
 
     path: Annotated[str, tyro.conf.Positional]
     """A policy file, a run's folder, or the name of a policy that ships with the project."""
@@ -51,7 +51,7 @@ class EvaluateConfig:
 @explained
 @dataclass(frozen=True)
 class LabelsConfig:
-    """What is known about a run's labels: how many of which kind, by whom, how consistent."""
+    """Say what is known about a run's labels: how many of which kind, by whom, how consistent."""
 
     run: Annotated[str, tyro.conf.Positional]
     """A run's folder, or a feedback store (labels.sqlite)."""
@@ -69,7 +69,7 @@ class LabelsConfig:
 @explained
 @dataclass(frozen=True)
 class EvaluateRewardConfig:
-    """How right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
+    """Measure how right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The folder of a fine-tuning run."""
@@ -99,7 +99,7 @@ class EvaluateRewardConfig:
 @explained
 @dataclass(frozen=True)
 class RecordConfig:
-    """A video of one policy, or of two side by side."""
+    """Make a video of one policy, or of two side by side."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
     """One or two of: a policy file, a run's folder, the name of a shipped policy."""
@@ -128,7 +128,7 @@ class RecordConfig:
 @explained
 @dataclass(frozen=True)
 class PlotConfig:
-    """Learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
+    """Draw learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Folders of runs; those that differ in nothing but the seed make one curve."""
@@ -184,7 +184,7 @@ class LabelConfig:
             within(self, "seed", low=0, high=2**31 - 1)
 
     def width_and_height(self) -> tuple[int, int] | None:
-        """The window's, in pixels; None: what fits the display."""
+        """Returns the window's size in pixels; None: what fits the display."""
         if not self.size:
             return None
         match = re.fullmatch(r"(\d{3,5})x(\d{3,5})", self.size)
@@ -236,7 +236,7 @@ class WatchConfig:
 @explained
 @dataclass(frozen=True)
 class GuardChange:
-    """Of a fine-tuning run: what its guards do from now on."""
+    """Say what the guards of a fine-tuning run do from now on."""
 
     chance: Literal["hold", "off"] | None = None
     """Whether the policy waits for a reward that is shown to be better than coin flips, as in `finetune`."""
@@ -275,7 +275,7 @@ class ResumeConfig:
     guard: GuardChange = GuardChange()
 
     def changes(self) -> dict[str, Any]:
-        """The options to change, by their names."""
+        """Returns the options to change, by their names."""
         own = {
             name: value for name, value in vars(self).items() if name not in ("run", "env_id", "behaviours", "guard")
         }
@@ -309,7 +309,7 @@ class DoctorConfig:
 @explained
 @dataclass(frozen=True)
 class BenchConfig:
-    """How fast, beside the peers that are installed. Leave the machine alone meanwhile."""
+    """Measure how fast it is, beside the peers that are installed. Leave the machine alone meanwhile."""
 
     what: Annotated[Literal["ppo", "window", "reward"], tyro.conf.Positional]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
@@ -338,5 +338,5 @@ class BenchConfig:
             raise UserError("no tasks to time; name at least one, or leave --tasks out")
 
     def path(self) -> str:
-        """Where the raw figures go."""
+        """Returns where the raw figures go."""
         return self.out or f"bench_{self.what}.json"

@@ -9,8 +9,8 @@ from rlhf_control.errors import UserError
 @explained
 @dataclass(frozen=True)
 class AnnotatorConfig:
-    """How a synthetic annotator departs from always naming the better clip. What it compares are clips' returns, and
-    everything is relative to the returns of the pool, so that a number means the same in every environment.
+    """Say how a synthetic annotator departs from always naming the better clip. What it compares are clips' returns,
+    and everything is relative to the returns of the pool, so that a number means the same in every environment.
 
     B-Pref's annotators (arXiv 2111.03026, algorithm 2) are temperature 1, mistake 0.1, skip 0.1, equal 0.1 and discount
     0.9, one at a time.
@@ -47,7 +47,7 @@ class AnnotatorConfig:
 @explained
 @dataclass(frozen=True)
 class QueryConfig:
-    """Which clips a round asks about, besides the strategy."""
+    """Say which clips a round asks about, besides the strategy."""
 
     candidates: int = 10
     """Random groups of clips that a strategy looks at, for each one it asks."""
@@ -69,7 +69,7 @@ class QueryConfig:
     """Questions with known answers, to check people by: an exported store, or an .npz of pairs. Shown among the others,
     one in twenty; counted apart and not learned from."""
     tries: int = 4
-    """New tries from the start of a clip, the best of which is its correction."""
+    """New attempts from the start of a clip, the best of which is its correction."""
 
     def __post_init__(self) -> None:
         typed(self)
@@ -88,7 +88,7 @@ class QueryConfig:
 @explained
 @dataclass(frozen=True)
 class HumanConfig:
-    """Asynchronous labelling (--labelling async)."""
+    """Say how far training and people may be apart under asynchronous labelling (--labelling async)."""
 
     open_queries: int = 6
     """Questions kept open: as they are answered, others about the newest policy follow, half of these at a time."""

@@ -10,7 +10,7 @@ from rlhf_control.errors import UserError
 @explained
 @dataclass(frozen=True)
 class PPOConfig:
-    """Proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
+    """Set proximal policy optimisation (Schulman et al., arXiv 1707.06347)."""
 
     num_envs: int = 16
     """Environments stepped side by side."""
@@ -70,7 +70,7 @@ class PPOConfig:
 @explained
 @dataclass(frozen=True)
 class NetConfig:
-    """The policy network."""
+    """Set the policy's networks."""
 
     hidden: tuple[int, ...] = (64, 64)
     """Width of each tanh layer, for actor and critic alike."""
@@ -87,7 +87,7 @@ class NetConfig:
 @explained
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """The KL anchor: the learner maximises r - beta * KL(policy || reference)."""
+    """Set the KL anchor: the learner maximises r - beta * KL(policy || reference)."""
 
     policy: Literal["round", "pretrained"] = "round"
     """round: the policy at the start of each label round (a ratchet). pretrained: where it all started."""

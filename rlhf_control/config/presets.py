@@ -61,8 +61,8 @@ PRESETS = {"tuned": TUNED, "fast": FAST}
 
 
 def preset(env_id: str, name: str) -> PretrainConfig:
-    """The preset of this name for a task; sb3 is for any. Raises UserError for an unknown name, and for `tuned` and
-    `fast` where nothing was tuned."""
+    """Returns the preset of this name for a task; sb3 is for any. Raises UserError for an unknown name, and for `tuned`
+    and `fast` where nothing was tuned."""
     if name == "sb3":
         return replace(SB3, env_id=env_id, preset=name)
     if name not in PRESETS:

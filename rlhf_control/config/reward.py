@@ -11,7 +11,7 @@ from rlhf_control.errors import UserError
 @explained
 @dataclass(frozen=True)
 class RewardConfig:
-    """The reward ensemble and how it is fitted (arXiv 1706.03741)."""
+    """Set the reward ensemble and how it is fitted (arXiv 1706.03741)."""
 
     members: int = 5
     """Networks in the ensemble."""
@@ -68,7 +68,8 @@ class RewardConfig:
 @explained
 @dataclass(frozen=True)
 class GuardConfig:
-    """What keeps the policy from learning from a reward that cannot be trusted; `guards` has the statistics."""
+    """Set what keeps the policy from learning from a reward that cannot be trusted; `training/guard` has the
+    statistics."""
 
     chance: Literal["hold", "off"] = "hold"
     """hold: the policy stays as it is while the reward is not shown to be better than coin flips. off: it learns from

@@ -16,15 +16,15 @@ WEIGHTS: dict[str, Callable[[float], float]] = {
 
 
 def schedule(name: str, labels: int, rounds: int) -> list[int]:
-    """One number for each of `rounds` rounds, which sum to `labels`. Raises UserError for an unknown name."""
+    """Returns one number for each of `rounds` rounds, which sum to `labels`. Raises UserError for an unknown name."""
     if name not in WEIGHTS:
         raise unknown_name("schedule", name, WEIGHTS)
     return apportion(labels, [WEIGHTS[name](k / max(1, rounds - 1)) for k in range(rounds)])
 
 
 def apportion(total: int, weights: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to the weights that sum to `total`, by largest remainders, the earlier first where
-    these are equal. No number is a whole one away from its exact share."""
+    """Returns whole numbers in proportion to the weights that sum to `total`, by largest remainders, the earlier first
+    where these are equal. No number is a whole one away from its exact share."""
     exact = [total * w / sum(weights) for w in weights]
     counts = [int(x) for x in exact]
     by_remainder = sorted(range(len(exact)), key=lambda k: counts[k] - exact[k])

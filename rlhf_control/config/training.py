@@ -1,6 +1,6 @@
 """Every knob of training on one page. Frozen dataclasses; the command line makes its flags of them (`--ppo.lr 1e-4`).
 
-This file imports nothing heavy, so that `--help` is instant. The options of the other verbs are in `verbs`.
+This file imports nothing heavy, so that `--help` is instant. The options of the other commands are in `commands`.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from rlhf_control.errors import UserError
 @explained
 @dataclass(frozen=True)
 class PretrainConfig:
-    """PPO on the environment's reward."""
+    """Train a policy by PPO on the environment's reward."""
 
     env_id: Annotated[str, tyro.conf.Positional]
     """A Gymnasium id, such as HalfCheetah-v5."""
@@ -113,7 +113,7 @@ class FinetuneConfig:
     """The share of the run after which nothing more is asked."""
     feedback: tuple[Literal["comparison", "ranking", "rating", "reward", "correction"], ...] = ("comparison",)
     """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
-    best of several new tries from the start of a clip, beside the clip."""
+    best of several new attempts from the start of a clip, beside the clip."""
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
@@ -216,7 +216,7 @@ class FinetuneConfig:
             raise UserError("people have no reward to learn from, only votes; choose another --oracle or --learn-from")
 
     def behaviour(self) -> str:
-        """The name of the behaviour whose success is reported; other oracles than behaviours have none."""
+        """Returns the name of the behaviour whose success is reported; other oracles than behaviours have none."""
         return self.score or self.oracle
 
     def asks_people(self) -> bool:
@@ -224,19 +224,19 @@ class FinetuneConfig:
         return self.oracle == "human" and not self.replay
 
     def judge(self) -> str:
-        """The oracle whose reward is reported: of people only what --score says they are after."""
+        """Returns the oracle whose reward is reported: of people only what --score says they are after."""
         return self.score if self.oracle == "human" else self.oracle
 
     def repeat_share(self) -> float:
-        """Of all questions, how many are asked again."""
+        """Returns which share of all questions is asked again."""
         share = self.query.repeat_share
         return share if share is not None else 0.05 if self.oracle == "human" else 0.0
 
     def labels_by_round(self) -> list[int]:
-        """How many answers each round asks for: `first_labels`, then the rest spread evenly."""
+        """Returns how many answers each round asks for: `first_labels`, then the rest spread evenly."""
         first = min(self.first_labels, self.labels)
         return [first, *schedule(self.schedule, self.labels - first, self.rounds - 1)]
 
     def clips_by_kind(self) -> dict[str, int]:
-        """Kind of feedback -> clips of a query."""
+        """Returns how many clips a query of each kind of feedback has."""
         return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}

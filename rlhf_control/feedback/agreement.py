@@ -17,8 +17,9 @@ JUDGED = (COMPARISON, RANKING, RATING)  # kinds on which annotators can agree: t
 
 
 def agreement(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any] | None:
-    """How far annotators agree on what several of them judged: kappa, Cohen's for two and Fleiss' for more, over pairs
-    of clips (first, tie, second, cannot tell) or ratings (as names). Of repeats, an annotator's first judgement counts.
+    """Measures how far annotators agree on what several of them judged: kappa, Cohen's for two and Fleiss' for more,
+    over pairs of clips (first, tie, second, cannot tell) or ratings (as names). Of repeats, an annotator's first
+    judgement counts.
     """
     items: dict[tuple[str, ...], dict[str, Judgement]] = {}
     for query, feedback in given:
@@ -38,8 +39,8 @@ def agreement(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any] | None:
 
 
 def consistency(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any]:
-    """How often annotators judge alike what they are asked about again, the clips in whatever order, and the share of
-    wrong answers that this speaks for: see `error_rate`. Only clear answers bear on that."""
+    """Measures how often annotators judge alike what they are asked about again, the clips in whatever order, and the
+    share of wrong answers that this speaks for: see `error_rate`. Only clear answers bear on that."""
     items: dict[tuple[str, ...], list[Judgement]] = {}
     for query, feedback in given:
         for item, judgement in judgements(query, feedback).items():
@@ -58,7 +59,7 @@ def consistency(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any]:
 
 
 def position(votes: Sequence[tuple[Asked, Vote]]) -> dict[str, Any]:
-    """Of the clear comparisons, how many prefer the clip that was shown first (on the left)."""
+    """Counts how many of the clear comparisons prefer the clip that was shown first (on the left)."""
     clear = [
         vote.feedback.ranks[vote.shown[0]] == 0
         for query, vote in votes
@@ -68,8 +69,8 @@ def position(votes: Sequence[tuple[Asked, Vote]]) -> dict[str, Any]:
 
 
 def judgements(query: Asked, feedback: Feedback) -> dict[tuple[str, ...], Judgement]:
-    """Item -> judgement: a clip and its rating, or each two clips, in the order of their digests whatever order they
-    stood in, and which is better. Nothing for kinds on which there is nothing to agree."""
+    """Returns the judgement of each item: a clip and its rating, or each two clips, in the order of their digests
+    whatever order they stood in, and which is better. Nothing for kinds on which there is nothing to agree."""
     if query.kind == RATING:
         return {query.clips: CANNOT_TELL if feedback.value is None else feedback.value}
     if query.kind not in JUDGED:
@@ -82,8 +83,8 @@ def judgements(query: Asked, feedback: Feedback) -> dict[tuple[str, ...], Judgem
 
 
 def cohen_kappa(a: Sequence[Judgement], b: Sequence[Judgement]) -> float | None:
-    """Agreement of two annotators on the same items beyond chance (Cohen 1960): 1 perfect, 0 as by chance; None where
-    both always said the same one thing, which chance explains as well."""
+    """Measures the agreement of two annotators on the same items beyond chance (Cohen 1960): 1 perfect, 0 as by chance;
+    None where both always said the same one thing, which chance explains as well."""
     first, second, n = Counter(a), Counter(b), len(a)
     expected = sum(first[c] * second[c] for c in first) / n**2
     observed = sum(x == y for x, y in zip(a, b, strict=True)) / n
@@ -91,9 +92,9 @@ def cohen_kappa(a: Sequence[Judgement], b: Sequence[Judgement]) -> float | None:
 
 
 def fleiss_kappa(counts: Array) -> float | None:
-    """Agreement of any number of annotators beyond chance (Fleiss 1971). counts (items, categories): how many put the
-    item there, at least two an item and not always the same number: an item's agreement is the share of its pairs of
-    annotators that agree, and each item weighs the same."""
+    """Measures the agreement of any number of annotators beyond chance (Fleiss 1971). counts (items, categories): how
+    many put the item there, at least two an item and not always the same number: an item's agreement is the share of
+    its pairs of annotators that agree, and each item weighs the same."""
     raters = counts.sum(1)
     observed = float(((counts * (counts - 1)).sum(1) / (raters * (raters - 1))).mean())
     expected = float(((counts.sum(0) / counts.sum()) ** 2).sum())
@@ -101,25 +102,25 @@ def fleiss_kappa(counts: Array) -> float | None:
 
 
 def wilson_interval(k: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % score interval of a share k of n > 0 (Wilson 1927)."""
+    """Returns the 95 % score interval of a share k of n > 0 (Wilson 1927)."""
     center, half = k + z**2 / 2, z * math.sqrt(k * (n - k) / n + z**2 / 4)
     return max(0.0, (center - half) / (n + z**2)), min(1.0, (center + half) / (n + z**2))
 
 
 def error_rate(inconsistent: float) -> float:
-    """The chance e of a wrong answer behind a share of inconsistent repeats: two answers that are wrong independently
-    differ with probability 2 e (1 - e). At most 1/2, where they are coin flips. An annotator who is wrong in the same
-    way each time goes unnoticed, so it is a lower bound."""
+    """Returns the chance e of a wrong answer behind a share of inconsistent repeats: two answers that are wrong
+    independently differ with probability 2 e (1 - e). At most 1/2, where they are coin flips. An annotator who is wrong
+    in the same way each time goes unnoticed, so it is a lower bound."""
     return (1 - math.sqrt(max(0.0, 1 - 2 * inconsistent))) / 2
 
 
 def share(k: int, n: int) -> dict[str, Any] | None:
-    """k of n with its 95 % Wilson interval; None for n = 0."""
+    """Returns k of n with its 95 % Wilson interval; None for n = 0."""
     return {"share": k / n, "interval": list(wilson_interval(k, n))} if n else None
 
 
 def quartiles(seconds: Sequence[float]) -> dict[str, Any] | None:
-    """How long answers took; None if nobody's time was taken."""
+    """Returns how long answers took, in quartiles; None if nobody's time was taken."""
     if not seconds:
         return None
     lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()

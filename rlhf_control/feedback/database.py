@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Database:
-    """A path and its connections, one for each piece of work, so that many processes can share the file.
+    """Holds a path and its connections, one for each piece of work, so that many processes can share the file.
 
     While another process keeps the file locked, work waits for it. After `timeout` seconds that is said, once; where
     nobody is `patient`, it is a UserError instead. `while_locked` is called about every second of waiting, and may
@@ -64,18 +64,19 @@ class Database:
         return since is not None and time.monotonic() - since > seconds
 
     def hurry(self, seconds: float) -> None:
-        """From now on, wait for a lock no longer than this."""
+        """Waits, from now on, for a lock no longer than this."""
         self.timeout, self.patient = seconds, False
 
     @contextmanager
     def reading(self, check: Callable[[Connection], None] | None = None) -> Iterator[Connection]:
-        """One state of the file, whoever writes meanwhile. `check` (default: `check_schema`) comes before all use."""
+        """Gives one state of the file, whoever writes meanwhile. `check` (default: `check_schema`) comes before all
+        use."""
         with self._transaction("BEGIN", check) as db:
             yield db
 
     @contextmanager
     def writing(self, check: Callable[[Connection], None] | None = None) -> Iterator[Connection]:
-        """One transaction that nobody else writes beside; an exception undoes all of it."""
+        """Gives one transaction that nobody else writes beside; an exception undoes all of it."""
         with self._transaction("BEGIN IMMEDIATE", check) as db:
             yield db
 
@@ -145,13 +146,13 @@ class Database:
 
 
 def tell(text: str) -> None:
-    """The person at the terminal."""
+    """Tells the person at the terminal."""
     print(f"rlhf-control: {text}", file=sys.stderr, flush=True)
 
 
 def check_file(path: Path) -> int:
-    """The schema version of an existing file, 0 if there is none yet. Raises UserError if it cannot be a store by its
-    first bytes: SQLite would already change some files by opening them."""
+    """Returns the schema version of an existing file, 0 if there is none yet. Raises UserError if it cannot be a store
+    by its first bytes: SQLite would already change some files by opening them."""
     try:
         with open(path, "rb") as file:
             header = file.read(HEADER)
@@ -178,7 +179,7 @@ def check_file(path: Path) -> int:
 
 
 def version_of(db: Connection) -> int:
-    """The schema's version, which is 0 in a file that was just made."""
+    """Returns the schema's version, which is 0 in a file that was just made."""
     return db.execute("PRAGMA user_version").fetchone()[0]
 
 

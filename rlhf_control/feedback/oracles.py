@@ -88,7 +88,7 @@ class RewardOracle:
         return shares[0] * of_query[0] + shares[1] * of_query[1], shares[0] * of_pool[0] + shares[1] * of_pool[1]
 
     def weights(self, clips: Segments) -> Array:
-        """(L,) of a clip's steps; ones without myopia."""
+        """Returns the weights (L,) of a clip's steps; ones without myopia."""
         return self.config.discount ** np.arange(clips.env_reward.shape[-1])[::-1]
 
     def _sums(self, reward: StepReward, clips: Segments) -> Array:
@@ -99,12 +99,12 @@ class RewardOracle:
 
 
 def mistake_rate(config: AnnotatorConfig, index: int) -> float:
-    """The chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
+    """Returns the chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
     return max(config.mistake, min(0.5, config.mistake + config.fatigue * index))
 
 
 def ranks_with_ties(perceived: Array, returns: Array, threshold: float) -> Array:
-    """(K,) ranks, 0 the best, of clips in the order of `perceived` (K,). A clip that is perceived like the best of the
+    """Ranks, (K,), 0 the best, of clips in the order of `perceived` (K,). A clip that is perceived like the best of the
     rank before, or whose return (K,) differs from that one's by less than `threshold`, ties with it."""
     ranks = np.zeros(len(perceived), np.int64)
     best, *rest = np.argsort(-perceived, kind="stable")
@@ -125,7 +125,8 @@ def coin_flip(query: Query, pool: Segments, rng: np.random.Generator, levels: in
 
 
 def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle | None:
-    """The oracle of this name: a behaviour, "env" or "coin-flip"; None for people, who answer in their own time."""
+    """Makes the oracle of this name: a behaviour, "env" or "coin-flip"; None for people, who answer in their own
+    time."""
     if name == "human":
         return None
     if name == "coin-flip":

@@ -27,7 +27,7 @@ MAGIC = b"rlhf_control clip 1\n"
 
 
 def pack(clip: Segments) -> bytes:
-    """A clip (L, ...)."""
+    """Packs a clip (L, ...) into bytes."""
     arrays = clip.arrays()
     if clip.frames is not None:
         arrays["frames"] = trimmed(clip.frames)
@@ -38,7 +38,8 @@ def pack(clip: Segments) -> bytes:
 
 
 def unpack(packed: bytes) -> Segments:
-    """The clip, bit for bit. Damaged bytes raise all sorts of exceptions, or give another clip: check its digest."""
+    """Unpacks the clip, bit for bit. Damaged bytes raise all sorts of exceptions, or give another clip: check its
+    digest."""
     if packed.startswith(MAGIC):
         return Segments(**_with_next_obs(_with_obs(_read(inflate(packed[len(MAGIC) :])))))
     return Segments(**read_npz(packed, "the clip"))

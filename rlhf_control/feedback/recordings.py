@@ -32,8 +32,8 @@ MAY_LACK = ("state", "frames")
 
 @dataclass(frozen=True)
 class Recording:
-    """One episode or several, end to end. Each ends at a step that is terminated or truncated, and so does the last:
-    where the person stopped, the episode was cut off."""
+    """Holds one episode or several, end to end. Each ends at a step that is terminated or truncated, and so does the
+    last: where the person stopped, the episode was cut off."""
 
     env_id: str
     env: dict[str, Any]  # arguments of `gymnasium.make`
@@ -50,7 +50,7 @@ class Recording:
         return len(self.obs)
 
     def episodes(self) -> list[slice]:
-        """The steps of each episode."""
+        """Returns the steps of each episode."""
         ends = [0, *(np.flatnonzero(self.terminated | self.truncated) + 1).tolist()]
         return [slice(start, stop) for start, stop in pairwise(ends)]
 
@@ -70,8 +70,8 @@ def save_recording(path: str | Path, recording: Recording) -> None:
 
 
 def load_recording(path: str | Path, env_id: str = "", sizes: tuple[int, int] | None = None) -> Recording:
-    """What `save_recording` wrote. Raises UserError for another file, a damaged one, or one of another environment than
-    `env_id`, or with other sizes (O, A) of an observation and an action, where those are given."""
+    """Reads what `save_recording` wrote. Raises UserError for another file, a damaged one, or one of another
+    environment than `env_id`, or with other sizes (O, A) of an observation and an action, where those are given."""
     state = load_state(path)
     if state.pop("kind", None) != KIND:
         raise CorruptFileError(f"{path} is not a recording; give a file that `rlhf-control play` wrote")
@@ -96,8 +96,8 @@ def load_recording(path: str | Path, env_id: str = "", sizes: tuple[int, int] | 
 
 
 def cut(recording: Recording, length: int) -> Segments:
-    """(S, L, ...) the episodes cut end to end, never across an end; what is left over at an end is left out. Raises
-    UserError if nothing is left."""
+    """Cuts the episodes into clips (S, L, ...), end to end, never across an end; what is left over at an end is left
+    out. Raises UserError if nothing is left."""
     starts = [t for e in recording.episodes() for t in range(e.start, e.stop - length + 1, length)]
     if not starts:
         longest = max((e.stop - e.start for e in recording.episodes()), default=0)

@@ -165,7 +165,7 @@ Version = int | str | None  # of a policy or a reward model: a number or a diges
 
 @dataclass(frozen=True)
 class Asked:
-    """A query as it was asked, without its clips."""
+    """Holds a query as it was asked, without its clips."""
 
     key: str  # see `query_key`
     kind: str
@@ -180,14 +180,14 @@ class Asked:
     clips: tuple[str, ...]  # SHA-256 of each
 
     def query(self, clips: Mapping[str, Segments]) -> Query:
-        """The query itself, given its clips (L, ...) by digest."""
+        """Returns the query itself, given its clips (L, ...) by digest."""
         segments = Segments.stack([clips[digest] for digest in self.clips])
         return Query(self.round, self.index, self.strategy, segments, self.kind, self.repeat)
 
 
 @dataclass(frozen=True)
 class Vote:
-    """One line of history."""
+    """Holds one line of history."""
 
     query: str  # its key
     annotator: str
@@ -198,7 +198,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Tally:
-    """How far the annotators of a store are."""
+    """Says how far the annotators of a store are."""
 
     answers: int  # in force, everybody's
     wanted: int  # to all queries asked so far
@@ -207,7 +207,7 @@ class Tally:
 
 
 def query_key(query: Query) -> str:
-    """What a query is known by: its clips in their order, its kind, and how often it was asked before."""
+    """Returns what a query is known by: its clips in their order, its kind, and how often it was asked before."""
     return f"{query.segments.digest()}/{query.kind}/{query.repeat}"
 
 
@@ -293,7 +293,7 @@ def check_vote(vote: Vote, kind: str, size: int) -> None:
 
 
 def new_vote(query: str, feedback: Feedback, shown: Sequence[int] | None = None) -> Vote:
-    """An answer, given now, to the query of this key; see `FeedbackStore.vote`."""
+    """Makes a vote of an answer, given now, to the query of this key; see `FeedbackStore.vote`."""
     return Vote(query, getattr(feedback, "annotator", ""), feedback, order(shown), time.time())
 
 
@@ -306,7 +306,7 @@ def order(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
 
 
 def brief(value: Any) -> str:
-    """For an error's one line: whatever it is, at most 100 characters of it."""
+    """Shortens whatever it is to at most 100 characters, for an error's one line."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # a whole number of more digits than Python prints, an object that cannot describe itself

@@ -42,7 +42,7 @@ from rlhf_control.runs.files import refuse_foreign
 
 
 class FeedbackStore:
-    """Open with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
+    """Opens with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
     to version 2. `timeout` (s): for how long another process may keep it locked before that is said, or, if not
     `patient`, is a UserError."""
 
@@ -121,10 +121,10 @@ class FeedbackStore:
                 self._add_vote(db, vote)
 
     def claim(self, annotator: str, seconds: float, key: str | None = None) -> tuple[str, Query] | None:
-        """The key and the query that this annotator is to answer next, or None. It is the annotator's alone for so
-        many seconds (LONGEST_LEASE at most), or until voted on or released; a claim before that gives the same query
-        again (a restarted program goes on where it was), so an annotator is one person at one place. The query of `key`
-        comes first if it is open to the annotator."""
+        """Claims the query that this annotator is to answer next, and returns its key and itself, or None. It is the
+        annotator's alone for so many seconds (LONGEST_LEASE at most), or until voted on or released; a claim before
+        that gives the same query again (a restarted program goes on where it was), so an annotator is one person at one
+        place. The query of `key` comes first if it is open to the annotator."""
         with self.database.writing() as db:
             next_key = _lease(db, annotator, seconds, key)
         return None if next_key is None else (next_key, self.query(next_key))
@@ -139,8 +139,8 @@ class FeedbackStore:
             return None if next_key is None else self._read_asked(db, "WHERE key = ?", (next_key,))[0]
 
     def upcoming(self, annotator: str, n: int) -> list[Asked]:
-        """The queries that this annotator would claim next, the first of them first. Nothing is claimed: others may
-        be quicker."""
+        """Returns the queries that this annotator would claim next, the first of them first. Nothing is claimed: others
+        may be quicker."""
         with self.database.reading() as db:
             rows = db.execute(NEXT_QUERIES, {"annotator": annotator, "now": time.time(), "key": None, "n": n})
             return [self._read_asked(db, "WHERE key = ?", row)[0] for row in rows.fetchall()]
@@ -162,32 +162,32 @@ class FeedbackStore:
             db.execute("DELETE FROM leases WHERE annotator = ? AND query = coalesce(?, query)", (annotator, query))
 
     def tally(self, annotator: str) -> Tally:
-        """How far everybody is."""
+        """Says how far everybody is."""
         with self.database.reading() as db:
             now = time.time()
             row = db.execute(TALLY, {"annotator": annotator, "now": now}).fetchone()
             return Tally(*(value or 0 for value in row))
 
     def asked(self, key: str | None = None) -> list[Asked]:
-        """All queries in the order of asking, or the one of this key."""
+        """Returns all queries in the order in which they were asked, or the one of this key."""
         with self.database.reading() as db:
             return self._read_asked(db) if key is None else self._read_asked(db, "WHERE key = ?", (key,))
 
     def query(self, key: str) -> Query:
-        """A query with its clips, checked against their SHA-256."""
+        """Returns a query with its clips, checked against their SHA-256."""
         found = self.asked(key)
         if not found:
             raise UserError(f"{self.path} has no query {key[:12]}")
         return found[0].query(self.segments(found[0].clips))
 
     def segments(self, digests: Iterable[str]) -> dict[str, Segments]:
-        """The clips (L, ...) of these digests, checked against them."""
+        """Returns the clips (L, ...) of these digests, checked against them."""
         with self.database.reading() as db:
             rows = {d: db.execute("SELECT arrays FROM segments WHERE digest = ?", (d,)).fetchone() for d in digests}
         return {digest: _unpacked(self.path, digest, row) for digest, row in rows.items()}
 
     def votes(self, after: int = 0) -> list[Vote]:
-        """The history, from the vote with this number (from 0) on."""
+        """Returns the history, from the vote with this number (from 0) on."""
         with self.database.reading() as db:
             return self._read_votes(db, after)
 
@@ -246,7 +246,7 @@ def informative(feedback: Feedback) -> bool:
 
 
 def in_force(votes: Iterable[Vote]) -> dict[tuple[str, str], Vote]:
-    """(query, annotator) -> the vote that counts, given the whole history."""
+    """Returns the vote that counts by (query, annotator), given the whole history."""
     last: dict[tuple[str, str], Vote] = {}
     for vote in votes:
         last.pop((vote.query, vote.annotator), None)

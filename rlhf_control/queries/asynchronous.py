@@ -71,12 +71,13 @@ class Asynchronous:
         return self.config.labelling == "async" and (asked < self.config.labels or bool(self.labels.pending()))
 
     def answers(self) -> dict[str, int]:
-        """Question's key -> how many answers to it have come, if any."""
+        """Returns by question's key how many answers to it have come, if any."""
         given = {asked.key: len(self.labels.votes.get(asked.key, ())) for asked in self.labels.questions()}
         return {key: n for key, n in given.items() if n}
 
     def needed(self, iteration: int) -> int:
-        """How many questions must have been answered before this iteration, so that training is not too far ahead."""
+        """Returns how many questions must have been answered before this iteration, so that training is not too far
+        ahead."""
         config = self.config
         first = min(config.first_labels, config.labels)
         if config.human.lead >= 1:
@@ -85,7 +86,7 @@ class Asynchronous:
         return first + int((config.labels - first) * min(1.0, max(0.0, ahead)))
 
     def metrics(self) -> dict[str, int]:
-        """For the log: how much of the votes' history was read."""
+        """Returns, for the log, how much of the votes' history was read."""
         return {"votes_read": self.labels.read} if self.config.labelling == "async" else {}
 
     def state(self) -> dict[str, Any]:
@@ -146,7 +147,7 @@ class Asynchronous:
 
 
 def votes_read(path: str | Path) -> Mapping[int, int]:
-    """Iteration -> how much of the votes' history the run had read by then. Raises CorruptFileError if the rows that
+    """Returns how much of the votes' history a run had read by each iteration. Raises CorruptFileError if the rows that
     say so are not those that its last checkpoint sealed, or (of an older run) cannot be right."""
     run = Run.open(path)
     check_rows(run, run.load_checkpoint()[1])

@@ -46,7 +46,7 @@ class Pool:
 
     @cached_property
     def looks(self) -> Array:
-        """The clips by how they look, (S, F): see `strategies.looks`."""
+        """Returns the clips by how they look, (S, F): see `strategies.looks`."""
         return looks(self.clips)
 
 
@@ -125,8 +125,8 @@ def pick(
 
 
 def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generator) -> Array:
-    """(C, size) of the clips (S,), in groups of different ones: all of them dealt out, again and again until there
-    are `at_least` groups."""
+    """Deals all clips (S,) out in groups of different ones, (C, size), again and again until there are `at_least`
+    groups."""
     deal = len(clips) // size
     times = -(-at_least // deal) if deal else 0
     return np.concatenate(
@@ -138,7 +138,7 @@ def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generat
 
 
 def disjoint(groups: Array, n: int) -> list[Array]:
-    """The first n of the groups (C, K) that share no clip with one before them; fewer if there are no more."""
+    """Returns the first n of the groups (C, K) that share no clip with one before them; fewer if there are no more."""
     used: set[int] = set()
     taken: list[Array] = []
     for group in groups:
@@ -149,7 +149,8 @@ def disjoint(groups: Array, n: int) -> list[Array]:
 
 
 def find_different(seen: Array, clips: Array, size: int, least: float) -> Array | None:
-    """The first `size` of the clips that differ by `least` from each other, found greedily; None if there are none."""
+    """Finds, greedily, the first `size` of the clips that differ by `least` from each other; None if there are
+    none."""
     for k, first in enumerate(clips):
         group, others = [first], clips[k + 1 :]
         while len(group) < size and len(others):
@@ -173,8 +174,8 @@ def check_kind(kind: str, clips: int) -> None:
 
 
 def ask_again(asked: Sequence[Query], n: int, round: int, index: int, rng: np.random.Generator) -> list[Query]:
-    """n of the queries that were asked before (all, if there are fewer), at the places from `index` of this round: with
-    their clips the other way round, so that the answers show both self-consistency and position bias."""
+    """Repeats n of the queries that were asked before (all, if there are fewer), at the places from `index` of this
+    round: with their clips the other way round, so that the answers show both self-consistency and position bias."""
     again = [asked[i] for i in rng.permutation(len(asked))[:n]]
     return [
         replace(q, round=round, index=index + k, segments=q.segments[::-1], repeat=q.repeat + 1)

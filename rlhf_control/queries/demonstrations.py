@@ -24,8 +24,8 @@ def demonstrations_due(config: FinetuneConfig, round: int) -> bool:
 
 
 def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
-    """Clips (S, L, ...), cut end to end, of a person's recording or of another policy's episodes in the environment of
-    this policy."""
+    """Returns clips (S, L, ...), cut end to end, of a person's recording or of another policy's episodes in the
+    environment of this policy."""
     env_id, spaces = policy.env_id, policy.spaces
     if is_recording(name):
         return cut(load_recording(name, env_id, (spaces.obs_size, spaces.action_size)), length).without_frames()
@@ -55,8 +55,8 @@ def is_recording(name: str) -> bool:
 def demonstrations(
     shown: Segments, pool: Segments, n: int, round: int, index: int, rng: np.random.Generator
 ) -> list[Query]:
-    """n queries that set a clip of the demonstrator's (S', L, ...) above one of the policy's own, at the places from
-    `index` of this round; none of the policy's twice."""
+    """Returns n queries that set a clip of the demonstrator's (S', L, ...) above one of the policy's own, at the places
+    from `index` of this round; none of the policy's twice."""
     if len(pool) < n:
         raise UserError(f"{n} demonstrations need as many of the policy's clips, the pool has {len(pool)}")
     theirs, own = rng.integers(len(shown), size=n), rng.permutation(len(pool))[:n]

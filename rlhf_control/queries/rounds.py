@@ -8,7 +8,7 @@ from rlhf_control.errors import UserError
 
 @dataclass(frozen=True)
 class LabelRound:
-    """When to ask how much."""
+    """Says when to ask how much."""
 
     index: int
     labels: int  # 0: only learn from what was answered, or is demonstrated
@@ -16,13 +16,13 @@ class LabelRound:
 
 
 def iterations(config: FinetuneConfig) -> int:
-    """Of the whole run."""
+    """Returns how many iterations the whole run has."""
     return max(1, config.total_steps // (config.ppo.num_envs * config.ppo.num_steps))
 
 
 def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
-    """Iteration -> what to ask: evenly from iteration `first` to `label_until` of the run; of asynchronous labelling
-    only the first round, for the others come when people have time."""
+    """Plans what to ask in which iteration: evenly from iteration `first` to `label_until` of the run; of asynchronous
+    labelling only the first round, for the others come when people have time."""
     by_round = config.labels_by_round()[: 1 if config.labelling == "async" else None]
     span = config.label_until * (iterations(config) - first)
     at = [first + int(k * span / config.rounds) for k in range(len(by_round))]
@@ -42,7 +42,7 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
 
 
 def clips_needed(config: FinetuneConfig) -> int:
-    """For the largest round, so that no clip is asked about twice in it."""
+    """Returns how many clips the largest round needs, so that no clip is asked about twice in it."""
     rounds = config.labels_by_round()
     largest = max(rounds) if config.labelling == "blocking" else max(rounds[0], config.human.open_queries)
     share = -(-largest // len(config.feedback))
@@ -50,6 +50,6 @@ def clips_needed(config: FinetuneConfig) -> int:
 
 
 def share_due(share: float, asked: int, more: int, had: int) -> int:
-    """How many of the next `more` questions are special ones, of which there were `had` among `asked`: so that over
-    the whole run, however it is cut into rounds, they make up this share, rounded down."""
+    """Returns how many of the next `more` questions are special ones, of which there were `had` among `asked`: so that
+    over the whole run, however it is cut into rounds, they make up this share, rounded down."""
     return min(more, max(0, int(share * (asked + more) + 1e-9) - had))

@@ -33,8 +33,8 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Segments:
-    """(S, L, ...): each environment's steps cut end to end from a random offset; what spans an episode's end is left
-    out. Raises UserError if nothing is left."""
+    """Cuts clips (S, L, ...), each environment's steps end to end from a random offset; what spans an episode's end is
+    left out. Raises UserError if nothing is left."""
     T, N = rollout.reward.shape
     offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
     steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
@@ -53,7 +53,8 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
 
 
 def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Array]:
-    """Of clips that begin at these steps (S,) of these environments (S,), those within (T, N) and one episode."""
+    """Keeps, of clips that begin at these steps (S,) of these environments (S,), those within (T, N) and one
+    episode."""
     t, n = t[t + length <= len(done)], n[t + length <= len(done)]
     ends_before = np.concatenate([np.zeros_like(done[:1], np.int64), np.cumsum(done, axis=0)])
     whole = ends_before[t + length - 1, n] == ends_before[t, n]  # an end at the last step is no harm
@@ -61,7 +62,7 @@ def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Ar
 
 
 def ages(done: Array) -> Array:
-    """(T, N): steps since the episode's first one, or since the first one here."""
+    """Counts, (T, N), the steps since the episode's first one, or since the first one here."""
     age, running = np.empty(done.shape, np.int64), np.zeros(done.shape[1], np.int64)
     for t, ended in enumerate(done):
         age[t] = running
@@ -70,7 +71,7 @@ def ages(done: Array) -> Array:
 
 
 class SegmentBank:
-    """The last rollouts whole, and a random choice of clips from earlier label rounds.
+    """Keeps the last rollouts whole, and a random choice of clips from earlier label rounds.
 
     Queries mix both: recent clips are what the policy does now, older ones keep the reward right where the policy
     has been (in PPE, 2025, either half alone brought no significant gain).
@@ -85,7 +86,7 @@ class SegmentBank:
         self.length, self.num_steps = length, num_steps
 
         def enough(ends: Callable[[int], float]) -> int:
-            """The fewest rollouts; of each environment a clip is lost to the offset and one to each end."""
+            """Returns the fewest rollouts. Of each environment a clip is lost to the offset and one to each end."""
             for k in range(1, MOST_ROLLOUTS):
                 if num_envs * (k * num_steps // length - 1 - (ends(k * num_steps) if time_limit else 0)) >= clips:
                     return k
@@ -106,7 +107,7 @@ class SegmentBank:
 
     @property
     def steps(self) -> int:
-        """How far back the rollouts reach, in steps of each environment."""
+        """Returns how far back the rollouts reach, in steps of each environment."""
         return len(self.rollouts) * self.num_steps
 
     def add(self, rollout: Rollout) -> None:
@@ -122,7 +123,8 @@ class SegmentBank:
         return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
 
     def pool(self, rng: np.random.Generator) -> tuple[Segments, int]:
-        """Recent clips and as many older ones, as far as there are any; and how many of them, the first, are recent."""
+        """Returns recent clips and as many older ones, as far as there are any; and how many of them, the first, are
+        recent."""
         recent = self.recent(rng)
         if self.older is None:
             return recent, len(recent)
@@ -142,7 +144,7 @@ class SegmentBank:
         self.older = everything[np.sort(rng.permutation(len(everything))[:room])]
 
     def fitting(self, clips: Segments) -> int:
-        """How many such clips fit into the memory that older ones may take."""
+        """Returns how many such clips fit into the memory that older ones may take."""
         arrays = clips.arrays()
         frames = arrays.pop("frames", None)
         room = self.older_bytes // sum(array[0].nbytes for array in arrays.values())
@@ -163,7 +165,7 @@ class SegmentBank:
 
 
 def cut(episodes: Sequence[Segments], length: int) -> Segments:
-    """(S, L, ...) episodes (T, ...) end to end, without what is left over."""
+    """Cuts episodes (T, ...) into clips (S, L, ...), end to end, without what is left over."""
     clips = [e[i : i + length] for e in episodes for i in range(0, len(e) - length + 1, length)]
     if len(clips) < 2:
         raise UserError(f"the episodes are too short for two clips of {counted(length, 'step')}; raise --episodes")

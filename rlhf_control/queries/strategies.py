@@ -18,41 +18,44 @@ MIN_STD = 1e-3  # what hardly varies must not be blown up
 
 
 class Ranker(Protocol):
-    """What a strategy needs of a reward model."""
+    """Says what a strategy needs of a reward model."""
 
     fitted: bool
 
     def clip_logits(self, clips: Segments) -> Array:
-        """(E, S) such that member e prefers clip i to j with the probability sigmoid of [e, i] - [e, j]."""
+        """Returns logits (E, S) such that member e prefers clip i to j with the probability sigmoid of [e, i] - [e,
+        j]."""
         ...
 
 
 def disagreement_of(p: Array) -> Array:
-    """(...,) standard deviation of the members' probabilities p (E, ...) (arXiv 1706.03741, section 2.2.4)."""
+    """Returns the standard deviation (...,) of the members' probabilities p (E, ...) (arXiv 1706.03741, section
+    2.2.4)."""
     return p.std(0)
 
 
 def entropy_of(p: Array) -> Array:
-    """(...,) entropy in nats of the answer that the members p (E, ...) predict together: near even odds are high,
-    whether the members agree on them or not (B-Pref, arXiv 2111.03026, section 5)."""
+    """Returns the entropy (...,) in nats of the answer that the members p (E, ...) predict together: near even odds are
+    high, whether the members agree on them or not (B-Pref, arXiv 2111.03026, section 5)."""
     return binary_entropy(p.mean(0))
 
 
 def bald_of(p: Array) -> Array:
-    """(...,) mutual information in nats of the answer and the member that predicts it, H(mean p) - mean H(p), for
-    p (E, ...) (Houlsby et al., arXiv 1112.5745, equation 2): members that are sure, each of something else."""
+    """Returns the mutual information (...,) in nats of the answer and the member that predicts it, H(mean p) - mean
+    H(p), for p (E, ...) (Houlsby et al., arXiv 1112.5745, equation 2): members that are sure, each of something
+    else."""
     return binary_entropy(p.mean(0)) - binary_entropy(p).mean(0)
 
 
 def binary_entropy(p: Array) -> Array:
-    """-p log p - (1 - p) log(1 - p), in nats."""
+    """Returns -p log p - (1 - p) log(1 - p), in nats."""
     p = np.clip(np.asarray(p, np.float64), 1e-12, 1 - 1e-12)  # in float32 the upper bound would be 1: NaN
     return -p * np.log(p) - (1 - p) * np.log(1 - p)
 
 
 def pair_probabilities(pool: Segments, groups: Array, model: Ranker) -> Array:
-    """(E, C, P): the members' probability that the first is preferred, for every pair within each group (C, K).
-    A lone clip, K = 1, is paired with the mean of the others. Every clip is scored once."""
+    """Computes the members' probability (E, C, P) that the first is preferred, for every pair within each group (C,
+    K). A lone clip, K = 1, is paired with the mean of the others. Every clip is scored once."""
     clips, place = np.unique(groups, return_inverse=True)
     logits = model.clip_logits(pool[clips])
     place = place.reshape(groups.shape)
@@ -65,37 +68,38 @@ def pair_probabilities(pool: Segments, groups: Array, model: Ranker) -> Array:
 
 
 def most(value: Array) -> Array:
-    """The order of candidates (C,) by their value (C, P), over pairs the mean, the highest first."""
+    """Returns the order of candidates (C,) by their value (C, P), over pairs the mean, the highest first."""
     return np.argsort(-value.mean(-1), kind="stable")
 
 
 def features(pool: Segments) -> Array:
-    """(S, F) where clips lie for k-center: means over the clip of observations and actions, standardised over the
-    pool."""
+    """Computes where clips lie for k-center, (S, F): means over the clip of observations and actions, standardised over
+    the pool."""
     means = np.concatenate([pool.obs.mean(1), pool.action.mean(1)], -1, dtype=np.float64)
     return (means - means.mean(0)) / np.maximum(means.std(0), MIN_STD)
 
 
 def looks(pool: Segments) -> Array:
-    """(S, LEVELS * O) how clips look: quantiles over time of each observation, in standard deviations of the pool's
-    steps. Observations are the simulator's state without what nobody sees, how far the body has come. The order in
-    time is left out, so that the same gait half a stride later looks the same."""
+    """Computes how clips look, (S, LEVELS * O): quantiles over time of each observation, in standard deviations of the
+    pool's steps. Observations are the simulator's state without what nobody sees, how far the body has come. The order
+    in time is left out, so that the same gait half a stride later looks the same."""
     obs = np.sort(pool.obs, axis=1).astype(np.float64)
     at = np.linspace(0, obs.shape[1] - 1, LEVELS).round().astype(int)
     return (obs[:, at] / np.maximum(pool.obs.std((0, 1), dtype=np.float64), MIN_STD)).reshape(len(obs), -1)
 
 
 def difference(seen: Array, groups: Array) -> Array:
-    """(C,) how different the two most similar clips of each group (C, K) look: the root mean square over the columns
-    of `seen` (S, F). Infinite for a lone clip."""
+    """Measures, (C,), how different the two most similar clips of each group (C, K) look: the root mean square over the
+    columns of `seen` (S, F). Infinite for a lone clip."""
     pairs = combinations(range(groups.shape[1]), 2)
     apart = [np.square(seen[groups[:, i]] - seen[groups[:, j]]).mean(-1) for i, j in pairs]
     return np.sqrt(np.min(apart, axis=0)) if apart else np.full(len(groups), np.inf)
 
 
 def greedy_k_center(points: Array, groups: Array, n: int) -> Array:
-    """Up to n of the groups (C, K), no point twice: each next one whose points (S, F) are on the mean farthest from
-    the nearest already taken; at first, from the mean of all (Sener and Savarese, arXiv 1708.00489, algorithm 1)."""
+    """Takes up to n of the groups (C, K), no point twice: each next one whose points (S, F) are on the mean farthest
+    from the nearest already taken; at first, from the mean of all (Sener and Savarese, arXiv 1708.00489, algorithm
+    1)."""
     nearest = np.linalg.norm(points - points.mean(0), axis=1)
     free = np.ones(len(points), bool)
     taken: list[int] = []
@@ -113,33 +117,33 @@ Strategy = Callable[[Segments, Array, int, Ranker, np.random.Generator], Array]
 
 
 def uniform(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
-    """As they come."""
+    """Orders them as they come."""
     return np.arange(len(groups))
 
 
 def disagreement(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
-    """Where the members' probabilities differ most."""
+    """Puts first where the members' probabilities differ most."""
     return most(disagreement_of(pair_probabilities(pool, groups, model)))
 
 
 def entropy(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
-    """Where the ensemble's answer is least sure."""
+    """Puts first where the ensemble's answer is least sure."""
     return most(entropy_of(pair_probabilities(pool, groups, model)))
 
 
 def bald(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
-    """Where the answer tells most about which member is right."""
+    """Puts first where the answer tells most about which member is right."""
     return most(bald_of(pair_probabilities(pool, groups, model)))
 
 
 def k_center(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
-    """Clips that cover the pool."""
+    """Puts first clips that cover the pool."""
     centers = greedy_k_center(features(pool), groups, n)
     return np.concatenate([centers, np.setdiff1d(np.arange(len(groups)), centers)])
 
 
 def hybrid(informative: Strategy) -> Strategy:
-    """k-center among the most informative candidates."""
+    """Makes a strategy of k-center among the most informative candidates."""
 
     def strategy(pool: Segments, groups: Array, n: int, model: Ranker, rng: np.random.Generator) -> Array:
         order = informative(pool, groups, n, model, rng)

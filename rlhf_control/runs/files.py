@@ -27,8 +27,8 @@ PLAIN = "plain.json"  # the entry that holds everything that is not an array
 
 
 class ForeignFileError(UserError, OSError):
-    """What stands at the place of a file of ours is none: a link, a pipe, a folder. An OSError too, so that whoever
-    does without a file that cannot be opened does without this one."""
+    """Says that there is a link, a pipe or a folder in the place of a file of ours. It is an OSError too, so that
+    whoever does without a file that cannot be opened does without this one."""
 
     def __init__(self, path: str | Path, what: str) -> None:
         super().__init__(f"{path} is {what}, where a file of rlhf_control belongs; move it away")
@@ -75,13 +75,13 @@ def open_own(path: str | Path, mode: Literal["rb", "r+b", "ab", "wb"] = "rb", *,
 
 
 def read_own(path: str | Path, *, follow: bool = False) -> bytes:
-    """The content of a file, opened by `open_own`."""
+    """Returns the content of a file, opened by `open_own`."""
     with open_own(path, follow=follow) as file:
         return file.read()
 
 
 def refuse_foreign(path: str | Path) -> None:
-    """For a file that others open: raises ForeignFileError unless it is a regular one of that very name, or missing."""
+    """Raises ForeignFileError unless a file that others will open is a regular one of that very name, or missing."""
     with suppress(FileNotFoundError):
         if what := _foreign(os.lstat(path)):
             raise ForeignFileError(path, what)
@@ -108,7 +108,7 @@ def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool 
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """What `save_state` wrote. Raises CorruptFileError if a single bit differs."""
+    """Reads what `save_state` wrote. Raises CorruptFileError if a single bit differs."""
     path = Path(path)
     try:
         data = read_own(path, follow=True)
@@ -131,8 +131,8 @@ def load_state(path: str | Path) -> dict[str, Any]:
 
 
 def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a crash at any moment leaves the old file or the new. The
-    folder is made when it is missing, unless `make_folder` is False."""
+    """Writes a file whole or not at all (temporary file, fsync, rename, fsync of the folder): a crash at any moment
+    leaves the old file or the new. The folder is made when it is missing, unless `make_folder` is False."""
     path = Path(path)
     try:
         new = [folder for folder in path.parents if not folder.exists()]
@@ -177,7 +177,7 @@ def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+    """Returns the hexadecimal SHA-256 of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 

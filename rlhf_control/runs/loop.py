@@ -20,7 +20,7 @@ CARRIES = "the environment has something that outlives its reset and cannot be p
 
 
 class Part(Protocol):
-    """Something whose state belongs into a checkpoint."""
+    """Says what a checkpoint needs of whatever has a state that belongs into it."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -28,7 +28,7 @@ class Part(Protocol):
 
 
 class MovedError(UserError):
-    """The run's folder was moved while the run was at work in it."""
+    """Says that the run's folder was moved while the run was at work in it."""
 
     def __init__(self, before: Path, after: Path, what: str) -> None:
         super().__init__(
@@ -132,7 +132,7 @@ class Loop:
             self.run.write_json("manifest.json", {**manifest, **change})
 
     def note(self, text: str) -> None:
-        """What this iteration is at, on the progress line."""
+        """Says what this iteration is at, on the progress line."""
         self._progress.note(text)
 
     def stop_if_asked(self) -> None:

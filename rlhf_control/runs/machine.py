@@ -19,8 +19,8 @@ PACKAGES = ("rlhf_control", "torch", "numpy", "gymnasium", "mujoco", "stable_bas
 
 @contextmanager
 def deferred_signals() -> Iterator[list[int]]:
-    """Within, the first SIGINT or SIGTERM only appends its number to the list that is handed out, for the loop to
-    save and stop; a second one exits at once."""
+    """Defers signals. Within, the first SIGINT or SIGTERM only appends its number to the list that is handed out, for
+    the loop to save and stop. A second one exits at once."""
     caught: list[int] = []
 
     def handle(signum: int, frame: object) -> None:
@@ -43,7 +43,7 @@ def deferred_signals() -> Iterator[list[int]]:
 
 
 def environment_facts() -> dict[str, Any]:
-    """What else decides the numbers: versions, commit, processor, when."""
+    """Returns what else decides the numbers: versions, commit, processor, when."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -64,7 +64,7 @@ def environment_facts() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """As Linux has it, or what Python knows."""
+    """Returns the processor's name as Linux has it, or what Python knows."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -73,8 +73,8 @@ def processor_name() -> str:
 
 
 def git_commit() -> str:
-    """The commit of the checkout this package runs from, with + where it has uncommitted changes; "unknown" where it is
-    not in one, whatever repository it may be installed inside."""
+    """Returns the commit of the checkout this package runs from, with + where it has uncommitted changes; "unknown"
+    where it is not in one, whatever repository it may be installed inside."""
     here = Path(__file__).parent
     try:
         git = ["git", "-C", str(here)]

@@ -22,8 +22,8 @@ UNREADABLE = (  # what zipfile, zlib and NumPy raise on what is damaged, foreign
 
 
 def read_npz(content: bytes, where: str | Path) -> dict[str, Array]:
-    """All arrays of an .npz, none of them pickled. Raises CorruptFileError for what is none, or unpacks to much more
-    than it is; `where` names it."""
+    """Reads all arrays of an .npz, none of them pickled. Raises CorruptFileError for what is none, or unpacks to much
+    more than it is; `where` names it."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_claims(archive, len(content))
@@ -46,8 +46,8 @@ def check_claims(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def inflate(packed: bytes, most: int | None = None) -> bytes:
-    """`zlib.decompress`, of no more than `most` bytes (default: what a file of this size may unpack to). Raises
-    ValueError for more, and zlib.error for what is damaged."""
+    """Decompresses as `zlib.decompress`, of no more than `most` bytes (default: what a file of this size may unpack
+    to). Raises ValueError for more, and zlib.error for what is damaged."""
     most = FREE + MOST * len(packed) if most is None else most
     decompressor = zlib.decompressobj()
     content = decompressor.decompress(packed, most + 1)

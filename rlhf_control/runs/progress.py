@@ -26,7 +26,7 @@ SHOWN: tuple[tuple[str, Callable[[float], str]], ...] = (  # metric, its words, 
 
 
 class ProgressLine:
-    """A context manager; `show(row)` after every iteration, with the row that goes to the metrics."""
+    """Shows progress: a context manager; `show(row)` after every iteration, with the row that goes to the metrics."""
 
     def __init__(self, title: str, total_steps: int) -> None:
         console = Console(stderr=True)
@@ -64,23 +64,23 @@ class ProgressLine:
             self._next_plain = now + self._plain_seconds
 
     def note(self, text: str) -> None:
-        """Instead of the figures, until the next row."""
+        """Shows this instead of the figures, until the next row."""
         self._progress.update(self._task, line=escape(text))
 
 
 def say(text: str) -> None:
-    """A line for a person on a terminal."""
+    """Writes a line for a person on a terminal."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
 
 
 @functools.cache
 def say_once(text: str) -> None:
-    """The same on stderr wherever that goes, but only the first time."""
+    """Says the same on stderr wherever that goes, but only the first time."""
     print(text, file=sys.stderr)
 
 
 def seconds_text(seconds: float) -> str:
-    """72.3 -> "1 min 12 s"."""
+    """Says seconds in words: 72.3 -> "1 min 12 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -27,7 +27,7 @@ C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 
 
 def record(run: Run, iteration: int, config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
-    """For the checkpoint before `iteration`, once the rows before it are in the file."""
+    """Returns what to record in the checkpoint before `iteration`, once the rows before it are in the file."""
     rows = read_own(run.metrics_path) if run.metrics_path.exists() else b""
     return {
         "iteration": iteration,
@@ -101,9 +101,9 @@ def check_metrics(run: Run, iteration: int, length: int, digest: str) -> None:
 
 
 def amend(run: Run, config: C, changes: Mapping[str, Any]) -> C:
-    """The config of a run that is to go on with other options (by name, as termination or guard.alarm), once that is
-    noted in config.json and manifest.json. Raises UserError for an option that cannot change, or if anything else of
-    the run is not as it was left."""
+    """Returns the config of a run that is to go on with other options (by name, as termination or guard.alarm), once
+    that is noted in config.json and manifest.json. Raises UserError for an option that cannot change, or if anything
+    else of the run is not as it was left."""
     amended, own = config, {field.name for field in dataclasses.fields(config)}
     for name, value in changes.items():
         top, _, inner = name.partition(".")

@@ -23,7 +23,7 @@ SILENCE = {"waiting": 10.0, "training": 300.0, "starting": 300.0}
 
 @dataclass(frozen=True)
 class Status:
-    """A run at one moment."""
+    """Says what a run is at, at one moment."""
 
     state: State
     pid: int
@@ -49,7 +49,7 @@ def write_status(run: Path, status: Status) -> None:
 
 
 def read_status(run: Path) -> Status | None:
-    """What the run last said; None if it never said anything that can be read."""
+    """Reads what the run last said; None if it never said anything that can be read."""
     try:
         values = json.loads(read_own(run / NAME))
         status = Status(**{**values, "kinds": tuple(values["kinds"]), "env": dict(values["env"])})
@@ -72,7 +72,7 @@ def alive(status: Status) -> bool:
 
 
 def known_environment(run: Path, status: Status | None) -> Status | None:
-    """The status, or what the run's files say about its environment where it wrote none; None if they do not."""
+    """Reads the status, or what the run's files say about its environment where it wrote none; None if they do not."""
     if status is not None:
         return status
     try:
@@ -84,8 +84,8 @@ def known_environment(run: Path, status: Status | None) -> Status | None:
 
 
 def trusted_environment(run: Path, status: Status | None, env_id: str) -> Status | None:
-    """The same, once `files.refuse_module` has nothing against it. Make the environment of this one: what is read again
-    may say something else."""
+    """Reads the same, once `files.refuse_module` has nothing against it. Make the environment of this one: what is read
+    again may say something else."""
     environment = known_environment(run, status)
     if environment is not None:
         refuse_module(environment.env_id, run, env_id)

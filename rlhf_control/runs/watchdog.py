@@ -21,11 +21,11 @@ WAKE = signal.SIGURG  # ignored by default, so that one too many does nothing
 
 
 class HungError(BaseException):
-    """Raised inside the environment; no `except Exception` of its holds it up."""
+    """Is raised inside the environment; no `except Exception` of its holds it up."""
 
 
 class Watchdog:
-    """What the main thread is inside of, if anything, and for how long."""
+    """Knows what the main thread is inside of, if anything, and for how long."""
 
     def __init__(self) -> None:
         self.limit = 300.0  # seconds for one call; 0: none
@@ -47,7 +47,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within, calls are watched, if this is the main thread and nobody watches yet."""
+        """Watches what is called within, if this is the main thread and nobody watches yet."""
         if threading.get_ident() != self._main or self._suspect >= 0:
             yield
             return

@@ -59,8 +59,8 @@ STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "go
 
 
 def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
-    """(right, asked): of the preferences that these answers state, counted as independent answers, how many are as the
-    reward predicts."""
+    """Returns (right, asked): of the preferences that these answers state, counted as independent answers, how many are
+    as the reward predicts."""
     targets = Targets.of(answers)
     clips, stated_by = stated_preferences(targets)
     if not len(clips):
@@ -78,13 +78,13 @@ def rose(values: Sequence[float]) -> bool:
 
 
 def jump(values: Sequence[float], usual: float, window: int) -> float:
-    """How many times `usual` the median of the last `window` values is."""
+    """Returns how many times `usual` the median of the last `window` values is."""
     return float(np.median(values[-window:])) / max(usual, 1e-9)
 
 
 def exploration_left(entropy: float, start: float, policy: Policy) -> float:
-    """The share of the noise at the start that is left: of Gaussian actions the ratio of the standard deviations
-    (their geometric mean), of choices that of the entropies."""
+    """Returns the share of the noise at the start that is left: of Gaussian actions the ratio of the standard
+    deviations (their geometric mean), of choices that of the entropies."""
     if policy.spaces.choices:
         return entropy / max(start, 1e-9)
     return math.exp((entropy - start) / policy.spaces.action_size)
@@ -115,7 +115,7 @@ class Guard:
         return self.holding or self.waiting or (bool(self.alarm) and self.config.alarm != "warn")
 
     def newest(self, reward: Reward, answers: Answers | None) -> dict[str, float]:
-        """Before a fit: the newest answers to random queries, against what was held out at the last fit."""
+        """Compares, before a fit, the newest answers to random queries with what was held out at the last fit."""
         if self.config.alarm == "off" or self.holding or not reward.fitted or answers is None or not self.fair[1]:
             return {}
         right, asked = as_predicted(reward, answers)
@@ -128,7 +128,7 @@ class Guard:
         return {"guard/surprise": p}
 
     def fitted(self, metrics: Mapping[str, float]) -> None:
-        """After a fit, by its metrics."""
+        """Judges a fit by its metrics."""
         self.waiting = False
         self.since = {name: [] for name in self.since}
         self.usual = self.usual | {"uncertainty": metrics.get("reward/uncertainty", 0.0)}
@@ -149,7 +149,7 @@ class Guard:
             tell("the reward is now shown to be better than coin flips; the policy goes on learning")
 
     def silent(self, answers: int) -> None:
-        """In a label round, when none of so many answers says anything: there is no reward yet."""
+        """Holds the policy in a label round in which none of so many answers says anything: there is no reward yet."""
         self.holding = self.config.chance == "hold"
         self._say_once(
             "silent",
@@ -158,7 +158,8 @@ class Guard:
         )
 
     def watch(self, reward: Reward, rollout: Rollout, learned: Array, kl: float) -> dict[str, Any]:
-        """Once an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained policy."""
+        """Watches an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained
+        policy."""
         self.alarm, self.suspicion, suspicion = "", "", self.suspicion
         if not reward.fitted:
             return {}
@@ -190,8 +191,8 @@ class Guard:
         return ""
 
     def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
-        """In a label round, if nothing is amiss: the learner's state to roll back to, and its `policy`, as a run hands
-        it back, as RUN/last_good.npz."""
+        """Keeps the learner's state to roll back to, in a label round in which nothing is amiss, and its `policy`, as a
+        run hands it back, as RUN/last_good.npz."""
         if self.closed or self.alarm:
             return
         self.good = learner.state()
@@ -223,7 +224,8 @@ class Guard:
 
     @torch.no_grad()
     def keep_exploring(self, policy: Policy, log: Mapping[str, Any]) -> dict[str, float]:
-        """After an update, by its metrics: the floor, if one is asked for, and the share of exploration left."""
+        """Puts a floor under the noise after an update, if one is asked for, and returns the share of exploration
+        left."""
         if self.config.min_log_std is not None and not policy.spaces.choices:
             policy.log_std.clamp_(min=self.config.min_log_std)
         if "entropy" not in log:
@@ -255,7 +257,7 @@ class Guard:
 
 
 def halted(alarm: str, run: Path) -> Halted:
-    """The end of a run on an alarm, in one line."""
+    """Returns the end of a run on an alarm, in one line."""
     return Halted(
         f"stopped, for the reward looks hacked: {alarm}. Look at it with `rlhf-control evaluate-reward {run}`; "
         f"{run / LAST_GOOD} is the last good policy; `rlhf-control resume {run}` goes on from here all the same"
@@ -271,7 +273,7 @@ def taught(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def nothing_learned(rows: Sequence[Mapping[str, Any]], run: Path) -> str:
-    """Of a run whose policy is, after all its iterations, the one that came in: why, and what to do."""
+    """Says of a run whose policy is, after all its iterations, the one that came in: why, and what to do."""
     last, answers = fits(rows)[-1:], rows[-1]["answers"] if rows else 0
     if taught(rows):
         why = "it was rolled back to that when the reward looked hacked"
@@ -292,12 +294,12 @@ def nothing_learned(rows: Sequence[Mapping[str, Any]], run: Path) -> str:
 
 
 def fits(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of iterations in which a reward was fitted and judged."""
+    """Returns the rows of iterations in which a reward was fitted and judged."""
     return [row for row in rows if "reward/evidence" in row]
 
 
 def note(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the guards did in a run, by the rows of its metrics, as a paragraph; empty if nothing."""
+    """Says what the guards did in a run, by the rows of its metrics, as a paragraph; empty if nothing."""
     sentences = []
     held = sum(bool(row.get("guard/holding")) for row in rows)
     if held:

@@ -38,8 +38,8 @@ def attended(
     config: FinetuneConfig, loop: Loop, envs: Lanes, labels: Labels, reward: Reward, policy: Policy,
     rounds: Collection[int], guard: Guard,
 ) -> Iterator[None]:  # fmt: skip
-    """Within, the run has people beside it if they are to answer: a window opens, and all windows are told what the run
-    does. `rounds`: the iterations in which it will wait for them."""
+    """Gives a run people beside it, if they are to answer. Within, a window is open, and all windows are told what the
+    run does. `rounds`: the iterations in which it will wait for them."""
     if not config.asks_people() or loop.first == loop.iterations:
         yield
         return
@@ -69,7 +69,7 @@ def film(loop: Loop, envs: Lanes, keep: int, rounds: Collection[int]) -> None:
 
 
 def first_status(config: FinetuneConfig, policy: Policy, step_seconds: float) -> Status:
-    """What does not change during the run."""
+    """Returns what does not change during the run."""
     about = BEHAVIOURS[config.score].question if config.score else QUESTION
     kinds = dict.fromkeys([*config.feedback, *([COMPARISON] if config.query.gold else [])])
     return Status(
@@ -79,7 +79,7 @@ def first_status(config: FinetuneConfig, policy: Policy, step_seconds: float) ->
 
 
 class Host:
-    """The run's side of people's windows."""
+    """Is the run's side of people's windows."""
 
     def __init__(
         self, config: FinetuneConfig, loop: Loop, labels: Labels, reward: Reward, status: Status,
@@ -97,7 +97,7 @@ class Host:
         self.why_no_window = self.window.open() if self.config.window else "no window was opened"
 
     def say(self, state: State, message: str = "", next_question: float | None = None) -> None:
-        """To all windows. A disk that refuses this does not stop the run."""
+        """Tells all windows. A disk that refuses this does not stop the run."""
         answers = sum(len(self.labels.votes.get(asked.key, ())) for asked in self.labels.questions())
         self.said = time.time()
         with suppress(OSError):
@@ -108,7 +108,7 @@ class Host:
             ))  # fmt: skip
 
     def training(self, iteration: int) -> None:
-        """Before every iteration."""
+        """Tells the windows, before every iteration, that the run trains."""
         now, self.waiting = time.time(), False
         if self.begun:
             self.seconds = 0.7 * self.seconds + 0.3 * (now - self.begun) if self.seconds else now - self.begun
@@ -120,7 +120,7 @@ class Host:
             self.mention_closed_window("goes on")
 
     def wait(self, missing: int) -> None:
-        """Again and again while so many answers are missing. Raises Stopped."""
+        """Waits, again and again while so many answers are missing. Raises Stopped."""
         answers = counted(missing, "answer")
         self.loop.stop_if_asked()
         if not self.waiting and self.why_no_window and (self.config.labelling == "blocking" or not self.told):
@@ -151,7 +151,7 @@ class Host:
             self.tell(f"{how}; the run {meanwhile}. To vote, open it again: {self.command}")
 
     def count_up(self) -> None:
-        """At the end."""
+        """Says at the end how much was not answered."""
         unanswered = self.config.labels - (len(self.labels.questions()) - len(self.labels.pending()))
         if unanswered:
             self.tell(
@@ -160,5 +160,5 @@ class Host:
             )
 
     def tell(self, text: str) -> None:
-        """The person at the terminal."""
+        """Tells the person at the terminal."""
         print(f"rlhf-control: {text}", file=sys.stderr, flush=True)

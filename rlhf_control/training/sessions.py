@@ -24,7 +24,7 @@ DECIDING = (
 
 
 def session_facts() -> dict[str, Any]:
-    """Those of this process."""
+    """Returns what decides the bits of this process."""
     blas = sorted({str(p.get("architecture")) for p in threadpool_info() if p["user_api"] == "blas"})
     return {
         **environment_facts(),
@@ -37,7 +37,8 @@ def session_facts() -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What decides bits and is not as it was, in words; what the earlier record does not know is passed over."""
+    """Returns what decides bits and is not as it was, in words; what the earlier record does not know is passed
+    over."""
     found = []
     for name in DECIDING:
         if name not in before or before[name] == now[name]:
