@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.data import Array
+from rlhf_control.viewer.kit import canvas as canvas_module
 from rlhf_control.viewer.kit.canvas import Canvas, Rect, pygame
 
 SMALL = [(1024, 600), (800, 480), (640, 400), (480, 320)]
@@ -33,7 +34,7 @@ def watch_words(canvas: Canvas, monkeypatch: pytest.MonkeyPatch) -> tuple[list[R
     """From now on: the places of all words on the canvas, and those words that were cut for want of room."""
     places: list[Rect] = []
     cut: list[str] = []
-    placed, shortened = canvas._placed, canvas._shortened
+    placed, shortened = canvas._placed, canvas_module.shortened
 
     def place(*arguments: Any) -> Rect:
         places.append(placed(*arguments))
@@ -45,7 +46,7 @@ def watch_words(canvas: Canvas, monkeypatch: pytest.MonkeyPatch) -> tuple[list[R
         return short
 
     monkeypatch.setattr(canvas, "_placed", place)
-    monkeypatch.setattr(canvas, "_shortened", shorten)
+    monkeypatch.setattr(canvas_module, "shortened", shorten)
     return places, cut
 
 
@@ -73,9 +74,9 @@ def overlap(a: Rect, b: Rect) -> bool:
 def check_places(canvas: Canvas) -> None:
     """What one can click on is within the page, apart from each other, and large enough for a mouse."""
     width, height = canvas.size
-    for i, (place, action) in enumerate(canvas._buttons):
+    for i, (place, action) in enumerate(canvas._regions):
         x, y, w, h = place
         assert x >= 0 and y >= 0 and x + w <= width + 1 and y + h <= height + 1, (action, place, canvas.size)
         assert w >= 12 * canvas.unit and h >= 12 * canvas.unit, (action, place)
-        for other, name in canvas._buttons[:i]:
+        for other, name in canvas._regions[:i]:
             assert not overlap(place, other), (action, name, canvas.size)

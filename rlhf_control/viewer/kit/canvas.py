@@ -6,23 +6,22 @@ Type never becomes too small to read, so that what lies around words asks `measu
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pygame
+
+from rlhf_control.viewer.kit.caches import PictureCache, TypeCache, shortened
+from rlhf_control.viewer.kit.regions import Rect, Regions, inside
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEO_X11_WMCLASS", "rlhf-control")
 os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")
 
 Color = tuple[int, int, int]
-Rect = tuple[float, float, float, float]  # x, y, width, height in pixels
 Size = tuple[int, int]
 
 # Okabe and Ito's orange and sky blue: told apart with every kind of colour blindness, and bright on dark.
@@ -40,23 +39,16 @@ BAD: Color = (240, 112, 96)
 BASE: Size = (1280, 720)  # where one unit is one pixel
 LEAST_UNIT = 0.375  # pixels: of a window of 480 x 320; a smaller one is cut
 LEAST_TYPE = 11  # pixels: smaller type cannot be read
-CACHED_BYTES = 160_000_000  # of scaled pictures
-CACHED_TEXTS = 500
 HINT = 0.84  # size of the key beside a button's label
 
 
-class Canvas:
+class Canvas(Regions):
     """What can be drawn on a surface. Type and scaled pictures are cached."""
 
     def __init__(self, surface: pygame.Surface) -> None:
         self._surface = surface
-        self.mouse: tuple[float, float] = (-1.0, -1.0)  # outside
-        self._buttons: list[tuple[Rect, str]] = []
-        self._fonts: dict[tuple[int, bool], pygame.font.Font] = {}
-        self._texts: OrderedDict[tuple[Any, ...], pygame.Surface] = OrderedDict()
-        self._pictures: OrderedDict[tuple[Any, ...], tuple[np.ndarray, pygame.Surface]] = OrderedDict()
-        self._bytes = 0
-        self._hand = False
+        super().__init__()
+        self._type, self._pictures = TypeCache(), PictureCache()
 
     @property
     def size(self) -> Size:
@@ -83,7 +75,7 @@ class Canvas:
 
     def clear(self, color: Color = BACKGROUND) -> None:
         """Begins an empty page; the buttons of the last one are gone."""
-        self._buttons = []
+        self.forget()
         self._surface.fill(color)
 
     @contextmanager
@@ -124,11 +116,13 @@ class Canvas:
 
     def measure(self, string: str, size: float, *, bold: bool = False) -> tuple[int, int]:
         """Returns the width and height in pixels of one line."""
-        return self._font(size, bold).size(_printable(string))
+        return self._type.font(type_size(self.unit, size), bold).size(_printable(string))
 
     def measure_paragraph(self, string: str, width: float, size: float, *, bold: bool = False) -> tuple[int, int]:
         """Returns the width and height in pixels of what `paragraph` draws."""
-        return self._rendered(_printable(string), size, TEXT, bold, max(1, int(width))).get_size()
+        return self._type.rendered(
+            _printable(string), type_size(self.unit, size), TEXT, bold, max(1, int(width))
+        ).get_size()
 
     def text(
         self, string: str, at: tuple[float, float], size: float = 16, color: Color = TEXT, *, bold: bool = False,
@@ -138,8 +132,8 @@ class Canvas:
         What exceeds `width` pixels ends in an ellipsis. Returns the place it takes."""
         string = _printable(string)
         if width is not None:
-            string = self._shortened(string, size, bold, width)
-        drawn = self._rendered(string, size, color, bold, None)
+            string = shortened(string, self._type.font(type_size(self.unit, size), bold), width)
+        drawn = self._type.rendered(string, type_size(self.unit, size), color, bold, None)
         return self._placed(drawn, at, align, middle)
 
     def paragraph(
@@ -147,7 +141,8 @@ class Canvas:
         bold: bool = False, align: str = "left", middle: bool = False,
     ) -> Rect:  # fmt: skip
         """Draws lines of at most `width` pixels, placed as `text` places one."""
-        drawn = self._rendered(_printable(string), size, color, bold, max(1, int(width)), align)
+        tall, wrap = type_size(self.unit, size), max(1, int(width))
+        drawn = self._type.rendered(_printable(string), tall, color, bold, wrap, align)
         return self._placed(drawn, at, align, middle)
 
     def picture(
@@ -160,7 +155,7 @@ class Canvas:
         x, y, width, height = (round(v) for v in place)
         if width < 1 or height < 1:
             return place
-        self._surface.blit(self._scaled(frame, (width, height), cache), (x, y))
+        self._surface.blit(self._pictures.scaled(frame, (width, height), self._surface, cache), (x, y))
         if radius:
             corner = max(1, min(self.px(radius), width // 2, height // 2))
             _blit_corners(self._surface, pygame.Rect(x, y, width, height), corner, _disc(corner, around, hole=True))
@@ -170,16 +165,17 @@ class Canvas:
         """Scales a frame ahead of `picture`."""
         _, _, width, height = (round(v) for v in fitted(frame.shape[1], frame.shape[0], rect))
         if width > 0 and height > 0:
-            self._scaled(frame, (width, height), True)
+            self._pictures.scaled(frame, (width, height), self._surface, True)
 
     # -- buttons
 
     def button(
-        self, rect: Rect, label: str, action: str, *, hint: str = "", enabled: bool = True, color: Color = RAISED,
-        ink: Color = TEXT, size: float = 16, on: bool = False,
+        self, rect: Rect, label: str, action: str, *, hint: str = "", enabled: bool = True,
+        colors: tuple[Color, Color] = (RAISED, TEXT), size: float = 16, on: bool = False,
     ) -> None:  # fmt: skip
-        """Draws a button with the key that does the same as its `hint`. `hit` finds its action. `on`: lit, as a
-        switch."""
+        """Draws a button with the key that does the same as its `hint`. `hit` finds its action. `colors` are the
+        ground's and the type's. `on`: lit, as a switch."""
+        color, ink = colors
         hovered = enabled and inside(self.mouse, rect)
         back = mix(color, TEXT, 0.16 if hovered else 0.0)
         ink = ink if enabled else mix(BACKGROUND, MUTED, 0.55)
@@ -199,51 +195,6 @@ class Canvas:
         if enabled:
             self.region(rect, action)
 
-    def region(self, rect: Rect, action: str) -> None:
-        """Makes a place that one can click on without drawing anything."""
-        self._buttons.append((rect, action))
-
-    def hit(self, x: float, y: float) -> str:
-        """Returns the action of the topmost button there; empty if there is none."""
-        return next((action for rect, action in reversed(self._buttons) if inside((x, y), rect)), "")
-
-    def place_of(self, action: str) -> Rect:
-        """Returns where the topmost button of this action is. Raises KeyError if there is none."""
-        for rect, known in reversed(self._buttons):
-            if known == action:
-                return rect
-        raise KeyError(action)
-
-    def show_hand(self) -> None:
-        """Shows a hand for the pointer over what one can click on, an arrow elsewhere."""
-        hand = any(inside(self.mouse, rect) for rect, _ in self._buttons)
-        if hand != self._hand:
-            self._hand = hand
-            with suppress(pygame.error):
-                pygame.mouse.set_cursor(pygame.SYSTEM_CURSOR_HAND if hand else pygame.SYSTEM_CURSOR_ARROW)
-
-    # -- caches
-
-    def _font(self, size: float, bold: bool) -> pygame.font.Font:
-        key = (max(LEAST_TYPE, self.px(size)), bold)
-        if key not in self._fonts:
-            self._fonts[key] = pygame.font.Font(font_file(bold), key[0])
-        return self._fonts[key]
-
-    def _rendered(
-        self, string: str, size: float, color: Color, bold: bool, wrap: int | None, align: str = "left"
-    ) -> pygame.Surface:
-        key = (string, self.px(size), color, bold, wrap, align)
-        if key in self._texts:
-            self._texts.move_to_end(key)
-            return self._texts[key]
-        font = self._font(size, bold)
-        font.align = {"left": pygame.FONT_LEFT, "center": pygame.FONT_CENTER, "right": pygame.FONT_RIGHT}[align]
-        self._texts[key] = font.render(string, True, color, None, wrap or 0)
-        if len(self._texts) > CACHED_TEXTS:
-            self._texts.popitem(last=False)
-        return self._texts[key]
-
     def _placed(self, drawn: pygame.Surface, at: tuple[float, float], align: str, middle: bool) -> Rect:
         width, height = drawn.get_size()
         x = at[0] - {"left": 0.0, "center": width / 2, "right": width}[align]
@@ -251,39 +202,8 @@ class Canvas:
         self._surface.blit(drawn, (round(x), round(y)))
         return x, y, width, height
 
-    def _shortened(self, string: str, size: float, bold: bool, width: float) -> str:
-        font = self._font(size, bold)
-        if font.size(string)[0] <= width:
-            return string
-        while string and font.size(string + "…")[0] > width:
-            string = string[:-1]
-        return string.rstrip() + "…"
-
-    def _scaled(self, frame: np.ndarray, size: Size, cache: bool) -> pygame.Surface:
-        # The array is kept beside the picture, so no other can come to lie at its address while this one is cached.
-        key = (frame.__array_interface__["data"][0], frame.strides, frame.shape, size)
-        if cache and key in self._pictures:
-            self._pictures.move_to_end(key)
-            return self._pictures[key][1]
-        whole = frame if frame.flags.c_contiguous else frame.copy()
-        picture = pygame.image.frombuffer(whole.data, (frame.shape[1], frame.shape[0]), "RGB").convert(self._surface)
-        if picture.get_size() != size:
-            picture = pygame.transform.smoothscale(picture, size)
-        if cache:
-            self._pictures[key] = (frame, picture)
-            self._bytes += 4 * size[0] * size[1]
-            while self._bytes > CACHED_BYTES and len(self._pictures) > 1:
-                _, (_, dropped) = self._pictures.popitem(last=False)
-                self._bytes -= 4 * dropped.get_width() * dropped.get_height()
-        return picture
-
 
 # -- geometry and colours
-
-
-def inside(point: tuple[float, float], rect: Rect) -> bool:
-    x, y, width, height = rect
-    return x <= point[0] < x + width and y <= point[1] < y + height
 
 
 def fitted(width: float, height: float, rect: Rect) -> Rect:
@@ -299,12 +219,9 @@ def mix(a: Color, b: Color, share: float) -> Color:
     return red, green, blue
 
 
-def font_file(bold: bool = False) -> str | None:
-    """Finds DejaVu Sans, which has arrows and marks, as matplotlib brings it along; None is pygame's own type."""
-    spec = find_spec("matplotlib")  # does not import it
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name if spec and spec.origin else None
-    return str(path) if path is not None and path.is_file() else None
+def type_size(unit: float, size: float) -> int:
+    """Returns the height of type in pixels, given that of a unit."""
+    return max(LEAST_TYPE, round(size * unit))
 
 
 def _printable(string: str) -> str:

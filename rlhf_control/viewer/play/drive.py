@@ -254,7 +254,7 @@ def draw_buttons(canvas: Canvas, place: Rect, rows: Sequence[Sequence[DriveButto
         wide = (width - (len(buttons) - 1) * gap) / len(buttons)
         for j, b in enumerate(buttons):
             rect = (x + j * (wide + gap), top + i * (tall + gap), wide, tall)
-            canvas.button(rect, b.label, b.action, hint=b.key, enabled=b.enabled, color=b.color, size=15)
+            canvas.button(rect, b.label, b.action, hint=b.key, enabled=b.enabled, colors=(b.color, TEXT), size=15)
     return top
 
 

@@ -75,7 +75,7 @@ def draw_comparison(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         place = (left, y, room, height)
         if label:
             back, ink = lit(scene, action, color, RAISED if color is TEXT else mix(BACKGROUND, color, 0.30))
-            window.button(place, label, action, hint=hint, enabled=scene.enabled, color=back, ink=ink, size=17)
+            window.button(place, label, action, hint=hint, enabled=scene.enabled, colors=(back, ink), size=17)
         else:
             draw_cannot_tell(window, scene, place)
         left += room + gap
@@ -85,7 +85,7 @@ def draw_cannot_tell(window: Canvas, scene: Scene, place: Rect) -> None:
     """Draws the answer that is open also where a clip cannot be shown, so that nobody is stuck."""
     back, ink = lit(scene, "cannot tell", TEXT, RAISED)
     enabled = scene.enabled or bool(scene.problem)
-    window.button(place, "Cannot tell", "cannot tell", hint="↓", enabled=enabled, color=back, ink=ink, size=17)
+    window.button(place, "Cannot tell", "cannot tell", hint="↓", enabled=enabled, colors=(back, ink), size=17)
 
 
 def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
@@ -99,7 +99,7 @@ def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         word = {1: "worst", scene.levels: "best"}.get(level, "")
         color = mix(SIDE_B, SIDE_A, (level - 1) / (scene.levels - 1))
         back, ink = lit(scene, action, color, mix(BACKGROUND, color, 0.30))
-        window.button((x, y, room, height), str(level), action, hint=word, enabled=scene.enabled, color=back, ink=ink)
+        window.button((x, y, room, height), str(level), action, hint=word, enabled=scene.enabled, colors=(back, ink))
         x += room + gap
     draw_cannot_tell(window, scene, (x, y, last, height))
 
@@ -160,8 +160,7 @@ def draw_ranking(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         "confirm",
         hint="Enter",
         enabled=scene.enabled and scene.confirmable,
-        color=back,
-        ink=ink,
+        colors=(back, ink),
         size=17,
     )
     may_tie = scene.enabled and bool(scene.order) and len(placed(scene.order)) < n

@@ -2,7 +2,7 @@
 along them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +257,8 @@ class Room:
         if look == self._drawn and not self.window.stale:
             return
         self.window.clear()
-        draw_page(self.window, page, self.pictures(), self.curves(self.predicted), self.curves(self.given))
+        predicted, given = curves(self.predicted, self.digests), curves(self.given, self.digests)
+        draw_page(self.window, page, self.pictures(), predicted, given)
         if self.help:
             draw_help(self.window, HELP, MOUSE)
         self.window.show_hand()
@@ -281,34 +282,17 @@ class Room:
             speed=self.playback.speed,
             camera=names[self.camera % len(names)] if len(names) > 1 else "",
             env_reward=self.env_reward,
-            prediction=self.words_on_prediction(),
+            prediction=words_on_prediction(self.predictor, digests),
             problem=self.buffer.problem(digests),
             notice=self.notice or self.buffer.clips.error(),
             steps=tuple(len(self.segments[digest]) if digest in self.segments else 0 for digest in digests),
-            model=self.model(),
+            model=words_on_model(self.predictor),
         )
-
-    def words_on_prediction(self) -> str:
-        """Says what is to be said where there is no curve; empty if there is one."""
-        if self.predictor is None:
-            return "not asked for (--reward)"
-        if all(self.predictor.get(digest) is not None for digest in self.digests):
-            return ""
-        return self.predictor.error or "asking the model"
-
-    def model(self) -> str:
-        """Tells which reward model it is."""
-        known = self.predictor.known if self.predictor is not None else None
-        busy = self.predictor is not None and self.predictor.busy
-        return "asking the model" if busy else f"of iteration {known.checkpoint:,}" if known is not None else ""
 
     def pictures(self) -> list[Array | None]:
         """Returns the frame of each clip that is due."""
         drawn = [self.buffer.frames(digest) for digest in self.digests]
         return [None if f is None else f[self.playback.frame(len(f))] for f in drawn]
-
-    def curves(self, of: Callable[[str], Array | None]) -> list[Array | None]:
-        return [of(digest) for digest in self.digests]
 
     def predicted(self, digest: str) -> Array | None:
         return None if self.predictor is None else self.predictor.get(digest)
@@ -319,3 +303,25 @@ class Room:
         if not self.env_reward or clip is None or not np.isfinite(clip.env_reward).all():
             return None
         return clip.env_reward
+
+
+def curves(of: Callable[[str], Array | None], digests: Sequence[str]) -> list[Array | None]:
+    """Returns the curve (L,) of each clip, where there is one."""
+    return [of(digest) for digest in digests]
+
+
+def words_on_prediction(predictor: Predictor | None, digests: Sequence[str]) -> str:
+    """Says why there is no curve of a clip; empty if there is one of each."""
+    if predictor is None:
+        return "not asked for (--reward)"
+    if all(predictor.get(digest) is not None for digest in digests):
+        return ""
+    return predictor.error or "asking the model"
+
+
+def words_on_model(predictor: Predictor | None) -> str:
+    """Tells which reward model it is."""
+    if predictor is None:
+        return ""
+    known = predictor.known
+    return "asking the model" if predictor.busy else f"of iteration {known.checkpoint:,}" if known is not None else ""

@@ -1,26 +1,12 @@
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.viewer.kit import canvas as canvas_module
-from rlhf_control.viewer.kit.canvas import BACKGROUND, Canvas, fitted, font_file, inside, mix, pygame
+from rlhf_control.viewer.kit.canvas import BACKGROUND, Canvas, fitted, inside, mix, pygame
 
 RED = (255, 0, 0)
-
-
-@pytest.fixture
-def canvas() -> Iterator[Canvas]:
-    pygame.display.init()
-    pygame.font.init()
-    page = Canvas(pygame.Surface((1280, 720)))
-    page.clear()
-    yield page
-    pygame.font.quit()
-    pygame.display.quit()
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 500), st.integers(1, 500))
@@ -66,54 +52,6 @@ def test_text_is_placed_and_shortened(canvas: Canvas) -> None:
     assert canvas.text("null\0and\x1bescape", (0, 0))[2] > 0
     _, _, width, height = canvas.paragraph("words " * 30, (0, 200), 200, align="center")
     assert width <= 200 and height > 3 * left[3]
-
-
-def test_the_letters_and_arrows_that_the_pages_use_are_there(canvas: Canvas) -> None:
-    """A missing character is drawn as the same box as any other that is missing."""
-    assert font_file() and font_file(bold=True)
-    font = pygame.font.Font(font_file(), 30)
-    missing = font.metrics("\uf123")[0]
-    for character in "←→↑↓⌫↺‹›−×…AZ09":
-        assert font.metrics(character)[0] not in (None, missing), character
-
-
-def test_a_picture_is_scaled_smoothly_and_kept(canvas: Canvas) -> None:
-    frame = np.zeros((2, 2, 3), np.uint8)
-    frame[:, 1] = 255
-    place = canvas.picture(frame, (0, 0, 400, 200))
-    assert place == (100, 0, 200, 200)
-    assert canvas.pixel(105, 100)[0] < 20 and canvas.pixel(295, 100)[0] > 235
-    assert 60 < canvas.pixel(200, 100)[0] < 200
-    first = canvas._scaled(frame, (200, 200), True)
-    assert canvas._scaled(frame, (200, 200), True) is first
-    assert canvas._scaled(frame[:], (200, 200), True) is first  # the same pixels in memory
-    assert canvas._scaled(frame, (200, 200), False) is not first
-    canvas.picture(frame[:, ::-1], (400, 0, 200, 200), radius=30)  # not in one piece of memory
-    assert canvas.pixel(405, 100)[0] > 235 and canvas.pixel(400, 0) == BACKGROUND
-    canvas.picture(frame, (0, 0, 0.2, 10))  # no room
-
-
-def test_pictures_are_forgotten_in_time(canvas: Canvas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canvas_module, "CACHED_BYTES", 4 * 100 * 100 * 3)
-    frames = [np.full((10, 10, 3), i, np.uint8) for i in range(6)]
-    for frame in frames:
-        canvas.picture(frame, (0, 0, 100, 100))
-    assert len(canvas._pictures) == 3
-    canvas.picture(frames[0], (0, 0, 100, 100))
-    assert canvas.pixel(50, 50) == (0, 0, 0)
-
-
-def test_buttons_are_found_from_above(canvas: Canvas) -> None:
-    canvas.button((0, 0, 100, 40), "Vote", "vote", hint="V")
-    canvas.button((50, 0, 100, 40), "No", "no")
-    canvas.button((200, 0, 100, 40), "Never", "never", enabled=False)
-    canvas.region((0, 100, 10, 10), "seek")
-    assert [canvas.hit(x, 20) for x in (10, 60, 210)] == ["vote", "no", ""] and canvas.hit(5, 105) == "seek"
-    assert canvas.place_of("seek") == (0, 100, 10, 10)
-    canvas.clear()
-    assert canvas.hit(10, 20) == ""
-    with pytest.raises(KeyError):
-        canvas.place_of("vote")
 
 
 def test_a_button_is_brighter_under_the_mouse(canvas: Canvas) -> None:

@@ -98,7 +98,7 @@ def test_nothing_is_saved_without_a_step(
 
 def test_buttons_do_what_keys_do(tmp_path: Path, pages: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def click(window: Window, action: str) -> None:
-        places = [rect for rect, of in window._buttons if of == action]
+        places = [rect for rect, of in window._regions if of == action]
         x, y, width, height = places[0]
         at = {"pos": (int(x + width / 2), int(y + height / 2)), "button": 1}
         pygame.event.post(pygame.event.Event(pygame.MOUSEBUTTONDOWN, at))

@@ -96,13 +96,13 @@ def test_the_time_line_shows_how_far_the_clips_are() -> None:
 def test_the_controls() -> None:
     with a_canvas() as canvas:
         draw_controls(canvas, Scene(frames=(0, 0), enabled=True, undo=True, camera="track", last="Last: A"))
-        actions = {action for _, action in canvas._buttons}
+        actions = set(canvas.actions())
         assert actions == {
             "undo", "restart", "back", "pause", "forward", "slower", "faster", "camera", "leave", "help",
         }  # fmt: skip
         canvas.clear()
         draw_controls(canvas, Scene())
-        assert [action for _, action in canvas._buttons] == ["leave", "help"]
+        assert canvas.actions() == ["leave", "help"]
 
 
 def test_a_clip_and_its_placeholder() -> None:

@@ -13,7 +13,7 @@ from rlhf_control.viewer.kit.window import Key, Mouse, Window
 from rlhf_control.viewer.watch.history import read_history
 from rlhf_control.viewer.watch.page import cells, draw_page
 from rlhf_control.viewer.watch.predicted_rewards import Predicted, Predictor, save_predicted
-from rlhf_control.viewer.watch.watch import KEYS, Room, watch
+from rlhf_control.viewer.watch.watch import KEYS, Room, curves, watch
 from tests.hands import after, play_script, post, pygame, tap
 from tests.human_runs import make_run
 from tests.pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
@@ -149,14 +149,14 @@ def test_everything_has_its_place(room: Room, size: tuple[int, int], monkeypatch
         for predicted in (True, False):
             room.go(place)
             room.env_reward = True
-            page, rewards = room.page(), room.curves(room.predicted if predicted else room.given)
+            page, rewards = room.page(), curves(room.predicted if predicted else room.given, room.digests)
             with a_canvas(size) as canvas:
                 places, cut = watch_words(canvas, monkeypatch)
                 text = canvas.text
                 monkeypatch.setattr(
                     canvas, "text", lambda s, *a, text=text, **o: (words.append(s), text(s, *a, **o))[1]
                 )
-                draw_page(canvas, page, room.pictures(), rewards, room.curves(room.given))
+                draw_page(canvas, page, room.pictures(), rewards, curves(room.given, room.digests))
                 check_places(canvas)
                 check_words(canvas, places)
                 assert not set(cut) & {"Env reward", "Predict anew", "Previous", "Next", "Help", "Leave", "Prev", "Env"}
