@@ -6,8 +6,9 @@ D simulator state.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,12 @@ Array = np.ndarray
 class Rollout:
     """T steps of N environments, as `collect` saw them."""
 
-    obs: Array  # (T, N, O) float32
+    obs: Array  # (T, N, O) in the dtype of the space; see `spaces`
     action: Array  # (T, N, A) float32 or (T, N) int64: as sampled; PPO's log-prob is of this one
     executed: Array  # (T, N, A) float32: as carried out (clipped, or one-hot); the reward model sees this one
-    next_obs: Array  # (T, N, O) float32: the true successor, also where the episode ended
+    # (M, O): the true successors of the M steps that `alone` names, time-major; those of the others are `obs` one step
+    # later, and are kept once
+    successors: Array
     env_reward: Array  # (T, N) float32: the environment's own reward; only oracles and plots may read it
     reward: Array  # (T, N) float32: what the learner maximises
     terminated: Array  # (T, N) bool: the task ended; nothing comes after
@@ -33,10 +36,23 @@ class Rollout:
     episode_lengths: tuple[int, ...] = ()
     frames: Array | None = None  # (T, N) bytes: as in Segments
 
+    @classmethod
+    def of(cls, *, next_obs: Array, terminated: Array, truncated: Array, **columns: Any) -> "Rollout":
+        """The rollout with these successors (T, N, O)."""
+        successors = next_obs[alone(terminated | truncated)]
+        return cls(successors=successors, terminated=terminated, truncated=truncated, **columns)
+
     @property
     def done(self) -> Array:
         """(T, N) bool: an episode ended at this step."""
         return self.terminated | self.truncated
+
+    @property
+    def next_obs(self) -> Array:
+        """(T, N, O), made anew: the true successor, also where the episode ended."""
+        following = np.concatenate([self.obs[1:], self.obs[:1]])
+        following[alone(self.done)] = self.successors
+        return following
 
     def as_segments(self) -> "Segments":
         """The same steps (T, N, ...) as oracles and reward models read them."""
@@ -48,19 +64,26 @@ class Rollout:
         return replace(self, reward=reward.astype(np.float32))
 
 
+def alone(done: Array) -> Array:
+    """(T, N) bool: the steps of a rollout after which there is no `obs` one step later: the ends of episodes (T, N) and
+    the last steps."""
+    return np.concatenate([done[:-1], np.ones_like(done[-1:])])
+
+
 @dataclass(frozen=True)
 class Segments:
     """Clips by value, never across an episode's end. Leading dimensions are free: (L, ...) is one segment,
     (S, L, ...) a pool, and one whole episode may stand here as well."""
 
-    obs: Array  # (..., L, O) float32
+    obs: Array  # (..., L, O) in the dtype of the space
     action: Array  # (..., L, A) float32: executed
-    next_obs: Array  # (..., L, O) float32
+    next_obs: Array  # (..., L, O): often the same memory as `obs`, one step on
     env_reward: Array  # (..., L) float32
     state: Array | None = None  # (..., L, D) float64: simulator state at `obs`, see `mujoco_states`; zeros may follow
     # (..., L) bytes, dtype "S": where such a state is not all that is to be seen, a small PNG of what is at `obs`;
     # empty at steps that were not recorded. See `pictures`.
     frames: Array | None = None
+    mask: Array | None = None  # (..., L) bool: the steps there are, where clips differ in length; None: all of them
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -72,14 +95,30 @@ class Segments:
         """Field name -> array, without the fields that are absent."""
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
+    def present(self) -> "Segments":
+        """One clip (L, ...) without the steps that only fill it up."""
+        return self if self.mask is None else replace(self[self.mask], mask=None)
+
     def digest(self) -> str:
         """SHA-256 over names, types, shapes and bytes: the same clip has the same digest in every run."""
+        if self.mask is not None and self.obs.ndim == 2:  # what fills a clip up is no part of it
+            return self.present().digest()
         sha = hashlib.sha256()
+        if self.mask is not None:
+            sha.update("".join(self[i].digest() for i in range(len(self))).encode())
+            return sha.hexdigest()
         for name, value in sorted(self.arrays().items()):
             value = trimmed(value) if name == "frames" else value
             sha.update(f"{name}{value.dtype.str}{value.shape}".encode())
             sha.update(np.ascontiguousarray(value).data)
         return sha.hexdigest()
+
+    def compact(self) -> "Segments":
+        """The same clips with obs and next_obs in one piece of memory, if each successor is the next step's obs."""
+        if not follows(self.obs, self.next_obs):
+            return self
+        both = np.concatenate([self.obs, self.next_obs[..., -1:, :]], -2)
+        return replace(self, obs=both[..., :-1, :], next_obs=both[..., 1:, :])
 
     def without_frames(self) -> "Segments":
         """The same clips without their pictures, which nobody needs but who looks at them."""
@@ -87,13 +126,33 @@ class Segments:
 
     @staticmethod
     def concatenate(parts: Sequence["Segments"]) -> "Segments":
-        """One after the other, with the fields that all of them have."""
-        return Segments(**{name: np.concatenate(arrays) for name, arrays in _common(parts).items()})
+        """Pools (S, L, ...) one after the other, with the fields that all of them have; filled up to one length."""
+        return Segments(**{name: np.concatenate(arrays) for name, arrays in _common(_filled(parts)).items()})
 
     @staticmethod
     def stack(parts: Sequence["Segments"]) -> "Segments":
-        """Side by side along a new first dimension, with the fields that all of them have."""
-        return Segments(**{name: np.stack(arrays) for name, arrays in _common(parts).items()})
+        """Side by side along a new first dimension, with the fields that all of them have; filled up to one length."""
+        return Segments(**{name: np.stack(arrays) for name, arrays in _common(_filled(parts)).items()})
+
+
+def _filled(parts: Sequence[Segments]) -> Sequence[Segments]:
+    """The same, the shorter ones with their last step again and again, and a mask that leaves it out."""
+    longest = max(part.env_reward.shape[-1] for part in parts)
+    if all(part.env_reward.shape[-1] == longest for part in parts) and all(part.mask is None for part in parts):
+        return parts
+    filled = []
+    for part in parts:
+        length, axis = part.env_reward.shape[-1], part.env_reward.ndim - 1
+        at = np.minimum(np.arange(longest), length - 1)
+        mask = np.ones(part.env_reward.shape, bool) if part.mask is None else part.mask
+        arrays = {name: array.take(at, axis) for name, array in part.arrays().items()}
+        filled.append(Segments(**{**arrays, "mask": mask.take(at, axis) & (np.arange(longest) < length)}))
+    return filled
+
+
+def mean_over_steps(values: Array, mask: Array | None) -> Array:
+    """(...,) the means of values (..., L) over the steps that there are."""
+    return values.mean(-1) if mask is None else np.where(mask, values, 0).sum(-1) / mask.sum(-1)
 
 
 def _common(parts: Sequence[Segments]) -> dict[str, list[Array]]:
@@ -110,6 +169,29 @@ def widened(states: Sequence[Array]) -> list[Array]:
         else np.pad(state, [(0, 0)] * (state.ndim - 1) + [(0, longest - state.shape[-1])])
         for state in states
     ]  # fmt: skip
+
+
+def follows(obs: Array, next_obs: Array) -> bool:
+    """Whether each successor (..., L, O) but the last is, to the bit, the obs one step later."""
+    if obs.dtype != next_obs.dtype or obs.shape != next_obs.shape or obs.ndim < 2:
+        return False
+    return obs[..., 1:, :].tobytes() == next_obs[..., :-1, :].tobytes()
+
+
+def without_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """A segment's arrays with only the last successor, next_obs_last (..., 1, O), if the others follow from obs."""
+    if not follows(arrays["obs"], arrays["next_obs"]):
+        return dict(arrays)
+    others = {name: array for name, array in arrays.items() if name != "next_obs"}
+    return others | {"next_obs_last": arrays["next_obs"][..., -1:, :]}
+
+
+def with_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The opposite of `without_next_obs`."""
+    if "next_obs_last" not in arrays:
+        return dict(arrays)
+    others = {name: array for name, array in arrays.items() if name != "next_obs_last"}
+    return others | {"next_obs": np.concatenate([arrays["obs"][..., 1:, :], arrays["next_obs_last"]], -2)}
 
 
 def trimmed(frames: Array) -> Array:

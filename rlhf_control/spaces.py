@@ -1,16 +1,47 @@
-"""What an environment shows and takes: enough to build networks for it."""
+"""What an environment shows and takes. The only file that packs observations: whatever their space, every record holds
+one array of them, in one dtype, whose last dimension has named parts; `nets.encoders` unpacks it.
+
+B batch, O observation as packed, A action.
+"""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 
 from rlhf_control.errors import UserError
 
+PICTURE_SIDE = 8  # of a uint8 array: what is smaller, such as 3 x 4 x 3, is a table of numbers
+Array = np.ndarray
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # (B, ...), rng (None: the mode) -> actions
+
+
+@dataclass(frozen=True)
+class Part:
+    """Names one part of a packed observation, and says how to read it."""
+
+    name: str  # its keys in a Dict or places in a Tuple, such as "camera" or "arm/0"; "" where there is but one
+    shape: tuple[int, ...]
+    dtype: str  # NumPy's name
+    start: int  # where it lies in the last dimension of the packed array
+    stop: int
+
+    @property
+    def picture(self) -> bool:
+        """Whether it is a picture: uint8, with two sides that are long enough, in either order with channels."""
+        return self.dtype == "uint8" and len(self.shape) in (2, 3) and sorted(self.shape)[-2] >= PICTURE_SIDE
+
+    def read(self, packed: Array) -> Array:
+        """(..., *shape) in its own dtype, of packed observations (..., O)."""
+        own = packed[..., self.start : self.stop]
+        if packed.dtype != self.dtype:  # its bytes lie among those of others
+            own = np.ascontiguousarray(own).view(self.dtype)
+        return own.reshape(*packed.shape[:-1], *self.shape)
 
 
 @dataclass(frozen=True)
@@ -22,37 +53,56 @@ class Spaces:
     action_shape: tuple[int, ...]  # of a Box; else the options of each choice: (n,) for Discrete(n)
     low: tuple[float, ...] = ()  # a Box's bounds, flat
     high: tuple[float, ...] = ()
+    obs_dtype: str = "float32"  # of the packed array
+    obs_parts: tuple[Part, ...] = ()  # of a Dict or a Tuple; see `parts`
 
     @classmethod
     def of(cls, observation: gymnasium.Space, action: gymnasium.Space) -> "Spaces":
         """Raises UserError for spaces other than Box observations and Box, Discrete, MultiDiscrete (a choice each) or
         MultiBinary (a choice of two for each place) actions."""
-        if not isinstance(observation, gymnasium.spaces.Box):
+        if not isinstance(observation, Box):
             raise UserError(f"observation space {observation} is not supported; it must flatten to a Box")
+        shape, parts = observation.shape, observation.parts if isinstance(observation, Packed) else ()
+        parts = parts if len(parts) > 1 else ()
+        seen: dict[str, Any] = {"obs_dtype": record_dtype(observation), "obs_parts": parts}
         if not math.prod(observation.shape):
             raise UserError(
                 f"observation space {observation} is not supported: it is empty; give the policy something to see"
             )
         match action:
-            case gymnasium.spaces.Box():
+            case Box():
                 if not np.can_cast(np.float32, action.dtype):  # what the space's own `contains` asks
                     raise UserError(
                         f"action space {action} is not supported: actions are float32; make it a Box of floats, or "
                         "MultiDiscrete if only whole numbers will do"
                     )
                 low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
-                return cls(observation.shape, "box", action.shape, low, high)
+                return cls(shape, "box", action.shape, low, high, **seen)
             case gymnasium.spaces.Discrete():
-                return cls(observation.shape, "discrete", (int(action.n),))
+                return cls(shape, "discrete", (int(action.n),), **seen)
             case gymnasium.spaces.MultiDiscrete():
-                return cls(observation.shape, "discrete", tuple(action.nvec.ravel().tolist()))
+                return cls(shape, "discrete", tuple(action.nvec.ravel().tolist()), **seen)
             case gymnasium.spaces.MultiBinary():
-                return cls(observation.shape, "discrete", (2,) * math.prod(action.shape))
+                return cls(shape, "discrete", (2,) * math.prod(action.shape), **seen)
         raise UserError(f"action space {action} is not supported; it must be Box or made of discrete choices")
 
     @property
     def obs_size(self) -> int:
+        """O: numbers of the packed array."""
         return math.prod(self.obs_shape)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What an observation is made of."""
+        return self.obs_parts or (Part("", self.obs_shape, self.obs_dtype, 0, self.obs_size),)
+
+    def flat(self, obs: Array) -> Array:
+        """(B, O) in the packed dtype, a copy, of observations (B, ...) that are a Box's or packed already."""
+        return obs.reshape(len(obs), -1).astype(self.obs_dtype)
+
+    def numbers(self, packed: Array) -> Array:
+        """(..., V) float32: all parts but pictures, side by side, of packed observations (..., O)."""
+        return numbers_of(tuple(part for part in self.parts if not part.picture), packed)
 
     @property
     def action_size(self) -> int:
@@ -64,7 +114,7 @@ class Spaces:
         """Options of each discrete choice; () for a Box."""
         return self.action_shape if self.action_kind == "discrete" else ()
 
-    def execute(self, action: np.ndarray) -> np.ndarray:
+    def execute(self, action: Array) -> Array:
         """(B, A) float32: the sampled action (B, A) or choices (B, G) as the environment carries it out: clipped to a
         Box's bounds (as Stable-Baselines3 does), one-hot for each choice."""
         if self.choices:
@@ -72,19 +122,130 @@ class Spaces:
             return np.concatenate(hot, -1)
         return action.clip(*float32_bounds(self.low, self.high))
 
-    def chosen(self, executed: np.ndarray) -> np.ndarray:
+    def chosen(self, executed: Array) -> Array:
         """What was sampled, (B, A) or choices (B, G), of an action as carried out (B, A), as far as it can be known."""
         if not self.choices:
             return executed
         return np.stack([hot.argmax(-1) for hot in np.split(executed, np.cumsum(self.choices)[:-1], -1)], -1)
 
+    def fits(self, other: "Spaces") -> bool:
+        """Whether a policy of these spaces can act in others: they are equal, or these are of a file from before
+        observations had dtypes and parts, and all else is equal."""
+        before = replace(other, obs_dtype="float32", obs_parts=())
+        return self in (other, before)
+
     def __str__(self) -> str:
         action = f"choices of {self.choices}" if self.choices else f"Box{self.action_shape}"
-        return f"observations Box{self.obs_shape}, actions {action}"
+        parts = ", ".join(f"{part.name} {part.dtype}{part.shape}" for part in self.obs_parts)
+        kind = "" if self.obs_dtype == "float32" else f" of {self.obs_dtype}"
+        return f"observations {parts or f'Box{self.obs_shape}{kind}'}, actions {action}"
+
+    # -- files
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        return plain | {"obs_parts": [asdict(part) | {"shape": list(part.shape)} for part in self.obs_parts]}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Spaces":
+        """What `state` gave, now or before observations had dtypes and parts."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state.items()}
+        fields["obs_parts"] = parts_from_state(state.get("obs_parts", []))
+        return cls(**fields)
+
+
+# -- packing
+
+
+class Packed(Box):
+    """The space of packed observations, which knows their parts."""
+
+    def __init__(self, parts: tuple[Part, ...], dtype: str) -> None:
+        whole = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
+        low, high = (whole.min, whole.max) if whole else (-np.inf, np.inf)
+        super().__init__(low, high, (parts[-1].stop,), dtype=np.dtype(dtype))
+        self.parts = parts
+
+
+def packing(space: gymnasium.Space) -> tuple[Box, Callable[[Any], Array]]:
+    """(the space of packed observations, what packs one observation of `space` into (O,)).
+
+    A Box stays a Box. Of a Dict or a Tuple the entries stand side by side in the order of `gymnasium.spaces.flatten`,
+    discrete ones one-hot, as float32; where whole numbers are among them (pictures, tokens), as the bytes of all, so
+    that each part keeps its dtype. Raises UserError for a space that has no such form.
+    """
+    if isinstance(space, Box):
+        dtype = record_dtype(space)
+        return space, lambda obs: np.asarray(obs).astype(dtype).ravel()
+    found = list(leaves(space))
+    dtypes = [record_dtype(leaf) for _, leaf in found]
+    mixed = len(set(dtypes)) > 1
+    parts, start = [], 0
+    for (path, leaf), dtype in zip(found, dtypes, strict=True):
+        shape = leaf.shape if isinstance(leaf, Box) else (gymnasium.spaces.flatdim(leaf),)
+        stop = start + math.prod(shape) * (np.dtype(dtype).itemsize if mixed else 1)
+        parts.append(Part("/".join(map(str, path)), shape, dtype, start, stop))
+        start = stop
+    if not start:
+        raise UserError(f"observation space {space} is not supported: it is empty; give the policy something to see")
+
+    def pack(obs: Any) -> Array:
+        values = [gymnasium.spaces.flatten(leaf, entry(obs, path)) for path, leaf in found]
+        own = [np.asarray(value).astype(dtype) for value, dtype in zip(values, dtypes, strict=True)]
+        return np.concatenate([value.view(np.uint8) for value in own] if mixed else own)
+
+    return Packed(tuple(parts), "uint8" if mixed else dtypes[0]), pack
+
+
+def leaves(space: gymnasium.Space, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gymnasium.Space]]:
+    """Yield (keys, space) of the entries of nested Dicts and Tuples, in the order in which they are flattened."""
+    match space:
+        case gymnasium.spaces.Dict():
+            inner: list[tuple[Any, gymnasium.Space]] = list(space.spaces.items())
+        case gymnasium.spaces.Tuple():
+            inner = list(enumerate(space.spaces))
+        case _:
+            if not isinstance(gymnasium.spaces.utils.flatten_space(space), Box):
+                raise UserError(f"observation space {space} is not supported; it must flatten to a Box")
+            yield path, space
+            return
+    for key, entry_space in inner:
+        yield from leaves(entry_space, (*path, key))
+
+
+def entry(obs: Any, path: tuple[Any, ...]) -> Any:
+    """Return the entry of an observation under keys of `leaves`."""
+    for key in path:
+        obs = obs[key]
+    return obs
+
+
+def record_dtype(space: gymnasium.Space) -> str:
+    """The dtype in which records keep observations of a space: whole numbers their own, all else float32."""
+    own = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iub"
+    return np.dtype(space.dtype).name if own else "float32"
+
+
+def numbers_of(parts: tuple[Part, ...], packed: Array) -> Array:
+    """(..., V) float32: these parts side by side, of packed observations (..., O)."""
+    if len(parts) == 1 and parts[0].stop - parts[0].start == packed.shape[-1]:
+        return packed.astype(np.float32, copy=False)
+    lead = packed.shape[:-1]
+    columns = [part.read(packed).reshape(*lead, math.prod(part.shape)) for part in parts]
+    return np.concatenate([np.zeros((*lead, 0), np.float32), *columns], -1, dtype=np.float32)
+
+
+def parts_from_state(state: list[dict[str, Any]]) -> tuple[Part, ...]:
+    """Parts from their plain values."""
+    return tuple(Part(**{**part, "shape": tuple(part["shape"])}) for part in state)
+
+
+# -- actions
 
 
 @lru_cache
-def float32_bounds(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def float32_bounds(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Array, Array]:
     """(A,) float32 each, not beyond the bounds: the nearest number to -0.1 lies below it."""
     ends = []
     for bound, inward in ((low, np.inf), (high, -np.inf)):

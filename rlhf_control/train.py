@@ -79,7 +79,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
                     log |= p.learner.update(rollout, stream(seed, "update", iteration), progress)
                     log |= p.guard.keep_exploring(policy, log)
                 if policy.obs_norm.count:  # else it was trained without
-                    policy.obs_norm.update(rollout.obs)
+                    policy.observe(rollout.obs)
             log |= kl | iteration_metrics(config, p, rollout, learned, iteration)
         p.hand_back(run, config)
     return run
@@ -108,7 +108,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
             scaled = scaler(rollout) if config.normalize_reward else rollout
             log |= learner.update(scaled, stream(seed, "update", iteration), iteration / loop.iterations)
             if config.normalize_obs:
-                policy.obs_norm.update(rollout.obs)
+                policy.observe(rollout.obs)
             log |= episode_metrics(rollout)
         policy.save(run.path / "policy.npz", config=asdict(config))
     return run

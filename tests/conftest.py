@@ -70,9 +70,9 @@ def random_rollout(rng: np.random.Generator, T: int = 20, N: int = 3, ends: floa
     next_obs[ended] = rng.normal(size=(int(ended.sum()), 17))
     action = rng.normal(size=(T, N, 6)).astype(np.float32)
     reward = rng.normal(size=(T, N)).astype(np.float32)
-    return Rollout(
-        obs, action, np.clip(action, -1, 1), next_obs, reward, reward, terminated, ended & ~terminated,
-        state=rng.normal(size=(T, N, 18)),
+    return Rollout.of(
+        obs=obs, action=action, executed=np.clip(action, -1, 1), next_obs=next_obs, env_reward=reward, reward=reward,
+        terminated=terminated, truncated=ended & ~terminated, state=rng.normal(size=(T, N, 18)),
     )  # fmt: skip
 
 

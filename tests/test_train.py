@@ -479,7 +479,7 @@ def test_truncate_bootstraps_what_ended_early() -> None:
     terminated = np.array([[True, False]])
     nothing = np.zeros((1, 2, 3), np.float32)
     flat = np.zeros((1, 2), np.float32)
-    rollout = Rollout(nothing, nothing, nothing, nothing, flat, flat, terminated, ~terminated)
+    rollout = Rollout(nothing, nothing, nothing, nothing[0], flat, flat, terminated, ~terminated)
     treated = early_ends.treat_termination(rollout, "truncate", "X", Path("r"))
     assert not treated.terminated.any() and treated.truncated.all()
     assert early_ends.treat_termination(rollout, "allow", "X", Path("r")) is rollout

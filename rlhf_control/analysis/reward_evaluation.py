@@ -125,7 +125,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     if "reward" not in state:
         raise UserError(f"{run.path} has no checkpoint yet; let the run go on")
     policy = find_policy(run.path, config.env_id)
-    reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.action_size, policy.env_id)
+    reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.action_size, policy.env_id)  # and its state
     try:
         reward.load_state(state["reward"])
     except (KeyError, ValueError, TypeError) as error:

@@ -51,7 +51,7 @@ def policy_frames(
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
     options = {**policy.env, "render_mode": "rgb_array"}
     envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
-    if envs.spaces != policy.spaces:
+    if not policy.spaces.fits(envs.spaces):
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")
     rate = 1 / envs.step_seconds
     stride = pictures.stride(envs.step_seconds, MAX_FPS)

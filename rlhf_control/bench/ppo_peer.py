@@ -49,7 +49,7 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
         for i in range(max(1, steps // (num_envs * num_steps))):
             rollout = envs.collect(learner, num_steps, stream(0, "act", i))
             learner.update(rollout, stream(0, "update", i), 0.0)
-            policy.obs_norm.update(rollout.obs)
+            policy.observe(rollout.obs)
 
     return train, lambda path: policy.save(path), parts
 

@@ -76,6 +76,9 @@ class NetConfig:
     """Width of each tanh layer, for actor and critic alike."""
     log_std_init: float = -0.5
     """Log of the Gaussian's initial standard deviation, for Box actions."""
+    encoder: Literal["auto", "flat", "cnn"] = "auto"
+    """Of pictures (uint8, height x width x channels). cnn, and auto where there are any: a convolutional network each.
+    flat: as so many numbers."""
 
     def __post_init__(self) -> None:
         typed(self)

@@ -27,7 +27,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -276,9 +276,10 @@ def _read_clips(path: Path) -> dict[str, Segments]:
         digest, _, name = entry.partition("/")
         parts.setdefault(digest, {})[name] = array
     known = {field.name for field in fields(Segments)}
+    needed = {field.name for field in fields(Segments) if field.default is MISSING}
     for digest, arrays in parts.items():
         with _naming(f"{path}, clip {digest[:12]}"):
-            if not known - {"state", "frames"} <= arrays.keys() <= known:
+            if not needed <= arrays.keys() <= known:
                 raise UserError("damaged or misnamed; use another copy")
             check_clips(Segments(**arrays), "its arrays")
             if Segments(**arrays).digest() != digest:

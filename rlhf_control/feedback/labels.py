@@ -81,7 +81,7 @@ class Labels:
             for array in query.segments.arrays().values():  # a clip is known by its digest: nobody may change it
                 array.setflags(write=False)
             self.asked[asked.key] = asked
-            self.clips |= {digest: query.segments[side] for side, digest in enumerate(asked.clips)}
+            self.clips |= {digest: query.segments[side].present() for side, digest in enumerate(asked.clips)}
         if self.oracle is None:
             answer_known(self.store, stored, self.gold)
 
@@ -185,7 +185,7 @@ class Labels:
             return
         own = [digest for question in self.questions()[:1] for digest in question.clips]
         clips = [*self.store.segments(asked.clips).values(), *(self.clips[digest] for digest in own)]
-        if len({(clip.obs.shape, clip.action.shape) for clip in clips}) > 1:
+        if len({(clip.obs.shape[1:], clip.action.shape[1:]) for clip in clips}) > 1:
             print(f"rlhf-control: the correction {key[:12]} is left out: the run's clips are others", file=sys.stderr)
             return
         self.take_in(asked)
@@ -204,7 +204,8 @@ class Labels:
 
 
 def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]) -> Answers:
-    """Turns informative answers into arrays. Raises UserError if the clips (L, ...), by digest, differ in shape."""
+    """Turns informative answers into arrays. Raises UserError if the clips (L, ...), by digest, are of other
+    environments. They may differ in length."""
     place = {digest: i for i, digest in enumerate(dict.fromkeys(d for asked, _ in rows for d in asked.clips))}
     size = max(len(asked.clips) for asked, _ in rows)
     items, ranks = np.full((2, len(rows), size), -1)
@@ -220,9 +221,11 @@ def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]
 
 def _stack(clips: Sequence[Segments]) -> Segments:
     """Stacks clips, (S, L, ...), without pictures, and without the simulator states if some lack them."""
-    shapes = {(clip.obs.shape, clip.action.shape) for clip in clips}
+    shapes = {(clip.obs.shape[1:], clip.action.shape[1:]) for clip in clips}
     if len(shapes) > 1:
-        raise UserError(f"clips of several shapes cannot be learned from together: (obs, action) are {sorted(shapes)}")
+        raise UserError(
+            f"clips of several environments cannot be learned from together: (obs, action) are {sorted(shapes)}"
+        )
     clips = [clip.without_frames() for clip in clips]
     if any(clip.state is None for clip in clips):
         clips = [Segments(clip.obs, clip.action, clip.next_obs, clip.env_reward) for clip in clips]

@@ -69,7 +69,7 @@ class RewardOracle:
         if query.kind == REWARD:
             value = returns[0] + noise * rng.normal()
             value = 2 * pool_returns.mean() - value if upside_down else value
-            return Feedback(None, name, value=float(value / self.weights(query.segments).sum()))
+            return Feedback(None, name, value=float(value / self.weights(query.segments[0]).sum()))
         perceived = returns + noise * rng.gumbel(size=K)  # whose order is a Plackett-Luce sample
         ranks = ranks_with_ties(perceived, returns, config.equal * spread)
         return Feedback(tuple((ranks.max() - ranks if upside_down else ranks).tolist()), name)
@@ -88,11 +88,15 @@ class RewardOracle:
         return shares[0] * of_query[0] + shares[1] * of_query[1], shares[0] * of_pool[0] + shares[1] * of_pool[1]
 
     def weights(self, clips: Segments) -> Array:
-        """Returns the weights (L,) of a clip's steps; ones without myopia."""
-        return self.config.discount ** np.arange(clips.env_reward.shape[-1])[::-1]
+        """Returns the weights (L,) of clips' steps, or (..., L) if they differ in length; ones without myopia."""
+        if clips.mask is None:
+            return self.config.discount ** np.arange(clips.env_reward.shape[-1])[::-1]
+        to_come = clips.mask[..., ::-1].cumsum(-1)[..., ::-1] - 1
+        return np.where(clips.mask, self.config.discount ** np.maximum(to_come, 0), 0.0)
 
     def _sums(self, reward: StepReward, clips: Segments) -> Array:
-        sums = reward(clips) @ self.weights(clips)
+        weights = self.weights(clips)
+        sums = reward(clips) @ weights if clips.mask is None else (reward(clips) * weights).sum(-1)
         if not np.isfinite(sums).all():
             raise UserError(f"the oracle '{self.name}' finds rewards that are not finite; look at what it reads")
         return sums

@@ -19,7 +19,7 @@ import zlib
 
 import numpy as np
 
-from rlhf_control.data import Array, Segments, trimmed
+from rlhf_control.data import Array, Segments, trimmed, with_next_obs, without_next_obs
 from rlhf_control.runs.npz import inflate, read_npz
 
 Arrays = dict[str, Array]
@@ -31,7 +31,7 @@ def pack(clip: Segments) -> bytes:
     arrays = clip.arrays()
     if clip.frames is not None:
         arrays["frames"] = trimmed(clip.frames)
-    arrays = _without_obs(_without_next_obs(arrays))
+    arrays = _without_obs(without_next_obs(arrays))
     head = json.dumps([[name, array.dtype.str, array.shape] for name, array in arrays.items()])
     body = b"".join(_planes(array) for array in arrays.values())
     return MAGIC + zlib.compress(head.encode() + b"\n" + body, 9)
@@ -41,7 +41,7 @@ def unpack(packed: bytes) -> Segments:
     """Unpacks the clip, bit for bit. Damaged bytes raise all sorts of exceptions, or give another clip: check its
     digest."""
     if packed.startswith(MAGIC):
-        return Segments(**_with_next_obs(_with_obs(_read(inflate(packed[len(MAGIC) :])))))
+        return Segments(**with_next_obs(_with_obs(_read(inflate(packed[len(MAGIC) :])))))
     return Segments(**read_npz(packed, "the clip"))
 
 
@@ -59,20 +59,6 @@ def _read(content: bytes) -> Arrays:
 def _planes(array: Array) -> bytes:
     numbers = np.ascontiguousarray(array).reshape(-1, 1).view(np.uint8)  # (numbers, bytes)
     return np.ascontiguousarray(numbers.T).tobytes()
-
-
-def _without_next_obs(arrays: Arrays) -> Arrays:
-    obs, next_obs = arrays["obs"], arrays["next_obs"]
-    shifted = obs.dtype == next_obs.dtype and obs.shape == next_obs.shape
-    if not shifted or obs[1:].tobytes() != next_obs[:-1].tobytes():
-        return arrays
-    return {name: a for name, a in arrays.items() if name != "next_obs"} | {"next_obs_last": next_obs[-1:]}
-
-
-def _with_next_obs(arrays: Arrays) -> Arrays:
-    if "next_obs_last" in arrays:
-        arrays["next_obs"] = np.concatenate([arrays["obs"][1:], arrays.pop("next_obs_last")])
-    return arrays
 
 
 def _without_obs(arrays: Arrays) -> Arrays:

@@ -106,7 +106,7 @@ def cut(recording: Recording, length: int) -> Segments:
             f"{longest}); shorten --clip-seconds, or record longer ones"
         )
     index = np.array(starts)[:, None] + np.arange(length)
-    arrays: dict[str, Any] = {f.name: getattr(recording, f.name) for f in fields(Segments)}
+    arrays: dict[str, Any] = {f.name: getattr(recording, f.name, None) for f in fields(Segments)}
     return Segments(**{name: value[index] for name, value in arrays.items() if value is not None})
 
 

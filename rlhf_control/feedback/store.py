@@ -88,7 +88,7 @@ class FeedbackStore:
         asked, clips = [], dict[str, Segments]()
         for q in queries:
             check_clips(q.segments, f"query {brief(q.index)} of round {brief(q.round)}", 2)
-            parts = [q.segments[side] for side in range(len(q.segments))]
+            parts = [q.segments[side].present() for side in range(len(q.segments))]
             digests = tuple(part.digest() for part in parts)
             clips |= dict(zip(digests, parts, strict=True))
             place = (q.kind, _own(q.repeat), _own(q.round), _own(q.index), q.strategy, _own(annotators))

@@ -4,6 +4,7 @@ B batch, O observation, A action.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.distributions import Categorical, Gaussian
-from rlhf_control.nets.encoders import RunningNorm, mlp
+from rlhf_control.nets.encoders import Encoder, RunningNorm, check_pictures, mlp
 from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
@@ -48,20 +49,39 @@ class Policy(nn.Module):
 
     def __init__(self, spaces: Spaces, config: NetConfig, seed: int, env_id: str, env: dict[str, Any]) -> None:
         super().__init__()
-        self.spaces, self.config, self.env_id, self.env = spaces, config, env_id, env
+        self.spaces, self.env_id, self.env = spaces, env_id, env
         generator = torch.Generator().manual_seed(seed)
-        self.obs_norm = RunningNorm(spaces.obs_size)
-        self.actor = mlp([spaces.obs_size, *config.hidden, spaces.action_size], 0.01, generator)
-        self.critic = mlp([spaces.obs_size, *config.hidden, 1], 1.0, generator)
+        self.encoder = Encoder(spaces.parts, generator, flat=config.encoder == "flat")
+        if config.encoder == "cnn" and not self.encoder.seen:
+            raise UserError(f"--net.encoder cnn is for pictures, and {env_id} shows {spaces}; leave it out")
+        self.config = replace(config, encoder=self.encoder.kind)
+        self.actor = mlp([self.encoder.size, *config.hidden, spaces.action_size], 0.01, generator)
+        self.critic = mlp([self.encoder.size, *config.hidden, 1], 1.0, generator)
         if spaces.action_kind == "box":
             self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
 
+    @property
+    def obs_norm(self) -> RunningNorm:
+        """The normaliser of all that is no picture."""
+        return self.encoder.norm
+
+    def observe(self, obs: np.ndarray) -> None:
+        """Has the normaliser take in raw observations (..., O)."""
+        if self.encoder.counted:
+            self.obs_norm.update(self.encoder.numbers(obs))
+
     def features(self, obs: np.ndarray) -> Tensor:
-        """(..., O) raw float32 -> normalised, ready for the networks."""
-        return self.obs_norm(torch.from_numpy(obs))
+        """What the networks read of raw observations (..., O), as far as no gradient changes it."""
+        return self.encoder.prepare(obs)
 
     def distribution(self, features: Tensor) -> Gaussian | Categorical:
-        return self.head(self.actor(features))
+        """Of actions, at features (..., F)."""
+        return self.head(self.actor(self.encoder(features)))
+
+    def distribution_and_value(self, features: Tensor) -> tuple[Gaussian | Categorical, Tensor]:
+        """Both at once: pictures are looked at once."""
+        seen = self.encoder(features)
+        return self.head(self.actor(seen)), self.critic(seen)[..., 0]
 
     def head(self, out: Tensor) -> Gaussian | Categorical:
         """The distribution of the actor's outputs (..., A)."""
@@ -69,7 +89,7 @@ class Policy(nn.Module):
 
     def value(self, features: Tensor) -> Tensor:
         """(...,)"""
-        return self.critic(features)[..., 0]
+        return self.critic(self.encoder(features))[..., 0]
 
     def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """Actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode without an
@@ -78,13 +98,15 @@ class Policy(nn.Module):
 
     def acting(self) -> Act:
         """`act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
+        if self.encoder.seen:
+            return self._acting_on_pictures()
         linears = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
         mean, scale = (x.numpy() for x in self.obs_norm.mean_and_scale())
         clip, sample = np.float32(self.obs_norm.limit), self.sampling()
 
         def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-            h = (obs - mean) * scale
+            h = (self.encoder.numbers(obs) - mean) * scale
             h = np.minimum(np.maximum(h, -clip, out=h), clip, out=h)  # np.clip does more checks
             for i, (weight, bias) in enumerate(layers):
                 h = h @ weight
@@ -92,6 +114,15 @@ class Policy(nn.Module):
                 if i < len(layers) - 1:
                     np.tanh(h, out=h)
             return sample(h, rng)
+
+        return act
+
+    def _acting_on_pictures(self) -> Act:
+        sample = self.sampling()
+
+        @torch.no_grad()
+        def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+            return sample(self.actor(self.encoder(self.features(obs))).numpy(), rng)
 
         return act
 
@@ -160,18 +191,20 @@ class Policy(nn.Module):
             "kind": "policy",
             "env_id": self.env_id,
             "env": self.env,
-            "spaces": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.spaces).items()},
-            "net": {"hidden": list(self.config.hidden), "log_std_init": self.config.log_std_init},
-            "parameters": {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()},
+            "spaces": self.spaces.state(),
+            "net": {**vars(self.config), "hidden": list(self.config.hidden)},
+            "parameters": {file_name(name): tensor.numpy().copy() for name, tensor in self.state_dict().items()},
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Policy":
         try:
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["spaces"].items()}
-            net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"])
-            spaces = Spaces(**fields)
-            check_sizes([spaces.obs_size, *net.hidden, spaces.action_size], state["parameters"], "actor")
+            encoder = state["net"].get("encoder", "flat")  # older files know no other
+            net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"], encoder)
+            spaces = Spaces.from_state(state["spaces"])
+            inputs = Encoder.size_of(spaces.parts, flat=encoder == "flat")
+            check_sizes([inputs, *net.hidden, spaces.action_size], state["parameters"], "actor")
+            check_pictures(spaces.parts, state["parameters"], flat=encoder == "flat", prefix="encoder.")
             policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
             policy.load_parameters(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
@@ -181,10 +214,16 @@ class Policy(nn.Module):
     def load_parameters(self, state: dict[str, Any]) -> None:
         """Weights and normaliser of `state`, in place."""
         check_weights(state["parameters"])
-        self.load_state_dict({k: torch.from_numpy(v) for k, v in state["parameters"].items()})
+        own = self.state_dict()
+        self.load_state_dict({name: torch.from_numpy(state["parameters"][file_name(name)]) for name in own})
 
     def save(self, path: str | Path, **facts: Any) -> None:
         save_state(path, {**self.state(), "facts": facts})
+
+
+def file_name(name: str) -> str:
+    """Of a parameter, in files: the normaliser's are as they were before there were encoders."""
+    return name.replace("encoder.norm.", "obs_norm.")
 
 
 def load_policy(path: str | Path, env_id: str = "") -> Policy:

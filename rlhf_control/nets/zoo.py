@@ -53,11 +53,11 @@ def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
 
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
     """A copy of the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
-    if policy.spaces != spaces:
+    if not policy.spaces.fits(spaces):
         raise UserError(
             f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
             "choose a policy of this environment"
         )
     if policy.env_id != env_id:
         print(f"rlhf-control: a policy of {policy.env_id} is taken for {env_id}: the spaces are equal", file=sys.stderr)
-    return Policy.from_state({**policy.state(), "env_id": env_id, "env": env})
+    return Policy.from_state({**policy.state(), "spaces": spaces.state(), "env_id": env_id, "env": env})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import Array, Rollout, Segments, widened
+from rlhf_control.data import Array, Rollout, Segments, widened, with_next_obs, without_next_obs
 from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import say_once
 from rlhf_control.wording import counted
@@ -22,14 +22,15 @@ FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in ever
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """Rollouts that follow each other in time, as one."""
-    columns = {f.name: [getattr(r, f.name) for r in rollouts] for f in fields(Rollout)}
+    names = [f.name for f in fields(Rollout) if f.name != "successors"]
+    columns = {name: [getattr(r, name) for r in rollouts] for name in (*names, "next_obs")}
     if all(isinstance(state, Array) for state in columns["state"]):
         columns["state"] = widened(columns["state"])
     joined: dict[str, Any] = {  # what one of them lacks (states, frames), all of them lack
         k: np.concatenate(v) if all(isinstance(x, Array) for x in v) else None for k, v in columns.items()
     }
     joined |= {k: sum(map(tuple, columns[k]), ()) for k in ("episode_returns", "episode_lengths")}
-    return Rollout(**joined)
+    return Rollout.of(**joined)
 
 
 def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Segments:
@@ -49,7 +50,8 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Seg
             f"{counted(N, 'environment')}; shorten --clip-seconds"
         )
     index = t[:, None] + np.arange(length)
-    return Segments(**{name: array[index, n[:, None]] for name, array in rollout.as_segments().arrays().items()})
+    steps_of = rollout.as_segments().arrays()
+    return Segments(**{name: array[index, n[:, None]] for name, array in steps_of.items()}).compact()
 
 
 def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Array]:
@@ -141,7 +143,7 @@ class SegmentBank:
                 f"rlhf-control: only {counted(room, 'older clip')} of {counted(self.length, 'step')} kept, for their "
                 "observations or pictures are large; --query.older-mb changes that of observations"
             )
-        self.older = everything[np.sort(rng.permutation(len(everything))[:room])]
+        self.older = everything[np.sort(rng.permutation(len(everything))[:room])].compact()
 
     def fitting(self, clips: Segments) -> int:
         """Returns how many such clips fit into the memory that older ones may take."""
@@ -156,12 +158,14 @@ class SegmentBank:
 
     def state(self) -> dict[str, Any]:
         kept = {str(i): {f.name: getattr(r, f.name) for f in fields(r)} for i, r in enumerate(self.rollouts)}
-        return {"rollouts": kept, "older": None if self.older is None else self.older.arrays()}
+        return {"rollouts": kept, "older": None if self.older is None else without_next_obs(self.older.arrays())}
 
     def load_state(self, state: dict[str, Any]) -> None:
         kept = state["rollouts"]
-        self.rollouts = [Rollout(**kept[str(i)]) for i in range(len(kept))]
-        self.older = None if state["older"] is None else Segments(**state["older"])
+        rollouts = [kept[str(i)] for i in range(len(kept))]
+        # Older checkpoints hold all successors
+        self.rollouts = [Rollout.of(**r) if "next_obs" in r else Rollout(**r) for r in rollouts]
+        self.older = None if state["older"] is None else Segments(**with_next_obs(state["older"])).compact()
 
 
 def cut(episodes: Sequence[Segments], length: int) -> Segments:

@@ -9,11 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Array, Segments, mean_over_steps
 from rlhf_control.errors import unknown_name
 
 SHORTLIST = 5  # of a hybrid: most informative candidates for each query asked
 LEVELS = 8  # quantiles of a clip's observations by which two clips are told apart
+MOST_NUMBERS = 512  # of a picture
 MIN_STD = 1e-3  # what hardly varies must not be blown up
 
 
@@ -75,7 +76,12 @@ def most(value: Array) -> Array:
 def features(pool: Segments) -> Array:
     """Computes where clips lie for k-center, (S, F): means over the clip of observations and actions, standardised over
     the pool."""
-    means = np.concatenate([pool.obs.mean(1), pool.action.mean(1)], -1, dtype=np.float64)
+    columns = [numbers(pool.obs), pool.action]
+    if pool.mask is None:
+        columns = [column.mean(1) for column in columns]
+    else:
+        columns = [mean_over_steps(column.swapaxes(1, 2), pool.mask[:, None]) for column in columns]
+    means = np.concatenate(columns, -1, dtype=np.float64)
     return (means - means.mean(0)) / np.maximum(means.std(0), MIN_STD)
 
 
@@ -83,9 +89,21 @@ def looks(pool: Segments) -> Array:
     """Computes how clips look, (S, LEVELS * O): quantiles over time of each observation, in standard deviations of the
     pool's steps. Observations are the simulator's state without what nobody sees, how far the body has come. The order
     in time is left out, so that the same gait half a stride later looks the same."""
-    obs = np.sort(pool.obs, axis=1).astype(np.float64)
-    at = np.linspace(0, obs.shape[1] - 1, LEVELS).round().astype(int)
-    return (obs[:, at] / np.maximum(pool.obs.std((0, 1), dtype=np.float64), MIN_STD)).reshape(len(obs), -1)
+    seen = numbers(pool.obs)
+    if pool.mask is None:
+        at = np.linspace(0, seen.shape[1] - 1, LEVELS).round().astype(int)
+        levels, spread = np.sort(seen, axis=1).astype(np.float64)[:, at], seen.std((0, 1), dtype=np.float64)
+    else:
+        ordered = [np.sort(clip[own], axis=0).astype(np.float64) for clip, own in zip(seen, pool.mask, strict=True)]
+        levels = np.stack([o[np.linspace(0, len(o) - 1, LEVELS).round().astype(int)] for o in ordered])
+        spread = seen[pool.mask].std(0, dtype=np.float64)
+    return (levels / np.maximum(spread, MIN_STD)).reshape(len(levels), -1)
+
+
+def numbers(obs: Array) -> Array:
+    """Returns (S, L, O') of observations (S, L, O): all of the numbers, or, of bytes, as many as tell one from
+    another."""
+    return obs if obs.dtype != np.uint8 else obs[..., :: -(-obs.shape[-1] // MOST_NUMBERS)]
 
 
 def difference(seen: Array, groups: Array) -> Array:

@@ -52,6 +52,14 @@ def questions_of(items: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class ClipInputs:
+    """What is judged, as the networks read it."""
+
+    x: Tensor  # (S, L, I) standardised inputs
+    mask: Tensor | None = None  # (S, L) bool: the steps there are; None: all of them
+
+
+@dataclass(frozen=True)
 class Targets:
     """Answers as the likelihoods read them; each field has a row an answer."""
 
@@ -165,12 +173,12 @@ class Minibatches:
     answers are about it."""
 
     def __init__(
-        self, x: Tensor, targets: Targets, held_out: Array, config: RewardConfig, rng: np.random.Generator
+        self, clips: ClipInputs, targets: Targets, held_out: Array, config: RewardConfig, rng: np.random.Generator
     ) -> None:
-        self.x, self.targets, self.config, self.rng = x, targets, config, rng
+        self.clips, self.x, self.targets, self.config, self.rng = clips, clips.x, targets, config, rng
         self.seen = [np.flatnonzero(~row) for row in held_out]
         self.items = targets.items.numpy()
-        self.stride = stride_of(x.shape[1], config.max_frames) if alike(x) else 1
+        self.stride = stride_of(self.x.shape[1], config.max_frames) if clips.mask is None and alike(self.x) else 1
 
     def indices(self, steps: int) -> tuple[Array, Array]:
         """(steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
@@ -178,19 +186,22 @@ class Minibatches:
         answers = np.stack([rows[self.rng.integers(len(rows), size=size)] for rows in self.seen], 1)
         return answers, self.rng.integers(self.stride, size=steps)
 
-    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor, Targets]]:
-        """Minibatches: inputs (E, C, L', I), the places (E, B, K) among C of the answers' items, the answers (E, B)."""
+    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Targets]]:
+        """Minibatches: inputs (E, C, L', I) and their mask (E, C, L'), the places (E, B, K) among C of the answers'
+        items, the answers (E, B)."""
         for index, phase in zip(*self.indices(steps), strict=True):
             yield self._minibatch(index, int(phase))
 
-    def _minibatch(self, index: Array, phase: int) -> tuple[Tensor, Tensor, Targets]:
+    def _minibatch(self, index: Array, phase: int) -> tuple[Tensor, Tensor | None, Tensor, Targets]:
         found = [np.unique(items, return_inverse=True) for items in self.items[index]]
         clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
         for row, (used, _) in zip(clips, found, strict=True):
             row[: len(used)] = used
         places = np.stack([inverse.reshape(index.shape[1], -1) for _, inverse in found])
+        mask = self.clips.mask
         return (
             self._frames(torch.from_numpy(clips), phase),
+            None if mask is None else mask[torch.from_numpy(clips)],
             torch.from_numpy(places),
             self.targets[torch.from_numpy(index)],
         )
@@ -198,7 +209,7 @@ class Minibatches:
     def _frames(self, clips: Tensor, phase: int) -> Tensor:
         """(E, C, L', I): every n-th step from `phase` on, of all of the clip or of a random stretch of it."""
         length, config = self.x.shape[1], self.config
-        if config.crop == 1:
+        if config.crop == 1 or self.clips.mask is not None:  # whole clips, if they differ in length
             return self.x[:, phase :: self.stride][clips]
         cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
         start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))

@@ -54,6 +54,11 @@ def scores(layers: Layers, x: Tensor) -> Tensor:
     return rows.reshape(-1, *x.shape[:-1])
 
 
-def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig) -> Tensor:
-    """(E, S) for clips of standardised inputs (S, L, I)."""
-    return config.logit_scale * scores(layers, frames).mean(-1)
+def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig, mask: Tensor | None = None) -> Tensor:
+    """(E, S) for clips of standardised inputs (S, L, I), of which the steps in the mask (S, L) count."""
+    return config.logit_scale * mean_over_steps(scores(layers, frames), mask)
+
+
+def mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
+    """(...,) the means of values (..., L) over the steps in the mask (..., L); None: all."""
+    return values.mean(-1) if mask is None else (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -15,10 +15,18 @@ from torch import Tensor
 
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Array
-from rlhf_control.reward.answers import Answering, Minibatches, Targets, held_out_mask, independent, stated_preferences
+from rlhf_control.reward.answers import (
+    Answering,
+    ClipInputs,
+    Minibatches,
+    Targets,
+    held_out_mask,
+    independent,
+    stated_preferences,
+)
 from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
 from rlhf_control.reward.compiled import FastSteps, Layers, supports
-from rlhf_control.reward.ensemble import clip_logits, outputs
+from rlhf_control.reward.ensemble import clip_logits, mean_over_steps, outputs
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
@@ -38,16 +46,23 @@ class Fit:
 
 
 def fit_ensemble(
-    layers: Layers, x: Tensor, targets: Targets, weight_decay: float, config: RewardConfig, rng: np.random.Generator
+    layers: Layers,
+    clips: ClipInputs,
+    targets: Targets,
+    weight_decay: float,
+    config: RewardConfig,
+    rng: np.random.Generator,
 ) -> Fit:
-    """Fits the networks, in place, to answers about clips of standardised inputs x (S, L, I), until the held-out loss,
+    """Fits the networks, in place, to answers about clips, until the held-out loss,
     over all members' held-out answers together, falls no more, and keeps the weights with the lowest."""
     held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
     held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
-    answering, batches = Answering(targets, config), Minibatches(x, targets, held_out, config, rng)
+    answering, batches = Answering(targets, config), Minibatches(clips, targets, held_out, config, rng)
     learner: FastSteps | AutogradSteps
-    learner = (FastSteps if supports(config, answering) else AutogradSteps)(layers, answering, batches, config)
+    learner = (FastSteps if clips.mask is None and supports(config, answering) else AutogradSteps)(
+        layers, answering, batches, config
+    )
     best_loss, best_step, best = math.inf, 0, learner.parameters()
     for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
         learner.train(step - before, weight_decay)
@@ -82,8 +97,9 @@ class AutogradSteps:
     def train(self, steps: int, weight_decay: float) -> None:
         """So many steps of all members, each on minibatches of its own."""
         self.optimizer.param_groups[0]["weight_decay"] = weight_decay
-        for clips, items, batch in self.batches.draw(steps):
-            rewards = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3]).mean(-1)  # (E, C)
+        for clips, mask, items, batch in self.batches.draw(steps):
+            of_steps = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3])
+            rewards = mean_over_steps(of_steps, mask)  # (E, C)
             logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
             loss = -self.answering.log_prob(logits, batch)
             self.optimizer.zero_grad(set_to_none=True)
@@ -92,7 +108,7 @@ class AutogradSteps:
 
     def clip_logits(self) -> Tensor:
         """(E, S) of all clips."""
-        return clip_logits(self.layers, self.batches.x, self.config)
+        return clip_logits(self.layers, self.batches.x, self.config, self.batches.clips.mask)
 
     def parameters(self) -> list[Tensor]:
         """Copies of all that is learned."""

@@ -7,7 +7,8 @@ import numpy as np
 
 from rlhf_control.behaviours.catalogue import reward_named
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import Answers, Array, Rollout, Segments
+from rlhf_control.data import Answers, Array, Rollout, Segments, mean_over_steps
+from rlhf_control.nets.encoders import Encoder
 from rlhf_control.reward.model import RewardModel
 
 KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard deviation: as good as certain
@@ -30,7 +31,7 @@ class KnownReward:
 
     def clip_logits(self, clips: Segments) -> Array:
         """(1, ...)"""
-        return KNOWN_SCALE * (self.reward(clips).mean(-1)[None] - self.mean) / self.std
+        return KNOWN_SCALE * (mean_over_steps(self.reward(clips), clips.mask)[None] - self.mean) / self.std
 
     def probability(self, pairs: Segments) -> Array:
         """(1, Q)"""
@@ -58,10 +59,12 @@ class KnownReward:
 Reward = RewardModel | KnownReward  # what the loop needs: predict, clip_logits, probability, uncertainty, fit, state
 
 
-def make_reward(config: FinetuneConfig, obs_size: int, action_size: int, env_id: str) -> Reward:
-    """The learned reward, or one of the two that it is measured against."""
+def make_reward(
+    config: FinetuneConfig, obs_size: int, action_size: int, env_id: str, encoder: Encoder | None = None
+) -> Reward:
+    """The learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`."""
     if config.learn_from == "votes":
-        return RewardModel(obs_size, action_size, config.reward, env_id)
+        return RewardModel(obs_size, action_size, config.reward, env_id, encoder)
     if config.learn_from == "oracle":
         return KnownReward(reward_named(config.oracle, env_id))
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)

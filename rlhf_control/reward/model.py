@@ -16,8 +16,9 @@ from rlhf_control.config import RewardConfig
 from rlhf_control.config.checks import from_dict
 from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
-from rlhf_control.reward.answers import Targets
+from rlhf_control.reward.answers import ClipInputs, Targets
 from rlhf_control.reward.ensemble import clip_logits, initial_layers, nearest_distance, scores, zero_layers
 from rlhf_control.reward.fit import fit_ensemble
 from rlhf_control.runs.files import load_state, save_state
@@ -52,19 +53,31 @@ class RewardModel:
     their mean. The normalisers, of the inputs and of each member's output, are set by `fit` and frozen between fits.
     """
 
-    def __init__(self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "") -> None:
+    def __init__(
+        self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "", encoder: Encoder | None = None
+    ) -> None:
+        """`encoder`: of pictures, which the ensemble sees through it as the pretrained policy does, for a few answers
+        could not teach it to see. It never changes."""
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
         self.env_id = env_id  # whose steps it scores; "": not known
-        self.parts = parts_of(config.obs_parts, obs_size)
-        self.sizes = layer_sizes(obs_size, action_size, config)
+        self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
+        self.weight_decay, self.temperature = config.weight_decay, 1.0
+        self.fitted = False
+        self._see_through(encoder)
+
+    def _see_through(self, encoder: Encoder | None) -> None:
+        """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
+        config, self.encoder = self.config, encoder
+        if encoder is not None and config.obs_parts:
+            raise UserError("reward.obs_parts names numbers of an observation, but here it has pictures; leave it out")
+        inputs = self.obs_size if encoder is None else encoder.size
+        self.parts = parts_of(config.obs_parts, inputs)
+        self.sizes = layer_sizes(inputs, self.action_size, config)
         self.inputs = self.sizes[0]
         self.layers = zero_layers(self.sizes, config.members)
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
-        self.support, self.usual_distance = torch.zeros(1, self.inputs), float("inf")
-        self.usual_uncertainty = 0.0  # mean over the reference
-        self.weight_decay, self.temperature = config.weight_decay, 1.0
-        self.fitted = False
+        self.support = torch.zeros(1, self.inputs)
 
     # -- scoring
 
@@ -96,7 +109,8 @@ class RewardModel:
     def clip_logits(self, clips: Segments) -> Array:
         """(E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i - logit j)."""
         x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
-        return (clip_logits(self.layers, x, self.config) / self.temperature).numpy()
+        mask = None if clips.mask is None else torch.from_numpy(clips.mask)
+        return (clip_logits(self.layers, x, self.config, mask) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
         """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
@@ -112,9 +126,16 @@ class RewardModel:
                 f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
             )
         obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
+        if self.encoder is not None:
+            obs = self.encoder.without_gradients(self.encoder.prepare(obs)).numpy()
         columns = [obs[..., part] for part in self.parts]
         columns += [action] if self.config.inputs == "state-action" else []
         return torch.from_numpy(np.concatenate(columns, -1, dtype=np.float32))
+
+    def _present_rows(self, steps: Segments) -> Tensor:
+        """(B, I) raw inputs of the steps that there are."""
+        rows = self.rows(steps)
+        return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]
 
     def _standardise(self, rows: Tensor) -> Tensor:
         return (rows - self.input_mean) / self.input_std
@@ -143,15 +164,17 @@ class RewardModel:
 
         `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
         """
-        reference_rows, clip_rows = self.rows(reference).flatten(0, -2), self.rows(answers.clips)
-        everything = torch.cat([reference_rows, clip_rows.flatten(0, -2)])
+        clip_rows, mask = self.rows(answers.clips), answers.clips.mask
+        reference_rows, shown_rows = (self._present_rows(clips) for clips in (reference, answers.clips))
+        everything = torch.cat([reference_rows, shown_rows])
         warm = self.config.start == "warm" and self.fitted
         self._standardise_on(everything, keep_function=warm)
         if not warm:
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
             self.layers = initial_layers(self.sizes, self.config.members, generator)
         x = self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP)
-        fit = fit_ensemble(self.layers, x, Targets.of(answers), self.weight_decay, self.config, rng)
+        shown = ClipInputs(x, None if mask is None else torch.from_numpy(mask))
+        fit = fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng)
         self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
 
         x = self._standardise(reference_rows)
@@ -190,11 +213,13 @@ class RewardModel:
             raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
         try:
             sizes, config = (state["obs_size"], state["action_size"]), from_dict(RewardConfig, state["config"])
-            for i, (n_in, n_out) in enumerate(pairwise(layer_sizes(*sizes, config))):  # no more than the file has
+            encoder = Encoder.from_state(state["encoder"]) if "encoder" in state else None
+            seen = (encoder.size if encoder else sizes[0], sizes[1])
+            for i, (n_in, n_out) in enumerate(pairwise(layer_sizes(*seen, config))):  # no more than the file has
                 if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
                     raise ValueError(f"{i}.weight is {state['layers'][f'{i}.weight'].shape}")
-            check_weights({**state["layers"], **state["normaliser"]})
-            model = cls(*sizes, config, str(state.get("env_id", "")))  # older files do not say
+            check_weights({**state["layers"], **state["normaliser"], **(encoder.state_dict() if encoder else {})})
+            model = cls(*sizes, config, str(state.get("env_id", "")), encoder)  # older files do not say
             model.load_state(state)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
@@ -221,10 +246,12 @@ class RewardModel:
             "weight_decay": self.weight_decay,
             "temperature": self.temperature,
             "fitted": self.fitted,
-        }
+        } | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Raises KeyError or ValueError for the state of another model."""
+        if "encoder" in state:
+            self._see_through(Encoder.from_state(state["encoder"]))
         expected = self.state()
         for group in ("layers", "normaliser"):
             shapes = [{name: array.shape[-1:] if name == "support" else array.shape for name, array in s[group].items()}

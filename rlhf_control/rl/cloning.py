@@ -14,7 +14,7 @@ def clone(policy: Policy, shown: Segments, epochs: int, rng: np.random.Generator
     and normaliser stay as they are. Returns the mean loss (nats a step) of each pass."""
     features = policy.features(shown.obs.reshape(-1, policy.spaces.obs_size))
     action = torch.from_numpy(policy.spaces.chosen(shown.action.reshape(len(features), -1)))
-    optimizer = torch.optim.Adam(policy.actor.parameters(), lr=LR)
+    optimizer = torch.optim.Adam([*policy.actor.parameters(), *policy.encoder.parameters()], lr=LR)
     history = []
     for _ in range(epochs):
         losses = []

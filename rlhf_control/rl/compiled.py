@@ -53,8 +53,8 @@ def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
 
 
 def supports(policy: Policy) -> bool:
-    """Whether the compiled code is there and has room for this policy's layers."""
-    return len(policy.config.hidden) < MAX_LAYERS and library() is not None
+    """Whether the compiled code is there and has room for this policy's layers, and the policy sees no pictures."""
+    return not policy.encoder.seen and len(policy.config.hidden) < MAX_LAYERS and library() is not None
 
 
 class CompiledUpdate:
@@ -68,7 +68,7 @@ class CompiledUpdate:
         assert code is not None, "ask `supports` first"
         self.code, lanes = code, ALIGNMENT // self.dtype.itemsize
         self.action_size = spaces.action_size
-        self.sizes = [spaces.obs_size, *policy.config.hidden, self.action_size]
+        self.sizes = [policy.encoder.size, *policy.config.hidden, self.action_size]
         self.widths = [self.sizes[0], *(-(-size // lanes) * lanes for size in self.sizes[1:])]
         layers_end = sum((n_in + 1) * n_out for n_in, n_out in pairwise(self.widths))
         # (K, P) each; a row is a network's layers, then log_std, for which only a Gaussian actor has a use
@@ -125,6 +125,7 @@ class CompiledUpdate:
         """Acts as `Policy.acting` does, but faster for a few rows, where making tensors and pointers takes most of the
         time."""
         norm, sample, widths = self.policy.obs_norm, self.policy.sampling(), self.widths
+        numbers = self.policy.encoder.numbers
         mean, scale = (x.numpy() for x in norm.mean_and_scale())
         memory: dict[int, tuple[Array, Array, list[Any]]] = {}  # by number of rows: pointers take long to make
 
@@ -135,7 +136,7 @@ class CompiledUpdate:
                 arguments = [ctypes.byref(self.job), INT(0), INT(len(obs)), *pointers, DOUBLE(norm.limit)]
                 memory[len(obs)] = x, out[:, : self.action_size], [*arguments, POINTER(out.ctypes.data)]
             x, out, arguments = memory[len(obs)]
-            x[...] = obs
+            x[...] = numbers(obs)
             self._check(self.code.outputs_for(*arguments))
             return sample(out, rng) if rng is not None else sample(out, None).copy()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_control.config import PPOConfig
-from rlhf_control.data import Array, Rollout
+from rlhf_control.data import Array, Rollout, alone
 from rlhf_control.errors import NonFiniteError
 from rlhf_control.nets.distributions import Categorical, Gaussian
 from rlhf_control.nets.policy import Policy
@@ -35,7 +35,7 @@ def ppo_loss(
     clip: eq. 9 with the clipped surrogate of eq. 7. kl-penalty: eq. 8, with KL(new || old) in closed form.
     The value loss is the mean squared error without a further half, as in Stable-Baselines3.
     """
-    new = policy.distribution(batch.features)
+    new, value = policy.distribution_and_value(batch.features)
     log_ratio = new.log_prob(batch.action) - batch.old_log_prob
     ratio = log_ratio.exp()
     advantage = batch.advantage
@@ -46,7 +46,7 @@ def ppo_loss(
         policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
     else:
         policy_loss = -(ratio * advantage).mean() + kl_coef * new.kl(batch.old).mean()
-    value_loss = (policy.value(batch.features) - batch.returns).square().mean()
+    value_loss = (value - batch.returns).square().mean()
     entropy = new.entropy().mean()
     loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
     with torch.no_grad():
@@ -68,11 +68,11 @@ class AutogradUpdate:
 
     def outputs(self, features: Tensor) -> Tensor:
         """Returns what the actor puts out, (B, A)."""
-        return self.policy.actor(features)
+        return self.policy.actor(self.policy.encoder.without_gradients(features))
 
     def values(self, features: Tensor) -> Tensor:
         """Returns the critic's values, (...,)."""
-        return self.policy.value(features)
+        return self.policy.critic(self.policy.encoder.without_gradients(features))[..., 0]
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """Returns the log-probabilities (B,) of these actions."""
@@ -167,10 +167,8 @@ class PPO:
     def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Returns (advantage, return), (T * N,) each, by the critic as it now is."""
         value = self.values(rollout.obs)
-        known = (rollout.next_obs[:-1] == rollout.obs[1:]).all(-1)  # all but the ends of episodes
-        unknown = np.concatenate([~known, np.ones_like(rollout.done[:1])])
         next_value = np.concatenate([value[1:], value[:1]])
-        next_value[unknown] = self.values(rollout.next_obs[unknown])
+        next_value[alone(rollout.done)] = self.values(rollout.successors)
         both = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,

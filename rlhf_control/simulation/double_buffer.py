@@ -69,14 +69,12 @@ class Lanes:
 
 def beside(rollouts: Sequence[Rollout]) -> Rollout:
     """(T, N, ...) each -> (T, sum of N, ...)."""
-    arrays = {
-        name: np.concatenate([getattr(r, name) for r in rollouts], axis=1)
-        for name, value in vars(rollouts[0]).items()
-        if isinstance(value, np.ndarray)
-    }
+    names = [name for name, value in vars(rollouts[0]).items() if isinstance(value, np.ndarray)]
+    names[names.index("successors")] = "next_obs"
+    arrays = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in names}
     returns = tuple(x for rollout in rollouts for x in rollout.episode_returns)
     lengths = tuple(x for rollout in rollouts for x in rollout.episode_lengths)
-    return Rollout(**arrays, episode_returns=returns, episode_lengths=lengths)
+    return Rollout.of(**arrays, episode_returns=returns, episode_lengths=lengths)
 
 
 def start_lanes(

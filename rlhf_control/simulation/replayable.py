@@ -15,14 +15,27 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.wrappers import FlattenObservation, OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.rng import generator_state, set_generator_state
 from rlhf_control.simulation.foreign import ForeignEnv
+from rlhf_control.spaces import packing
 
-CARRY_NOTHING = (FlattenObservation, ForeignEnv, OrderEnforcing, PassiveEnvChecker, TimeLimit)
+
+class PackObservation(gymnasium.ObservationWrapper):
+    """Packs observations into one array: see `spaces.packing`."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.observation_space, self.pack = packing(env.observation_space)
+
+    def observation(self, observation: Any) -> Array:
+        return self.pack(observation)
+
+
+CARRY_NOTHING = (ForeignEnv, OrderEnforcing, PackObservation, PassiveEnvChecker, TimeLimit)
 PLAIN = (type(None), bool, int, float, str)
 LARGEST, MOST = 100_000, 2_000  # numbers in an array that is noted; objects that are looked into
 SEQUENCES = {kind.__name__: kind for kind in (list, tuple, set, frozenset, deque)}

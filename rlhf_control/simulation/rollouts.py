@@ -39,15 +39,16 @@ class EvaluatedPolicy(Protocol):
 def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
     """Runs the actor for `num_steps` steps of every environment. Raises NonFiniteError on the step it happens."""
     T, N = num_steps, envs.num_envs
-    obs, next_obs = (np.empty((T, N, envs.spaces.obs_size), np.float32) for _ in range(2))
+    obs = np.empty((T, N, envs.spaces.obs_size), envs.spaces.obs_dtype)
+    successors: list[Array] = []
     executed = np.empty((T, N, envs.spaces.action_size), np.float32)
     actions: list[Array] = []
     states: list[Any] = []
     pictures: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    act, first = actor.acting(), envs.first
-    check_finite("observation", envs.obs[None], 0, first)
+    act, first, numbers = actor.acting(), envs.first, envs.spaces.numbers
+    check_finite("observation", numbers(envs.obs)[None], 0, first)
     for t in range(T):
         obs[t] = envs.obs
         states.append(envs.states())
@@ -57,10 +58,13 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         check_finite("action", action[None], t, first)
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
-        next_obs[t], step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
-        check_finite("observation", next_obs[t][None], t, first)
-        if (terminated[t] | truncated[t]).any():
-            check_finite("first observation of an episode", envs.obs[None], t, first)
+        next_obs, step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
+        check_finite("observation", numbers(next_obs)[None], t, first)
+        done = terminated[t] | truncated[t]
+        if t == T - 1 or done.any():
+            successors.append(next_obs if t == T - 1 else next_obs[done])
+        if done.any():
+            check_finite("first observation of an episode", numbers(envs.obs)[None], t, first)
         with np.errstate(over="ignore"):  # which the check finds
             reward[t] = step_reward
         check_finite("reward", reward[t][None], t, first)
@@ -69,8 +73,9 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     state = None if states[0] is None else np.stack(widened(states))
     frames = np.array(pictures, "S") if pictures else None  # (T, N)
     return Rollout(
-        obs, np.stack(actions), executed, next_obs, reward, reward, terminated, truncated, state, *episodes, frames
-    )
+        obs, np.stack(actions), executed, np.concatenate(successors), reward, reward, terminated, truncated, state,
+        *episodes, frames,
+    )  # fmt: skip
 
 
 @environments_closed()

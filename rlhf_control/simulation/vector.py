@@ -32,7 +32,7 @@ class Envs:
         self.vector, self.num_envs = backend.vector, backend.vector.num_envs
         self.spaces = Spaces.of(self.vector.single_observation_space, self.vector.single_action_space)
         self.step_seconds = backend.step_seconds  # simulated time of one step
-        self.obs = self._flat(backend.reset(seed))  # (N, O) float32
+        self.obs = self.spaces.flat(backend.reset(seed))  # (N, O)
         self._frames = False
         self.differs = ""  # what, from where the checkpoint left them
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
@@ -51,12 +51,12 @@ class Envs:
             raise
         except Exception as error:
             raise UserError(f"{self.name} fails in a step: {told(error)}; look at the arguments in --env") from error
-        self.obs = self._flat(obs)
+        self.obs = self.spaces.flat(obs)
         next_obs = self.obs
         done = terminated | truncated
         if last is not None:
             next_obs = self.obs.copy()
-            next_obs[done] = np.stack([self._flat(o[None])[0] for o in last[done]])
+            next_obs[done] = np.concatenate([self.spaces.flat(o[None]) for o in last[done]])
         return next_obs, reward, terminated, truncated
 
     def count(self, reward: Array, done: Array) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -122,22 +122,19 @@ class Envs:
         episodes."""
         self.differs = ""
         try:
-            self.obs = self._flat(self.backend.load_state(snapshot))
+            self.obs = self.spaces.flat(self.backend.load_state(snapshot))
         except UserError as error:
             self.differs = str(error)
         if not self.differs and not np.array_equal(self.obs, snapshot["obs"], equal_nan=True):
             self.differs = "the observations are others"
         self.returns, self.lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
         if self.differs:
-            self.obs = self._flat(self.backend.reset())
+            self.obs = self.spaces.flat(self.backend.reset())
             self.returns[:], self.lengths[:] = 0, 0
 
     def probe(self) -> str:
         """Says in what environments that are brought back will differ: "" if in nothing."""
         return self.backend.probe()
-
-    def _flat(self, obs: Array) -> Array:
-        return obs.reshape(len(obs), -1).astype(np.float32)
 
     def close(self) -> None:
         self.backend.close()

@@ -106,7 +106,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_up_demonstrations(config, policy, length)
     anchor = Anchor(policy, config.reference)
     policy.loosen(config.shrink, config.min_log_std)
-    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id)
+    encoder = policy.encoder.frozen() if policy.encoder.seen else None
+    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id, encoder)
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(

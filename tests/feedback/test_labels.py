@@ -108,12 +108,19 @@ def test_answers_of_several_kinds(tmp_path: Path) -> None:
 def test_clips_of_different_shapes_are_refused_and_missing_states_left_out(tmp_path: Path) -> None:
     clips = random_segments(np.random.default_rng(0), 2, 5)
     bare = replace(clips, state=None)
-    labels = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 3), 0)
+    labels = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 4), 0)
     labels.ask([Query(0, 0, "uniform", clips), Query(0, 1, "uniform", bare)], clips)
     answers = labels.answers()
     assert answers is not None and answers.clips.state is None and len(answers.clips) == 4
     labels.ask([Query(0, 2, "uniform", clips[:, :3])], clips)  # type: ignore[index]
-    with pytest.raises(UserError, match="several shapes"):
+    answers = labels.answers()
+    assert (
+        answers is not None
+        and answers.clips.mask is not None
+        and answers.clips.mask.sum(1).tolist() == [5] * 4 + [3] * 2
+    )
+    labels.ask([Query(0, 3, "uniform", replace(clips, obs=clips.obs[..., :3], next_obs=clips.obs[..., :3]))], clips)
+    with pytest.raises(UserError, match="several environments"):
         labels.answers()
 
 
@@ -154,13 +161,13 @@ def test_answers_do_not_depend_on_what_was_answered_before(tmp_path: Path) -> No
 
 def test_a_checkpoint_knows_how_far_it_had_read(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path / "l.sqlite")
-    labels = Labels(store, Scripted([(0, 1)] * 3), 0)
+    labels = Labels(store, Scripted([(0, 1)] * 4), 0)
     queries = make_queries(3)
     labels.ask(queries, queries[0].segments)
     before, state = labels.answers(), labels.state()
     store.undo(query_key(queries[0]), "scripted")
     store.vote(query_key(queries[1]), Feedback((1, 0), "scripted"))
-    again = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 3), 0)
+    again = Labels(FeedbackStore(tmp_path / "l.sqlite"), Scripted([(0, 1)] * 4), 0)
     again.load_state(state)
     assert again.counts() == {"queries": 3, "answers": 3, "labels": 3}
     assert_same(before, again.answers())
@@ -273,7 +280,8 @@ def test_corrections_are_taken_in_when_their_vote_is_read(tmp_path: Path, capsys
     labels, queries = Labels(store, None, 0), make_queries(2)
     labels.issue(queries)
     better, short, stranger = make_queries(3, round=1, kind=CORRECTION)
-    short = replace(short, segments=short.segments[:, :3])  # type: ignore[index]
+    foreign = replace(short.segments, obs=short.segments.obs[..., :3], next_obs=short.segments.obs[..., :3])
+    short = replace(short, segments=foreign)
     corrections = [replace(query, strategy=CORRECTION) for query in (better, short)]
     keys = [asked.key for asked in store.ask([*corrections, stranger])]
     labels.collect()

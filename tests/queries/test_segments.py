@@ -66,7 +66,11 @@ def test_there_are_clips_enough_where_a_time_limit_ends_episodes(T: int, limit: 
         ends = (np.arange(i * T, (i + 1) * T) + 1) % limit == 0
         rollout = random_rollout(rng, T=T, ends=0)
         nothing = np.zeros_like(rollout.terminated)
-        bank.add(replace(rollout, truncated=nothing | ends[:, None], terminated=nothing))
+        columns = vars(replace(rollout, truncated=nothing | ends[:, None], terminated=nothing)) | {
+            "next_obs": rollout.obs
+        }
+        del columns["successors"]
+        bank.add(Rollout.of(**columns))
         least.append(min(len(bank.recent(np.random.default_rng(k))) for k in range(5)) if i >= bank.first_full else 99)
     assert min(least) >= 24
 
@@ -176,9 +180,10 @@ def test_where_no_offset_fits_clips_begin_with_their_episodes() -> None:
     """Episodes of six steps: at five offsets of six no clip is within one."""
     done = np.zeros((60, 1), bool)
     done[5::6] = True
-    rollout = replace(
-        random_rollout(np.random.default_rng(0), T=60, N=1), terminated=done, truncated=np.zeros_like(done)
-    )
+    drawn = random_rollout(np.random.default_rng(0), T=60, N=1, ends=0)
+    columns = {name: column for name, column in vars(drawn).items() if name != "successors"}
+    columns |= {"next_obs": drawn.obs, "terminated": done, "truncated": np.zeros_like(done)}
+    rollout = Rollout.of(**columns)
     clips = cut_segments(rollout, 6, np.random.default_rng(1))
     assert len(clips) in (9, 10)
     np.testing.assert_array_equal(clips.obs[0], rollout.obs[:6, 0])

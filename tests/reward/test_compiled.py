@@ -5,7 +5,7 @@ import torch
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Answers
 from rlhf_control.reward import compiled as reward_fast
-from rlhf_control.reward.answers import Answering, Minibatches, Targets
+from rlhf_control.reward.answers import Answering, ClipInputs, Minibatches, Targets
 from rlhf_control.reward.compiled import FastSteps, Layers, library, step_outputs, supports
 from rlhf_control.reward.ensemble import initial_layers, outputs
 from rlhf_control.reward.fit import AutogradSteps
@@ -35,7 +35,7 @@ def parts(answers: Answers, config: RewardConfig, dtype: torch.dtype) -> tuple[L
     layers = initial_layers((x.shape[-1], *config.hidden, 1), config.members, torch.Generator().manual_seed(0))
     layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
     seen = np.random.default_rng(0).random((config.members, len(answers))) < 0.5
-    batches = Minibatches(x, targets, ~seen, config, np.random.default_rng(1))
+    batches = Minibatches(ClipInputs(x), targets, ~seen, config, np.random.default_rng(1))
     return layers, Answering(targets, config), batches
 
 

@@ -9,6 +9,7 @@ from rlhf_control.data import KINDS, Answers, Segments
 from rlhf_control.reward.answers import (
     PARTNERS,
     Answering,
+    ClipInputs,
     Minibatches,
     Targets,
     alike,
@@ -197,8 +198,8 @@ def test_a_clip_is_scored_once_in_a_minibatch() -> None:
     answers = small(items=[[0, 1], [0, 2], [0, 3]], ranks=[[0, 1]] * 3, kind=["comparison"] * 3)
     x = torch.arange(4.0)[:, None, None].expand(4, 8, 1)
     config = RewardConfig(members=2, batch_size=50)
-    batches = Minibatches(x, Targets.of(answers), np.zeros((2, 3), bool), config, np.random.default_rng(0))
-    clips, places, targets = next(batches.draw(1))
+    batches = Minibatches(ClipInputs(x), Targets.of(answers), np.zeros((2, 3), bool), config, np.random.default_rng(0))
+    clips, _, places, targets = next(batches.draw(1))
     assert clips.shape == (2, 4, 8, 1) and places.shape == (2, 50, 2)
     named = clips[..., 0, 0].gather(1, places.flatten(1)).reshape(places.shape)
     torch.testing.assert_close(named, targets.items.float())
@@ -212,9 +213,9 @@ def test_frames_of_a_minibatch(length: int, crop: float, frames: tuple[int, int]
     answers = small(items=[[0, 1]], ranks=[[0, 1]], kind=["comparison"])
     x = torch.arange(float(length))[None, :, None].expand(2, length, 1)
     config = RewardConfig(members=2, crop=crop)
-    batches = Minibatches(x, Targets.of(answers), np.zeros((2, 1), bool), config, np.random.default_rng(0))
+    batches = Minibatches(ClipInputs(x), Targets.of(answers), np.zeros((2, 1), bool), config, np.random.default_rng(0))
     seen = set()
-    for clips, _, _ in batches.draw(60):
+    for clips, _, _, _ in batches.draw(60):
         steps = clips[..., 0]
         assert frames[0] <= steps.shape[2] <= frames[1]
         assert (steps.diff(dim=2) == stride_of(length, 10)).all() and steps.min() >= 0 and steps.max() < length
@@ -228,7 +229,7 @@ def test_of_noise_no_step_is_left_out() -> None:
     walk = noise.cumsum(1)
     assert [alike(x) for x in (noise, walk, walk[:, :1])] == [False, True, False]
     answers = small(items=[[0, 1]], ranks=[[0, 1]], kind=["comparison"])
-    batches = Minibatches(noise, Targets.of(answers), np.zeros((5, 1), bool), RewardConfig(), rng)
+    batches = Minibatches(ClipInputs(noise), Targets.of(answers), np.zeros((5, 1), bool), RewardConfig(), rng)
     assert batches.stride == 1
 
 

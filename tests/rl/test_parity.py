@@ -64,7 +64,10 @@ def collected(task, config):
     buffer = model.rollout_buffer
     action = buffer.actions if isinstance(model.action_space, Box) else buffer.actions.astype(np.int64)
     obs, next_obs = buffer.observations.astype(np.float32), next_obs.astype(np.float32)
-    rollout = Rollout(obs, action, action, next_obs, reward, reward, terminated, truncated)
+    rollout = Rollout.of(
+        obs=obs, action=action, executed=action, next_obs=next_obs, env_reward=reward, reward=reward,
+        terminated=terminated, truncated=truncated,
+    )  # fmt: skip
     return model, PPO(import_sb3(model, env_id, env), config), rollout
 
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.wrappers import FlattenObservation
 
 from rlhf_control.data import Array
 from rlhf_control.simulation.backends.protocol import Step
 from rlhf_control.simulation.foreign import ForeignVectorEnv, make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader
 from rlhf_control.simulation.pictures import rendered
-from rlhf_control.simulation.replayable import Replayable, probe
+from rlhf_control.simulation.replayable import PackObservation, Replayable, probe
 from rlhf_control.simulation.states import draws_itself, seen_whole, state_reader, step_seconds
 
 
@@ -70,7 +69,7 @@ class GymnasiumBackend:
 
 
 def make_flat(env_id: str, kwargs: Mapping[str, Any], number: int = 0) -> Replayable:
-    """One environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) become one vector, as
-    `gymnasium.spaces.flatten` makes it: the entries of a Dict in the order of its keys, discrete ones one-hot."""
+    """Makes one environment that can be resumed. Observations other than a Box (Dict, Discrete, ...) are packed into
+    one array: see `spaces.packing`."""
     env = make_env(env_id, kwargs, number)
-    return Replayable(env if isinstance(env.observation_space, Box) else FlattenObservation(env))
+    return Replayable(env if isinstance(env.observation_space, Box) else PackObservation(env))
