@@ -10,7 +10,7 @@ FRAMES, SIDE = 20, 120
 
 
 class FakeClips:
-    """As `clip_cache.ClipCache`. `lazy`: nothing is ready until `draw` is called."""
+    """Stands for `rendering.cache.ClipCache`. `lazy`: nothing is ready until `draw` is called."""
 
     def __init__(self, lazy: bool = False, names: Sequence[str] = ("track", "side", "top")) -> None:
         self.lazy, self.names = lazy, list(names)

@@ -1,5 +1,5 @@
 """A person's session of voting on one run: which question comes next, on which sides its clips stand, votes and undos,
-how fast it goes, what the run is doing meanwhile, and how it went. Neither window nor simulator here; `viewer.label`
+how fast it goes, what the run is doing meanwhile, and how it went. Neither window nor simulator here; `viewer.vote`
 and `terminal` are the two faces of it.
 
 A vote is on the disk before the next question is known: one transaction writes the one and claims the other.

@@ -269,7 +269,7 @@ class ClipCache:
 
 
 class _Renderer:
-    """A process of `clip_renderer`, seen from here."""
+    """A process of `cache_process`, seen from here."""
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self.job: ClipJob | None = None  # that it is at

@@ -1,4 +1,4 @@
-"""The background process of `clip_cache`: takes orders for clips by a pipe, and gives frames by another.
+"""The background process of `rendering.cache`: takes orders for clips by a pipe, and gives frames by another.
 
 Orders are lines of JSON on stdin: first {"run", "env_id", "env", "disk"}, then {"gl": backend} once, when it is known,
 and {"digest", "size", "camera", "deliver"} for each clip. Answers are lines of JSON on stdout: {"hello": pid}; for each

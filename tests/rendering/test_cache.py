@@ -18,7 +18,7 @@ from rlhf_control.data import Query, Segments
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import cut_segments
-from rlhf_control.rendering import cache as clip_cache
+from rlhf_control.rendering import cache as cache_module
 from rlhf_control.rendering.cache import ClipCache, clip_size
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.rendering.mujoco_renderer import render_mujoco
@@ -43,7 +43,7 @@ def ask(run: Path, env_id: str, steps: int = 12, n: int = 10, frames: bool = Fal
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(clip_cache, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(cache_module, "FIRST_PAUSE", 0.02)
     return tmp_path
 
 
@@ -231,7 +231,7 @@ def test_a_driver_that_crashes_is_done_without(run: Path, digests: list[str], mo
         "draw = r.gl_context; "
         "r.gl_context = lambda model: draw(model) if gl.choose_gl() == 'none' else os._exit(3); "
     )
-    monkeypatch.setattr(clip_cache, "PROGRAM", crash + clip_cache.PROGRAM)
+    monkeypatch.setattr(cache_module, "PROGRAM", crash + cache_module.PROGRAM)
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:
         (frames,) = wait_for(cache, digests[:1])
         assert "OpenGL does not work here" in cache.error()
@@ -247,7 +247,7 @@ def test_a_clip_that_is_deadly_does_not_stop_the_others(
         "import os; from rlhf_control.rendering.cache_process import Renderer; serve = Renderer._serve; "
         f"Renderer._serve = lambda self, job: os._exit(3) if job['digest'] == '{digests[0]}' else serve(self, job); "
     )
-    monkeypatch.setattr(clip_cache, "PROGRAM", crash + clip_cache.PROGRAM)
+    monkeypatch.setattr(cache_module, "PROGRAM", crash + cache_module.PROGRAM)
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:
         cache.request(digests[:2], SIZE)
         until(lambda: cache.get(digests[1], SIZE) is not None)
@@ -255,7 +255,7 @@ def test_a_clip_that_is_deadly_does_not_stop_the_others(
 
 
 def test_a_renderer_that_cannot_run_says_why(run: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clip_cache, "PROGRAM", "raise SystemExit('the reason')")
+    monkeypatch.setattr(cache_module, "PROGRAM", "raise SystemExit('the reason')")
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:
         cache.request(digests, SIZE)
         expected = "the process that draws the clips ended with code 1: the reason; it is being restarted"
@@ -286,7 +286,7 @@ def test_a_full_disk_costs_nothing_but_time(run: Path, digests: list[str]) -> No
 def test_a_clip_that_is_not_there_is_said_and_tried_again(
     run: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clip_cache, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(cache_module, "RETRY_SECONDS", 0.2)
     store = run / "labels.sqlite"
     store.rename(run / "elsewhere")
     with ClipCache(run, "HalfCheetah-v5", {}) as cache:
