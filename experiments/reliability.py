@@ -43,7 +43,7 @@ def work():
     if verb == "resume":
         train.resume(*options)
     else:
-        getattr(train, verb)(cli.parse(cli.VERBS[verb][0], verb, options))
+        getattr(train, verb)(cli.parse(cli.COMMANDS[verb][0], verb, options))
 sys.exit(cli.guarded(work))
 """  # as `rlhf-control` does, without the report
 TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "64", "--checkpoint-seconds", "0"]

@@ -1,4 +1,4 @@
-"""`rlhf-control VERB` and `python -m rlhf_control VERB`. Nothing heavy is imported before it is needed."""
+"""`rlhf-control COMMAND` and `python -m rlhf_control COMMAND`. Nothing heavy is imported before it is needed."""
 
 import contextlib
 import importlib
@@ -44,12 +44,12 @@ def finetune(config: c.FinetuneConfig) -> int | None:
     return None
 
 
-def several(verb: str, config: Any, what: str) -> int:
+def several(command: str, config: Any, what: str) -> int:
     """All seeds side by side, then a table over them."""
     from rlhf_control.analysis.curves import summary_table
     from rlhf_control.sweeps.seeds import for_each_seed, side_by_side
 
-    configs = for_each_seed(config, config.out or f"runs/{verb}-{what}")
+    configs = for_each_seed(config, config.out or f"runs/{command}-{what}")
     code = side_by_side(one_seed, configs)
     if not code:
         print(summary_table([seed.out for seed in configs]))
@@ -175,7 +175,7 @@ def doctor(config: v.DoctorConfig) -> int:
     return 0 if doctor() else 1
 
 
-VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "pretrain": (c.PretrainConfig, pretrain),
     "finetune": (c.FinetuneConfig, finetune),
     "label": (v.LabelConfig, label),
@@ -193,7 +193,7 @@ VERBS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 }
 
 
-# What `--help` explains of the two long verbs; `--help-all` explains the rest too
+# What `--help` explains of the two long commands; `--help-all` explains the rest too
 EVERYDAY = {
     "pretrain": ("env_id", "total_steps", "preset", "seed", "seeds", "out", "learner", "env"),
     "finetune": (
@@ -204,15 +204,16 @@ EVERYDAY = {
 
 
 def usage() -> str:
-    verbs = [f"  {verb:<16} {summary(config).splitlines()[0]}" for verb, (config, _) in VERBS.items()]
+    commands = [f"  {command:<16} {summary(config).splitlines()[0]}" for command, (config, _) in COMMANDS.items()]
     hint = (
-        "rlhf-control VERB --help lists a verb's options, --help-all all of them; --debug shows where errors come from."
+        "rlhf-control COMMAND --help lists a command's options, --help-all all of them; "
+        "--debug shows where errors come from."
     )
-    return "\n".join(["usage: rlhf-control VERB ...", "", *verbs, "", hint])
+    return "\n".join(["usage: rlhf-control COMMAND ...", "", *commands, "", hint])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns the exit code: 0, 2 for an error that the user can mend, 3 if a guard stopped the
+    """Runs one command and returns the exit code: 0, 2 for an error that the user can mend, 3 if a guard stopped the
     run, 128 + N after signal N."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal in ASCII, say: what it cannot show is shown as \\xb1
@@ -239,50 +240,50 @@ def answer(arguments: Sequence[str]) -> int:
 
         print(__version__)
         return 0
-    return guarded(lambda: run_verb(arguments[0], arguments[1:]), debug)
+    return guarded(lambda: run_command(arguments[0], arguments[1:]), debug)
 
 
-def run_verb(verb: str, arguments: Sequence[str]) -> int:
-    if verb not in VERBS:
-        raise unknown_name("verb", verb, VERBS)
-    config_type, function = VERBS[verb]
-    config = parse(config_type, verb, arguments)
+def run_command(command: str, arguments: Sequence[str]) -> int:
+    if command not in COMMANDS:
+        raise unknown_name("command", command, COMMANDS)
+    config_type, function = COMMANDS[command]
+    config = parse(config_type, command, arguments)
     look_here(getattr(config, "env_id", ""))
     return function(config) or 0
 
 
-def everyday_help(config_type: Any, verb: str) -> None:
+def everyday_help(config_type: Any, command: str) -> None:
     """Prints the options that one needs every day, and where the others are; raises SystemExit."""
     hints, texts = get_type_hints(config_type, include_extras=True), field_texts(config_type)
     known = {f.name: f for f in fields(config_type)}
     columns: list[Any] = []
-    for name in EVERYDAY[verb]:
+    for name in EVERYDAY[command]:
         f = known[name]
         again = field(default=f.default, default_factory=f.default_factory)
         columns.append((name, Annotated[hints[name], tyro.conf.arg(help=texts[name])], again))
     groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     try:
         description = summary(config_type).splitlines()[0]
-        tyro.cli(make_dataclass(config_type.__name__, columns), prog=f"rlhf-control {verb}", args=["--help"],
+        tyro.cli(make_dataclass(config_type.__name__, columns), prog=f"rlhf-control {command}", args=["--help"],
                  description=description)  # fmt: skip
     finally:
-        single = [f"--{name.replace('_', '-')}" for name in known if name not in (*EVERYDAY[verb], *groups)]
+        single = [f"--{name.replace('_', '-')}" for name in known if name not in (*EVERYDAY[command], *groups)]
         print(textwrap.fill(f"And {', '.join(single)}; and groups:", 80, break_on_hyphens=False))
         for name, hint in groups.items():
             print(f"  --{name + '.*':<13} {' '.join(summary(hint).split()).partition('. ')[0].rstrip('.')}")
-        print(f"rlhf-control {verb} --help-all explains them all.")
+        print(f"rlhf-control {command} --help-all explains them all.")
 
 
-def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
-    """The verb's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
+def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
+    """The command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
     if "--help-all" in arguments:
         arguments = ["--help"]
-    elif verb in EVERYDAY and {"-h", "--help"} & set(arguments):
-        everyday_help(config_type, verb)
+    elif command in EVERYDAY and {"-h", "--help"} & set(arguments):
+        everyday_help(config_type, command)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            config: Any = tyro.cli(config_type, prog=f"rlhf-control {verb}", args=arguments)
+            config: Any = tyro.cli(config_type, prog=f"rlhf-control {command}", args=arguments)
             if getattr(config, "preset", ""):  # once more, on top of it
                 start = preset(config.env_id, config.preset)
                 # With keys in the default, tyro would want a flag for each
@@ -295,4 +296,4 @@ def parse(config_type: type, verb: str, arguments: Sequence[str]) -> Any:
         lines = [line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()]
         words = [line for line in lines if line and not line.startswith("For full helptext")]
         message = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
-        raise UserError(f"{message} (see rlhf-control {verb} --help)") from None
+        raise UserError(f"{message} (see rlhf-control {command} --help)") from None

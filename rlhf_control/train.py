@@ -124,7 +124,7 @@ def resume(
     run = Run.open(path)
     run.lock()  # before anything is read that another process may change
     try:
-        verb, config = run.config()
+        command, config = run.config()
         refuse_module(config.env_id, run.path, env_id)
         if changes:
             config = amend(run, config, changes)
@@ -132,7 +132,7 @@ def resume(
             check(run, run.look_at_checkpoint()[1], config)
         if oracle is None:
             behaviours_of(run, behaviours)
-        return pretrain(config, run=run) if verb == "pretrain" else finetune(config, oracle=oracle, run=run)
+        return pretrain(config, run=run) if command == "pretrain" else finetune(config, oracle=oracle, run=run)
     finally:
         run.unlock()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.cli import EVERYDAY, VERBS, main
+from rlhf_control.cli import COMMANDS, EVERYDAY, main
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import guarded
 from rlhf_control.feedback.store import FeedbackStore
@@ -25,28 +25,28 @@ TINY = ["--ppo.num-envs", "2", "--ppo.num-steps", "32", "--ppo.minibatch-size", 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(verb in out for verb in VERBS)
+    assert all(command in out for command in COMMANDS)
     assert main([]) == 0 and main(["--version"]) == 0
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([verb, "--help"])
-    assert stopped.value.code == 0 and verb in capsys.readouterr().out
+        main([command, "--help"])
+    assert stopped.value.code == 0 and command in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", EVERYDAY)
-def test_the_everyday_options_come_first(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", EVERYDAY)
+def test_the_everyday_options_come_first(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     told = []
     for level in ("--help", "--help-all"):
         with pytest.raises(SystemExit) as stopped:
-            main([verb, "something", level])
+            main([command, "something", level])
         assert stopped.value.code == 0
         told.append(capsys.readouterr().out)
     short, long = told
     assert len(short.splitlines()) < 90 and "--ppo.gae-lambda" in long and "--ppo.gae-lambda" not in short
-    for f in dataclasses.fields(VERBS[verb][0]):
+    for f in dataclasses.fields(COMMANDS[command][0]):
         option = f"--{f.name.replace('_', '-')}"
         positional = f.default is f.default_factory is dataclasses.MISSING
         assert positional or (option in short and (option in long or f"{option}." in long))
@@ -87,18 +87,18 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("verb", ["label", "play", "watch"])
-def test_windows_are_imported_when_they_are_asked_for(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["label", "play", "watch"])
+def test_windows_are_imported_when_they_are_asked_for(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def window(config: Any) -> int:
         seen.append(config)
         return 3
 
-    package = {"label": "vote"}.get(verb, verb)
-    monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{package}.{verb}", SimpleNamespace(**{verb: window}))  # type: ignore[arg-type]
-    assert main([verb, "something"]) == 3
-    assert vars(seen[0])["env_id" if verb == "play" else "run"] == "something"
+    package = {"label": "vote"}.get(command, command)
+    monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{package}.{command}", SimpleNamespace(**{command: window}))  # type: ignore[arg-type]
+    assert main([command, "something"]) == 3
+    assert vars(seen[0])["env_id" if command == "play" else "run"] == "something"
 
 
 @pytest.mark.parametrize("what", ["ppo", "window", "reward"])

@@ -1,6 +1,6 @@
 /* PPO's update as one compiled function: gather, advantage normalisation, loss, gradient, clipping and Adam, minibatch
-   after minibatch. The mathematics is that of `ppo.ppo_loss`, which stays the reference: tests/test_fast.py holds every
-   gradient here to autograd's. `fast.py` compiles this file and calls it.
+   after minibatch. The mathematics is that of `ppo.ppo_loss`, which stays the reference: tests/rl/test_compiled.py holds
+   every gradient here to autograd's. `compiled.py` compiles this file and calls it.
 
    Two networks of one shape: 0 the actor, 1 the critic. They share nothing but the norm of their gradient, so each may
    have a core of its own; the results are the same to the bit, on one core or two. A row of a matrix product does not

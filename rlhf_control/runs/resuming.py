@@ -117,11 +117,11 @@ def amend(run: Run, config: C, changes: Mapping[str, Any]) -> C:
     check(run, state, amended, tops)
     run.amended = frozenset(tops)
     if differences := _differences(amended, config):
-        verb, manifest = run.config()[0], dict(run.read_json("manifest.json"))
+        command, manifest = run.config()[0], dict(run.read_json("manifest.json"))
         when = {"iteration": iteration, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         notes = [when | {"option": name, "from": then, "to": new} for name, new, then in differences]
         run.write_json("manifest.json", manifest | {"changed": [*manifest.get("changed", []), *notes]})
-        run.write_json("config.json", {"verb": verb, "config": dataclasses.asdict(amended)})
+        run.write_json("config.json", {"verb": command, "config": dataclasses.asdict(amended)})
     return amended
 
 

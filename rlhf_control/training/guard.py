@@ -1,7 +1,7 @@
 """Guards: what keeps the policy from a reward that is not to be trusted, and how it is told.
 
 Chance. A fit is better than coin flips if the answers it did not train on are `guard.odds` times likelier under it
-than under coin flips (`reward_metrics.evidence`, at least log(odds) nats). Only answers about clips that no model chose
+than under coin flips (`calibration.evidence`, at least log(odds) nats). Only answers about clips that no model chose
 count, for the chosen ones are the hardest by design. Held-out answers vouch for each other: of two about like clips,
 either both are predicted or neither is. So under coin flips the number of right ones varies up to twice as much as a
 binomial one (1.6 to 2.3 times, measured on 75 fits), and odds of 20 are a test at about 1 in 25; of the 75 it let one
