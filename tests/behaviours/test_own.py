@@ -41,7 +41,7 @@ def forget() -> None:
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The example in CONTRIBUTING.md, which leaves a trace when it runs."""
-    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
     example = re.findall(r"```python\n(.*?)```", text, re.S)[0]
     assert len(example.splitlines()) <= 10
     (tmp_path / "mine.py").write_text(f"{HEADER}Path('ran').touch()\n{example}")
@@ -90,7 +90,7 @@ def test_a_behaviour_of_ones_own_goes_through_every_verb(
 def test_the_list_names_them_all(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["behaviours"]) == 0
     listed = capsys.readouterr().out
-    told, readme = field_texts(FinetuneConfig)["oracle"], (Path(__file__).parent.parent / "README.md").read_text()
+    told, readme = field_texts(FinetuneConfig)["oracle"], (Path(__file__).parents[2] / "README.md").read_text()
     for name, behaviour in SHIPPED.items():
         assert all(words in listed for words in (name, behaviour.env_id, behaviour.question, behaviour.unit))
         assert name in told and name in readme.partition("| `behaviours` |")[2].partition("\n")[0]

@@ -55,7 +55,7 @@ def end_of(process: subprocess.Popen[str]) -> str:
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     (folder / "stuck.py").write_text(HANGS)
     command = [sys.executable, "-m", "rlhf_control", "pretrain", "stuck:Stuck-v0", "--out", str(folder / "run"), *SMALL]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(Path(__file__).parent.parent)))}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(Path(__file__).parents[2])))}
     return subprocess.Popen(
         [*command, "--checkpoint-seconds", "0", *words],
         env=env,
