@@ -19,7 +19,7 @@ from rlhf_control.runs.watchdog import WATCHDOG, HungError
 CARRIES = "the environment has something that outlives its reset and cannot be put back; after a replay"
 
 
-class Part(Protocol):
+class Stateful(Protocol):
     """Says what a checkpoint needs of whatever has a state that belongs into it."""
 
     def state(self) -> dict[str, Any]: ...
@@ -46,7 +46,7 @@ class Loop:
     """
 
     def __init__(
-        self, run: Run, parts: Mapping[str, Part], config: PretrainConfig | FinetuneConfig,
+        self, run: Run, parts: Mapping[str, Stateful], config: PretrainConfig | FinetuneConfig,
         *, save_before: Container[int] = (),
     ) -> None:  # fmt: skip
         self.run, self.parts, self.save_before = run, parts, save_before
