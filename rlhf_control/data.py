@@ -1,5 +1,16 @@
 """The records that flow through the program.
 
+segment     some steps in a row of one episode, as data
+clip        its pictures, which a person sees; in names of records also the segment that they show
+query       what is asked: some segments, and a kind of question about them
+feedback    one answer to a query, by a person or an oracle
+vote        its row in the history, which later rows may undo or replace, and none alters
+label       a vote that says something: a tie does, "cannot tell" does not
+rollout     what all environments did between two updates
+pool        the segments that queries are chosen from
+oracle      what answers in a person's place
+part        a named piece of an observation, such as a camera's picture: see `spaces`
+
 Arrays are NumPy, raw (never normalised) and time-major. Dimensions:
 T time, N environments, S segments, L segment length, Q answers, K items of a query, O observation, A action,
 D simulator state.

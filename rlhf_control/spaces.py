@@ -63,7 +63,7 @@ class Spaces:
         if not isinstance(observation, Box):
             raise UserError(f"observation space {observation} is not supported; it must flatten to a Box")
         shape, parts = observation.shape, observation.parts if isinstance(observation, Packed) else ()
-        parts = parts if len(parts) > 1 else ()
+        parts = () if [part.shape for part in parts] == [shape] else parts  # of one that is flat, no more is to be said
         seen: dict[str, Any] = {"obs_dtype": record_dtype(observation), "obs_parts": parts}
         if not math.prod(observation.shape):
             raise UserError(
@@ -223,7 +223,7 @@ def entry(obs: Any, path: tuple[Any, ...]) -> Any:
 
 def record_dtype(space: gymnasium.Space) -> str:
     """The dtype in which records keep observations of a space: whole numbers their own, all else float32."""
-    own = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iub"
+    own = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iu"
     return np.dtype(space.dtype).name if own else "float32"
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rlhf_control.data import Segments, check_finite
+from rlhf_control.data import Rollout, Segments, check_finite, mean_over_steps
 from rlhf_control.errors import NonFiniteError
 from tests.conftest import random_rollout, random_segments
 
@@ -80,3 +80,29 @@ def test_what_one_lacks_all_lack() -> None:
     for parts in ([pool, bare], [bare, pool]):
         assert Segments.concatenate(parts).arrays().keys() == bare.arrays().keys()
         assert Segments.stack([part[0] for part in parts]).obs.shape == (2, 5, 17)
+
+
+def test_clips_of_unequal_length_are_filled_up_and_masked() -> None:
+    def clip(rewards: list[float]) -> Segments:
+        steps = np.arange(len(rewards), dtype=np.float32)[:, None]
+        return Segments(steps, steps, steps + 1, np.array(rewards, np.float32))
+
+    long, short = clip([1, 2, 3]), clip([4, 6])
+    both = Segments.stack([long, short])
+    assert both.mask is not None and both.mask.tolist() == [[True] * 3, [True, True, False]]
+    assert mean_over_steps(both.env_reward, both.mask).tolist() == [2, 5]
+    assert both[1].present().digest() == both[1].digest() == short.digest() != long.digest()
+    assert Segments.stack([long, long]).mask is None
+
+
+def test_successors_are_kept_once() -> None:
+    """Two environments of two steps; the first one's episode ends at the first step."""
+    obs = np.array([[[0], [10]], [[5], [11]]], np.float32)
+    next_obs = np.array([[[1], [11]], [[6], [12]]], np.float32)
+    flat, ended = np.zeros((2, 2), np.float32), np.array([[True, False], [False, False]])
+    rollout = Rollout.of(
+        obs=obs, action=obs, executed=obs, next_obs=next_obs, env_reward=flat, reward=flat,
+        terminated=ended, truncated=np.zeros_like(ended),
+    )  # fmt: skip
+    assert rollout.successors.ravel().tolist() == [1, 6, 12]
+    np.testing.assert_array_equal(rollout.next_obs, next_obs)

@@ -18,9 +18,9 @@ from rlhf_control.wording import counted
 
 KIND = "recording"  # what the file says it is
 ARRAYS = {  # name -> (type, dimensions)
-    "obs": (np.float32, 2),
+    "obs": (np.number, 2),
     "action": (np.float32, 2),
-    "next_obs": (np.float32, 2),
+    "next_obs": (np.number, 2),
     "env_reward": (np.float32, 1),
     "terminated": (np.bool_, 1),
     "truncated": (np.bool_, 1),
@@ -37,9 +37,9 @@ class Recording:
 
     env_id: str
     env: dict[str, Any]  # arguments of `gymnasium.make`
-    obs: Array  # (T, O) float32, raw
+    obs: Array  # (T, O) raw, in the dtype of the space
     action: Array  # (T, A) float32: as carried out (clipped, or one-hot)
-    next_obs: Array  # (T, O) float32: the true successor, also where the episode ended
+    next_obs: Array  # (T, O): the true successor, also where the episode ended
     env_reward: Array  # (T,) float32
     terminated: Array  # (T,) bool: the task ended
     truncated: Array  # (T,) bool: cut off by the time limit or by the person
@@ -118,12 +118,13 @@ def _problem(recording: Recording) -> str:
         value = getattr(recording, name)
         if value is None and name in MAY_LACK:
             continue
-        if not isinstance(value, Array) or value.dtype.type != kind or value.ndim != dimensions:
-            return f"{name} is no {np.dtype(kind).name} array of {dimensions} dimensions"
+        if not isinstance(value, Array) or not issubclass(value.dtype.type, kind) or value.ndim != dimensions:
+            return f"{name} is no {kind.__name__} array of {dimensions} dimensions"
         if len(value) != len(recording.obs):
             return f"{name} has {len(value)} steps, obs {len(recording.obs)}"
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return f"{name} is not finite"
     if len(recording) == 0 or not (recording.terminated | recording.truncated)[-1]:
         return "its last episode has no end"
-    return "" if recording.obs.shape == recording.next_obs.shape else "obs and next_obs differ in shape"
+    same = (recording.obs.shape, recording.obs.dtype) == (recording.next_obs.shape, recording.next_obs.dtype)
+    return "" if same else "obs and next_obs differ in shape or dtype"

@@ -29,17 +29,17 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
         gymnasium.Wrapper.__init__(self, env)
         self.model = model
         self.spaces = matching_spaces(env.observation_space, env.action_space, model, id_of(env))
-        self._obs = np.zeros((1, self.spaces.obs_size), np.float32)
+        self._obs = np.zeros((1, self.spaces.obs_size), self.spaces.obs_dtype)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = flat([obs])
+        self._obs = self.spaces.flat(np.asarray([obs]))
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         choice = sampled(self.action_space, action, 1)
         obs, env_reward, terminated, truncated, info = self.env.step(lent(action))
-        before, self._obs = self._obs, flat([obs])
+        before, self._obs = self._obs, self.spaces.flat(np.asarray([obs]))
         reward = learned_reward(self.model, self.spaces, before, choice, self._obs)
         return obs, float(reward[0]), terminated, truncated, {**info, "env_reward": env_reward}
 
@@ -57,12 +57,12 @@ class LearnedRewardVectorWrapper(VectorWrapper):
             self.mode = AutoresetMode(env.metadata.get("autoreset_mode"))
         except ValueError:
             raise UserError(f"{env} does not say how it resets (metadata has no autoreset_mode)") from None
-        self._obs = np.zeros((env.num_envs, self.spaces.obs_size), np.float32)
+        self._obs = np.zeros((env.num_envs, self.spaces.obs_size), self.spaces.obs_dtype)
         self._resetting = np.zeros(env.num_envs, bool)  # whose next step ignores the action
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self._obs = flat(obs)
+        self._obs = self.spaces.flat(np.asarray(obs))
         self._resetting = np.zeros(self.num_envs, bool)
         return obs, info
 
@@ -70,11 +70,11 @@ class LearnedRewardVectorWrapper(VectorWrapper):
         choices = sampled(self.single_action_space, actions, self.num_envs)
         obs, env_reward, terminated, truncated, info = self.env.step(lent(actions))
         done = np.asarray(terminated) | np.asarray(truncated)
-        before, self._obs = self._obs, flat(obs)
+        before, self._obs = self._obs, self.spaces.flat(np.asarray(obs))
         successor = self._obs
         if self.mode == AutoresetMode.SAME_STEP and done.any():
             successor = successor.copy()
-            successor[done] = np.concatenate([flat([o]) for o in info["final_obs"][done]])
+            successor[done] = np.concatenate([self.spaces.flat(np.asarray([o])) for o in info["final_obs"][done]])
         reward = learned_reward(self.model, self.spaces, before, choices, successor)
         reward = np.where(self._resetting, 0.0, reward)
         self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
@@ -97,11 +97,6 @@ def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model
             f"environment has {spaces}"
         )
     return spaces
-
-
-def flat(obs: Any) -> Array:
-    """(N, O) float32. A copy: environments may write the next observation over the last one."""
-    return np.array(obs, np.float32).reshape(len(obs), -1)
 
 
 def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:

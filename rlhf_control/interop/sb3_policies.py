@@ -120,6 +120,8 @@ def export_sb3(policy: Policy, path: str | Path) -> None:
     first layer. To go on in SB3, put `mean`, `var` and `count` into the `obs_rms` of a new VecNormalize; the
     hyperparameters in the file are SB3's defaults.
     """
+    if policy.encoder.seen:
+        raise UserError("only flat policies can be exported to SB3, and this one sees pictures through a CNN")
     path = Path(path)
     with closing(sb3_envs(policy.env_id, policy.env, 1)) as env:
         model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs(policy.config), device="cpu")

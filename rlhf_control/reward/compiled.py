@@ -115,7 +115,7 @@ def _check(result: int) -> None:
         raise MemoryError("no memory for the reward model's steps")
 
 
-class FastSteps:
+class CompiledSteps:
     """Gradient steps, as `reward_fit.AutogradSteps` takes them."""
 
     def __init__(self, layers: "Layers", answering: "Answering", batches: "Minibatches", config: RewardConfig) -> None:

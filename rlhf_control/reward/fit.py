@@ -25,7 +25,7 @@ from rlhf_control.reward.answers import (
     stated_preferences,
 )
 from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
-from rlhf_control.reward.compiled import FastSteps, Layers, supports
+from rlhf_control.reward.compiled import CompiledSteps, Layers, supports
 from rlhf_control.reward.ensemble import clip_logits, mean_over_steps, outputs
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
@@ -59,8 +59,8 @@ def fit_ensemble(
     held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
     answering, batches = Answering(targets, config), Minibatches(clips, targets, held_out, config, rng)
-    learner: FastSteps | AutogradSteps
-    learner = (FastSteps if clips.mask is None and supports(config, answering) else AutogradSteps)(
+    learner: CompiledSteps | AutogradSteps
+    learner = (CompiledSteps if clips.mask is None and supports(config, answering) else AutogradSteps)(
         layers, answering, batches, config
     )
     best_loss, best_step, best = math.inf, 0, learner.parameters()
@@ -85,7 +85,7 @@ def fit_ensemble(
 
 
 class AutogradSteps:
-    """Gradient steps for answers of any kinds; the reference for `reward_fast.FastSteps`."""
+    """Gradient steps for answers of any kinds; the reference for `reward_fast.CompiledSteps`."""
 
     def __init__(self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig) -> None:
         self.layers, self.answering, self.batches, self.config = layers, answering, batches, config

@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces.utils import flatten
 
 from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, put_back
 from rlhf_control.simulation.states import has_mujoco_data
+from rlhf_control.spaces import packing
 
 PROBED = 5  # steps
 INSTEAD = ", so there are no corrections; leave them out of --feedback"
@@ -31,7 +31,7 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
     except UserError:
         return None
     n, m = actions.shape[:2]
-    next_obs = np.empty((n, m, points.obs.shape[-1]), np.float32)
+    next_obs = np.empty((n, m, points.obs.shape[-1]), points.obs.dtype)
     after: list[Array] = []
     with closing(simulator):
         for i, j in np.ndindex(n, m):
@@ -54,6 +54,7 @@ class Simulator:
             raise UserError(f"{self._refusal()} (it is no MuJoCo environment){INSTEAD}")
         self.env.reset(seed=0)
         self.read = MujocoReader([self.env])
+        self.pack = packing(self.env.observation_space)[1]
 
     def put(self, state: Array) -> None:
         put_back(self.env, state, self.read.origin)
@@ -61,7 +62,7 @@ class Simulator:
     def step(self, action: Array) -> tuple[Array, float, bool]:
         """Observation (O,), reward and whether the task ended after an action of the action space's shape."""
         seen, reward, terminated, _, _ = self.env.step(action)
-        return np.asarray(flatten(self.env.observation_space, seen), np.float32), reward, terminated
+        return self.pack(seen), reward, terminated
 
     def close(self) -> None:
         self.env.close()

@@ -6,7 +6,7 @@ from rlhf_control.config import RewardConfig
 from rlhf_control.data import Answers
 from rlhf_control.reward import compiled as reward_fast
 from rlhf_control.reward.answers import Answering, ClipInputs, Minibatches, Targets
-from rlhf_control.reward.compiled import FastSteps, Layers, library, step_outputs, supports
+from rlhf_control.reward.compiled import CompiledSteps, Layers, library, step_outputs, supports
 from rlhf_control.reward.ensemble import initial_layers, outputs
 from rlhf_control.reward.fit import AutogradSteps
 from rlhf_control.reward.model import RewardModel
@@ -44,7 +44,7 @@ def parts(answers: Answers, config: RewardConfig, dtype: torch.dtype) -> tuple[L
 def test_gradients_and_steps_are_autograds(kinds: dict[str, int], config: RewardConfig) -> None:
     """In double precision, where only the order of sums differs."""
     answers = answers_of(kinds)
-    fast = FastSteps(*parts(answers, config, torch.float64), config)
+    fast = CompiledSteps(*parts(answers, config, torch.float64), config)
     slow = AutogradSteps(*parts(answers, config, torch.float64), config)
     for steps, weight_decay in ((1, 0.01), (1, 0.0), (40, 0.3), (5, 0.01)):
         fast.train(steps, weight_decay)
@@ -79,7 +79,7 @@ def test_an_output_does_not_depend_on_the_steps_beside_it() -> None:
 
 def test_the_padding_stays_zero() -> None:
     config = RewardConfig(members=2, hidden=(9, 5))
-    fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
+    fast = CompiledSteps(*parts(answers_of(RANKED), config, torch.float32), config)
     fast.train(20, 0.01)
     for buffer in fast.buffers:
         for view in fast.layout.views(buffer):
@@ -92,7 +92,7 @@ def test_the_number_of_cores_does_not_change_a_bit() -> None:
     config = RewardConfig(members=3)
     found = []
     for cores in (1, 2, 5):
-        fast = FastSteps(*parts(answers_of(RANKED), config, torch.float32), config)
+        fast = CompiledSteps(*parts(answers_of(RANKED), config, torch.float32), config)
         fast.job.cores = cores
         fast.train(30, 0.01)
         found.append((fast.buffers.copy(), fast.clip_logits().numpy()))
@@ -104,7 +104,7 @@ def test_the_number_of_cores_does_not_change_a_bit() -> None:
 def test_the_best_weights_come_back() -> None:
     config = RewardConfig(members=2)
     layers, answering, batches = parts(answers_of(RANKED), config, torch.float32)
-    fast = FastSteps(layers, answering, batches, config)
+    fast = CompiledSteps(layers, answering, batches, config)
     before, logits = fast.parameters(), fast.clip_logits()
     fast.train(3, 0.01)
     assert not torch.equal(fast.clip_logits(), logits)

@@ -26,6 +26,7 @@ from rlhf_control.simulation.states import (
     state_reader,
     step_seconds,
 )
+from rlhf_control.spaces import packing
 from rlhf_control.viewer.play.controls import Controls, find_controls
 
 
@@ -33,7 +34,7 @@ from rlhf_control.viewer.play.controls import Controls, find_controls
 class Step:
     """What one step leaves behind."""
 
-    obs: Array  # (O,) float32
+    obs: Array  # (O,) as records keep it
     action: Array  # (A,) float32: as carried out
     next_obs: Array
     reward: float
@@ -114,7 +115,7 @@ class Driver:
     def segment(self) -> Segments:
         """Returns as a clip (L, ...) the episode so far."""
         columns = {name: [getattr(step, name) for step in self.steps] for name in ("obs", "action", "next_obs")}
-        arrays = {name: np.stack(values).astype(np.float32) for name, values in columns.items()}
+        arrays = {name: np.stack(values) for name, values in columns.items()}
         reward = np.array([step.reward for step in self.steps], np.float32)
         states = [step.state for step in self.steps if step.state is not None]
         state = np.stack(widened(states)).astype(np.float64) if states else None
@@ -130,9 +131,8 @@ class Driver:
         self.env.close()
 
     def _flat(self, obs: Any) -> Array:
-        """(O,) float32, in the order of `FlattenObservation`."""
-        space = self.env.observation_space
-        return np.asarray(gymnasium.spaces.flatten(space, obs), np.float32)
+        """Returns the observation as records keep it, (O,)."""
+        return packing(self.env.observation_space)[1](obs)
 
     def _put(self, state: Array) -> Any:
         """Brings the environment to a stored state; the observation there."""
