@@ -9,13 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.analysis.evaluate import evaluation, measure
-from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining, spread
-from rlhf_control.analysis.tables import terminal_table
+from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining
 from rlhf_control.cli import main
 from rlhf_control.config import FinetuneConfig, NetConfig, PretrainConfig
-from rlhf_control.config.commands import EvaluateConfig
-from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation import early_ends
@@ -45,14 +41,6 @@ def test_commands_name_an_environment_of_ones_own(tiny_config: FinetuneConfig, t
     assert "evaluate-reward" not in commands(run, "own:Own-v0", "")
 
 
-def test_before_is_the_policy_as_it_was_given(tiny_config: FinetuneConfig) -> None:
-    run = finetune(tiny_config)
-    report_finetuning(run)
-    results = json.loads((run.path / "results.json").read_text())
-    given = evaluation(EvaluateConfig(tiny_config.policy, seed=10_000))
-    assert results["before"]["returns"] == given["returns"]
-
-
 class Flawed(gymnasium.Wrapper):
     """Draws no pictures."""
 
@@ -73,20 +61,6 @@ def test_a_video_that_cannot_be_drawn_does_not_cost_the_report(
         gymnasium.registry.pop("Flawed-v0")
     assert "rlhf-control: no video: Flawed-v0 cannot be drawn: its render" in capsys.readouterr().err
     assert "Video" not in (run.path / "report.md").read_text()
-
-
-def test_a_behaviour_of_another_environment(cheetah_policy: Policy) -> None:
-    with pytest.raises(UserError, match="did you mean prowl"):
-        measure(cheetah_policy, "prowll", 1, 0)
-    cheetah_policy.env_id = "Hopper-v5"
-    with pytest.raises(UserError, match="is for HalfCheetah-v5"):
-        measure(cheetah_policy, "prowl", 1, 0)
-
-
-def test_tables_line_up(tmp_path: Path) -> None:
-    lines = terminal_table([("score", "1.00 ± 0.10", "20.00 ± 0.10"), ("labels", "", "100")]).split("\n")
-    assert len({len(line) for line in lines}) == 1
-    assert spread([1.0, 3.0], 1) == "2.0 ± 1.0"
 
 
 def test_a_run_whose_episodes_never_end_has_a_report(

@@ -3,11 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.bench.peers import Peer
-from rlhf_control.bench.ppo import bench_ppo, table
+from rlhf_control.bench.ppo import table
 from rlhf_control.cli import main
-from rlhf_control.config.commands import BenchConfig
-from rlhf_control.errors import UserError
 
 RUNS = [{"seconds": s, "steps": 1000, "parts": {"environment": s / 2, "inference": s / 10, "update": s / 5}}
         for s in (0.1, 0.2, 0.4)]  # fmt: skip
@@ -40,13 +37,3 @@ def test_bench_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert len(learner["runs"]) == 2 and all(run["steps"] % 2048 == 0 for run in learner["runs"])
     for run in learners["ours"]["runs"]:
         assert 0 < sum(run["parts"].values()) < run["seconds"] and min(run["parts"].values()) > 0
-
-
-def test_a_peer_that_does_not_start_is_named(tmp_path: Path) -> None:
-    config = BenchConfig("ppo", tasks=("Nowhere-v0",), out=str(tmp_path / "b.json"))
-    with pytest.raises(UserError, match=r"ours could not be timed: .*Nowhere"):
-        bench_ppo(config)
-    with pytest.raises(UserError, match="rllib could not be timed: /nowhere/python"):
-        Peer("rllib", "/nowhere/python", "CartPole-v1", 32)
-    with pytest.raises(UserError, match="no tasks"):
-        BenchConfig("ppo", tasks=())

@@ -6,16 +6,12 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from envs import MujocoVectorEnv
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import join
 from rlhf_control.rl.ppo import PPO
-from rlhf_control.simulation import early_ends
-from rlhf_control.simulation.early_ends import fixed_horizon
-from rlhf_control.simulation.make import make_envs
-from rlhf_control.simulation.pictures import decode, encode
+from rlhf_control.simulation.pictures import decode
 from rlhf_control.simulation.rollouts import collect, evaluate
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.training.trial import try_out
@@ -112,33 +108,6 @@ def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
     np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action[..., 0])
 
 
-@pytest.mark.parametrize("kind", ACTIONS)
-def test_every_kind_of_action_reaches_the_environment_as_its_space_has_it(kind: str) -> None:
-    """Match asserts it. A policy that knows what is wanted gets the whole reward; a bound other than 1 clips."""
-    envs = start_envs("Match-v0", 3, seed=0, env={"kind": kind})
-    rollout = collect(envs, policy_for("Match-v0", {"kind": kind}), 30, np.random.default_rng(0))
-    assert rollout.truncated.any() and np.isfinite(rollout.reward).all()
-    if kind == "box":
-        low, high = ACTIONS["box"].low, ACTIONS["box"].high  # type: ignore[attr-defined]
-        assert (rollout.executed >= low).all() and (rollout.executed <= high).all()
-        assert ((rollout.executed == low).any((0, 1)) & (rollout.executed == high).any((0, 1))).all()
-        assert (rollout.action < low).any() and (rollout.action > high).any()
-    else:
-        sizes = envs.spaces.choices
-        parts = np.split(rollout.executed, np.cumsum(sizes)[:-1], -1)
-        np.testing.assert_array_equal(np.stack([p.argmax(-1) for p in parts], -1), rollout.action)
-        assert (rollout.executed.sum(-1) == len(sizes)).all()
-        assert (rollout.action.max((0, 1)) == np.array(sizes) - 1).all() and (rollout.action.min((0, 1)) == 0).all()
-
-
-def test_a_dict_is_flattened_in_the_order_of_its_keys() -> None:
-    envs = start_envs("Match-v0", 2, seed=0)
-    assert envs.spaces.obs_shape == (3 + 4 + 2,)  # "a" one-hot, "m", "z"
-    np.testing.assert_array_equal(envs.obs[:, :3].sum(1), 1)
-    np.testing.assert_array_equal(envs.obs[:, 3:7], 0.5)
-    assert all(ACTIONS["box"].contains(row) for row in envs.obs[:, 7:])
-
-
 @pytest.mark.parametrize("gradients", ["compiled", "autograd"])
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_ppo_learns_with_every_kind_of_action(kind: str, gradients: str) -> None:
@@ -181,36 +150,6 @@ def test_the_recorded_state_belongs_to_the_observation() -> None:
     np.testing.assert_array_equal(rollout.obs, rollout.state[..., 1:].astype(np.float32))
 
 
-@pytest.mark.parametrize(
-    ("env_id", "backend"),
-    [
-        ("HalfCheetah-v5", "batched"),
-        ("HalfCheetah-v5", "gymnasium"),
-        ("CartPole-v1", "gymnasium"),
-        ("Hopper-v5", "batched"),
-    ],
-)
-def test_state_continues_bit_equal(env_id: str, backend: str) -> None:
-    policy = policy_for(env_id)
-    envs = start_envs(env_id, 3, seed=1, backend=backend)
-    collect(envs, policy, 37, np.random.default_rng(0))
-    state = envs.state()
-    expected = collect(envs, policy, 80, np.random.default_rng(1))
-    other = start_envs(env_id, 3, seed=99, backend=backend)
-    other.load_state(state)
-    again = collect(other, policy, 80, np.random.default_rng(1))
-    for name, value in vars(expected).items():
-        np.testing.assert_array_equal(value, vars(again)[name], err_msg=name)
-
-
-def test_an_environment_that_counts_its_episodes_goes_on_counting() -> None:
-    envs = start_envs("Countdown-v0", 2, seed=0)
-    collect(envs, policy_for("Countdown-v0"), 20, np.random.default_rng(0))
-    other = start_envs("Countdown-v0", 2, seed=0)  # its first observation counts episodes, outside of any generator
-    other.load_state(envs.state())
-    assert not other.differs and (other.obs == envs.obs).all() and (envs.obs[:, 0] > 2).all()
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])  # the last one, in single precision
 def test_nan_from_an_environment_names_environment_step_and_field(bad: float) -> None:
     env = {"nan_at": 4, "bad": bad}
@@ -249,32 +188,6 @@ def test_evaluate_counts_only_the_first_episode_of_each_environment() -> None:
     assert returns == [4.0] * 3 and [len(e) for e in episodes] == [4] * 3
 
 
-@pytest.mark.parametrize("limit", [-1, 10**9])
-def test_episodes_that_never_end_are_cut_off_and_that_is_said(
-    limit: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(early_ends, "CUT_OFF", 30)
-    returns, episodes = evaluate(policy_for("Pendulum-v1", {"max_episode_steps": limit}), 2, seed=0)
-    assert [len(e) for e in episodes] == [30, 30] and all(-30 * 17 < r < 0 for r in returns)
-    assert "2 of 2 episodes of Pendulum-v1 had not ended after 30 steps and were cut off" in capsys.readouterr().err
-    evaluate(policy_for("Pendulum-v1", {"max_episode_steps": 40}), 1, seed=0)
-    assert capsys.readouterr().err == ""  # a limit is a limit
-
-
-@pytest.mark.parametrize(
-    ("env_id", "env", "words"),
-    [
-        ("HalfChetah-v5", {}, "did you mean HalfCheetah-v5"),
-        ("HalfCheetah-v5", {"nonsense": 1}, "nonsense"),
-        ("CartPole-v1", {"nonsense": 1}, "nonsense"),
-        ("nowhere:Thing-v0", {}, "cannot make"),
-    ],
-)
-def test_an_environment_that_cannot_be_made(env_id: str, env: dict, words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        start_envs(env_id, 1, seed=0, env=env)
-
-
 def test_what_an_environment_raises_in_its_first_step_is_said_with_its_arguments() -> None:
     env = {"g": "nope"}  # Pendulum looks at it when it steps
     words = (
@@ -284,128 +197,6 @@ def test_what_an_environment_raises_in_its_first_step_is_said_with_its_arguments
         evaluate(policy_for("Pendulum-v1", env), 1, seed=0)
     with pytest.raises(UserError, match=words):
         try_out(policy_for("Pendulum-v1", env), env, 2, 0, refuse_early=True)
-
-
-def test_what_it_raises_later_is_said_with_its_place() -> None:
-    envs = start_envs("Pendulum-v1", 1, seed=0)
-    action = np.zeros((1, 1), np.float32)
-    envs.step(action, action)
-    envs.vector.envs[0].unwrapped.g = "nope"  # type: ignore[attr-defined]
-    with pytest.raises(
-        UserError, match=r"environment 0 \(seed 0\) of Pendulum-v1 fails in step 2 of .* TypeError: .*\d\)$"
-    ):
-        envs.step(action, action)
-
-
-@pytest.mark.parametrize("backend", ["batched", "gymnasium"])
-def test_make_envs_gives_gymnasiums_vector_environments(backend: str) -> None:
-    envs = make_envs("Hopper-v5", 3, seed=5, backend=backend, terminate_when_unhealthy=False)
-    assert isinstance(envs, gymnasium.vector.VectorEnv)
-    action = np.zeros((3, 3), np.float32)
-    first, *_ = envs.step(action)  # reset already
-    envs.reset(seed=5)
-    obs, reward, terminated, truncated, _ = envs.step(action)
-    np.testing.assert_array_equal(obs, first)
-    assert obs.shape == (3, 11) and reward.shape == terminated.shape == truncated.shape == (3,)
-    for _ in range(200):
-        assert not envs.step(np.ones((3, 3), np.float32))[2].any()  # it has long fallen
-    envs.close()
-
-
-@pytest.mark.parametrize("backend", ["auto", "gymnasium"])
-@pytest.mark.parametrize(
-    ("env_id", "env", "words"),
-    [
-        ("Hopper-v5", {"terminate_when_unhealthy": "false"}, "terminate_when_unhealthy of Hopper-v5 .* True or False"),
-        ("Hopper-v5", {"terminate_when_unhealthy": 2}, "True or False, not 2"),
-        ("HalfCheetah-v5", {"exclude_current_positions_from_observation": 0.5}, "True or False, not 0.5"),
-        ("FrozenLake-v1", {"is_slippery": "False"}, "is_slippery of FrozenLake-v1 .* True or False, not 'False'"),
-        ("Hopper-v5", {"frame_skip": 1.0}, "frame_skip of Hopper-v5 is a whole number"),
-        ("Reacher-v5", {"xml_file": "hopper.xml"}, "fingertip"),
-    ],
-)
-def test_a_misread_argument_is_refused_in_one_line(backend: str, env_id: str, env: dict, words: str) -> None:
-    with pytest.raises(UserError, match=words) as caught:
-        make_envs(env_id, 1, seed=0, backend=backend, **env)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("backend", ["batched", "gymnasium"])
-@pytest.mark.parametrize("value", [1, 0, np.True_, False])
-def test_a_bool_may_be_a_number_and_the_last_observations_stay_those_of_their_environments(
-    backend: str, value: Any
-) -> None:
-    envs = start_envs("Hopper-v5", 3, seed=0, backend=backend, env={"terminate_when_unhealthy": value})
-    rng = np.random.default_rng(0)
-    ended = False
-    for _ in range(60):
-        action = rng.uniform(-1, 1, (3, 3)).astype(np.float32)
-        _, _, terminated, _ = envs.step(action, action)
-        assert terminated.dtype == bool
-        ended = ended or bool(terminated.any())
-    assert ended == bool(value)
-
-
-@pytest.mark.parametrize(
-    "env",
-    [
-        {"width": 64, "height": 64},
-        {"camera_name": "track"},
-        {"camera_id": 0},
-        {"default_camera_config": {"distance": 4.0}},
-        {"max_geom": 100},
-        {"visual_options": {}},
-        {"render_mode": None},
-        {"disable_env_checker": True},
-        {"max_episode_steps": -1},
-        {"main_body": np.int64(1)},
-    ],
-)
-def test_what_gymnasium_accepts_stays_batched(env: dict) -> None:
-    assert isinstance(make_envs("Ant-v5", 2, seed=0, **env), MujocoVectorEnv)
-
-
-def test_a_render_mode_takes_gymnasiums_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    envs = make_envs("Ant-v5", 2, seed=0, render_mode="rgb_array")
-    assert isinstance(envs, gymnasium.vector.SyncVectorEnv) and envs.render_mode == "rgb_array"
-    envs.close()
-    with pytest.raises(UserError, match="do not draw"):
-        make_envs("Ant-v5", 2, seed=0, backend="batched", render_mode="rgb_array")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="needs a display"):
-        make_envs("Ant-v5", 2, seed=0, render_mode="human")
-
-
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Hopper-v5"])
-@pytest.mark.parametrize("num_envs", [0, -3])
-def test_no_environments(env_id: str, num_envs: int) -> None:
-    with pytest.raises(UserError, match=f"cannot make {num_envs} environments of {env_id}"):
-        make_envs(env_id, num_envs, seed=0)
-
-
-def test_an_unknown_backend() -> None:
-    with pytest.raises(UserError, match="did you mean batched"):
-        make_envs("Hopper-v5", 1, seed=0, backend="batch")
-
-
-def test_backend_batched_needs_a_batched_environment() -> None:
-    with pytest.raises(UserError, match="no batched version"):
-        start_envs("CartPole-v1", 1, seed=0, backend="batched")
-
-
-def test_early_ends_are_found_and_switched_off() -> None:
-    for env_id in ("Hopper-v5", "CartPole-v1"):
-        with pytest.raises(UserError, match="--termination"):
-            try_out(policy_for(env_id), {}, 2, 0, refuse_early=True)
-    try_out(policy_for("HalfCheetah-v5"), {}, 2, 0, refuse_early=True)
-    env = fixed_horizon("Hopper-v5", {"forward_reward_weight": 2.0})
-    assert env == {"forward_reward_weight": 2.0, "terminate_when_unhealthy": False}
-    try_out(policy_for("Hopper-v5"), env, 2, 0, refuse_early=True)
-    with pytest.raises(UserError, match="truncate or allow"):
-        fixed_horizon("CartPole-v1", {})
-    with pytest.raises(UserError, match="truncate or allow"):
-        fixed_horizon("gymnasium:CartPole-v1", {})
 
 
 # -- what people look at
@@ -420,33 +211,6 @@ def test_states_of_classic_control_belong_to_the_observation() -> None:
     np.testing.assert_allclose(episode.obs[:, 0], np.cos(episode.state[:, 0]), rtol=1e-6)
 
 
-def test_pictures_are_recorded_where_there_is_no_state_and_only_then() -> None:
-    policy = policy_for("Taxi-v4")
-    envs = start_envs("Taxi-v4", 2, seed=0, frames=True)
-    rollout = collect(envs, policy, 5, np.random.default_rng(0))
-    assert envs.frames and rollout.frames is not None and rollout.frames.shape == (5, 2) and rollout.state is None
-    bare = gymnasium.make("Taxi-v4", render_mode="rgb_array")
-    bare.reset(seed=1)
-    for t in range(5):  # the second environment's, at each observation
-        assert rollout.frames[t, 1] == encode(bare.render())  # type: ignore[arg-type]
-        bare.step(int(rollout.action[t, 1, 0]))
-    envs.frames = False
-    assert collect(envs, policy, 5, np.random.default_rng(0)).frames is None
-    envs.frames = True
-    assert collect(envs, policy, 5, np.random.default_rng(0)).frames is not None
-
-    plain = collect(start_envs("Taxi-v4", 2, seed=0), policy, 5, np.random.default_rng(0))
-    assert plain.frames is None
-    for name, value in vars(plain).items():
-        if name != "frames":  # the pictures change nothing else
-            np.testing.assert_array_equal(value, vars(rollout)[name], err_msg=name)
-
-    for env_id, backend in (("Hopper-v5", "batched"), ("Hopper-v5", "gymnasium"), ("CartPole-v1", "auto")):
-        envs = start_envs(env_id, 2, seed=0, backend=backend, frames=True)
-        envs.frames = True  # nothing to record
-        assert not envs.frames and collect(envs, policy_for(env_id), 3, np.random.default_rng(0)).frames is None
-
-
 def test_episodes_are_recorded_too() -> None:
     _, episodes = evaluate(policy_for("Taxi-v4"), 2, seed=0, frames=True)
     assert all(e.frames is not None and e.frames.shape == (len(e),) and all(e.frames) for e in episodes)
@@ -458,8 +222,3 @@ def test_fast_environments_are_recorded_thirty_times_a_second_at_most() -> None:
     assert frames is not None
     assert [bool(frames[t, 0]) for t in range(7)] == [True, False, True, False, True, False, True]
     assert decode(frames[:, 0]).shape == (4, 160, 240, 3)
-
-
-def test_an_environment_that_nobody_can_see_is_refused() -> None:
-    with pytest.raises(UserError, match="people cannot judge clips of Countdown-v0"):
-        start_envs("Countdown-v0", 1, seed=0, frames=True)

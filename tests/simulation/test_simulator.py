@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from rlhf_control.data import Segments
+from rlhf_control.errors import UserError
+from rlhf_control.queries.corrections import attempt_again, one_attempt
+from rlhf_control.simulation.simulator import Simulator, check_simulator
+from tests.queries.test_corrections import clips_of, policy_of
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Reacher-v5"])
+def test_the_same_actions_lead_to_the_same_clip(env_id: str) -> None:
+    """So states, observations, actions and rewards are what `collect` would have recorded, contact forces included.
+    Over a few steps: bodies in contact part soon. The Ant's reward reads the position a substep before."""
+    policy = policy_of(env_id)
+    clips = clips_of(policy, 2, 4)
+    for i in range(2):
+        clip = clips[i]
+        actions = iter(clip.action)
+        again, whole = one_attempt(
+            Simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
+        )  # fmt: skip
+        assert whole
+        for name, array in clip.arrays().items():
+            assert again.arrays()[name].dtype == array.dtype
+            atol = 0.02 if name == "env_reward" else 1e-3
+            np.testing.assert_allclose(again.arrays()[name], array, rtol=1e-3, atol=atol, err_msg=name)
+
+
+def test_what_cannot_be_put_back_is_refused() -> None:
+    with pytest.raises(UserError, match="CartPole-v1 cannot be put back"):
+        check_simulator("CartPole-v1", {})
+    policy = policy_of("HalfCheetah-v5")
+    clips = clips_of(policy, 1, 4)
+    bare = Segments(clips.obs, clips.action, clips.next_obs, clips.env_reward)
+    with pytest.raises(UserError, match="no simulator states"):
+        attempt_again(policy, bare, 2, np.random.default_rng(0))
