@@ -193,7 +193,9 @@ def test_these_packages_never_wait_for_torch(package: str) -> None:
 
 
 def test_every_module_has_its_tests() -> None:
-    exempt = {"rlhf_control.__main__", "rlhf_control.errors"}  # errors: by everybody else's tests
+    exempt = {"rlhf_control.__main__", "rlhf_control.behaviours.behaviour"}  # a call; a record of names
+    # Held bit for bit to Gymnasium's tasks where they are stepped, in tests/envs/mujoco/test_vector.py
+    exempt |= {f"envs.mujoco.{name}" for name in ("locomotion", "pendulums_and_arms", "simulation", "task")}
     for name, path in FILES.items():
         if path.name != "__init__.py" and name not in exempt:
             inner = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)

@@ -28,7 +28,7 @@ from rlhf_control.behaviours.own import behaviours_of
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Array, Segments, with_next_obs
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.store import FeedbackStore
@@ -138,7 +138,9 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     name = config.truth or (of_run.score if of_run.oracle in NO_REWARD else of_run.oracle)
     truth = reward_named(name, policy.env_id) if name else None
     older = state.get("bank", {}).get("older")
-    return Opened(run, of_run, reward, policy, truth, name, length, None if older is None else Segments(**older))
+    kept = None if older is None else Segments(**with_next_obs(older))
+    return Opened(
+        run, of_run, reward, policy, truth, name, length, kept)
 
 
 def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:

@@ -72,8 +72,10 @@ class Watchdog:
     def _watch(self, signals: int) -> None:
         seen = ticks = ticks_asked = asked = 0
         woken = -1  # the tick at which the main thread was
+        ready = select.poll()  # which, unlike select, takes descriptors beyond 1,023
+        ready.register(signals, select.POLLIN)
         while True:
-            if select.select([signals], [], [], TICK)[0]:
+            if ready.poll(TICK * 1000):
                 caught = os.read(signals, 100)
                 if not caught:
                     return
