@@ -24,7 +24,7 @@ from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.resuming import amend, check
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.watchdog import WATCHDOG
-from rlhf_control.simulation.double_buffer import start_lanes
+from rlhf_control.simulation.double_buffer import start_double_buffered
 from rlhf_control.simulation.early_ends import tell_of_endless_episodes, treat_termination
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.training.baseline import pretrain_with_sb3
@@ -94,7 +94,9 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
     seed = config.seed
-    envs = start_lanes(config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env)
+    envs = start_double_buffered(
+        config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env
+    )
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     tell_of_far_bounds(policy)
     tell_of_endless_episodes(config.env_id, config.env)

@@ -39,7 +39,7 @@ from rlhf_control.rl.ppo import PPO
 from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation import early_ends
-from rlhf_control.simulation.double_buffer import Lanes
+from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.training import guard as guards
 from rlhf_control.training import parts as training_parts
@@ -93,14 +93,14 @@ def test_a_run_leaves_everything(tiny_config: FinetuneConfig) -> None:
 
 def test_the_environments_reward_cannot_leak(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With NaN for an environment reward and an oracle that does not read it, everything else stays finite."""
-    collect = Lanes.collect
+    collect = DoubleBufferedEnvs.collect
 
     def blind(*args: object) -> Rollout:
         rollout = collect(*args)  # type: ignore[arg-type]
         nan = np.full_like(rollout.env_reward, np.nan)
         return replace(rollout, env_reward=nan, reward=nan)
 
-    monkeypatch.setattr(Lanes, "collect", blind)
+    monkeypatch.setattr(DoubleBufferedEnvs, "collect", blind)
     run = train.finetune(tiny_config)
     for row in run.metrics():
         assert not [k for k, v in row.items() if v is None and k not in ("env_return", "episode_length")]

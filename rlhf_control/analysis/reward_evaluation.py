@@ -139,8 +139,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     truth = reward_named(name, policy.env_id) if name else None
     older = state.get("bank", {}).get("older")
     kept = None if older is None else Segments(**with_next_obs(older))
-    return Opened(
-        run, of_run, reward, policy, truth, name, length, kept)
+    return Opened(run, of_run, reward, policy, truth, name, length, kept)
 
 
 def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:

@@ -30,12 +30,12 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
     from rlhf_control.nets.policy import Policy
     from rlhf_control.rl.ppo import PPO
     from rlhf_control.rng import stream
-    from rlhf_control.simulation.double_buffer import start_lanes
+    from rlhf_control.simulation.double_buffer import start_double_buffered
 
     until_the_end.enter_context(one_thread())
     config = preset(env_id, "sb3")
     config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
-    envs = start_lanes(env_id, num_envs, seed=0)
+    envs = start_double_buffered(env_id, num_envs, seed=0)
     policy = Policy(envs.spaces, config.net, 0, env_id, {})
     learner = PPO(policy, config.ppo)
     parts: Parts = {"environment": [], "inference": [], "update": []}

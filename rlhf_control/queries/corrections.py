@@ -33,7 +33,7 @@ def attempt_again(policy: Policy, clips: Segments, attempts: int, rng: np.random
     """
     if clips.state is None:
         raise UserError(f"these clips of {policy.env_id} have no simulator states to begin new attempts from")
-    found = []
+    found: list[Segments] = []
     with closing(Simulator(policy.env_id, policy.env)) as simulator:
         act = policy.acting()
         for clip in (clips[i] for i in range(len(clips))):
@@ -104,6 +104,8 @@ def corrections(
     free = pool.free[: pool.recent]
     if free.sum() < n:
         raise UserError(f"{n} corrections need as many recent clips, the pool has {free.sum()} to spare")
+    if not n:
+        return []
     chosen = rng.permutation(np.flatnonzero(free))[:n]
     pool.free[chosen] = False
     attempts, queries = attempt(pool.clips[chosen]), []

@@ -132,22 +132,13 @@ class RewardModel:
         columns += [action] if self.config.inputs == "state-action" else []
         return torch.from_numpy(np.concatenate(columns, -1, dtype=np.float32))
 
-    def _present_rows(self, steps: Segments) -> Tensor:
-        """(B, I) raw inputs of the steps that there are."""
-        rows = self.rows(steps)
-        return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]
-
     def _standardise(self, rows: Tensor) -> Tensor:
         return (rows - self.input_mean) / self.input_std
 
     def _members(self, x: Tensor) -> Array:
         """(E, ...) for standardised inputs (..., I)."""
         out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP)).flatten(1)
-        return self._standardise_outputs(out).reshape(-1, *x.shape[:-1]).numpy()
-
-    def _standardise_outputs(self, out: Tensor) -> Tensor:
-        """(E, B)"""
-        return ((out - self.output_mean) / self.output_std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)
+        return standardised(out, self.output_mean, self.output_std).reshape(-1, *x.shape[:-1]).numpy()
 
     def _uncertainty(self, x: Tensor, members: Array) -> Array:
         return np.sqrt(members.var(0) + np.square(self._novelty(x)))
@@ -165,7 +156,7 @@ class RewardModel:
         `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
         """
         clip_rows, mask = self.rows(answers.clips), answers.clips.mask
-        reference_rows, shown_rows = (self._present_rows(clips) for clips in (reference, answers.clips))
+        reference_rows, shown_rows = (present(self.rows(clips), clips) for clips in (reference, answers.clips))
         everything = torch.cat([reference_rows, shown_rows])
         warm = self.config.start == "warm" and self.fitted
         self._standardise_on(everything, keep_function=warm)
@@ -184,7 +175,9 @@ class RewardModel:
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
         self.support, fresh = self._standardise(everything[some]).tensor_split(2)
         self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
-        self.usual_uncertainty = float(self._uncertainty(x, self._standardise_outputs(out).numpy()).mean())
+        self.usual_uncertainty = float(
+            self._uncertainty(x, standardised(out, self.output_mean, self.output_std).numpy()).mean()
+        )
         self.fitted = True
         return fit.metrics | {"uncertainty": self.usual_uncertainty}
 
@@ -273,3 +266,13 @@ def comparisons(pairs: Segments, target: Array) -> Answers:
     ranks = np.stack([target < 0.5, target > 0.5], 1).astype(np.int64)
     kind = np.full(len(target), KINDS.index(COMPARISON))
     return Answers(clips, np.arange(len(clips)).reshape(-1, 2), ranks, kind, np.full(len(target), np.nan))
+
+
+def present(rows: Tensor, steps: Segments) -> Tensor:
+    """Returns those of the rows (..., I) whose steps there are, (B, I)."""
+    return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]
+
+
+def standardised(out: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Returns outputs (E, B) in standard deviations (E, 1) from their means (E, 1), clipped."""
+    return ((out - mean) / std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)

@@ -19,7 +19,7 @@ from rlhf_control.simulation.vector import Envs, start_envs
 MOST = 16  # environments; more of them keep two threads busy within each step
 
 
-class Lanes:
+class DoubleBufferedEnvs:
     """Environments between two rollouts: the first half in one lane, the second in another."""
 
     def __init__(self, lanes: Sequence[Envs]) -> None:
@@ -77,17 +77,17 @@ def beside(rollouts: Sequence[Rollout]) -> Rollout:
     return Rollout.of(**arrays, episode_returns=returns, episode_lengths=lengths)
 
 
-def start_lanes(
+def start_double_buffered(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None,
     frames: bool = False,
-) -> Lanes:  # fmt: skip
+) -> DoubleBufferedEnvs:  # fmt: skip
     """The environments of `start_envs`: batched MuJoCo in two lanes, others in one, for Python's lock would stop the
     second."""
     two = backend != "gymnasium" and project_envs.has_batched(env_id) and 2 <= num_envs <= MOST
     sizes = [(num_envs + 1) // 2, num_envs // 2] if two else [num_envs]
     arguments = {**(env or {}), **({"num_threads": 1} if two else {})}
     firsts = [0, sizes[0]][: len(sizes)]
-    return Lanes(
+    return DoubleBufferedEnvs(
         [
             start_envs(env_id, n, seed=seed, backend=backend, env=arguments, first=first, frames=frames)
             for n, first in zip(sizes, firsts, strict=True)

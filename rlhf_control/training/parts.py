@@ -35,7 +35,7 @@ from rlhf_control.rl.protocol import Learner
 from rlhf_control.rng import stream
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
-from rlhf_control.simulation.double_buffer import Lanes, start_lanes
+from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs, start_double_buffered
 from rlhf_control.simulation.early_ends import environment_arguments, tell_of_endless_episodes, time_limit
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
@@ -57,7 +57,7 @@ class Parts:
     """Holds what a fine-tuning run consists of. Each has a state that belongs into the checkpoints, under this name."""
 
     learner: Learner
-    envs: Lanes
+    envs: DoubleBufferedEnvs
     bank: SegmentBank
     reward: Reward
     anchor: Anchor
@@ -96,7 +96,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if source is None and oracle is None:
         oracle = make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = start_lanes(
+    envs = start_double_buffered(
         env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
         frames=config.oracle == "human",
     )  # fmt: skip

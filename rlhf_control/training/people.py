@@ -21,7 +21,7 @@ from rlhf_control.reward.known import Reward
 from rlhf_control.runs.files import open_own
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.status import State, Status, write_status
-from rlhf_control.simulation.double_buffer import Lanes
+from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs
 from rlhf_control.training.guard import Guard, taught
 from rlhf_control.wording import QUESTION, counted
 
@@ -35,7 +35,7 @@ NOTHING_LEARNED = (
 
 @contextmanager
 def attended(
-    config: FinetuneConfig, loop: Loop, envs: Lanes, labels: Labels, reward: Reward, policy: Policy,
+    config: FinetuneConfig, loop: Loop, envs: DoubleBufferedEnvs, labels: Labels, reward: Reward, policy: Policy,
     rounds: Collection[int], guard: Guard,
 ) -> Iterator[None]:  # fmt: skip
     """Gives a run people beside it, if they are to answer. Within, a window is open, and all windows are told what the
@@ -62,7 +62,7 @@ def attended(
     host.count_up()
 
 
-def film(loop: Loop, envs: Lanes, keep: int, rounds: Collection[int]) -> None:
+def film(loop: Loop, envs: DoubleBufferedEnvs, keep: int, rounds: Collection[int]) -> None:
     """Pictures cost time: where clips consist of them, they are taken only in the `keep` iterations up to a round."""
     filmed = {i for at in rounds for i in range(at - keep + 1, at + 1)}
     loop.before_iteration.append(lambda iteration: setattr(envs, "frames", iteration in filmed))

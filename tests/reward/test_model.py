@@ -8,8 +8,6 @@ import torch
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.reward.ensemble import nearest_distance
-from rlhf_control.reward.known import KnownReward
 from rlhf_control.reward.model import RewardModel, comparisons, parts_of
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_rollout, random_segments
@@ -144,38 +142,7 @@ def test_state_round_trip(fitted: tuple, tmp_path: object) -> None:
     np.testing.assert_array_equal(other.predict(reference), model.predict(reference))
 
 
-def test_known_reward_stands_in() -> None:
-    reward = KnownReward(planted)
-    reference = random_segments(np.random.default_rng(1), 10, 30)
-    assert (reward.predict(reference) == 0).all()
-    pairs, target = answered(30, 0)
-    reward.fit(comparisons(pairs, target), reference, np.random.default_rng(0))
-    assert reward.predict(reference).mean() == pytest.approx(0, abs=1e-5)
-    assert reward.predict(reference).std() == pytest.approx(1, abs=1e-5)
-    assert ((reward.probability(pairs)[0] > 0.5) == (target > 0.5)).all()
-    again = KnownReward(planted)
-    again.load_state(reward.state())
-    np.testing.assert_array_equal(again.predict(reference), reward.predict(reference))
-    constant = KnownReward(lambda s: np.ones_like(s.env_reward), normalized=False)
-    constant.fit(comparisons(pairs, target), reference, np.random.default_rng(0))
-    assert (constant.predict(reference) == 1).all()
-
-
 # -- clips
-
-
-def test_logits_of_clips_are_what_the_probabilities_come_from(fitted: tuple) -> None:
-    model = fitted[0]
-    pairs, _ = answered(20, 3)
-    logits = model.clip_logits(pairs)  # (E, Q, 2)
-    difference = logits[..., 0] - logits[..., 1]
-    np.testing.assert_allclose(model.probability(pairs), 1 / (1 + np.exp(-difference)), rtol=1e-5)
-    np.testing.assert_allclose(model.clip_logits(pairs[4]), logits[:, 4], rtol=1e-4, atol=1e-5)
-    known = KnownReward(planted)
-    assert known.clip_logits(pairs).shape == (1, 20, 2)
-    assert (
-        (known.clip_logits(pairs)[0, :, 0] > known.clip_logits(pairs)[0, :, 1]) == (known.probability(pairs)[0] > 0.5)
-    ).all()
 
 
 def test_all_steps_of_a_clip_count_when_it_is_judged(fitted: tuple) -> None:
@@ -268,13 +235,6 @@ def test_uncertainty_rises_where_the_members_do_not_know() -> None:
     assert model.uncertainty(across).mean() > 3 * spread(across) and model.novelty(across).mean() > 1
     assert spread(farther) == pytest.approx(spread(far))  # the input clip
     assert model.uncertainty(farther).mean() > model.uncertainty(far).mean() + 0.5 > 3 * model.uncertainty(new).mean()
-
-
-def test_nearest_distance_by_hand() -> None:
-    rows = torch.tensor([[0.0, 0.0], [3.0, 4.0], [10.0, 0.0]])
-    torch.testing.assert_close(
-        nearest_distance(rows, torch.tensor([[0.0, 0.0], [10.0, 1.0]])), torch.tensor([0.0, 5.0, 1.0])
-    )
 
 
 def test_a_conservative_reward_is_lower_off_the_data() -> None:

@@ -7,7 +7,7 @@ from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.ppo import PPO
-from rlhf_control.simulation.double_buffer import MOST, Lanes, beside, start_lanes
+from rlhf_control.simulation.double_buffer import MOST, DoubleBufferedEnvs, beside, start_double_buffered
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
 
@@ -25,7 +25,7 @@ def assert_equal(a: Any, b: Any) -> None:
 def test_two_lanes_are_their_environments_one_after_another(num_envs: int) -> None:
     """Bit for bit, and of the environments that one batch would have: the lanes change nothing but the time."""
     learner = learner_for("Hopper-v5")
-    lanes = start_lanes("Hopper-v5", num_envs, seed=7)
+    lanes = start_double_buffered("Hopper-v5", num_envs, seed=7)
     assert [lane.num_envs for lane in lanes.lanes] == [(num_envs + 1) // 2, num_envs // 2]
     rollout = lanes.collect(learner, 60, np.random.default_rng(0))
     assert rollout.done.any() and len(rollout.episode_returns) == rollout.done.sum()
@@ -41,25 +41,25 @@ def test_two_lanes_are_their_environments_one_after_another(num_envs: int) -> No
 
 @pytest.mark.parametrize(("env_id", "num_envs"), [("CartPole-v1", 4), ("Hopper-v5", 1), ("Hopper-v5", MOST + 1)])
 def test_one_lane_where_two_would_not_help(env_id: str, num_envs: int) -> None:
-    (lane,) = start_lanes(env_id, num_envs, seed=0).lanes
+    (lane,) = start_double_buffered(env_id, num_envs, seed=0).lanes
     assert lane.num_envs == num_envs
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
 def test_a_snapshot_continues_bit_equal(env_id: str) -> None:
     learner = learner_for(env_id)
-    lanes = start_lanes(env_id, 4, seed=0)
+    lanes = start_double_buffered(env_id, 4, seed=0)
     lanes.collect(learner, 37, np.random.default_rng(0))
     state = lanes.state()
     expected = lanes.collect(learner, 50, np.random.default_rng(1))
-    other = start_lanes(env_id, 4, seed=9)
+    other = start_double_buffered(env_id, 4, seed=9)
     other.load_state(state)
     assert_equal(other.collect(learner, 50, np.random.default_rng(1)), expected)
 
 
 def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learner_for("Hopper-v5")
-    lanes = start_lanes("Hopper-v5", 4, seed=0)
+    lanes = start_double_buffered("Hopper-v5", 4, seed=0)
     step = lanes.lanes[1].step
 
     def spoiled(*args: Any) -> Any:
@@ -71,7 +71,7 @@ def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest
     with pytest.raises(NonFiniteError, match="reward is not finite: nan in environment 3 at step 0"):
         lanes.collect(learner, 5, np.random.default_rng(0))
     monkeypatch.undo()
-    lanes = start_lanes("Hopper-v5", 4, seed=0)
+    lanes = start_double_buffered("Hopper-v5", 4, seed=0)
     lanes.lanes[1].vector._sim.qvel[0] = np.inf  # type: ignore[attr-defined]
     with pytest.raises(NonFiniteError, match="environment 2"):
         lanes.collect(learner, 5, np.random.default_rng(0))
@@ -79,5 +79,5 @@ def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest
 
 def test_lanes_are_many_or_one() -> None:
     envs = start_envs("Hopper-v5", 3, seed=0)
-    lanes = Lanes([envs])
+    lanes = DoubleBufferedEnvs([envs])
     assert lanes.spaces == envs.spaces and lanes.step_seconds == envs.step_seconds

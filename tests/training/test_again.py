@@ -10,7 +10,7 @@ from rlhf_control.data import Feedback, Query, Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.run import FAILED, Run
-from rlhf_control.simulation.double_buffer import Lanes
+from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs
 from rlhf_control.training.again import make_way, nothing_to_lose
 
 
@@ -80,15 +80,15 @@ def test_a_run_that_died_of_an_early_end_goes_on(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the command that it names; what it had learned and asked before is as it was."""
-    collect = Lanes.collect
+    collect = DoubleBufferedEnvs.collect
 
-    def succeeding(self: Lanes, *args: object) -> Rollout:
+    def succeeding(self: DoubleBufferedEnvs, *args: object) -> Rollout:
         rollout = collect(self, *args)  # type: ignore[arg-type]
         if Run.open(tiny_config.out).load_checkpoint()[0] >= 3:
             rollout.terminated[7, 0] = True
         return rollout
 
-    monkeypatch.setattr(Lanes, "collect", succeeding)
+    monkeypatch.setattr(DoubleBufferedEnvs, "collect", succeeding)
     with pytest.raises(UserError, match=r"HalfCheetah-v5 ended early .* `rlhf-control resume") as died:
         train.finetune(tiny_config)
     command = str(died.value).split("`")[1].split()

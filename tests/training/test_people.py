@@ -25,7 +25,7 @@ from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.status import Status, alive, read_status
-from rlhf_control.simulation.double_buffer import Lanes
+from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs
 from tests.annotators import annotate, annotators, ranks_of, vote
 from tests.conftest import TINY_REWARD
 
@@ -389,14 +389,14 @@ def test_environments_without_states_are_filmed_for_their_rounds(
         reward=TINY_REWARD,
     )  # fmt: skip
     filmed = list[bool]()
-    collect = Lanes.collect
+    collect = DoubleBufferedEnvs.collect
 
-    def spy(self: Lanes, *args: object) -> Rollout:
+    def spy(self: DoubleBufferedEnvs, *args: object) -> Rollout:
         rollout = collect(self, *args)  # type: ignore[arg-type]
         filmed.append(rollout.frames is not None)
         return rollout
 
-    monkeypatch.setattr(Lanes, "collect", spy)
+    monkeypatch.setattr(DoubleBufferedEnvs, "collect", spy)
     with annotators(tmp_path / "run", "ann"):
         run = train.finetune(config)
     waits = [i for i, row in enumerate(run.metrics()) if "reward/fit_seconds" in row]
