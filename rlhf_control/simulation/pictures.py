@@ -39,6 +39,16 @@ def rendered(env: Any, env_id: str) -> Array:
         raise UserError(f"{env_id} cannot be drawn: its render gives {error}, not a picture (H, W, 3)") from None
 
 
+def observed_picture(seen: Array) -> Array:
+    """Returns what a person is shown of a picture that a policy observes: (H, W, 3) uint8. Of stacked frames, grey or
+    in colour, the last."""
+    first = seen.ndim == 3 and seen.shape[0] < seen.shape[-1]
+    picture = np.moveaxis(seen, 0, -1) if first else seen
+    if picture.ndim == 3 and picture.shape[-1] not in (1, 3):
+        picture = picture[..., -3:] if picture.shape[-1] % 3 == 0 else picture[..., -1:]
+    return as_picture(picture)
+
+
 def as_picture(given: Any) -> Array:
     """(H, W, 3) uint8 of what environments' `render` gives: also a list of pictures (the last one), grey ones, ones
     with an alpha channel or the channels first, and numbers of other types: 0 to 1 if they are floats and none is above

@@ -17,7 +17,7 @@ from rlhf_control.runs.progress import say_once
 from rlhf_control.simulation.backends.protocol import Backend
 from rlhf_control.simulation.foreign import described, told
 from rlhf_control.simulation.make import make_backend
-from rlhf_control.simulation.pictures import encode, stride
+from rlhf_control.simulation.pictures import encode, observed_picture, stride
 from rlhf_control.spaces import Spaces
 
 EXACT = 2**24  # whole numbers up to here are exact in float32
@@ -34,6 +34,7 @@ class Envs:
         self.step_seconds = backend.step_seconds  # simulated time of one step
         self.obs = self.spaces.flat(backend.reset(seed))  # (N, O)
         self._frames = False
+        self.shown = next((part for part in self.spaces.parts if part.picture), None)  # a picture that is observed
         self.differs = ""  # what, from where the checkpoint left them
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
         self.lengths = np.zeros(self.num_envs, np.int64)
@@ -97,7 +98,10 @@ class Envs:
 
     @frames.setter
     def frames(self, on: bool) -> None:
-        self._frames = on and self.vector.render_mode == "rgb_array"
+        self._frames = on and (self.vector.render_mode == "rgb_array" or self._draws_what_it_observes())
+
+    def _draws_what_it_observes(self) -> bool:
+        return self.shown is not None and not self.backend.draws
 
     def pictures(self, step: int) -> list[bytes]:
         """A small PNG of each environment as it is now; empty at steps between those that are recorded."""
@@ -107,6 +111,8 @@ class Envs:
 
     def _picture(self, i: int) -> bytes:
         try:
+            if self.shown is not None and self._draws_what_it_observes():
+                return encode(observed_picture(self.shown.read(self.obs[i])))
             return encode(self.backend.picture(i))
         except UserError as error:  # one picture less
             say_once(f"rlhf-control: {error}; clips lack such pictures")
@@ -166,10 +172,14 @@ def start_envs(
     if not frames or (envs.states() is not None and envs.backend.drawn_whole(env_id, arguments)):
         return envs
     envs.close()
+    if not envs.backend.draws and envs.shown is not None:
+        envs = start()
+        envs.frames = True
+        return envs
     if not envs.backend.draws:
         raise UserError(
             f"people cannot judge clips of {env_id}: it has neither simulator states to draw from nor the render mode "
-            "rgb_array; answer by an oracle"
+            "rgb_array, and observes no picture; answer by an oracle"
         )
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none

@@ -10,6 +10,7 @@ from rlhf_control.simulation.pictures import (
     encode,
     encode_all,
     fit,
+    observed_picture,
     rendered,
     stride,
 )
@@ -99,3 +100,12 @@ def test_fit_keeps_proportions() -> None:
     assert fit(noise(20, 10), 100, 60).shape == (60, 30, 3)
     picture = noise(20, 10)
     np.testing.assert_array_equal(fit(picture, 10, 100), picture)
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 3), (20, 24, 1), (20, 24), (4, 20, 24), (20, 24, 4), (20, 24, 12)])
+def test_what_a_policy_observes_is_shown_and_of_stacked_frames_the_last(shape: tuple[int, ...]) -> None:
+    seen = np.random.default_rng(0).integers(256, size=shape).astype(np.uint8)
+    shown = observed_picture(seen)
+    assert shown.shape == (20, 24, 3) and shown.dtype == np.uint8
+    last = seen[-1] if shape[0] == 4 else seen if len(shape) == 2 else seen[..., -1]
+    np.testing.assert_array_equal(shown[..., -1], last)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.errors import UserError
-from rlhf_control.simulation.pictures import encode
+from rlhf_control.simulation.pictures import decode, encode
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
 from tests.match_env import ACTIONS
@@ -126,3 +126,30 @@ def test_pictures_are_recorded_where_there_is_no_state_and_only_then() -> None:
 def test_an_environment_that_nobody_can_see_is_refused() -> None:
     with pytest.raises(UserError, match="people cannot judge clips of Countdown-v0"):
         start_envs("Countdown-v0", 1, seed=0, frames=True)
+
+
+class Watched(gymnasium.Env):
+    """Observes a picture and does not draw itself."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (16, 16, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **kwargs: Any) -> Any:
+        super().reset(seed=kwargs.get("seed"))
+        self.t = 0
+        return np.full((16, 16, 3), 10, np.uint8), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        return np.full((16, 16, 3), 10 + self.t, np.uint8), 0.0, False, False, {}
+
+
+def test_people_see_the_picture_that_the_policy_observes(monkeypatch: pytest.MonkeyPatch) -> None:
+    gymnasium.register("Watched-v0", Watched, max_episode_steps=50)
+    envs = start_envs("Watched-v0", 2, seed=0, frames=True)
+    assert envs.frames and envs.obs.dtype == np.uint8 and envs.obs.shape == (2, 768)
+    envs.step(np.zeros((2, 1), np.int64), envs.spaces.execute(np.zeros((2, 1), np.int64)))
+    assert decode(np.array(envs.pictures(0), "S"))[1].max() == 11
+    envs.frames = False
+    assert not envs.frames
+    gymnasium.registry.pop("Watched-v0")
