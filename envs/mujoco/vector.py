@@ -20,13 +20,13 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.mujoco.generators import GENERATOR_WORDS, generator_of, generator_words
 from envs.mujoco.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from envs.mujoco.pendulums_and_arms import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
 from envs.mujoco.simulation import Simulation, SimulationError
 from envs.mujoco.task import Task, Terms
 
 Arrays = dict[str, np.ndarray]
-GENERATOR_WORDS = 6
 # Arguments of `gymnasium.make` and its MuJoCo tasks that change no number while nothing is drawn.
 WITHOUT_EFFECT = {
     "camera_id", "camera_name", "default_camera_config", "disable_env_checker", "height", "max_geom", "render_mode",
@@ -222,7 +222,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             "env_id": np.array(self._env_id),
             "simulation": self._sim.state.copy(),
             "elapsed_steps": self._elapsed_steps.copy(),
-            "generators": np.stack([_generator_words(self._generators[i]) for i in range(self.num_envs)]),
+            "generators": np.stack([generator_words(self._generators[i]) for i in range(self.num_envs)]),
             "observations": self._observations.copy(),
             "positions": self._positions.copy(),
         }
@@ -238,7 +238,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._check_snapshot(snapshot)
         self._sim.restore(snapshot["simulation"])
         self._elapsed_steps = snapshot["elapsed_steps"].copy()
-        self._generators = {i: _generator(words) for i, words in enumerate(snapshot["generators"])}
+        self._generators = {i: generator_of(words) for i, words in enumerate(snapshot["generators"])}
         self._observations = snapshot["observations"].copy()
         self._positions = snapshot["positions"].copy()
         self._started = True
@@ -393,23 +393,3 @@ def _masked(terms: Terms, mask: np.ndarray) -> dict[str, Any]:
 
 def _of_all(terms: Terms, mask: np.ndarray) -> dict[str, Any]:
     return {**terms, **{f"_{name}": mask for name in terms}}
-
-
-def _generator_words(generator: np.random.Generator) -> np.ndarray:
-    """The state of a PCG64 `generator`, (6,) uint64: two 128-bit integers, low word first, and a buffered uint32."""
-    state = generator.bit_generator.state
-    words = [word for key in ("state", "inc") for word in (state["state"][key] % 2**64, state["state"][key] >> 64)]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
-
-
-def _generator(words: np.ndarray) -> np.random.Generator:
-    """The generator whose `_generator_words` are `words`, (6,) uint64."""
-    low, high, inc_low, inc_high, has_uint32, uinteger = (int(word) for word in words)
-    bit_generator = np.random.PCG64()
-    bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": low | high << 64, "inc": inc_low | inc_high << 64},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }
-    return np.random.Generator(bit_generator)

@@ -37,8 +37,9 @@ from rlhf_control.nets.zoo import adopt, find_policy
 from rlhf_control.queries.segments import cut
 from rlhf_control.reward.answers import Targets, stated_preferences
 from rlhf_control.reward.calibration import both_ways, expected_calibration_error, reliability_table
-from rlhf_control.reward.known import Reward, make_reward
+from rlhf_control.reward.known import make_reward
 from rlhf_control.reward.model import RewardModel, comparisons
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.run import Run

@@ -15,7 +15,7 @@ from rlhf_control.queries.choose import round_half_up
 from rlhf_control.queries.questions import questions
 from rlhf_control.queries.rounds import LabelRound, iterations
 from rlhf_control.queries.segments import SegmentBank
-from rlhf_control.reward.known import Reward
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.resuming import check_rows
 from rlhf_control.runs.run import Run

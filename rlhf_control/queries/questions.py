@@ -26,7 +26,7 @@ from rlhf_control.queries.choose import Form, Pool, ask_again, choose
 from rlhf_control.queries.corrections import correct
 from rlhf_control.queries.demonstrations import demonstrated, demonstrations, demonstrations_due, is_recording
 from rlhf_control.queries.rounds import LabelRound, share_due
-from rlhf_control.reward.known import Reward
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
 from rlhf_control.runs.run import Run

@@ -10,6 +10,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Answers, Array, Rollout, Segments, mean_over_steps
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.protocol import Reward
 
 KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard deviation: as good as certain
 
@@ -54,9 +55,6 @@ class KnownReward:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.mean, self.std, self.fitted = state["mean"], state["std"], state["fitted"]
-
-
-Reward = RewardModel | KnownReward  # what the loop needs: predict, clip_logits, probability, uncertainty, fit, state
 
 
 def make_reward(

@@ -40,7 +40,7 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.reward.answers import Targets, independent, stated_preferences
 from rlhf_control.reward.calibration import surprise
-from rlhf_control.reward.known import Reward
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
 

@@ -12,7 +12,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.schema import AT_RANDOM
 from rlhf_control.queries.segments import SegmentBank
-from rlhf_control.reward.known import Reward
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.training.parts import Parts
 

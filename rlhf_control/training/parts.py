@@ -26,8 +26,9 @@ from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
 from rlhf_control.queries.rounds import clips_needed, label_rounds
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.queries.strategies import find_strategy
-from rlhf_control.reward.known import Reward, make_reward
+from rlhf_control.reward.known import make_reward
 from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.rl.cloning import clone
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO

@@ -17,7 +17,7 @@ from rlhf_control.feedback.labels import POLL_SECONDS, Labels
 from rlhf_control.feedback.schema import GOLD, query_key
 from rlhf_control.labelling.window_process import WindowProcess, command
 from rlhf_control.nets.policy import Policy
-from rlhf_control.reward.known import Reward
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.runs.files import open_own
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.status import State, Status, write_status

@@ -16,8 +16,9 @@ from rlhf_control.feedback.schema import query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import cut
-from rlhf_control.reward.known import KnownReward, Reward
+from rlhf_control.reward.known import KnownReward
 from rlhf_control.reward.model import RewardModel, comparisons
+from rlhf_control.reward.protocol import Reward
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.simulator import simulated
