@@ -85,7 +85,10 @@ def test_a_run_that_died_of_an_early_end_goes_on(
     def succeeding(self: DoubleBufferedEnvs, *args: object) -> Rollout:
         rollout = collect(self, *args)  # type: ignore[arg-type]
         if Run.open(tiny_config.out).load_checkpoint()[0] >= 3:
-            rollout.terminated[7, 0] = True
+            terminated = rollout.terminated.copy()
+            terminated[7, 0] = True
+            columns = {**vars(rollout), "terminated": terminated, "next_obs": rollout.next_obs}
+            return Rollout.of(**{name: column for name, column in columns.items() if name != "successors"})
         return rollout
 
     monkeypatch.setattr(DoubleBufferedEnvs, "collect", succeeding)
