@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -17,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -45,7 +43,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.sweeps.seeds import parse_seeds
+from rlhf_control.sweeps.seeds import follow_parent, parse_seeds
 from rlhf_control.train import finetune, resume
 
 # The quickstart's run, but shorter and with five label rounds, so that conditions differ before they saturate; without
@@ -176,13 +174,6 @@ def settle(free: "SimpleQueue[int]") -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {free.get()})
     threading.Thread(target=follow_parent, daemon=True).start()
-
-
-def follow_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def make(config: FinetuneConfig) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def _alone(work: Callable[[Any], object], config: Config, core: int, log: str) -
     """One seed, in a process, a session (Ctrl-C reaches the parent alone) and on a core of its own."""
     with suppress(OSError):
         os.setsid()
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=follow_parent, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     with open_own(log, "wb") as file:
@@ -122,7 +122,7 @@ def _alone(work: Callable[[Any], object], config: Config, core: int, log: str) -
     sys.exit(work(config))  # type: ignore[arg-type]
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Saves and stops when the parent is gone, however it went."""
     parent = parent_process()
     if parent is not None:

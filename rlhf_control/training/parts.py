@@ -117,7 +117,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     )  # fmt: skip
     if run is None:
         steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
-        try_out(policy, env, length, config.seed, steps=steps, refuse_early=config.termination == "refuse")
+        refuse_early = config.termination == "refuse"
+        try_out(policy, env, length, config.seed, steps=steps, clips=clips_needed(config), refuse_early=refuse_early)
     rounds = label_rounds(config, bank.first_full)
     gold = gold_of(config, run)
     if CORRECTION in config.feedback:

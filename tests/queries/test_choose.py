@@ -1,5 +1,4 @@
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,19 +13,7 @@ from rlhf_control.queries.strategies import (
     STRATEGIES,
 )
 from tests.conftest import random_segments
-
-
-@dataclass
-class Members:
-    """Members that are linear in a clip's mean observation, and count what they score."""
-
-    weights: Array  # (E, O)
-    fitted: bool = True
-    scored: int = 0
-
-    def clip_logits(self, clips: Segments) -> Array:
-        self.scored += len(clips)
-        return self.weights @ clips.obs.mean(1).T
+from tests.queries.members import Members
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import Array, Segments
+from rlhf_control.data import Segments
 from rlhf_control.queries.choose import Pool, choose, random_groups
 from rlhf_control.queries.strategies import (
     STRATEGIES,
@@ -25,21 +25,9 @@ from rlhf_control.queries.strategies import (
     pair_probabilities,
 )
 from tests.conftest import random_segments
+from tests.queries.members import Members
 
 INFORMATIVE = {"disagreement": disagreement_of, "entropy": entropy_of, "bald": bald_of}
-
-
-@dataclass
-class Members:
-    """Members that are linear in a clip's mean observation, and count what they score."""
-
-    weights: Array  # (E, O)
-    fitted: bool = True
-    scored: int = 0
-
-    def clip_logits(self, clips: Segments) -> Array:
-        self.scored += len(clips)
-        return self.weights @ clips.obs.mean(1).T
 
 
 @pytest.fixture

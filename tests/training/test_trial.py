@@ -45,9 +45,16 @@ def test_an_early_end_by_the_policy_alone_is_found() -> None:
 
 
 def test_clips_longer_than_the_policys_episodes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"11 steps, and .* in Door-v0 seldom or never .*at most 10\); .*--clip"):
+    with pytest.raises(UserError, match=r"11 steps, and .* in Door-v0 seldom or never .*at most 10\): .*--clip"):
         try_out(pushing(2.0), {}, 11, 0, refuse_early=False)
     with pytest.raises(UserError, match="at most 200"):  # the time limit's
         try_out(pushing(0.0), {}, 201, 0, refuse_early=True)
     with pytest.raises(UserError, match="seldom"):  # there is one in 200 steps
         try_out(pushing(0.0), {}, 150, 0, steps=100, refuse_early=False)
+
+
+def test_fewer_clips_than_the_first_questions_need_are_refused() -> None:
+    """Episodes of 10 steps give a clip of 8 each: 100 in 1,000 steps, and as many may be asked about."""
+    try_out(pushing(2.0), {}, 8, 0, steps=1000, clips=90, refuse_early=False)
+    with pytest.raises(UserError, match=r"of the 150 clips that the first questions need, 100 are to be expected"):
+        try_out(pushing(2.0), {}, 8, 0, steps=1000, clips=150, refuse_early=False)
