@@ -100,9 +100,10 @@ class Spaces:
         """(B, O) in the packed dtype, a copy, of observations (B, ...) that are a Box's or packed already."""
         return obs.reshape(len(obs), -1).astype(self.obs_dtype)
 
-    def numbers(self, packed: Array) -> Array:
-        """(..., V) float32: all parts but pictures, side by side, of packed observations (..., O)."""
-        return numbers_of(tuple(part for part in self.parts if not part.picture), packed)
+    @property
+    def counted(self) -> tuple[Part, ...]:
+        """All parts but pictures, for `numbers_of`."""
+        return tuple(part for part in self.parts if not part.picture)
 
     @property
     def action_size(self) -> int:

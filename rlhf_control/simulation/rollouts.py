@@ -1,10 +1,11 @@
-"""Environments stepped side by side. The only file that knows about autoreset.
+"""Rollouts and evaluations of environments that are stepped side by side.
 
 T time, N environments, O observation, A action, D simulator state.
 """
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
 from rlhf_control.simulation.early_ends import evaluation_steps
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.vector import Envs, start_envs
-from rlhf_control.spaces import Act
+from rlhf_control.spaces import Act, numbers_of
 from rlhf_control.wording import counted
 
 
@@ -47,7 +48,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     pictures: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    act, first, numbers = actor.acting(), envs.first, envs.spaces.numbers
+    act, first, numbers = actor.acting(), envs.first, partial(numbers_of, envs.spaces.counted)
     check_finite("observation", numbers(envs.obs)[None], 0, first)
     for t in range(T):
         obs[t] = envs.obs
@@ -61,9 +62,10 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         next_obs, step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
         check_finite("observation", numbers(next_obs)[None], t, first)
         done = terminated[t] | truncated[t]
-        if t == T - 1 or done.any():
+        ended = done.any()
+        if t == T - 1 or ended:
             successors.append(next_obs if t == T - 1 else next_obs[done])
-        if done.any():
+        if ended:
             check_finite("first observation of an episode", numbers(envs.obs)[None], t, first)
         with np.errstate(over="ignore"):  # which the check finds
             reward[t] = step_reward

@@ -54,8 +54,8 @@ class Envs:
             raise UserError(f"{self.name} fails in a step: {told(error)}; look at the arguments in --env") from error
         self.obs = self.spaces.flat(obs)
         next_obs = self.obs
-        done = terminated | truncated
         if last is not None:
+            done = terminated | truncated
             next_obs = self.obs.copy()
             next_obs[done] = np.concatenate([self.spaces.flat(o[None]) for o in last[done]])
         return next_obs, reward, terminated, truncated
