@@ -8,16 +8,10 @@ that a stopped experiment goes on when it is started again. Remove the folder (-
 import argparse
 import hashlib
 import json
-import os
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +28,7 @@ from rlhf_control.compute.threads import available_cores, one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import COMPARISON
-from rlhf_control.errors import Stopped
+from rlhf_control.errors import Stopped, guarded
 from rlhf_control.feedback.store import FeedbackStore, in_force
 from rlhf_control.nets.policy import load_policy
 from rlhf_control.nets.zoo import find_policy
@@ -43,7 +37,8 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.sweeps.seeds import follow_parent, parse_seeds
+from rlhf_control.sweeps.pool import Cell, LocalPool, run_cells
+from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
 
 # The quickstart's run, but shorter and with five label rounds, so that conditions differ before they saturate; without
@@ -149,43 +144,35 @@ def run_all(conditions: Mapping[str, FinetuneConfig], arguments: argparse.Namesp
 
 
 def train_all(configs: Sequence[FinetuneConfig], workers: int) -> None:
-    context = get_context("spawn")
-    free: SimpleQueue[int] = context.SimpleQueue()
-    for i in range(workers):
-        free.put(available_cores()[i % len(available_cores())])
-    started = time.monotonic()
-    with ProcessPoolExecutor(workers, context, settle, (free,)) as pool:
-        runs = {pool.submit(make, config): config for config in configs}
-        try:
-            for done, future in enumerate(as_completed(runs), 1):
-                result, minutes = future.result(), (time.monotonic() - started) / 60
-                print(f"{minutes:5.1f} min, {done} of {len(configs)}: {runs[future].out}, "
-                      f"score {result['score']:.2f}", flush=True)  # fmt: skip
-        except (BrokenProcessPool, KeyboardInterrupt):
-            pool.shutdown(wait=False, cancel_futures=True)
-            sys.exit("stopped; the same command goes on")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    """Makes these runs, `workers` at a time. Exits, with what is finished kept, if one failed or it is stopped."""
+    cells = [Cell(config.out, config) for config in configs]
+    started, told = time.monotonic(), 0
 
+    def show(done: int, running: int, failed: int) -> None:
+        nonlocal told
+        if done > told:
+            told = done
+            minutes = (time.monotonic() - started) / 60
+            print(f"{minutes:5.1f} min, {done} of {len(cells)} done, {failed} failed", flush=True)
 
-def settle(free: "SimpleQueue[int]") -> None:
-    """A worker's start: on a core of its own, and gone when its parent is."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {free.get()})
-    threading.Thread(target=follow_parent, daemon=True).start()
-
-
-def make(config: FinetuneConfig) -> dict[str, Any]:
-    """What `measured` says of this config's run, which is trained, gone on with, or only measured."""
-    path = Path(config.out)
     try:
-        run = resume(path) if (path / "config.json").is_file() else finetune(config)
+        with LocalPool(make, workers) as pool:
+            failed = run_cells(pool, cells, show)
     except Stopped:
-        os._exit(130)  # the run is saved; whoever asked for it sees that this worker is gone
-    result = measured(run)
-    run.write_json("result.json", result)
-    return result
+        sys.exit("stopped; the same command goes on")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(cells)} runs failed: {', '.join(failed)}; the same command makes them again")
+
+
+def make(config: FinetuneConfig) -> int:
+    """Trains this config's run, or goes on with it, and leaves what `measured` says of it in its folder."""
+
+    def work() -> None:
+        path = Path(config.out)
+        run = resume(path) if (path / "config.json").is_file() else finetune(config)
+        run.write_json("result.json", measured(run))
+
+    return guarded(work)
 
 
 # -- measuring

@@ -15,7 +15,7 @@ from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.runs.files import load_state, sha256
 from rlhf_control.runs.run import Run
-from rlhf_control.sweeps.seeds import _reason, for_each_seed, parse_seeds, side_by_side
+from rlhf_control.sweeps.seeds import for_each_seed, parse_seeds, side_by_side
 
 CONFIG = PretrainConfig(
     "CartPole-v1", total_steps=512, checkpoint_seconds=0, ppo=PPOConfig(4, 32, minibatch_size=32, epochs=2)
@@ -138,12 +138,3 @@ def test_children_save_and_stop_when_the_parent_is_killed(tmp_path: Path) -> Non
         run = Run.open(tmp_path / f"run-{seed}")
         run.lock()
         assert run.load_checkpoint()[0] > 0
-
-
-def test_the_stated_reason_is_the_true_one(tmp_path: Path) -> None:
-    out = str(tmp_path / "run")
-    assert _reason(-11, out) == f"killed by SIGSEGV (see {out}.log)"
-    assert _reason(-63, out) == f"killed by signal 63 (see {out}.log)"
-    assert "exit code 3" in _reason(3, out)
-    Path(f"{out}.log").write_text("Warning: x\nrlhf-control: labels is -1\nValueError: y\n")
-    assert _reason(2, out) == f"labels is -1 (see {out}.log)" and _reason(1, out) == f"ValueError: y (see {out}.log)"
