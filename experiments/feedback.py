@@ -37,7 +37,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.sweeps.pool import Cell, LocalPool, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, run_cells
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
 
@@ -145,7 +145,7 @@ def run_all(conditions: Mapping[str, FinetuneConfig], arguments: argparse.Namesp
 
 def train_all(configs: Sequence[FinetuneConfig], workers: int) -> None:
     """Makes these runs, `workers` at a time. Exits, with what is finished kept, if one failed or it is stopped."""
-    cells = [Cell(config.out, config) for config in configs]
+    cells = [RunCell(config.out, config) for config in configs]
     started, told = time.monotonic(), 0
 
     def show(done: int, running: int, failed: int) -> None:

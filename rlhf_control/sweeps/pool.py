@@ -31,38 +31,38 @@ STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of many: what it is called, and its config, which names its folder."""
+class RunCell:
+    """Holds one run of many: what it is called, and its config, which names its folder."""
 
     name: str
     config: PretrainConfig | FinetuneConfig
 
 
-class Pool(Protocol):
+class WorkerPool(Protocol):
     """Says what runs cells side by side."""
 
     def room(self) -> bool:
         """Whether another cell could begin now."""
         ...
 
-    def start(self, cell: Cell) -> None:
+    def start(self, cell: RunCell) -> None:
         """Begins a cell, or goes on with it from what its folder holds."""
         ...
 
-    def ended(self) -> list[tuple[Cell, str]]:
+    def ended(self) -> list[tuple[RunCell, str]]:
         """Waits a moment. Returns the cells that have ended since, each with why it failed, or nothing."""
         ...
 
-    def last_row(self, cell: Cell) -> dict[str, Any] | None:
+    def last_row(self, cell: RunCell) -> dict[str, Any] | None:
         """Returns the newest row of a cell's metrics that is known."""
         ...
 
-    def stop(self, cell: Cell | None = None) -> None:
+    def stop(self, cell: RunCell | None = None) -> None:
         """Asks one cell, or all, to save and stop, which is no failure."""
         ...
 
 
-def run_cells(pool: Pool, cells: Sequence[Cell], show: Callable[[int, int, int], None]) -> dict[str, str]:
+def run_cells(pool: WorkerPool, cells: Sequence[RunCell], show: Callable[[int, int, int], None]) -> dict[str, str]:
     """Runs all cells, as many at a time as the pool has room for, and returns why those that failed did, by their
     names. `show(done, running, failed)` is called about twice a second. Raises Stopped after SIGINT or SIGTERM, which
     is passed on once, for each cell to save."""
@@ -110,7 +110,7 @@ class LocalPool:
     def room(self) -> bool:
         return self._place() is not None
 
-    def start(self, cell: Cell) -> None:
+    def start(self, cell: RunCell) -> None:
         place = self._place()
         assert place is not None
         log = Path(f"{cell.config.out}.log")
@@ -123,7 +123,7 @@ class LocalPool:
         self._told.discard(cell.name)
         worker.give(cell)
 
-    def ended(self) -> list[tuple[Cell, str]]:
+    def ended(self) -> list[tuple[RunCell, str]]:
         busy = {place: worker for place, worker in self._workers.items() if worker.cell}
         signs = [sign for worker in busy.values() for sign in (worker.pipe, worker.process.sentinel)]
         wait(signs, timeout=POLL_SECONDS)
@@ -138,10 +138,10 @@ class LocalPool:
             found.append((cell, self._why(cell, code)))
         return found
 
-    def last_row(self, cell: Cell) -> dict[str, Any] | None:
+    def last_row(self, cell: RunCell) -> dict[str, Any] | None:
         return Run(Path(cell.config.out)).last_metrics()
 
-    def stop(self, cell: Cell | None = None) -> None:
+    def stop(self, cell: RunCell | None = None) -> None:
         for worker in self._workers.values():
             if worker.cell and cell in (None, worker.cell) and worker.cell.name not in self._told:
                 self._told.add(worker.cell.name)
@@ -152,7 +152,7 @@ class LocalPool:
         free = [i for i in range(len(self.cores)) if i not in self._workers or not self._workers[i].cell]
         return min(free, key=lambda i: i not in self._workers, default=None)
 
-    def _why(self, cell: Cell, code: int | None) -> str:
+    def _why(self, cell: RunCell, code: int | None) -> str:
         """Why a cell failed; nothing if it did its work, or stopped because it was told to."""
         if code == 0 or (cell.name in self._told and code in STOPPED):
             Path(f"{cell.config.out}.log").unlink(missing_ok=True)
@@ -173,9 +173,9 @@ class _Worker:
         with safe_path():
             self.process.start()
         theirs.close()
-        self.cell: Cell | None = None
+        self.cell: RunCell | None = None
 
-    def give(self, cell: Cell) -> None:
+    def give(self, cell: RunCell) -> None:
         self.cell = cell
         with suppress(OSError):  # it has died; `exit_code` will say so
             self.pipe.send((cell.config, f"{cell.config.out}.log"))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import ProgressLine
-from rlhf_control.sweeps.pool import Cell, LocalPool, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, run_cells
 from rlhf_control.wording import counted
 
 MOST, LARGEST = 1000, 2**31 - 1  # seeds
@@ -38,7 +38,7 @@ def for_each_seed(config: Config, out: str) -> list[Config]:
 
 def side_by_side(work: Callable[[Any], object], configs: Sequence[Config]) -> int:
     """Does `work(config)` for every config, as `pool.run_cells` does. Returns 0, or 1 if any failed."""
-    cells = [Cell(f"seed {config.seed}", config) for config in configs]
+    cells = [RunCell(f"seed {config.seed}", config) for config in configs]
     line = ProgressLine(counted(len(cells), "seed"), sum(config.total_steps for config in configs))
     with line, LocalPool(work) as pool:
 

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import Stopped
-from rlhf_control.sweeps.pool import Cell, LocalPool, reason, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, reason, run_cells
 
 
 def write_pid(config: PretrainConfig) -> int:
@@ -27,9 +27,9 @@ def write_pid(config: PretrainConfig) -> int:
     return 0
 
 
-def cells(tmp_path: Path, *seeds: int) -> list[Cell]:
+def cells(tmp_path: Path, *seeds: int) -> list[RunCell]:
     config = PretrainConfig("CartPole-v1")
-    return [Cell(f"{i}", replace(config, seed=seed, out=str(tmp_path / f"{i}"))) for i, seed in enumerate(seeds)]
+    return [RunCell(f"{i}", replace(config, seed=seed, out=str(tmp_path / f"{i}"))) for i, seed in enumerate(seeds)]
 
 
 def pids(tmp_path: Path) -> list[str]:
@@ -60,7 +60,7 @@ def test_a_cell_that_is_told_to_stop_has_not_failed(tmp_path: Path) -> None:
             while not (Path(cell.config.out) / "pid").is_file():
                 assert not pool.ended()
             pool.stop(cell)
-            ended: list[tuple[Cell, str]] = []
+            ended: list[tuple[RunCell, str]] = []
             while not ended:
                 ended = pool.ended()
             assert ended == [(cell, "")]
