@@ -1,10 +1,10 @@
 """Which kind of feedback teaches most: for the same number of answers, and for the same minutes of a person's time?
 
 Comparisons, rankings of four clips, ratings from 1 to 5, rewards (a number), and two that go halves with comparisons:
-demonstrations (clips of a policy that was trained on the oracle's reward) and corrections (the best of four new tries
-from a clip's start). One synthetic annotator without mistakes answers all of them, so that what differs is what an
-answer says, not how well people say it; a person's numbers would be noisier than the oracle's, above all rewards.
-Corrections also cost the simulator some thousand steps a run, which are not among those of the run.
+demonstrations (clips of a policy that was trained on the oracle's reward) and corrections (the best of four new
+attempts from a clip's start). One synthetic annotator without mistakes answers all of them, so that what differs is
+what an answer says, not how well people say it; a person's numbers would be noisier than the oracle's, above all
+rewards. Corrections also cost the simulator some thousand steps a run, which are not among those of the run.
 
 What an answer costs a person, in seconds, is assumed: the time of the clips that must be watched, SECONDS_A_BIT for
 each bit of the decision (a comparison is one bit, a ranking of four log2 4! = 4.6), and for a demonstration
@@ -46,7 +46,7 @@ WATCHED = {  # clips, and bits of the decision about them
     "rating": (1, log2(BASE.annotator.levels)),
     "reward": (1, log2(NUMBERS)),
     "demonstration": (0, 0.0),
-    "correction": (1 + BASE.query.tries, log2(BASE.query.tries) + 1),  # which try is best; is it better than the clip
+    "correction": (1 + BASE.query.attempts, log2(BASE.query.attempts) + 1),  # which is best; is it better than the clip
 }
 PERFORMED = {"demonstration": TAKES}  # lengths of a clip
 HALVED = ("demonstration", "correction")  # with comparisons

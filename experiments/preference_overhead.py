@@ -27,11 +27,11 @@ from rlhf_control.runs.machine import environment_facts
 from rlhf_control.train import finetune, pretrain
 
 PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's file and name
-    "asking: choosing clips": ("queries/questions.py", "make_queries"),
-    "asking: answers, and their way to the disk": ("feedback/labels.py", "ask"),
-    "asking: clips put together for the fit": ("feedback/labels.py", "answers"),
-    "asking: pool of clips": ("queries/segments.py", "pool"),
-    "asking: older clips kept": ("queries/segments.py", "archive"),
+    "queries: choosing clips": ("queries/questions.py", "make_queries"),
+    "queries: answers, and their way to the disk": ("feedback/labels.py", "ask"),
+    "queries: clips put together for the fit": ("feedback/labels.py", "answers"),
+    "queries: pool of clips": ("queries/segments.py", "pool"),
+    "queries: older clips kept": ("queries/segments.py", "archive"),
     "learning: fit of the ensemble": ("reward/model.py", "fit"),
     "learning: values after a fit": ("rl/ppo.py", "fit_value"),
     "each iteration: reward of the rollout": ("reward/model.py", "predict"),

@@ -17,7 +17,7 @@ import tyro
 
 from rlhf_control.config import commands as v
 from rlhf_control.config import training as c
-from rlhf_control.config.checks import field_texts, summary
+from rlhf_control.config.checks import RENAMED, field_texts, summary
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import UserError, guarded, unknown_name
 from rlhf_control.simulation.env_ids import look_here
@@ -274,13 +274,19 @@ def everyday_help(config_type: Any, command: str) -> None:
         print(f"rlhf-control {command} --help-all explains them all.")
 
 
+def current(argument: str) -> str:
+    """Returns an option of older command lines under the name that it has now."""
+    name, sign, value = argument.partition("=")
+    return f"--{RENAMED[name[2:]]}{sign}{value}" if name[:2] == "--" and name[2:] in RENAMED else argument
+
+
 def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     """The command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
     if "--help-all" in arguments:
         arguments = ["--help"]
     elif command in EVERYDAY and {"-h", "--help"} & set(arguments):
         everyday_help(config_type, command)
-    said = io.StringIO()
+    said, arguments = io.StringIO(), [current(argument) for argument in arguments]
     try:
         with contextlib.redirect_stderr(said):
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {command}", args=arguments)

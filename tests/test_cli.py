@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlhf_control.cli import COMMANDS, EVERYDAY, main
+from rlhf_control.cli import COMMANDS, EVERYDAY, main, parse
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import guarded
 from rlhf_control.feedback.store import FeedbackStore
@@ -269,3 +269,8 @@ def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert len(said) == 1 and "not enough memory (no memory for the update); make --ppo.num-envs" in said[0]
     with pytest.raises(MemoryError):
         guarded(too_much, debug=True)
+
+
+@pytest.mark.parametrize("words", [["--query.tries", "6"], ["--query.tries=6"], ["--query.attempts", "6"]])
+def test_an_option_is_known_by_the_name_it_had_before(words: list[str]) -> None:
+    assert parse(FinetuneConfig, "finetune", ["halfcheetah", *words]).query.attempts == 6

@@ -114,7 +114,7 @@ def test_a_folder_is_named_by_all_options_but_seed_and_place() -> None:
     one, other = (feedback.placed(replace(BASE, out=out), 3, Path("runs")) for out in ("a", "b"))
     assert one == other and one.seed == 3 and one.out.startswith("runs/backward-") and one.out.endswith("-3")
     assert feedback.placed(BASE, 4, Path("runs")).out[:-1] == one.out[:-1]
-    for changed in (replace(BASE, labels=50), replace(BASE, query=QueryConfig(tries=5))):
+    for changed in (replace(BASE, labels=50), replace(BASE, query=QueryConfig(attempts=5))):
         assert feedback.placed(changed, 3, Path("runs")).out != one.out
 
 

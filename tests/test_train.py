@@ -744,7 +744,7 @@ def test_corrections_alone_and_with_others(tiny_config: FinetuneConfig) -> None:
             first, second = (clips[digest] for digest in a.clips)
             np.testing.assert_array_equal(first.state[0], second.state[0])  # type: ignore[index]
             assert not np.array_equal(first.action, second.action)
-        assert rows[0]["correction_steps"] == 6 // len(feedback) * config.query.tries * 10
+        assert rows[0]["correction_steps"] == 6 // len(feedback) * config.query.attempts * 10
         assert rows[-1]["labels"] == 12 and "gradient_steps" in rows[-1]
     again = train.finetune(replace(config, out=config.out + "-again"))
     assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(run.path))

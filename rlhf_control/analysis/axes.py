@@ -93,11 +93,11 @@ def plot_curves(
 def draw_bands(ax: Axes, bands: Sequence[Band], groups: Sequence[str]) -> Axes:
     """`groups` fixes which group has which colour, also in a panel where some are missing."""
     for band in bands:
-        look = _look(groups.index(band.group))
+        line_style = _line_style(groups.index(band.group))
         # Few measurements are shown as such; and a single one is no line.
-        ax.plot(band.x, band.iqm, **look, marker="o" if len(band.x) < FEW_POINTS else "")
+        ax.plot(band.x, band.iqm, **line_style, marker="o" if len(band.x) < FEW_POINTS else "")
         if band.runs > 1:
-            ax.fill_between(band.x, band.low, band.high, color=look["color"], alpha=0.18, linewidth=0)
+            ax.fill_between(band.x, band.low, band.high, color=line_style["color"], alpha=0.18, linewidth=0)
     return ax
 
 
@@ -107,11 +107,11 @@ def draw_intervals(ax: Axes, scores: Mapping[str, Array], rng: np.random.Generat
     for i, values in enumerate(scores.values()):
         if not len(values):
             continue
-        look, mean = _look(i), float(interquartile_mean(values))
+        line_style, mean = _line_style(i), float(interquartile_mean(values))
         ax.plot(values, np.full(len(values), i + 0.22), color="0.7", marker=".", markersize=4, linestyle="", zorder=2)
         if len(values) > 1:
-            ax.plot(bootstrap_interval(values, rng), [i, i], color=look["color"], linewidth=2.2, alpha=0.5)
-        ax.plot([mean], [i], color=look["color"], marker="o", markersize=4.5, linestyle="")
+            ax.plot(bootstrap_interval(values, rng), [i, i], color=line_style["color"], linewidth=2.2, alpha=0.5)
+        ax.plot([mean], [i], color=line_style["color"], marker="o", markersize=4.5, linestyle="")
         if i == 0:
             ax.axvline(mean, color=GREY, linewidth=0.7, linestyle=DASHES[1], zorder=1)
     ax.set_yticks(range(len(scores)), [name.replace("$", r"\$") for name in scores])
@@ -131,8 +131,8 @@ def draw_paths(ax: Axes, curves: Sequence[Curve], x: str, y: str, smooth: int = 
         members = [c for c in curves if c.group == group]
         means = [interquartile_mean(on_common_grid([c.series(metric) for c in members])[1]) for metric in (x, y)]
         along = [np.convolve(mean, np.full(smooth, 1 / smooth), "valid") for mean in means]
-        ax.plot(*along, **_look(i), linewidth=1)
-        ax.plot(along[0][-1:], along[1][-1:], color=_look(i)["color"], marker="o", markersize=4, linestyle="")
+        ax.plot(*along, **_line_style(i), linewidth=1)
+        ax.plot(along[0][-1:], along[1][-1:], color=_line_style(i)["color"], marker="o", markersize=4, linestyle="")
     return ax
 
 
@@ -164,7 +164,7 @@ def label_axes(ax: Axes, x: str, y: str, smooth: int = 1) -> Axes:
     return ax
 
 
-def _look(index: int) -> dict[str, Any]:
+def _line_style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)]}
 
 
@@ -174,5 +174,5 @@ def legend_handles(curves: Sequence[Curve], width: int = 36) -> list[Line2D]:
     handles = []
     for i, (group, n) in enumerate(counts.items()):
         text = textwrap.fill(f"{group} ({n} {'run' if n == 1 else 'runs'})", width)
-        handles.append(Line2D([], [], **_look(i), label=text.replace("$", r"\$")))  # a path's $ is no formula
+        handles.append(Line2D([], [], **_line_style(i), label=text.replace("$", r"\$")))  # a path's $ is no formula
     return handles

@@ -40,7 +40,7 @@ class Curve:
     path: Path
     group: str  # runs of one group differ in their seed only
     seed: int
-    verb: str  # pretrain or finetune
+    command: str  # pretrain or finetune
     env: str  # the environment's id; empty where the run does not say
     behaviour: str  # what `score` scores; empty in pretraining
     unit: str  # of the score
@@ -73,7 +73,7 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
         raise UserError("no run to plot; name at least one run's folder")
     runs = [Run.open(path) for path in paths]
     described = [run.config() for run in runs]
-    settings = [{"verb": verb, **_flatten(asdict(config))} for verb, config in described]
+    settings = [{"command": command, **_flatten(asdict(config))} for command, config in described]
     left_out = {*NOT_A_GROUP, *ignore}
     names = _group_names([{k: v for k, v in setting.items() if k not in left_out} for setting in settings])
     seen: dict[tuple[str, int], Path] = {}
@@ -94,7 +94,7 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
         steps = metrics["env_steps"]
         curves.append(
             Curve(
-                run.path, name, setting["seed"], setting["verb"], env, behaviour, unit, steps, metrics,
+                run.path, name, setting["seed"], setting["command"], env, behaviour, unit, steps, metrics,
                 planned=planned_steps(setting), lost=lost_metric(rows[-1]),
             )
         )  # fmt: skip
@@ -158,17 +158,17 @@ def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _group_names(keys: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One name a run, equal where the keys are: the verb, what it was about, and what sets it apart."""
+    """One name a run, equal where the keys are: the command, what it was about, and what sets it apart."""
     names = []
     for key in keys:
-        subject = "oracle" if key["verb"] == "finetune" else "env_id"
-        peers = [other for other in keys if other["verb"] == key["verb"]]
+        subject = "oracle" if key["command"] == "finetune" else "env_id"
+        peers = [other for other in keys if other["command"] == key["command"]]
         fields = dict.fromkeys(name for other in peers for name in other)
         apart = [f for f in fields if f != subject and len({json.dumps(p.get(f, "?")) for p in peers}) > 1]
         # A field left at nothing needs no word, unless it must be told from a run that does not know the field.
         said = [f for f in apart if f in key and (key[f] not in (None, "") or any(f not in p for p in peers))]
         parts = [_setting_text(f, key[f]) for f in said]
-        names.append(", ".join([f"{key['verb']} {key.get(subject, '')}".strip(), *parts]))
+        names.append(", ".join([f"{key['command']} {key.get(subject, '')}".strip(), *parts]))
     return names
 
 

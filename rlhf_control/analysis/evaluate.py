@@ -53,6 +53,6 @@ def run_score(path: Path, behaviours: str = "") -> str:
     if not (path / "config.json").is_file():
         return ""
     run = Run.open(path)
-    verb, config = run.config()
+    command, config = run.config()
     behaviours_of(run, behaviours)
-    return config.behaviour() if verb == "finetune" and config.behaviour() in BEHAVIOURS else ""
+    return config.behaviour() if command == "finetune" and config.behaviour() in BEHAVIOURS else ""

@@ -203,8 +203,8 @@ def plot_finetune(run_path: str | Path, out_base: str | Path | None = None) -> l
     return, how right the reward model is, and how far the policy has gone. Default: curves.png and curves.pdf in the
     run's folder."""
     curve = load_curves([run_path])[0]
-    if curve.verb != "finetune":
-        raise UserError(f"{curve.path} is a {curve.verb} run; use `rlhf-control plot {curve.path} --out NAME`")
+    if curve.command != "finetune":
+        raise UserError(f"{curve.path} is a {curve.command} run; use `rlhf-control plot {curve.path} --out NAME`")
     with style():
         fig = Figure((WIDTH, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
         (score, env_return), (accuracy, kl) = fig.subplots(2, 2, sharex=True)

@@ -27,8 +27,8 @@ SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown 
 
 
 def report(run: Run, env_id: str = "") -> str:
-    """Writes the report of a finished run of either verb and returns its table. `env_id`, here and below: the run's own
-    MODULE:ID, where it has one (`files.refuse_module`)."""
+    """Writes the report of a finished run of either command and returns its table. `env_id`, here and below: the run's
+    own MODULE:ID, where it has one (`files.refuse_module`)."""
     return report_finetuning(run, env_id=env_id) if run.config()[0] == "finetune" else report_pretraining(run, env_id)
 
 

@@ -118,10 +118,12 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
 def open_run(config: EvaluateRewardConfig) -> Opened:
     """Raises UserError for a run without a fitted reward."""
     run = Run.open(config.run)
-    verb, of_run = run.config()
+    command, of_run = run.config()
     behaviours_of(run, config.behaviours)
-    if verb != "finetune":
-        raise UserError(f"{run.path} is a {verb} run and has no learned reward; name the folder of a fine-tuning run")
+    if command != "finetune":
+        raise UserError(
+            f"{run.path} is a {command} run and has no learned reward; name the folder of a fine-tuning run"
+        )
     state = run.load_checkpoint()[1]
     if "reward" not in state:
         raise UserError(f"{run.path} has no checkpoint yet; let the run go on")

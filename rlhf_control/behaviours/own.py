@@ -43,12 +43,12 @@ def load_behaviours(name: str) -> str:
 def behaviours_of(run: Run, name: str = "") -> None:
     """Has the behaviours that a run is about, `name` being where the user says that they are. Raises UserError if the
     run needs some that are not known yet."""
-    verb, config = run.config()
+    command, config = run.config()
     if name:
         sha256, was = load_behaviours(name), run.read_json("manifest.json").get("behaviours_sha256")
         if was not in (None, sha256):
             print(f"rlhf-control: {name} is not as it was when {run.path} was started", file=sys.stderr)
-    if verb != "finetune":
+    if command != "finetune":
         return
     for needed in (config.oracle, config.score, config.annotator.drift_to):
         if needed not in (*BEHAVIOURS, *NOT_BEHAVIOURS):

@@ -22,7 +22,7 @@ Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so 
 
 
 def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
-    """The seconds of calls in lanes side by side are divided by the number of lanes."""
+    """Makes our learner. The seconds of calls in groups side by side are divided by the number of groups."""
     from dataclasses import replace
 
     from rlhf_control.compute.threads import one_thread
@@ -40,9 +40,9 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
     learner = PPO(policy, config.ppo)
     parts: Parts = {"environment": [], "inference": [], "update": []}
     acting = learner.acting
-    for lane in envs.lanes:
-        lane.step = timed(lane.step, parts["environment"], len(envs.lanes))  # type: ignore[method-assign]
-    learner.acting = lambda: timed(acting(), parts["inference"], len(envs.lanes))  # type: ignore[method-assign]
+    for group in envs.groups:
+        group.step = timed(group.step, parts["environment"], len(envs.groups))  # type: ignore[method-assign]
+    learner.acting = lambda: timed(acting(), parts["inference"], len(envs.groups))  # type: ignore[method-assign]
     learner.update = timed(learner.update, parts["update"])  # type: ignore[method-assign]
 
     def train(steps: int) -> None:
@@ -54,13 +54,13 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
     return train, lambda path: policy.save(path), parts
 
 
-def timed(function: Callable[..., Any], seconds: list[float], lanes: int = 1) -> Callable[..., Any]:
+def timed(function: Callable[..., Any], seconds: list[float], side_by_side: int = 1) -> Callable[..., Any]:
     """The same function, which also notes how long it took. That costs a third of a microsecond."""
 
     def call(*args: Any) -> Any:
         started = time.perf_counter()
         result = function(*args)
-        seconds.append((time.perf_counter() - started) / lanes)
+        seconds.append((time.perf_counter() - started) / side_by_side)
         return result
 
     return call

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from rlhf_control.errors import UserError, unknown_name
 
 GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query", "human", "guard")  # configs within configs
+RENAMED = {"query.tries": "query.attempts"}  # an option in older runs and command lines -> what it is called now
 
 
 def positive(config: object, *names: str) -> None:
@@ -105,13 +106,15 @@ def type_text(hint: Any) -> str:
 
 def flag(config: object, name: str) -> str:
     """Returns the option's name on the command line: ppo.lr, labels, ..."""
-    group = type(config).__name__.removesuffix("Config").lower()
+    cls = config if isinstance(config, type) else type(config)
+    group = cls.__name__.removesuffix("Config").lower()
     return f"{group}.{name}" if group in GROUPS else name
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
     """Makes a config from its `dataclasses.asdict`, possibly by way of JSON."""
     hints = get_type_hints(cls)
+    values = {RENAMED.get(flag(cls, k), k).rpartition(".")[2]: v for k, v in values.items()}
     known = {k: v for k, v in values.items() if k in hints}
     if known.keys() != values.keys():
         raise UserError(

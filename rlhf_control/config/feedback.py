@@ -68,12 +68,12 @@ class QueryConfig:
     gold: str = ""
     """Questions with known answers, to check people by: an exported store, or an .npz of pairs. Shown among the others,
     one in twenty; counted apart and not learned from."""
-    tries: int = 4
+    attempts: int = 4
     """New attempts from the start of a clip, the best of which is its correction."""
 
     def __post_init__(self) -> None:
         typed(self)
-        positive(self, "candidates", "tries", "older_mb")
+        positive(self, "candidates", "attempts", "older_mb")
         within(self, "random_share", "recent_share", "older_share", low=0.0, high=1.0)
         if self.recent_share + self.older_share > 1:
             raise UserError(

@@ -98,9 +98,9 @@ def run_line(news: News | None, now: float) -> tuple[str, str]:
     if status.state == "waiting":
         left = max(0, news.tally.wanted - news.tally.answers)
         return (f"the run waits for {counted(left, 'more answer')}" if left else "the run goes on"), "good"
-    verb = "starting" if status.state == "starting" else "holding the policy" if status.holding else "training"
+    activity = "starting" if status.state == "starting" else "holding the policy" if status.holding else "training"
     if status.next_question is not None and status.next_question > now:
-        return f"{verb}, next question in about {duration(status.next_question - now)}", "busy"
+        return f"{activity}, next question in about {duration(status.next_question - now)}", "busy"
     if not status.more:
-        return f"{verb}, no more questions", "busy"
-    return (f"{verb}, next question soon" if status.state != "starting" else "starting"), "busy"
+        return f"{activity}, no more questions", "busy"
+    return (f"{activity}, next question soon" if status.state != "starting" else "starting"), "busy"

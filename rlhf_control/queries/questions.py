@@ -96,7 +96,7 @@ def make_queries(
         if source.free[:recent].sum() < n * size:
             source.free[:] = True
         if kind == CORRECTION:
-            queries += correct(policy, labels, source, n, k, rng, attempts=config.query.tries)
+            queries += correct(policy, labels, source, n, k, rng, attempts=config.query.attempts)
         else:
             form = Form(kind, size)
             queries += choose(config.queries, source, n, k, reward, rng, form=form, config=config.query)

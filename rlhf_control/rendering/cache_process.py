@@ -43,7 +43,7 @@ class Renderer:
         setup = json.loads(orders.readline())
         self._run, self._env_id, self._env = Path(setup["run"]), setup["env_id"], setup["env"]
         self._files = ClipFiles(self._run / "clips", setup["disk"])
-        self._look = [self._env_id, self._env, VERSION, version("mujoco"), version("gymnasium")]
+        self._appearance = [self._env_id, self._env, VERSION, version("mujoco"), version("gymnasium")]
         self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
         self._unsaved: queue.Queue[tuple[Array, list[Any]]] = queue.Queue(UNSAVED)
         self._gl_known = threading.Event()
@@ -84,8 +84,8 @@ class Renderer:
         """Takes up what a renderer before has kept: where all clips are on the disk, no environment is made for a
         while."""
         with suppress(OSError, ValueError):
-            look, names = json.loads((self._files.folder / CAMERAS).read_bytes())
-            if look == self._look and all(isinstance(name, str) for name in names):
+            appearance, names = json.loads((self._files.folder / CAMERAS).read_bytes())
+            if appearance == self._appearance and all(isinstance(name, str) for name in names):
                 self._answer({"cameras": names})
 
     def _keep_cameras(self) -> None:
@@ -93,7 +93,9 @@ class Renderer:
         if self._renderer is not None and not self._kept:
             self._kept = True
             with suppress(UserError):  # a full disk is told with the clips
-                write_atomic(self._files.folder / CAMERAS, json.dumps([self._look, self._renderer.cameras]).encode())
+                write_atomic(
+                    self._files.folder / CAMERAS, json.dumps([self._appearance, self._renderer.cameras]).encode()
+                )
 
     def _get_renderer(self) -> ClipRenderer:
         if self._renderer is None:
@@ -117,7 +119,7 @@ class Renderer:
 
     def _frames(self, digest: str, size: tuple[int, int], camera: int, deliver: bool) -> Array | None:
         """Returns the frames, or None if they are not to be delivered and will be on the disk."""
-        key = [*self._look, digest, size, camera]
+        key = [*self._appearance, digest, size, camera]
         if not deliver and self._files.has(*key):
             return None
         frames = self._files.read(*key)

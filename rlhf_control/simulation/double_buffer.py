@@ -1,7 +1,8 @@
-"""Environments in two lanes, each stepped by a thread of its own: while one lane is at its physics, outside Python's
-lock, the other does what needs the lock. Two threads within each step of all environments would wait for each other.
+"""Double-buffered sampling (Petrenko et al., arXiv 2006.11751): environments in two groups, each stepped by a thread of
+its own. While one group is at its physics, outside Python's lock, the other does what needs the lock. Two threads
+within each step of all environments would wait for each other.
 
-The lanes share nothing, so that the results do not depend on how many cores there are.
+The groups share nothing, so that the results do not depend on how many cores there are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,51 +21,51 @@ MOST = 16  # environments; more of them keep two threads busy within each step
 
 
 class DoubleBufferedEnvs:
-    """Environments between two rollouts: the first half in one lane, the second in another."""
+    """Environments between two rollouts: the first half in one group, the second in another."""
 
-    def __init__(self, lanes: Sequence[Envs]) -> None:
-        self.lanes = lanes
-        self.spaces, self.step_seconds = lanes[0].spaces, lanes[0].step_seconds
-        self._threads = ThreadPoolExecutor(len(lanes))
+    def __init__(self, groups: Sequence[Envs]) -> None:
+        self.groups = groups
+        self.spaces, self.step_seconds = groups[0].spaces, groups[0].step_seconds
+        self._threads = ThreadPoolExecutor(len(groups))
         close_with_the_work(self.close)
 
     def collect(self, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
-        """As `rollouts.collect`, over all lanes side by side."""
-        n = len(self.lanes)
+        """As `rollouts.collect`, over all groups side by side."""
+        n = len(self.groups)
         if n == 1:  # in this thread, where its environments were made: some may be used in no other
-            return collect(self.lanes[0], actor, num_steps, rng.spawn(1)[0])
-        return beside(list(self._threads.map(collect, self.lanes, [actor] * n, [num_steps] * n, rng.spawn(n))))
+            return collect(self.groups[0], actor, num_steps, rng.spawn(1)[0])
+        return beside(list(self._threads.map(collect, self.groups, [actor] * n, [num_steps] * n, rng.spawn(n))))
 
     @property
     def frames(self) -> bool:
         """Whether pictures are recorded; see `rollouts.start_envs`."""
-        return self.lanes[0].frames
+        return self.groups[0].frames
 
     @frames.setter
     def frames(self, on: bool) -> None:
-        for lane in self.lanes:
-            lane.frames = on
+        for group in self.groups:
+            group.frames = on
 
     def state(self) -> dict[str, Any]:
-        return {str(i): lane.state() for i, lane in enumerate(self.lanes)}
+        return {str(i): group.state() for i, group in enumerate(self.groups)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        for i, lane in enumerate(self.lanes):
-            lane.load_state(state[str(i)])
+        for i, group in enumerate(self.groups):
+            group.load_state(state[str(i)])
 
     @property
     def differs(self) -> str:
         """As of `rollouts.Envs`."""
-        return next((lane.differs for lane in self.lanes if lane.differs), "")
+        return next((group.differs for group in self.groups if group.differs), "")
 
     def probe(self) -> str:
         """As of `rollouts.Envs`."""
-        return self.lanes[0].probe()
+        return self.groups[0].probe()
 
     def close(self) -> None:
         self._threads.shutdown()
-        for lane in self.lanes:
-            lane.close()
+        for group in self.groups:
+            group.close()
 
 
 def beside(rollouts: Sequence[Rollout]) -> Rollout:
@@ -81,7 +82,7 @@ def start_double_buffered(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None,
     frames: bool = False,
 ) -> DoubleBufferedEnvs:  # fmt: skip
-    """The environments of `start_envs`: batched MuJoCo in two lanes, others in one, for Python's lock would stop the
+    """The environments of `start_envs`: batched MuJoCo in two groups, others in one, for Python's lock would stop the
     second."""
     two = backend != "gymnasium" and project_envs.has_batched(env_id) and 2 <= num_envs <= MOST
     sizes = [(num_envs + 1) // 2, num_envs // 2] if two else [num_envs]

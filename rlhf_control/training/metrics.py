@@ -69,7 +69,7 @@ def iteration_metrics(
 def query_metrics(config: FinetuneConfig, queries: Sequence[Query]) -> dict[str, float]:
     """Returns what the round's queries cost in environment steps beside those the policy learns from."""
     steps = [q.segments.action.shape[1] for q in queries if q.kind == CORRECTION]
-    return {"correction_steps": float(config.query.tries * sum(steps))} if steps else {}
+    return {"correction_steps": float(config.query.attempts * sum(steps))} if steps else {}
 
 
 def on_new_answers(p: Parts, keys: Sequence[str]) -> dict[str, float]:

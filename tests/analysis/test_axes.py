@@ -35,9 +35,9 @@ def test_a_group_keeps_its_look_where_others_are_missing(tmp_path: Path) -> None
 
 
 def test_neighbouring_groups_differ_without_colour() -> None:
-    looks = [axes._look(i) for i in range(28)]
-    assert len({str(look) for look in looks}) == 28
-    assert all(a["linestyle"] != b["linestyle"] for a, b in pairwise(looks))
+    styles = [axes._line_style(i) for i in range(28)]
+    assert len({str(style) for style in styles}) == 28
+    assert all(a["linestyle"] != b["linestyle"] for a, b in pairwise(styles))
 
 
 def test_the_style_stays_within() -> None:

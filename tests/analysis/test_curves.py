@@ -28,7 +28,7 @@ def test_runs_that_differ_in_their_seed_are_one_group(tmp_path: Path) -> None:
     curves = lib.load_curves(paths)
     assert [c.group for c in curves] == 2 * ["finetune backward, 100 labels"] + 2 * ["finetune backward, 1,200 labels"]
     assert [c.seed for c in curves] == [0, 1, 0, 1]
-    assert {(c.verb, c.env, c.behaviour) for c in curves} == {("finetune", "HalfCheetah-v5", "backward")}
+    assert {(c.command, c.env, c.behaviour) for c in curves} == {("finetune", "HalfCheetah-v5", "backward")}
     np.testing.assert_array_equal(curves[0].steps, 100 * np.arange(1, 13))
     assert lib.groups_of(curves) == ["finetune backward, 100 labels", "finetune backward, 1,200 labels"]
     assert {c.group for c in lib.load_curves(paths[:2])} == {"finetune backward"}

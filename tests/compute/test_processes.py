@@ -42,7 +42,7 @@ def test_the_working_folder_is_on_the_path_only_if_it_was(here: Path, monkeypatc
     assert module_path()[-1] == str(here) and "" not in module_path()
 
 
-def look() -> None:
+def find_module() -> None:
     import json  # noqa: F401
     import tempfile  # noqa: F401
 
@@ -53,7 +53,7 @@ def test_spawned_processes_are_as_safe(here: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend("")
     path = list(sys.path)
     with safe_path():
-        process = get_context("spawn").Process(target=look)
+        process = get_context("spawn").Process(target=find_module)
         process.start()
     assert sys.path == path and "PYTHONSAFEPATH" not in os.environ
     process.join()

@@ -13,7 +13,7 @@ from rlhf_control.errors import UserError
         (lambda: AnnotatorConfig(levels=1), r"annotator\.levels"),
         (lambda: QueryConfig(recent_share=0.6, older_share=0.5), "more than the whole"),
         (lambda: QueryConfig(repeat_share=0.6), r"query\.repeat_share"),
-        (lambda: QueryConfig(tries=0), r"query\.tries"),
+        (lambda: QueryConfig(attempts=0), r"query\.attempts"),
         (lambda: HumanConfig(lead=1.5), r"human\.lead"),
         (lambda: HumanConfig(open_queries=0), r"human\.open_queries"),
     ],

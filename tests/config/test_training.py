@@ -25,6 +25,12 @@ def test_configs_survive_json() -> None:
         from_dict(PretrainConfig, {"env_id": "x", "nonsense": 1})
 
 
+def test_configs_of_older_runs_are_read() -> None:
+    values = dataclasses.asdict(FinetuneConfig("halfcheetah"))
+    values["query"]["tries"] = values["query"].pop("attempts") + 1
+    assert from_dict(FinetuneConfig, values).query.attempts == 5
+
+
 def test_labels_by_round_add_up() -> None:
     assert FinetuneConfig("p").labels_by_round() == [20] + [10] * 8
     for labels in range(20, 60):

@@ -22,36 +22,36 @@ def assert_equal(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("num_envs", [2, 5, 8])
-def test_two_lanes_are_their_environments_one_after_another(num_envs: int) -> None:
-    """Bit for bit, and of the environments that one batch would have: the lanes change nothing but the time."""
+def test_two_groups_are_their_environments_one_after_another(num_envs: int) -> None:
+    """Bit for bit, and of the environments that one batch would have: the groups change nothing but the time."""
     learner = learner_for("Hopper-v5")
-    lanes = start_double_buffered("Hopper-v5", num_envs, seed=7)
-    assert [lane.num_envs for lane in lanes.lanes] == [(num_envs + 1) // 2, num_envs // 2]
-    rollout = lanes.collect(learner, 60, np.random.default_rng(0))
+    envs = start_double_buffered("Hopper-v5", num_envs, seed=7)
+    assert [group.num_envs for group in envs.groups] == [(num_envs + 1) // 2, num_envs // 2]
+    rollout = envs.collect(learner, 60, np.random.default_rng(0))
     assert rollout.done.any() and len(rollout.episode_returns) == rollout.done.sum()
-    firsts = (0, lanes.lanes[0].num_envs)
+    firsts = (0, envs.groups[0].num_envs)
     alone = [
-        collect(start_envs("Hopper-v5", lane.num_envs, seed=7, first=first), learner, 60, rng)
-        for lane, first, rng in zip(lanes.lanes, firsts, np.random.default_rng(0).spawn(2), strict=True)
+        collect(start_envs("Hopper-v5", group.num_envs, seed=7, first=first), learner, 60, rng)
+        for group, first, rng in zip(envs.groups, firsts, np.random.default_rng(0).spawn(2), strict=True)
     ]
     assert_equal(rollout, beside(alone))
     np.testing.assert_array_equal(rollout.obs[0], start_envs("Hopper-v5", num_envs, seed=7).obs)
-    lanes.close()
+    envs.close()
 
 
 @pytest.mark.parametrize(("env_id", "num_envs"), [("CartPole-v1", 4), ("Hopper-v5", 1), ("Hopper-v5", MOST + 1)])
-def test_one_lane_where_two_would_not_help(env_id: str, num_envs: int) -> None:
-    (lane,) = start_double_buffered(env_id, num_envs, seed=0).lanes
-    assert lane.num_envs == num_envs
+def test_one_group_where_two_would_not_help(env_id: str, num_envs: int) -> None:
+    (group,) = start_double_buffered(env_id, num_envs, seed=0).groups
+    assert group.num_envs == num_envs
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
 def test_a_snapshot_continues_bit_equal(env_id: str) -> None:
     learner = learner_for(env_id)
-    lanes = start_double_buffered(env_id, 4, seed=0)
-    lanes.collect(learner, 37, np.random.default_rng(0))
-    state = lanes.state()
-    expected = lanes.collect(learner, 50, np.random.default_rng(1))
+    envs = start_double_buffered(env_id, 4, seed=0)
+    envs.collect(learner, 37, np.random.default_rng(0))
+    state = envs.state()
+    expected = envs.collect(learner, 50, np.random.default_rng(1))
     other = start_double_buffered(env_id, 4, seed=9)
     other.load_state(state)
     assert_equal(other.collect(learner, 50, np.random.default_rng(1)), expected)
@@ -59,25 +59,25 @@ def test_a_snapshot_continues_bit_equal(env_id: str) -> None:
 
 def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learner_for("Hopper-v5")
-    lanes = start_double_buffered("Hopper-v5", 4, seed=0)
-    step = lanes.lanes[1].step
+    envs = start_double_buffered("Hopper-v5", 4, seed=0)
+    step = envs.groups[1].step
 
     def spoiled(*args: Any) -> Any:
         next_obs, reward, terminated, truncated = step(*args)
         reward[1] = np.nan
         return next_obs, reward, terminated, truncated
 
-    monkeypatch.setattr(lanes.lanes[1], "step", spoiled)
+    monkeypatch.setattr(envs.groups[1], "step", spoiled)
     with pytest.raises(NonFiniteError, match="reward is not finite: nan in environment 3 at step 0"):
-        lanes.collect(learner, 5, np.random.default_rng(0))
+        envs.collect(learner, 5, np.random.default_rng(0))
     monkeypatch.undo()
-    lanes = start_double_buffered("Hopper-v5", 4, seed=0)
-    lanes.lanes[1].vector._sim.qvel[0] = np.inf  # type: ignore[attr-defined]
+    envs = start_double_buffered("Hopper-v5", 4, seed=0)
+    envs.groups[1].vector._sim.qvel[0] = np.inf  # type: ignore[attr-defined]
     with pytest.raises(NonFiniteError, match="environment 2"):
-        lanes.collect(learner, 5, np.random.default_rng(0))
+        envs.collect(learner, 5, np.random.default_rng(0))
 
 
-def test_lanes_are_many_or_one() -> None:
+def test_groups_are_many_or_one() -> None:
     envs = start_envs("Hopper-v5", 3, seed=0)
-    lanes = DoubleBufferedEnvs([envs])
-    assert lanes.spaces == envs.spaces and lanes.step_seconds == envs.step_seconds
+    alone = DoubleBufferedEnvs([envs])
+    assert alone.spaces == envs.spaces and alone.step_seconds == envs.step_seconds

@@ -57,6 +57,6 @@ def test_only_episodes_that_ended_are_measured() -> None:
 def test_corrections_cost_steps_of_their_own(tiny_config: FinetuneConfig) -> None:
     clips = random_segments(np.random.default_rng(0), 3, 2, 5)
     queries = [Query(0, i, "x", clips[i], kind) for i, kind in enumerate((CORRECTION, COMPARISON, CORRECTION))]
-    config = replace(tiny_config, query=QueryConfig(tries=4))
+    config = replace(tiny_config, query=QueryConfig(attempts=4))
     assert query_metrics(config, queries) == {"correction_steps": 2 * 4 * 5}
     assert query_metrics(config, queries[1:2]) == {}

@@ -24,7 +24,7 @@ from rlhf_control.runs.files import load_state, save_state
 from rlhf_control.runs.run import Run
 
 FILE = "predicted_rewards.npz"
-TRIES = 5  # to read a checkpoint that a running run may replace meanwhile
+ATTEMPTS = 5  # to read a checkpoint that a running run may replace meanwhile
 BLOCK = 256  # clips predicted at once
 
 
@@ -178,13 +178,13 @@ def predict_all(run: str | Path) -> None:
 
 def newest_state(run: Run) -> tuple[int, dict[str, Any]]:
     """Returns the newest checkpoint, also while the run replaces it."""
-    for attempt in range(TRIES):
+    for attempt in range(ATTEMPTS):
         try:
             return run.load_checkpoint()
         except CorruptFileError:
             raise
         except UserError:  # gone between looking and reading
-            if attempt == TRIES - 1:
+            if attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError
 
@@ -194,9 +194,11 @@ def load_reward(run: Run, state: Mapping[str, Any], clip: Segments) -> Any:
     one."""
     from rlhf_control.reward.known import make_reward  # imports torch
 
-    verb, config = run.config()
-    if verb != "finetune":
-        raise UserError(f"{run.path} is a {verb} run and has no learned reward; name the folder of a fine-tuning run")
+    command, config = run.config()
+    if command != "finetune":
+        raise UserError(
+            f"{run.path} is a {command} run and has no learned reward; name the folder of a fine-tuning run"
+        )
     env_id = run.read_json("manifest.json").get("env_id", config.env_id)
     reward = make_reward(config, clip.obs.shape[-1], clip.action.shape[-1], env_id)
     try:

@@ -253,8 +253,8 @@ class Room:
     def paint(self) -> None:
         """Draws the page if it does not look as it did."""
         page = self.page()
-        look = (page, self.window.hit(*self.window.mouse), self.window.size, self.help)
-        if look == self._drawn and not self.window.stale:
+        appearance = (page, self.window.hit(*self.window.mouse), self.window.size, self.help)
+        if appearance == self._drawn and not self.window.stale:
             return
         self.window.clear()
         predicted, given = curves(self.predicted, self.digests), curves(self.given, self.digests)
@@ -263,7 +263,7 @@ class Room:
             draw_help(self.window, HELP, MOUSE)
         self.window.show_hand()
         self.window.present()
-        self._drawn = look
+        self._drawn = appearance
 
     def page(self) -> WatchPage:
         digests = self.digests

@@ -13,14 +13,14 @@ def test_a_correction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rlhf_control.viewer.play import play
 
     improved = random_segments(np.random.default_rng(3), 5)
-    tries: list[object] = [improved, None, UserError("it has no keys")]
+    outcomes: list[object] = [improved, None, UserError("it has no keys")]
     starts = []
 
     def record_correction(
         window: object, env_id: str, env: object, start: np.ndarray, steps: int, **_: object
     ) -> object:
         starts.append(start)
-        outcome = tries.pop(0)
+        outcome = outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome

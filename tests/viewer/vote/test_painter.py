@@ -29,6 +29,6 @@ def test_nothing_is_drawn_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_question_without_words_has_some(tmp_path: Path, kind: str, clips: int) -> None:
     with at_the_window(make_run(tmp_path, 2, kind, clips)) as person:
         person.ready()
-        look = person.controller.painter.drawn
-        assert look is not None and not isinstance(look.what, tuple) and look.what.question
+        appearance = person.controller.painter.drawn
+        assert appearance is not None and not isinstance(appearance.what, tuple) and appearance.what.question
         assert person.controller.painter.clip_size(clips) == person.state.buffer.size  # type: ignore[union-attr]
