@@ -73,18 +73,36 @@ class NetConfig:
     """Set the policy's networks."""
 
     hidden: tuple[int, ...] = (64, 64)
-    """Width of each tanh layer, for actor and critic alike."""
+    """Width of each layer of the actor, and of the critic unless critic_hidden says otherwise."""
     log_std_init: float = -0.5
     """Log of the Gaussian's initial standard deviation, for Box actions."""
     encoder: Literal["auto", "flat", "cnn"] = "auto"
     """Of pictures (uint8, height x width x channels). cnn, and auto where there are any: a convolutional network each.
     flat: as so many numbers."""
+    activation: Literal[
+        "tanh", "relu", "elu", "leaky-relu", "gelu", "silu", "mish", "selu", "sigmoid", "softplus", "identity"
+    ] = "tanh"
+    """After each hidden layer. Updates of others than tanh are not compiled."""
+    critic_hidden: tuple[int, ...] | None = None
+    """Width of each layer of the critic, where it is not the actor's."""
+    shared: tuple[int, ...] = ()
+    """Width of each layer that actor and critic have in common, before those of their own."""
+    state_dependent_std: bool = False
+    """The actor's network puts out the Gaussian's standard deviation too, rather than one for all states."""
+    obs_clip: float = 10.0
+    """Normalised observations are clipped to +- so many standard deviations."""
+    picture_features: int = 512
+    """What the CNN makes of a picture, so many numbers."""
+    separate_encoders: bool = False
+    """Actor and critic look at pictures through a CNN each."""
 
     def __post_init__(self) -> None:
         typed(self)
         within(self, "log_std_init", low=-20.0, high=5.0)
-        if any(width < 1 for width in self.hidden):
-            raise UserError(f"{flag(self, 'hidden')} is {self.hidden}; every width must be positive")
+        positive(self, "obs_clip", "picture_features")
+        for name in ("hidden", "shared", "critic_hidden"):
+            if any(width < 1 for width in getattr(self, name) or ()):
+                raise UserError(f"{flag(self, name)} is {getattr(self, name)}; every width must be positive")
 
 
 @explained

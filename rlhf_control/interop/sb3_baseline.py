@@ -155,6 +155,8 @@ class _Rows(BaseCallback):
 
 def _refuse_what_sb3_lacks(config: PretrainConfig) -> None:
     spaces = sb3_spaces(config.env_id, config.env)
+    if config.net.shared or config.net.state_dependent_std or config.net.separate_encoders:
+        raise UserError("SB3's MlpPolicy shares no layers and has one noise for all states; use --learner ppo")
     if config.ppo.step_control != "clip":
         raise UserError(f"SB3's PPO has no {config.ppo.step_control} step control; use clip or --learner ppo")
     if config.ppo.lr_schedule == "adaptive":

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
-from rlhf_control.nets.encoders import RunningNorm
+from rlhf_control.nets.encoders import ACTIVATIONS, RunningNorm
 from rlhf_control.nets.policy import Policy, check_sizes, check_weights
 from rlhf_control.runs.files import save_state, write_atomic
 from rlhf_control.runs.npz import check_claims, read_npz
@@ -54,8 +54,12 @@ def sb3_envs(env_id: str, env: Mapping[str, Any], num_envs: int) -> DummyVecEnv:
 
 
 def policy_kwargs(net: NetConfig) -> dict[str, Any]:
-    hidden = list(net.hidden)
-    return {"net_arch": {"pi": hidden, "vf": hidden}, "log_std_init": net.log_std_init}
+    critic_hidden = net.hidden if net.critic_hidden is None else net.critic_hidden
+    return {
+        "net_arch": {"pi": list(net.hidden), "vf": list(critic_hidden)},
+        "log_std_init": net.log_std_init,
+        "activation_fn": ACTIVATIONS[net.activation],
+    }
 
 
 def import_sb3(

@@ -17,11 +17,15 @@ from rlhf_control.spaces import Part, numbers_of, parts_from_state
 
 NATURE_SIDE = 36  # the least side that its three strides leave something of
 PICTURE_FEATURES = 512
+ACTIVATIONS: dict[str, type[nn.Module]] = {  # the names of `NetConfig.activation`
+    "tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU,
+    "mish": nn.Mish, "selu": nn.SELU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "identity": nn.Identity,
+}  # fmt: skip
 ROWS = 256  # that are encoded at a time without gradients: activations of pictures take memory
 
 
 class RunningNorm(nn.Module):
-    """Observations to mean 0 and variance 1 by the statistics of all data so far, clipped to +-10.
+    """Observations to mean 0 and variance 1 by the statistics of all data so far, clipped to +-10 (or `clip`).
 
     The statistics move only when `update` is called: between two iterations, never during a rollout, an update or
     an evaluation. Without any update it is the identity.
@@ -66,36 +70,40 @@ class RunningNorm(nn.Module):
         return ((x - mean) * scale).clamp(-self.clip, self.clip)
 
 
-def mlp(sizes: Sequence[int], out_gain: float, generator: torch.Generator) -> nn.Sequential:
-    """Tanh layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases."""
+def mlp(
+    sizes: Sequence[int], out_gain: float | None, generator: torch.Generator, activation: str = "tanh"
+) -> nn.Sequential:
+    """Returns layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases, and the activation
+    between them; without an `out_gain` after the last too."""
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        last = i == len(sizes) - 2
+        last = i == len(sizes) - 2 and out_gain is not None
         linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
-        nn.init.orthogonal_(linear.weight, out_gain if last else math.sqrt(2), generator=generator)
+        gain = out_gain if last and out_gain is not None else math.sqrt(2)
+        nn.init.orthogonal_(linear.weight, gain, generator=generator)
         nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, nn.Tanh()]
+        layers += [linear] if last else [linear, ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 
 class PictureEncoder(nn.Sequential):
     """Encodes pictures: the convolutional network of Mnih et al. (Nature 2015), as Stable-Baselines3 has it too, or,
-    for sides below 36, two layers of 3x3; then a linear layer to 512 features."""
+    for sides below 36, two layers of 3x3; then a linear layer to 512 features (or as many as are asked for)."""
 
-    def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
+    def __init__(self, shape: tuple[int, ...], generator: torch.Generator, features: int = PICTURE_FEATURES) -> None:
         """For pictures of (height, width, channels), (channels, height, width) or (height, width)."""
         kernels, flat = layout(shape)
         layers: list[nn.Module] = []
         for kernel in kernels:
             layers += [orthogonal(nn.utils.skip_init(nn.Conv2d, *kernel), generator), nn.ReLU()]
-        last = nn.utils.skip_init(nn.Linear, flat, PICTURE_FEATURES)
+        last = nn.utils.skip_init(nn.Linear, flat, features)
         layers += [nn.Flatten(), orthogonal(last, generator), nn.ReLU()]
         super().__init__(*layers)
         self.shape = shape if len(shape) == 3 else (*shape, 1)
         self.channels_first = channels_first(self.shape)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 512) of pixels (B, prod(shape)) uint8."""
+        """(B, features) of pixels (B, prod(shape)) uint8."""
         x = pixels.reshape(-1, *self.shape)
         x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
         return super().forward(x.float() / 255)
@@ -104,13 +112,16 @@ class PictureEncoder(nn.Sequential):
 class Encoder(nn.Module):
     """Reads observations of these parts: pictures by a network each, all else as numbers, or all of it as numbers."""
 
-    def __init__(self, parts: tuple[Part, ...], generator: torch.Generator, *, flat: bool = False) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], generator: torch.Generator, *, flat: bool = False, clip: float = 10.0,
+        picture_features: int = PICTURE_FEATURES,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.parts = parts
+        self.parts, self.picture_features = parts, picture_features
         self.seen = () if flat else tuple(part for part in parts if part.picture)
         self.counted = tuple(part for part in parts if part not in self.seen)
-        self.norm = RunningNorm(sum(math.prod(part.shape) for part in self.counted))
-        self.pictures = nn.ModuleList(PictureEncoder(part.shape, generator) for part in self.seen)
+        self.norm = RunningNorm(sum(math.prod(part.shape) for part in self.counted), clip)
+        self.pictures = nn.ModuleList(PictureEncoder(part.shape, generator, picture_features) for part in self.seen)
 
     @property
     def kind(self) -> Literal["cnn", "flat"]:
@@ -120,12 +131,12 @@ class Encoder(nn.Module):
     @property
     def size(self) -> int:
         """The number F of features."""
-        return len(self.norm.mean) + PICTURE_FEATURES * len(self.seen)
+        return len(self.norm.mean) + self.picture_features * len(self.seen)
 
     @staticmethod
-    def size_of(parts: Sequence[Part], *, flat: bool) -> int:
+    def size_of(parts: Sequence[Part], *, flat: bool, picture_features: int = PICTURE_FEATURES) -> int:
         """Return the `size` of the encoder of these parts, without making it."""
-        return sum(PICTURE_FEATURES if part.picture and not flat else math.prod(part.shape) for part in parts)
+        return sum(picture_features if part.picture and not flat else math.prod(part.shape) for part in parts)
 
     def numbers(self, packed: np.ndarray) -> np.ndarray:
         """(..., V) float32, raw."""
@@ -170,14 +181,16 @@ class Encoder(nn.Module):
         """Return all of it, as arrays and plain values."""
         parts = [{**vars(part), "shape": list(part.shape)} for part in self.parts]
         parameters = {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()}
-        return {"parts": parts, "flat": not self.seen, "parameters": parameters}
+        facts = {"flat": not self.seen, "clip": self.norm.clip, "picture_features": self.picture_features}
+        return {"parts": parts, "parameters": parameters, **facts}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Encoder":
         """Make a copy that no longer changes, from what `state` gave. Raises KeyError or ValueError for another."""
-        parts = parts_from_state(state["parts"])
-        check_pictures(parts, state["parameters"], flat=state["flat"])
-        encoder = cls(parts, torch.Generator(), flat=state["flat"])
+        parts, features = parts_from_state(state["parts"]), int(state.get("picture_features", PICTURE_FEATURES))
+        check_pictures(parts, state["parameters"], flat=state["flat"], picture_features=features)
+        clip = float(state.get("clip", 10.0))  # older files know no other
+        encoder = cls(parts, torch.Generator(), flat=state["flat"], clip=clip, picture_features=features)
         encoder.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})
         return encoder.requires_grad_(False)
 
@@ -201,14 +214,17 @@ def layout(shape: tuple[int, ...]) -> tuple[list[tuple[int, int, int, int]], int
     return kernels, kernels[-1][1] * math.prod(sides)
 
 
-def check_pictures(parts: Sequence[Part], parameters: Mapping[str, Any], *, flat: bool, prefix: str = "") -> None:
+def check_pictures(
+    parts: Sequence[Part], parameters: Mapping[str, Any], *, flat: bool, prefix: str = "",
+    picture_features: int = PICTURE_FEATURES,
+) -> None:  # fmt: skip
     """Raise ValueError unless the widest weights of each picture's network are there, each as large as `layout` says:
     a network is made only of what a file has, however much it claims."""
     for i, part in enumerate(() if flat else [part for part in parts if part.picture]):
         kernels, values = layout(part.shape)
         name = f"{prefix}pictures.{i}.{2 * len(kernels) + 1}.weight"
-        if tuple(parameters[name].shape) != (PICTURE_FEATURES, values):
-            raise ValueError(f"{name} is {tuple(parameters[name].shape)}, not {(PICTURE_FEATURES, values)}")
+        if tuple(parameters[name].shape) != (picture_features, values):
+            raise ValueError(f"{name} is {tuple(parameters[name].shape)}, not {(picture_features, values)}")
 
 
 def orthogonal(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> nn.Module:

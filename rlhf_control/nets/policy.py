@@ -3,7 +3,7 @@
 B batch, O observation, A action.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,11 @@ from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
 # -- networks
+
+MAX_LOG_STD = 20.0  # of a state-dependent noise; its least is the policy's `log_std`
+NUMPY_ACTIVATIONS: dict[str, Callable[..., np.ndarray]] = {
+    "tanh": np.tanh, "relu": lambda x, out: np.maximum(x, np.float32(0), out=out),
+}  # fmt: skip
 
 
 def check_sizes(sizes: Sequence[int], parameters: Mapping[str, Any], name: str) -> None:
@@ -45,20 +50,34 @@ class Policy(nn.Module):
     `features` normalises; `distribution` and `value` take features, so that an update normalises only once.
     """
 
-    log_std: nn.Parameter  # (A,), Box actions only
+    log_std: Tensor  # (A,), Box actions only: a parameter or, where the actor puts out its own, the least that counts
+    critic_encoder: Encoder | None  # where the critic has one of its own
 
     def __init__(self, spaces: Spaces, config: NetConfig, seed: int, env_id: str, env: dict[str, Any]) -> None:
         super().__init__()
         self.spaces, self.env_id, self.env = spaces, env_id, env
         generator = torch.Generator().manual_seed(seed)
-        self.encoder = Encoder(spaces.parts, generator, flat=config.encoder == "flat")
+        self.encoder = self._new_encoder(config, generator)
         if config.encoder == "cnn" and not self.encoder.seen:
             raise UserError(f"--net.encoder cnn is for pictures, and {env_id} shows {spaces}; leave it out")
         self.config = replace(config, encoder=self.encoder.kind)
-        self.actor = mlp([self.encoder.size, *config.hidden, spaces.action_size], 0.01, generator)
-        self.critic = mlp([self.encoder.size, *config.hidden, 1], 1.0, generator)
-        if spaces.action_kind == "box":
+        self.critic_encoder = self._new_encoder(config, generator) if config.separate_encoders else None
+        trunk, actor, critic = layer_sizes(spaces, self.config)
+        self.trunk = mlp(trunk, None, generator, config.activation)
+        self.actor = mlp(actor, 0.01, generator, config.activation)
+        self.critic = mlp(critic, 1.0, generator, config.activation)
+        if spaces.action_kind == "box" and config.state_dependent_std:
+            self.register_buffer("log_std", torch.full((spaces.action_size,), -MAX_LOG_STD))
+            with torch.no_grad():
+                self.actor[-1].bias[spaces.action_size :] = config.log_std_init  # type: ignore[operator]
+        elif spaces.action_kind == "box":
             self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
+
+    def _new_encoder(self, config: NetConfig, generator: torch.Generator) -> Encoder:
+        return Encoder(
+            self.spaces.parts, generator, flat=config.encoder == "flat", clip=config.obs_clip,
+            picture_features=config.picture_features,
+        )  # fmt: skip
 
     @property
     def obs_norm(self) -> RunningNorm:
@@ -76,20 +95,32 @@ class Policy(nn.Module):
 
     def distribution(self, features: Tensor) -> Gaussian | Categorical:
         """Of actions, at features (..., F)."""
-        return self.head(self.actor(self.encoder(features)))
+        return self.head(self.outputs(features))
+
+    def outputs(self, features: Tensor, *, gradients: bool = True) -> Tensor:
+        """What the actor puts out, (..., A) or, with a state-dependent noise, (..., 2 A)."""
+        return self.actor(self.trunk(self.encoder(features) if gradients else self.encoder.without_gradients(features)))
 
     def distribution_and_value(self, features: Tensor) -> tuple[Gaussian | Categorical, Tensor]:
-        """Both at once: pictures are looked at once."""
-        seen = self.encoder(features)
+        """Both at once: what actor and critic share is computed once."""
+        if self.critic_encoder is not None:
+            return self.distribution(features), self.value(features)
+        seen = self.trunk(self.encoder(features))
         return self.head(self.actor(seen)), self.critic(seen)[..., 0]
 
     def head(self, out: Tensor) -> Gaussian | Categorical:
         """The distribution of the actor's outputs (..., A)."""
-        return Categorical(out, self.spaces.choices) if self.spaces.choices else Gaussian(out, self.log_std)
+        if self.spaces.choices:
+            return Categorical(out, self.spaces.choices)
+        if not self.config.state_dependent_std:
+            return Gaussian(out, self.log_std)
+        mean, log_std = out.chunk(2, -1)
+        return Gaussian(mean, torch.maximum(log_std, self.log_std).clamp(max=MAX_LOG_STD))
 
-    def value(self, features: Tensor) -> Tensor:
+    def value(self, features: Tensor, *, gradients: bool = True) -> Tensor:
         """(...,)"""
-        return self.critic(self.encoder(features))[..., 0]
+        encoder = self.critic_encoder or self.encoder
+        return self.critic(self.trunk(encoder(features) if gradients else encoder.without_gradients(features)))[..., 0]
 
     def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """Actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode without an
@@ -98,9 +129,10 @@ class Policy(nn.Module):
 
     def acting(self) -> Act:
         """`act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
-        if self.encoder.seen:
-            return self._acting_on_pictures()
-        linears = [layer for layer in self.actor if isinstance(layer, nn.Linear)]
+        if self.encoder.seen or self.config.activation not in NUMPY_ACTIVATIONS:
+            return self._acting_in_torch()
+        activation = NUMPY_ACTIVATIONS[self.config.activation]
+        linears = [layer for layer in (*self.trunk, *self.actor) if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
         mean, scale = (x.numpy() for x in self.obs_norm.mean_and_scale())
         clip, sample = np.float32(self.obs_norm.limit), self.sampling()
@@ -112,31 +144,36 @@ class Policy(nn.Module):
                 h = h @ weight
                 h += bias
                 if i < len(layers) - 1:
-                    np.tanh(h, out=h)
+                    activation(h, out=h)
             return sample(h, rng)
 
         return act
 
-    def _acting_on_pictures(self) -> Act:
+    def _acting_in_torch(self) -> Act:
         sample = self.sampling()
 
         @torch.no_grad()
         def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-            return sample(self.actor(self.encoder(self.features(obs))).numpy(), rng)
+            return sample(self.outputs(self.features(obs)).numpy(), rng)
 
         return act
 
     def sampling(self) -> Act:
         """From the actor's outputs (B, A), and an rng or None, to actions."""
-        choices = self.spaces.choices
-        std = np.empty(0, np.float32) if choices else np.exp(self.log_std.detach().numpy())
+        choices, depends = self.spaces.choices, self.config.state_dependent_std
+        least = np.empty(0, np.float32) if choices else self.log_std.detach().numpy()
+        std = np.exp(least)
 
         def sample(out: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
             if choices:  # by the Gumbel-max trick
                 logits = out if rng is None else out + rng.gumbel(size=out.shape)
                 groups = np.split(logits, np.cumsum(choices)[:-1], -1)
                 return np.stack([group.argmax(-1) for group in groups], -1)
-            return out if rng is None else out + std * rng.standard_normal(out.shape, np.float32)
+            if not depends:
+                return out if rng is None else out + std * rng.standard_normal(out.shape, np.float32)
+            mean, log_std = np.split(out, 2, -1)
+            own = np.exp(np.minimum(np.maximum(log_std, least), np.float32(MAX_LOG_STD)))
+            return mean if rng is None else mean + own * rng.standard_normal(mean.shape, np.float32)
 
         return sample
 
@@ -172,8 +209,8 @@ class Policy(nn.Module):
         """Makes a converged policy try things again: scales its last layer and raises its noise."""
         last = self.actor[-1]
         assert isinstance(last, nn.Linear)
-        last.weight.mul_(shrink)
-        last.bias.mul_(shrink)
+        last.weight[: self.spaces.action_size].mul_(shrink)
+        last.bias[: self.spaces.action_size].mul_(shrink)
         if self.spaces.action_kind == "box":
             self.log_std.clamp_(min=min_log_std)
 
@@ -192,19 +229,22 @@ class Policy(nn.Module):
             "env_id": self.env_id,
             "env": self.env,
             "spaces": self.spaces.state(),
-            "net": {**vars(self.config), "hidden": list(self.config.hidden)},
+            "net": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.config).items()},
             "parameters": {file_name(name): tensor.numpy().copy() for name, tensor in self.state_dict().items()},
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Policy":
         try:
-            encoder = state["net"].get("encoder", "flat")  # older files know no other
-            net = NetConfig(tuple(state["net"]["hidden"]), state["net"]["log_std_init"], encoder)
+            net = net_from_state(state["net"])
             spaces = Spaces.from_state(state["spaces"])
-            inputs = Encoder.size_of(spaces.parts, flat=encoder == "flat")
-            check_sizes([inputs, *net.hidden, spaces.action_size], state["parameters"], "actor")
-            check_pictures(spaces.parts, state["parameters"], flat=encoder == "flat", prefix="encoder.")
+            for name, sizes in zip(("trunk", "actor", "critic"), layer_sizes(spaces, net), strict=True):
+                check_sizes(sizes, state["parameters"], name)
+            for prefix in ("encoder.", "critic_encoder.")[: 1 + net.separate_encoders]:
+                check_pictures(
+                    spaces.parts, state["parameters"], flat=net.encoder == "flat", prefix=prefix,
+                    picture_features=net.picture_features,
+                )  # fmt: skip
             policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
             policy.load_parameters(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
@@ -221,9 +261,25 @@ class Policy(nn.Module):
         save_state(path, {**self.state(), "facts": facts})
 
 
+def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], list[int]]:
+    """Inputs, widths and outputs of what actor and critic share, of the actor and of the critic; `net.encoder` has been
+    decided."""
+    inputs = Encoder.size_of(spaces.parts, flat=net.encoder == "flat", picture_features=net.picture_features)
+    outputs = spaces.action_size * (2 if net.state_dependent_std and not spaces.choices else 1)
+    trunk = [inputs, *net.shared]
+    critic_hidden = net.hidden if net.critic_hidden is None else net.critic_hidden
+    return trunk, [trunk[-1], *net.hidden, outputs], [trunk[-1], *critic_hidden, 1]
+
+
+def net_from_state(state: Mapping[str, Any]) -> NetConfig:
+    """Options of networks from a policy's file. Older ones know fewer."""
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state.items()}
+    return NetConfig(**{"encoder": "flat", **known})
+
+
 def file_name(name: str) -> str:
     """Of a parameter, in files: the normaliser's are as they were before there were encoders."""
-    return name.replace("encoder.norm.", "obs_norm.")
+    return name.replace("encoder.norm.", "obs_norm.") if name.startswith("encoder.") else name
 
 
 def load_policy(path: str | Path, env_id: str = "") -> Policy:

@@ -10,11 +10,13 @@ LR, MINIBATCH = 1e-3, 64
 
 
 def clone(policy: Policy, shown: Segments, epochs: int, rng: np.random.Generator) -> list[float]:
-    """Raises the actor's log-likelihood of the demonstrated steps (..., L), by so many passes of Adam; noise, critic
-    and normaliser stay as they are. Returns the mean loss (nats a step) of each pass."""
+    """Raises the actor's log-likelihood of the demonstrated steps (..., L), by so many passes of Adam; critic,
+    normaliser and a noise that is one for all states stay as they are. Returns the mean loss (nats a step) of each
+    pass."""
     features = policy.features(shown.obs.reshape(-1, policy.spaces.obs_size))
     action = torch.from_numpy(policy.spaces.chosen(shown.action.reshape(len(features), -1)))
-    optimizer = torch.optim.Adam([*policy.actor.parameters(), *policy.encoder.parameters()], lr=LR)
+    parts = (policy.actor, policy.trunk, policy.encoder)
+    optimizer = torch.optim.Adam([parameter for part in parts for parameter in part.parameters()], lr=LR)
     history = []
     for _ in range(epochs):
         losses = []

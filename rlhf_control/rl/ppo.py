@@ -68,11 +68,11 @@ class AutogradUpdate:
 
     def outputs(self, features: Tensor) -> Tensor:
         """Returns what the actor puts out, (B, A)."""
-        return self.policy.actor(self.policy.encoder.without_gradients(features))
+        return self.policy.outputs(features, gradients=False)
 
     def values(self, features: Tensor) -> Tensor:
         """Returns the critic's values, (...,)."""
-        return self.policy.critic(self.policy.encoder.without_gradients(features))[..., 0]
+        return self.policy.value(features, gradients=False)
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """Returns the log-probabilities (B,) of these actions."""
@@ -93,12 +93,14 @@ class AutogradUpdate:
         return history
 
     def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
-        """Steps the critic alone, down its part of the loss."""
+        """Steps the critic alone, down its part of the loss: what the actor reads too stays as it is."""
         for rows in order:
             minibatch = batch[torch.from_numpy(rows)]
             self.optimizer.zero_grad(set_to_none=True)
             error = self.policy.value(minibatch.features) - minibatch.returns
             (self.config.value_coef * error.square().mean()).backward()
+            for name, parameter in self.policy.named_parameters():
+                parameter.grad = parameter.grad if name.startswith("critic") else None  # else Adam would move it
             self.apply(lr)
 
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:

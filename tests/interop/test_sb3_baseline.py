@@ -137,7 +137,9 @@ def test_every_hyperparameter_arrives():
         clip=0.3, clip_schedule="linear", target_kl=0.02, value_coef=0.7, entropy_coef=0.01, max_grad_norm=0.6,
         normalize_advantage=False,
     )  # fmt: skip
-    model = make_sb3(config("Pendulum-v1", ppo=ppo, seed=5, env={"g": 3.0}, net=NetConfig((5, 4, 3), 0.25)))
+    model = make_sb3(
+        config("Pendulum-v1", ppo=ppo, seed=5, env={"g": 3.0}, net=NetConfig((5, 4, 3), 0.25, activation="relu"))
+    )
     names = {
         "n_envs": 3, "n_steps": 20, "batch_size": 30, "n_epochs": 7, "gamma": 0.9, "gae_lambda": 0.8, "vf_coef": 0.7,
         "ent_coef": 0.01, "max_grad_norm": 0.6, "target_kl": 0.02, "normalize_advantage": False, "seed": 5,
@@ -146,7 +148,7 @@ def test_every_hyperparameter_arrives():
     assert [model.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == [1e-3, 5e-4, 0]
     assert [model.clip_range(left) for left in (1.0, 0.5, 0.0)] == [0.3, 0.15, 0]
     assert model.policy.net_arch == {"pi": [5, 4, 3], "vf": [5, 4, 3]}
-    assert (model.policy.log_std == 0.25).all()
+    assert (model.policy.log_std == 0.25).all() and model.policy.activation_fn is torch.nn.ReLU
     assert model.get_vec_normalize_env().gamma == 0.9
     assert model.env.get_attr("g") == [3.0] * 3
 
@@ -173,6 +175,7 @@ def test_normalisation_is_as_asked(normalize_obs, normalize_reward, tmp_path):
         ({"ppo": replace(SMALL, step_control="kl-penalty")}, "kl-penalty"),
         ({"ppo": replace(SMALL, lr_schedule="adaptive")}, "adaptive"),
         ({"ppo": replace(SMALL, recompute_advantages=True)}, "recompute"),
+        ({"net": NetConfig((8,), shared=(4,))}, "shares no layers"),
         ({"backend": "batched"}, "batched"),
         ({"env_id": "Pendulumm-v1"}, "did you mean Pendulum-v1"),
         ({"env": {"gravity": 1.0}}, "gravity"),

@@ -2,6 +2,7 @@ import copy
 import math
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.nets.encoders import RunningNorm, mlp
+from rlhf_control.nets.encoders import ACTIVATIONS, RunningNorm, mlp
 from rlhf_control.nets.policy import Policy, load_policy
 from rlhf_control.runs.files import save_state
 from rlhf_control.spaces import Spaces
@@ -207,3 +208,72 @@ def policy_for(observation: gymnasium.Space, action: gymnasium.Space) -> Policy:
         for parameter in policy.actor.parameters():
             parameter.mul_(50)  # beyond the bounds
     return policy
+
+
+def odd(spaces: Spaces, **options: Any) -> Policy:
+    """A policy of other networks than ours are by default, away from where it began, with statistics."""
+    policy = Policy(spaces, NetConfig((8, 6), 0.3, **options), 0, "none", {})
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    policy.observe(np.random.default_rng(0).normal(1, 3, (50, spaces.obs_size)).astype(spaces.obs_dtype))
+    return policy
+
+
+BOX = Spaces((3,), "box", (2,), (-1.0,) * 2, (1.0,) * 2)
+PICTURES = Spaces((10, 10, 3), "discrete", (3,), obs_dtype="uint8")
+
+
+@pytest.mark.parametrize(
+    "spaces, options",
+    [
+        *((BOX, {"activation": name}) for name in ACTIVATIONS),
+        (BOX, {"critic_hidden": ()}),
+        (BOX, {"critic_hidden": (5,), "shared": (7, 4), "activation": "relu"}),
+        (BOX, {"state_dependent_std": True, "obs_clip": 1.5}),
+        (Spaces((3,), "discrete", (2, 3)), {"shared": (7,), "activation": "elu"}),
+        (PICTURES, {"separate_encoders": True, "picture_features": 20, "activation": "relu"}),
+    ],
+)
+def test_other_networks_act_as_they_say_and_keep_all_in_a_file(tmp_path: Path, spaces: Spaces, options: dict) -> None:
+    policy = odd(spaces, **options)
+    obs = np.random.default_rng(1).normal(1, 9, (40, spaces.obs_size)).astype(spaces.obs_dtype)
+    features = policy.features(obs)
+    with torch.no_grad():
+        distribution, value = policy.distribution_and_value(features)
+        assert torch.equal(policy.value(features), value)
+    mode = distribution.mean.numpy() if spaces.action_kind == "box" else policy.act(obs, None)
+    np.testing.assert_allclose(policy.act(obs, None), mode, atol=1e-5)
+    policy.save(tmp_path / "p.npz")
+    again = load_policy(tmp_path / "p.npz")
+    assert again.config == policy.config
+    np.testing.assert_array_equal(again.act(obs, np.random.default_rng(2)), policy.act(obs, np.random.default_rng(2)))
+    assert torch.equal(again.value(again.features(obs)), value)
+    np.testing.assert_array_equal(policy.frozen().act(obs, None), policy.act(obs, None))
+
+
+def test_a_noise_that_depends_on_the_state_is_sampled_and_has_a_floor() -> None:
+    policy = odd(BOX, state_dependent_std=True)
+    obs = np.repeat(np.float32([[1, 2, 3], [-2, 0, 1]]), 20_000, 0)
+    with torch.no_grad():
+        std = policy.distribution(policy.features(obs[::20_000])).log_std.exp().numpy()
+    assert not np.allclose(std[0], std[1], rtol=0.1)
+    found = policy.act(obs, np.random.default_rng(0)).reshape(2, -1, 2).std(1)
+    np.testing.assert_allclose(found, std, rtol=0.03)
+    mean = policy.act(obs, None)
+    policy.loosen(shrink=0.5, min_log_std=2.5)
+    with torch.no_grad():
+        assert (policy.distribution(policy.features(obs)).log_std == 2.5).all()
+    np.testing.assert_allclose(policy.act(obs, None), mean / 2, rtol=1e-4, atol=1e-6)
+    assert policy.act(obs, np.random.default_rng(0)).std() > 10
+
+
+def test_weights_that_a_file_lacks_make_no_network(tmp_path: Path) -> None:
+    state = odd(BOX, shared=(7,), critic_hidden=(5,)).state()
+    for name in ("trunk.0.weight", "critic.0.weight"):
+        lacking = {k: v for k, v in state["parameters"].items() if k != name}
+        with pytest.raises(CorruptFileError, match="not a policy of this version"):
+            Policy.from_state({**state, "parameters": lacking})
+    with pytest.raises(CorruptFileError, match="not a policy of this version"):
+        Policy.from_state({**state, "net": {**state["net"], "critic_hidden": [10**9]}})

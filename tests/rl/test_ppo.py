@@ -9,7 +9,7 @@ import torch
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.batch import Batch, minibatches
-from rlhf_control.rl.ppo import PPO, ppo_loss
+from rlhf_control.rl.ppo import PPO, AutogradUpdate, ppo_loss
 from rlhf_control.rl.returns import gae
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
@@ -141,6 +141,34 @@ def test_value_epochs_move_the_critic_alone(cheetah_policy: Policy) -> None:
     learner.fit_value(rollout, 30, np.random.default_rng(0))
     changed = {k for k, v in cheetah_policy.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {k for k in before if k.startswith("critic")}
+
+
+@pytest.mark.parametrize(
+    "env_id, net",
+    [
+        ("Pendulum-v1", NetConfig((8,), activation="relu", critic_hidden=(5, 4))),
+        ("Pendulum-v1", NetConfig((8,), shared=(6,), state_dependent_std=True)),
+        ("CartPole-v1", NetConfig((8,), shared=(6,), activation="elu", state_dependent_std=True)),
+    ],
+)
+def test_policies_of_other_networks_learn_and_leave_the_actor_to_the_update(env_id: str, net: NetConfig) -> None:
+    envs = start_envs(env_id, 4, seed=0)
+    policy = Policy(envs.spaces, net, 0, env_id, {})
+    learner, twin = PPO(policy, TINY_PPO), PPO(policy.frozen(), TINY_PPO)
+    assert isinstance(learner.optimizer, AutogradUpdate)  # as TINY_PPO says, compiled, where that is known
+    rollout = collect(envs, learner, 40, np.random.default_rng(0))
+    start = policy.frozen()
+    learner.fit_value(rollout, 2, np.random.default_rng(0))
+    assert policy.acts_as(start) and not torch.equal(policy.critic[0].weight, start.critic[0].weight)
+    metrics = learner.update(rollout, np.random.default_rng(0), 0.0)
+    assert metrics["kl"] > 0 and not policy.acts_as(start)
+    twin.load_state(learner.state())
+    assert twin.policy.acts_as(policy)
+    again = collect(envs, learner, 40, np.random.default_rng(1))
+    for each in (learner, twin):
+        each.policy.requires_grad_(True)
+        each.update(again, np.random.default_rng(1), 0.5)
+    assert twin.policy.acts_as(policy)
 
 
 @pytest.mark.parametrize("control", ["clip", "kl-penalty"])
