@@ -15,7 +15,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.feedback.oracles import Oracle
 from rlhf_control.feedback.schema import query_key
 from rlhf_control.nets.policy import Policy
-from rlhf_control.queries.questions import round_queries
+from rlhf_control.queries.questions import clips_wanted, round_queries
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.rng import stream
@@ -142,7 +142,7 @@ def resume(
 def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> dict[str, float]:
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
     k, seed = label_round.index, config.seed
-    pool, recent = p.bank.pool(stream(seed, "pool", k))
+    pool, recent = p.bank.pool(stream(seed, "pool", k), clips_wanted(config, label_round, p.labels))
     queries = round_queries(config, label_round, (pool, recent), p.reward, p.labels, p.learner.policy)
     if queries:
         p.labels.ask(queries, pool, reward=k)

@@ -134,9 +134,9 @@ class Asynchronous:
         if lacking <= 0:
             return
         self.batches += 1
-        pool, recent = self.bank.pool(stream(config.seed, "pool", self.batches))
         so_far = Counter(question.kind for question in questions_asked)
         kind = min(config.feedback, key=lambda kind: so_far[kind])
+        pool, recent = self.bank.pool(stream(config.seed, "pool", self.batches), config.clips_by_kind()[kind])
         n = max(1, min(lacking, recent // config.clips_by_kind()[kind]))
         share = config.query.random_share  # holds over all batches, however small they are
         uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)

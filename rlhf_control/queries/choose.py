@@ -71,12 +71,13 @@ def choose(
     the strategy (all uniform while that lacks a fitted model). The clips that they take are no longer free.
 
     A query whose clips look alike is asked only if the pool has no others left, and its strategy says so. Which clip
-    stands first is random, so sides carry no information. Raises UserError for a pool that is too small.
+    stands first is random, so sides carry no information. Where there are too few recent clips for their share, others
+    stand in. Raises UserError for a pool that is too small.
     """
     find_strategy(strategy)
     check_kind(*form)
     free, recent, needed = pool.free, pool.recent, n * form.clips
-    if free.sum() < needed or (config.recent_share and free[:recent].sum() < needed):
+    if free.sum() < needed:
         raise UserError(
             f"{counted(n, 'query needs', 'queries need')} {counted(needed, 'clip')}, the pool has {free.sum()}, "
             f"{free[:recent].sum()} of them recent; raise --ppo.num-steps or --ppo.num-envs, or shorten --clip-seconds"
@@ -85,7 +86,7 @@ def choose(
     picked: list[tuple[str, Array]] = []
     # The random ones first: drawn from the whole pool, they are a fair sample of it.
     for name, count in (("uniform", n - chosen), (strategy, chosen)):
-        of_recent = round_half_up(config.recent_share * count)
+        of_recent = min(round_half_up(config.recent_share * count), int(free[:recent].sum() // form.clips))
         room = min(count - of_recent, free[recent:].sum() // form.clips)
         of_older = min(round_half_up(config.older_share * count), int(room))
         anywhere = (0, len(free), count - of_recent - of_older)

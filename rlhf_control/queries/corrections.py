@@ -93,17 +93,17 @@ def corrections(
     pool: Pool, n: int, round: int, attempt: Callable[[Segments], Segments], best: Callable[[Segments, int], int],
     rng: np.random.Generator,
 ) -> list[Query]:  # fmt: skip
-    """Returns n queries that set a better version of a recent, free clip beside it: of the policy's new attempts from
-    the clip's first state, `attempt(clips (n, L, ...))` (n, M, L, ...), the one that the annotator names,
-    `best(attempts (M, L, ...), place)`. These clips are then no longer free.
+    """Returns n queries that set a better version of a free clip (a recent one, if there are enough) beside it: of the
+    policy's new attempts from the clip's first state, `attempt(clips (n, L, ...))` (n, M, L, ...), the one that the
+    annotator names, `best(attempts (M, L, ...), place)`. These clips are then no longer free.
 
     What it costs: n * M * L environment steps, which are not among those the policy learns from, and of the annotator
     a look at M + 1 clips. It counts as one answer. The attempts may all be worse than the clip, and the answer then
     says so: the annotator still ranks the two.
     """
-    free = pool.free[: pool.recent]
+    free = pool.free[: pool.recent] if pool.free[: pool.recent].sum() >= n else pool.free
     if free.sum() < n:
-        raise UserError(f"{n} corrections need as many recent clips, the pool has {free.sum()} to spare")
+        raise UserError(f"{n} corrections need as many clips, the pool has {free.sum()} to spare")
     if not n:
         return []
     chosen = rng.permutation(np.flatnonzero(free))[:n]

@@ -58,7 +58,8 @@ def round_queries(
     name = demonstrations_of(config, labels.store.path.parent)
     shown = demonstrated(name, policy, clips.action.shape[1], seed)
     rng = stream(seed, "demonstrations", *([k] if k else []))
-    return queries + demonstrations(shown, clips[:recent], config.demonstration_clips, k, len(queries), rng)
+    beside = clips[:recent] if recent >= config.demonstration_clips else clips
+    return queries + demonstrations(shown, beside, config.demonstration_clips, k, len(queries), rng)
 
 
 def questions(
@@ -69,16 +70,35 @@ def questions(
     before, and beside them gold. `pool`: the clips to choose from, and how many of them, the first, are recent."""
     k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
     asked = labels.questions()
-    due = share_due(config.repeat_share(), len(asked), n, sum(q.repeat > 0 for q in asked))
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
-    of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
-    due = min(due, len(earlier) + of_this_round)
+    due, of_this_round = repeats_due(config, n, labels)
     new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy)
     again = ask_again(earlier, due, k, 0, rng)
     again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
     known = sum(q.strategy == GOLD for q in labels.asked.values())
     return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+
+
+def clips_wanted(config: FinetuneConfig, label_round: LabelRound, labels: Labels) -> int:
+    """Returns how many clips of the policy's own a round needs, so that no kind of feedback shows one twice."""
+    new = label_round.labels - repeats_due(config, label_round.labels, labels)[0]
+    by_kind = zip(shares(config, new), config.clips_by_kind().values(), strict=True)
+    beside = config.demonstration_clips if demonstrations_due(config, label_round.index) else 0
+    return max(beside, *(n * size for n, size in by_kind))
+
+
+def repeats_due(config: FinetuneConfig, n: int, labels: Labels) -> tuple[int, int]:
+    """Returns how many of a round's n questions are repeats, and how many of its own new ones may be among them."""
+    asked = labels.questions()
+    due = share_due(config.repeat_share(), len(asked), n, sum(q.repeat > 0 for q in asked))
+    of_this_round = (n - due) // 3 if set(config.feedback) <= set(REPEATABLE) else 0
+    return min(due, len(repeatable(asked, labels)) + of_this_round), of_this_round
+
+
+def shares(config: FinetuneConfig, n: int) -> list[int]:
+    """Returns how many of n questions are of each kind of feedback."""
+    return apportion(n, [1.0] * len(config.feedback))
 
 
 def make_queries(
@@ -90,10 +110,11 @@ def make_queries(
     queries: list[Query] = []
     clips, recent = pool
     source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels)), label_round.index
-    counts = apportion(label_round.labels, [1.0] * len(config.feedback))
+    counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind))
-        if source.free[:recent].sum() < n * size:
+        few = source.free[:recent] if recent >= n * size else source.free
+        if few.sum() < n * size:
             source.free[:] = True
         if kind == CORRECTION:
             queries += correct(policy, labels, source, n, k, rng, attempts=config.query.attempts)

@@ -33,15 +33,16 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
     return Rollout.of(**joined)
 
 
-def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator) -> Segments:
+def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator, *, wanted: int = 0) -> Segments:
     """Cuts clips (S, L, ...), each environment's steps end to end from a random offset; what spans an episode's end is
-    left out. Raises UserError if nothing is left."""
+    left out. Where fewer than wanted are left, cuts from where episodes begin, which gives the most there are. Raises
+    UserError if that is none."""
     T, N = rollout.reward.shape
     offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
     steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
     n, k = np.nonzero(steps + length <= T)
     t, n = whole_clips(steps[n, k], n, length, rollout.done)
-    if len(t) == 0:  # in short episodes a random offset seldom fits
+    if len(t) < max(1, wanted):  # in short episodes a random offset seldom fits
         t, n = np.nonzero(ages(rollout.done) % length == 0)
         t, n = whole_clips(t, n, length, rollout.done)
     if len(t) == 0:
@@ -115,27 +116,44 @@ class SegmentBank:
     def add(self, rollout: Rollout) -> None:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]
 
-    def recent(self, rng: np.random.Generator) -> Segments:
-        """Clips of the last rollouts."""
-        return cut_segments(join(self.rollouts), self.length, rng)
+    def recent(self, rng: np.random.Generator, wanted: int = 0) -> Segments:
+        """Clips of the last rollouts, as `cut_segments` cuts them."""
+        return cut_segments(join(self.rollouts), self.length, rng, wanted=wanted)
 
     def newest(self, rng: np.random.Generator) -> Segments:
         """Clips of as few of the last rollouts as one clip needs."""
         needed = -(-self.length // self.num_steps)
         return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
 
-    def pool(self, rng: np.random.Generator) -> tuple[Segments, int]:
-        """Returns recent clips and as many older ones, as far as there are any; and how many of them, the first, are
-        recent."""
-        recent = self.recent(rng)
+    def pool(self, rng: np.random.Generator, wanted: int = 0) -> tuple[Segments, int]:
+        """Returns recent clips and as many older ones, as far as there are any, or more, for as many as are wanted
+        together; and how many of them, the first, are recent. Raises UserError if there is no clip at all."""
         if self.older is None:
+            recent = self.recent(rng, wanted)
             return recent, len(recent)
-        some = rng.permutation(len(self.older))[: len(recent)]
-        return Segments.concatenate([recent, self.older[some]]), len(recent)
+        recent = self.recent_or_none(rng, wanted - len(self.older))
+        found = 0 if recent is None else len(recent)
+        if found < wanted - found:
+            say_once(
+                f"rlhf-control: episodes end so early that too few recent clips of {counted(self.length, 'step')} are "
+                "whole; wherever it is so, older ones stand in for them"
+            )
+        older = self.older[rng.permutation(len(self.older))[: max(found, wanted - found)]]
+        return older if recent is None else Segments.concatenate([recent, older]), found
+
+    def recent_or_none(self, rng: np.random.Generator, wanted: int = 0) -> Segments | None:
+        """The same, or None if no episode was long enough."""
+        try:
+            return self.recent(rng, wanted)
+        except UserError:
+            return None
 
     def archive(self, rng: np.random.Generator) -> None:
-        """Puts recent clips among the older ones, which random ones leave when there are too many."""
-        recent = self.recent(rng)
+        """Puts recent clips, if there are any, among the older ones, which random ones leave when there are too
+        many."""
+        recent = self.recent_or_none(rng)
+        if recent is None:
+            return
         everything = recent if self.older is None else Segments.concatenate([self.older, recent])
         room = min(self.capacity, self.fitting(everything))
         if room < min(self.capacity, len(everything)):

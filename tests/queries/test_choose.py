@@ -130,16 +130,11 @@ def test_a_quota_of_recent_clips(model: Members, strategy: str) -> None:
         )
         only = sum(set(clip_digests([q])) <= recent for q in queries)
         assert only >= 10 * share and (share == 1 or only < 10)
-    with pytest.raises(UserError, match="16 queries need 32 clips, the pool has 100, 30 of them recent"):
-        choose(
-            "uniform",
-            Pool.of(pool, 30),
-            16,
-            0,
-            model,
-            np.random.default_rng(0),
-            config=QueryConfig(recent_share=0.1),
-        )
+    config = QueryConfig(recent_share=1.0)
+    more = choose(strategy, Pool.of(pool, 30), 20, 0, model, np.random.default_rng(0), config=config)
+    assert len(set(clip_digests(more))) == 40 and recent <= set(clip_digests(more))  # all of them, and others
+    with pytest.raises(UserError, match="51 queries need 102 clips, the pool has 100, 30 of them recent"):
+        choose(strategy, Pool.of(pool, 30), 51, 0, model, np.random.default_rng(0), config=config)
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "bald"])
@@ -241,5 +236,7 @@ def test_corrections() -> None:
     attempts = attempt_again(clips[:4])
     for i, q in enumerate(queries):
         assert q.segments[1].env_reward.sum() == attempts[i].env_reward.sum(-1).max()
-    with pytest.raises(UserError, match="2 corrections need as many recent clips, the pool has 1 to spare"):
-        corrections(pool, 2, 0, attempt_again, best, np.random.default_rng(0))
+    corrections(pool, 2, 0, attempt_again, best, np.random.default_rng(0))  # one is recent: older ones, too
+    assert free.sum() == 9
+    with pytest.raises(UserError, match="10 corrections need as many clips, the pool has 9 to spare"):
+        corrections(pool, 10, 0, attempt_again, best, np.random.default_rng(0))

@@ -16,7 +16,15 @@ from rlhf_control.feedback.schema import query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated, is_recording
-from rlhf_control.queries.questions import demonstrations_of, gold_of, keep_inputs, load_gold, mixed, questions
+from rlhf_control.queries.questions import (
+    clips_wanted,
+    demonstrations_of,
+    gold_of,
+    keep_inputs,
+    load_gold,
+    mixed,
+    questions,
+)
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.runs.run import Run
@@ -32,7 +40,8 @@ def make_labels(path: Path) -> Labels:
 def answer_all(labels: Labels) -> None:
     for key in labels.pending():
         value = "/reward/" in key or "/rating/" in key
-        labels.store.vote(key, Feedback(None, "ann", value=1.0) if value else Feedback((0, 1), "ann"))
+        ranks = (0, 2, 1) if "/ranking/" in key else (0, 1)
+        labels.store.vote(key, Feedback(None, "ann", value=1.0) if value else Feedback(ranks, "ann"))
     labels.collect()
 
 
@@ -95,6 +104,23 @@ def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
         place = {query.segments.digest(): i for i, query in enumerate(queries)}
         for query in queries:
             assert not query.repeat or place[query.segments.digest()] - place[query.segments[::-1].digest()] > 1
+
+
+@pytest.mark.parametrize("feedback", [("comparison",), ("rating", "ranking"), ("ranking", "comparison")])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_so_many_clips_are_wanted_as_a_round_needs(tmp_path: Path, feedback: tuple[str, ...], share: float) -> None:
+    """With these the questions can be asked, without clips that are asked about twice; with one less they cannot."""
+    config = replace(PEOPLE, feedback=feedback, clips_per_query=3, query=QueryConfig(repeat_share=share))
+    labels, model = make_labels(tmp_path), RewardModel(17, 6, config.reward)
+    for k in range(3):
+        wanted = clips_wanted(config, LabelRound(k, 12), labels)
+        pool = random_segments(np.random.default_rng([7, k]), wanted, 5)
+        with pytest.raises(UserError, match=f"the pool has {wanted - 1}"):
+            questions(config, LabelRound(k, 12), (pool[:-1], wanted - 1), model, labels, NOBODY)
+        queries = questions(config, LabelRound(k, 12), (pool, 1), model, labels, NOBODY)  # one is recent
+        assert len(queries) == 12
+        labels.issue(queries)
+        answer_all(labels)
 
 
 def test_special_questions_lie_in_the_second_half() -> None:

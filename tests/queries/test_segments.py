@@ -102,6 +102,62 @@ def test_the_pool_is_half_recent_half_older() -> None:
     assert max(seen) == 40  # the capacity holds
 
 
+def ending(rollout: Rollout, every: int, before: int = 0) -> Rollout:
+    """The same steps, in which an episode ends after each `every` steps, once `before` are over."""
+    t = np.arange(len(rollout.obs)) - before
+    ends = np.broadcast_to(((t + 1) % every == 0) & (t >= 0), rollout.reward.T.shape).T
+    columns = {**vars(rollout), "terminated": ends, "truncated": np.zeros_like(ends), "next_obs": rollout.next_obs}
+    del columns["successors"]
+    return Rollout.of(**columns)
+
+
+def random_bank(rng: np.random.Generator, archived: int) -> SegmentBank:
+    """With some older clips of five steps, and recent episodes of three steps."""
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6, capacity=archived)
+    bank.keep = 1
+    bank.add(random_rollout(rng, ends=0))
+    for _ in range(2):
+        bank.archive(rng)
+    bank.add(ending(random_rollout(rng, ends=0), 3))
+    return bank
+
+
+def test_older_clips_stand_in_where_no_recent_one_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    say_once.cache_clear()
+    bank = random_bank(np.random.default_rng(0), 15)
+    assert bank.older is not None and len(bank.older) == 15
+    for seed in range(2):
+        pool, recent = bank.pool(np.random.default_rng(seed), 12)
+        assert recent == 0 and len(pool) == 12 and len({pool[i].digest() for i in range(12)}) == 12
+    told = capsys.readouterr().err
+    assert told.count("too few recent clips of 5 steps are whole") == told.count("older ones stand in") == 1
+    before = bank.older.digest()
+    bank.archive(np.random.default_rng(0))  # nothing to put among them
+    assert bank.older.digest() == before
+
+
+def test_as_many_older_clips_stand_in_as_are_wanted() -> None:
+    bank = random_bank(np.random.default_rng(0), 15)
+    bank.add(ending(random_rollout(np.random.default_rng(1), ends=0), 3, before=10))
+    few, recent = bank.pool(np.random.default_rng(2))
+    assert len(few) == 2 * recent > 0
+    more, same = bank.pool(np.random.default_rng(2), 14)
+    assert same == recent and len(more) == 14
+    assert more[np.arange(len(few))].digest() == few.digest()  # the same draws, and more of them
+    for wanted in range(2 * recent + 1):
+        assert bank.pool(np.random.default_rng(2), wanted)[0].digest() == few.digest()
+
+
+def test_a_first_round_cuts_as_many_clips_as_there_are() -> None:
+    """Episodes of six steps: a random offset seldom gives one of five, their beginnings all do."""
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    bank.keep = 1
+    bank.add(ending(random_rollout(np.random.default_rng(1), ends=0), 6))
+    assert min(len(bank.pool(np.random.default_rng(k))[0]) for k in range(20)) < 9
+    for k in range(20):
+        assert len(bank.pool(np.random.default_rng(k), 9)[0]) >= 9
+
+
 def test_bank_state_round_trip() -> None:
     rng = np.random.default_rng(0)
     bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
