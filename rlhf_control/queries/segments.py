@@ -129,8 +129,8 @@ class SegmentBank:
         """Returns recent clips and as many older ones, as far as there are any, or more, for as many as are wanted
         together; and how many of them, the first, are recent. Raises UserError if there is no clip at all."""
         if self.older is None:
-            recent = self.recent(rng, wanted)
-            return recent, len(recent)
+            first = self.recent(rng, wanted)
+            return first, len(first)
         recent = self.recent_or_none(rng, wanted - len(self.older))
         found = 0 if recent is None else len(recent)
         if found < wanted - found:
