@@ -201,3 +201,13 @@ def test_every_module_has_its_tests() -> None:
             inner = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
             test = ROOT / "tests" / inner.with_name(f"test_{path.name}")
             assert test.exists(), f"{name} has no {test.relative_to(ROOT)}"
+
+
+def test_no_test_file_imports_another() -> None:
+    """What several of them need stands in a module beside them, or is a fixture of a conftest.py."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            own = [name for name in names if re.search(r"(^|\.)test_\w+$", name)]
+            assert not own, f"{path.relative_to(ROOT)} imports {own}"

@@ -8,72 +8,19 @@ import pytest
 
 from rlhf_control.analysis.reward_evaluation import distances, evaluate_reward, finite, open_run, random_pairs
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
-from rlhf_control.config import FinetuneConfig, PretrainConfig, RewardConfig
+from rlhf_control.config import PretrainConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
-from rlhf_control.data import Feedback, Query, Segments
+from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
-from rlhf_control.feedback.schema import query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import cut
 from rlhf_control.reward.known import KnownReward
 from rlhf_control.reward.model import RewardModel, comparisons
-from rlhf_control.reward.protocol import Reward
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.simulator import simulated
-from tests.synthetic_runs import finetuning
-
-SMALL = RewardConfig(members=3, hidden=(32,), bootstrap=0.7, steps=100)
-CONFIG = FinetuneConfig("halfcheetah", labels=40, first_labels=20, rounds=2, reward=SMALL)
-
-
-@pytest.fixture(scope="module")
-def clips() -> Segments:
-    """(60, 30, ...) of the shipped policy with its noise and of no policy worth the name."""
-    from rlhf_control.nets.zoo import find_policy
-
-    good = find_policy("halfcheetah")
-    bad = Policy.from_state(good.state())
-    bad.loosen(0.0, 0.0)
-    whole = [evaluate(policy, 1, seed=1, deterministic=False)[1][0] for policy in (good, bad)]
-    return cut(whole, 30)
-
-
-@pytest.fixture
-def run_of(tmp_path: Path, cheetah_policy: Policy, clips: Segments) -> Any:
-    """Makes a run's folder around a reward: untrained policies, two rounds of answered queries, metrics."""
-
-    def make(reward: Reward, config: FinetuneConfig = CONFIG) -> Path:
-        path = tmp_path / "run"
-        finetuning(path, config)
-        cheetah_policy.save(path / "policy.npz")
-        cheetah_policy.save(path / "pretrained.npz")
-        store = FeedbackStore(path / "labels.sqlite")
-        rng = np.random.default_rng(0)
-        asked = [random_pairs(30, 8, rng) + 30 * round for round in range(2)]
-        kept = np.concatenate([asked[0][0], np.setdiff1d(np.arange(60), asked)[:3]])
-        state = {"reward": reward.state(), "learner": {}, "bank": {"older": clips[kept].arrays()}}
-        Run(path).save_checkpoint(12, state)
-        for round, pairs in enumerate(asked):
-            queries = [Query(round, i, "uniform", clips[pair]) for i, pair in enumerate(pairs)]
-            store.ask(queries)
-            for query in queries:
-                store.vote(query_key(query), Feedback((0, 1), "me"))
-        return path
-
-    return make
-
-
-def learned(clips: Segments) -> RewardModel:
-    """Fitted to the true order of 200 pairs of these clips."""
-    pairs = random_pairs(len(clips), 200, np.random.default_rng(0))
-    means = BEHAVIOURS["backward"].reward(clips).mean(-1)[pairs]
-    model = RewardModel(17, 6, SMALL)
-    model.fit(
-        comparisons(clips[pairs], (means[:, 0] > means[:, 1]).astype(np.float32)), clips, np.random.default_rng(0)
-    )
-    return model
+from tests.analysis.rewards import CONFIG, SMALL, learned
 
 
 def test_a_learned_reward(run_of: Any, clips: Segments) -> None:

@@ -4,7 +4,7 @@ from rlhf_control.analysis.reward_evaluation import evaluate_reward
 from rlhf_control.analysis.reward_report import report_text
 from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import Segments
-from tests.analysis.test_reward_evaluation import learned
+from tests.analysis.rewards import learned
 
 
 def test_over_optimisation_is_told_of_enough_rows_only(run_of: Any, clips: Segments) -> None:

@@ -10,7 +10,7 @@ from rlhf_control.behaviours.locomotion import (
 )
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from tests.behaviours.test_locomotion import steps_of
+from tests.behaviours.steps import steps_of
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)

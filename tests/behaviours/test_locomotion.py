@@ -17,7 +17,7 @@ from rlhf_control.behaviours.locomotion import (
 )
 from rlhf_control.data import Array, Segments
 from rlhf_control.simulation.make import mujoco_model
-from rlhf_control.simulation.vector import start_envs
+from tests.behaviours.steps import steps_of
 
 TWO_SECONDS = {env_id: round(2 / dt) + 1 for env_id, dt in DT.items()}
 
@@ -272,22 +272,6 @@ def test_contacts_are_those_the_simulator_finds(env_id: str) -> None:
     for name in names[1:]:
         np.testing.assert_array_equal(_touching(s, env_id, [name]), down[name])
     assert sum(d.any() for d in down.values()) >= 2
-
-
-def steps_of(env_id: str, steps: int) -> Segments:
-    """(L, ...) of one environment under random actions."""
-    env = {} if env_id == CHEETAH else {"terminate_when_unhealthy": False}
-    envs, rng = start_envs(env_id, 1, seed=0, env=env), np.random.default_rng(0)
-    taken: list[Segments] = []
-    for _ in range(steps):
-        obs, state = envs.obs.copy(), envs.states()
-        action = rng.uniform(-1, 1, size=(1, envs.spaces.action_size)).astype(np.float32)
-        next_obs, reward, _, _ = envs.step(action, action)
-        taken.append(
-            Segments(obs, action, next_obs, reward.astype(np.float32), None if state is None else state.copy())
-        )
-    envs.close()
-    return Segments.concatenate(taken)
 
 
 # -- all of them

@@ -10,7 +10,7 @@ from rlhf_control.data import Feedback
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.schema import SCHEMA_1, SCHEMA_BEFORE
 from rlhf_control.feedback.store import FeedbackStore
-from tests.feedback.test_store import make_queries, make_store
+from tests.feedback.stores import make_queries, make_store
 
 VOTE = Feedback((0, 1), "me", 1.0)
 KEY = make_queries(1)[0].segments.digest() + "/comparison/0"  # of the first query

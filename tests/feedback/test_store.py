@@ -18,19 +18,9 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.schema import SCHEMA_1, SCHEMA_BEFORE, Asked, Tally, Vote, new_vote, query_key
 from rlhf_control.feedback.store import FeedbackStore, in_force
 from tests.conftest import random_segments
+from tests.feedback.stores import make_queries, make_store
 
 FIRST, SECOND = Feedback((0, 1), "me", 1.5), Feedback((1, 0), "me", 0.5)
-
-
-def make_queries(n: int, seed: int = 0, kind: str = COMPARISON, size: int = 2) -> list[Query]:
-    rng = np.random.default_rng(seed)
-    return [Query(0, i, "uniform", random_segments(rng, size, 5), kind) for i in range(n)]
-
-
-def make_store(folder: Path, n: int = 1, **options: Any) -> tuple[FeedbackStore, list[str]]:
-    """A store of n comparisons, and their keys."""
-    store = FeedbackStore(folder / "labels.sqlite")
-    return store, [asked.key for asked in store.ask(make_queries(n), **options)]
 
 
 @contextmanager

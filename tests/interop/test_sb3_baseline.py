@@ -3,9 +3,7 @@
 import base64
 import json
 import os
-import pickle
 import signal
-import zipfile
 from dataclasses import replace
 
 import gymnasium
@@ -13,77 +11,16 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO as SB3
-from stable_baselines3.common.vec_env import VecNormalize
 
-from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
-from rlhf_control.data import Array
+from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, Stopped, UserError
 from rlhf_control.interop.sb3_baseline import make_sb3, pretrain_sb3, train_sb3
 from rlhf_control.interop.sb3_policies import import_sb3
-from rlhf_control.nets.policy import Policy, load_policy
+from rlhf_control.nets.policy import load_policy
 from rlhf_control.rl.ppo import PPO
-from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
-
-SMALL = PPOConfig(num_envs=4, num_steps=64, minibatch_size=64, epochs=2, lr=1e-2)
-ENVS = ["CartPole-v1", "Pendulum-v1"]
-
-
-def config(env_id: str, **changes) -> PretrainConfig:
-    return replace(PretrainConfig(env_id, total_steps=1024, net=NetConfig((16, 8)), ppo=SMALL), **changes)
-
-
-def new_run(path, config) -> Run:
-    return Run.create(path / "run", "pretrain", config)
-
-
-def observations(env_id: str, env: dict | None = None) -> Array:
-    """(200, O), from likely to absurd: beyond the clip at ten standard deviations."""
-    envs = start_envs(env_id, 1, seed=0, backend="gymnasium", env=env)
-    envs.close()
-    rng = np.random.default_rng(0)
-    return (rng.normal(size=(200, envs.spaces.obs_size)) * np.geomspace(0.1, 100, 200)[:, None]).astype(np.float32)
-
-
-def executed(policy: Policy, obs: Array) -> Array:
-    """As SB3's predict gives it: clipped to the bounds."""
-    action = policy.act(obs, None)
-    return action[:, 0] if policy.spaces.choices else policy.spaces.execute(action)
-
-
-def clear_cut(policy: Policy, obs: Array) -> Array:
-    """The observations but those where two options are as good as equal, so that the last bit of a product decides."""
-    if not policy.spaces.choices:
-        return obs
-    with torch.no_grad():
-        logits = policy.distribution(policy.features(obs)).logits.split(policy.spaces.choices, -1)
-    best = [choice.topk(2, -1).values for choice in logits if choice.shape[-1] > 1]
-    kept = torch.stack([pair[:, 0] - pair[:, 1] > 1e-4 for pair in best]).all(0).numpy()
-    assert kept.mean() > 0.8
-    return obs[kept]
-
-
-def assert_same_actions(policy: Policy, model, obs: Array, vec_normalize: VecNormalize | None) -> None:
-    obs = clear_cut(policy, obs)
-    seen = vec_normalize.normalize_obs(obs) if vec_normalize else obs
-    theirs, _ = model.predict(seen, deterministic=True)
-    np.testing.assert_allclose(executed(policy, obs), theirs, rtol=1e-5, atol=1e-6)
-    assert len(np.unique(theirs.round(3))) > 1  # an actor that says always the same would prove nothing
-    with torch.no_grad():
-        values = model.policy.predict_values(torch.as_tensor(seen)).flatten()
-        torch.testing.assert_close(policy.value(policy.features(obs)), values, rtol=1e-5, atol=1e-5)
-
-
-@pytest.fixture(scope="module", params=ENVS)
-def trained(request, tmp_path_factory):
-    """(config, run, rows handed out, model, its VecNormalize)."""
-    settings = config(request.param)
-    run = new_run(tmp_path_factory.mktemp("sb3"), settings)
-    rows = []
-    model = train_sb3(settings, run, rows.append)
-    return settings, run, rows, model, model.get_vec_normalize_env()
-
+from tests.interop.sb3_models import SMALL, assert_same_actions, config, new_run, observations, rewritten
 
 # -- the baseline
 
@@ -269,32 +206,6 @@ def test_an_imported_policy_can_be_trained_on(trained):
     before = policy.frozen()
     PPO(policy, settings.ppo).update(rollout, np.random.default_rng(0), 0.0)
     assert all(not torch.equal(a, b) for a, b in zip(policy.parameters(), before.parameters(), strict=True))
-
-
-class CreatesAFile:
-    """Unpickling one runs code."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def rewritten(source, target, compression=zipfile.ZIP_STORED, **entries) -> None:
-    """A copy of a zip with some entries replaced."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
-        for name in old.namelist():
-            new.writestr(name, entries.get(name.partition(".")[0], old.read(name)))
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """An SB3 file, its `data` and a pickle that would leave a folder behind."""
-    SB3("MlpPolicy", "Pendulum-v1", device="cpu").save(tmp_path / "model.zip")
-    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
-        data = json.loads(archive.read("data"))
-    return tmp_path / "model.zip", data, pickle.dumps(CreatesAFile(tmp_path / "ran"))
 
 
 def test_the_malicious_pickle_works(saved, tmp_path):

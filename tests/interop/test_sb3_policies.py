@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from rlhf_control.errors import UserError
 from rlhf_control.interop.sb3_baseline import make_sb3
 from rlhf_control.interop.sb3_policies import export_sb3, import_sb3
-from tests.interop.test_sb3_baseline import (
+from tests.interop.sb3_models import (
     CreatesAFile,
     assert_same_actions,
     clear_cut,

@@ -17,7 +17,7 @@ from rlhf_control.reward.answers import (
     stride_of,
 )
 from rlhf_control.reward.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, reward_log_prob
-from tests.reward.test_fit import NAN, small
+from tests.reward.given_answers import NAN, small
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rlhf_control.reward.ensemble import initial_layers, outputs
 from rlhf_control.reward.fit import AutogradSteps
 from rlhf_control.reward.model import RewardModel
 from tests.conftest import random_segments
-from tests.reward.test_fit import answers_of
+from tests.reward.given_answers import answers_of
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler")
 

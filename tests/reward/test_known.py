@@ -4,7 +4,7 @@ import pytest
 from rlhf_control.reward.known import KnownReward
 from rlhf_control.reward.model import comparisons
 from tests.conftest import random_segments
-from tests.reward.test_model import answered, planted
+from tests.reward.given_answers import answered, planted
 
 
 def test_known_reward_stands_in() -> None:

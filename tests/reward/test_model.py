@@ -11,6 +11,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.reward.model import RewardModel, comparisons, parts_of
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_rollout, random_segments
+from tests.reward.given_answers import answered
 
 
 def planted(s: Segments) -> np.ndarray:
@@ -18,23 +19,8 @@ def planted(s: Segments) -> np.ndarray:
     return s.obs[..., 8] - 0.5 * np.square(s.action).sum(-1)
 
 
-def answered(n: int, seed: int, length: int = 30) -> tuple[Segments, np.ndarray]:
-    pairs = random_segments(np.random.default_rng(seed), n, 2, length)
-    means = planted(pairs).mean(-1)
-    return pairs, (means[:, 0] > means[:, 1]).astype(np.float32)
-
-
 def reference_clips(seed: int = 1, n: int = 10) -> Segments:
     return random_segments(np.random.default_rng(seed), n, 30)
-
-
-@pytest.fixture(scope="module")
-def fitted() -> tuple[RewardModel, dict[str, float], Segments]:
-    model = RewardModel(17, 6, RewardConfig())
-    reference = random_segments(np.random.default_rng(5), 60, 30)
-    torch.set_num_threads(1)
-    metrics = model.fit(comparisons(*answered(100, 0)), reference, np.random.default_rng(0))
-    return model, metrics, reference
 
 
 def test_it_learns_a_planted_reward(fitted: tuple) -> None:

@@ -3,29 +3,14 @@ import shutil
 import signal
 from collections.abc import Container
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.errors import Halted, Stopped, UserError
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import LOCK, Run
-
-
-class Counter:
-    """The smallest part: it counts."""
-
-    def __init__(self) -> None:
-        self.n = 0
-
-    def state(self) -> dict[str, Any]:
-        return {"n": np.array(self.n)}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.n = int(state["n"])
-
+from tests.runs.counter import Counter
 
 CONFIG = PretrainConfig("X", total_steps=1000, checkpoint_seconds=1e9, ppo=PPOConfig(num_envs=10, num_steps=10))
 

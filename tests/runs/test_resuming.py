@@ -13,7 +13,7 @@ from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.resuming import MAY_CHANGE, MAY_DIFFER, amend
 from rlhf_control.runs.run import Run
-from tests.runs.test_loop import Counter
+from tests.runs.counter import Counter
 
 PPO = PPOConfig(num_envs=10, num_steps=10)
 CONFIG = FinetuneConfig("no-policy", total_steps=1000, checkpoint_seconds=0, ppo=PPO, env={"gravity": 1.0})

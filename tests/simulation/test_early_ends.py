@@ -5,7 +5,7 @@ from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.early_ends import fixed_horizon
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.training.trial import try_out
-from tests.simulation.test_rollouts import policy_for
+from tests.simulation.policies import policy_for
 
 
 @pytest.mark.parametrize("limit", [-1, 10**9])

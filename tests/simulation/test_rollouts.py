@@ -12,10 +12,7 @@ from rlhf_control.simulation.rollouts import collect, evaluate
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.training.trial import try_out
 from tests.match_env import ACTIONS
-
-
-def policy_for(env_id: str, env: dict | None = None, hidden: tuple[int, ...] = (8,)) -> Policy:
-    return Policy(start_envs(env_id, 1, seed=0, env=env).spaces, NetConfig(hidden, 1.0), 0, env_id, env or {})
+from tests.simulation.policies import policy_for
 
 
 @pytest.mark.parametrize(

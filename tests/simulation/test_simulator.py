@@ -5,7 +5,7 @@ from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.queries.corrections import attempt_again, one_attempt
 from rlhf_control.simulation.simulator import Simulator, check_simulator
-from tests.queries.test_corrections import clips_of, policy_of
+from tests.queries.clips import clips_of, policy_of
 
 
 @pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5", "Ant-v5", "Reacher-v5"])

@@ -9,7 +9,7 @@ from rlhf_control.simulation.pictures import decode, encode
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
 from tests.match_env import ACTIONS
-from tests.simulation.test_rollouts import policy_for
+from tests.simulation.policies import policy_for
 
 
 @pytest.mark.parametrize("kind", ACTIONS)

@@ -1,0 +1,25 @@
+"""Steps of environments, as behaviours read them."""
+
+import numpy as np
+
+from rlhf_control.behaviours.locomotion import (
+    CHEETAH,
+)
+from rlhf_control.data import Segments
+from rlhf_control.simulation.vector import start_envs
+
+
+def steps_of(env_id: str, steps: int) -> Segments:
+    """(L, ...) of one environment under random actions."""
+    env = {} if env_id == CHEETAH else {"terminate_when_unhealthy": False}
+    envs, rng = start_envs(env_id, 1, seed=0, env=env), np.random.default_rng(0)
+    taken: list[Segments] = []
+    for _ in range(steps):
+        obs, state = envs.obs.copy(), envs.states()
+        action = rng.uniform(-1, 1, size=(1, envs.spaces.action_size)).astype(np.float32)
+        next_obs, reward, _, _ = envs.step(action, action)
+        taken.append(
+            Segments(obs, action, next_obs, reward.astype(np.float32), None if state is None else state.copy())
+        )
+    envs.close()
+    return Segments.concatenate(taken)

@@ -1,0 +1,49 @@
+"""Answers about random clips, right about a planted reward, or made by hand."""
+
+import numpy as np
+
+from rlhf_control.data import KINDS, Answers, Segments
+from tests.conftest import random_segments
+
+NAN = float("nan")
+
+
+def planted(s: Segments) -> np.ndarray:
+    return s.obs[..., 8] - 0.5 * np.square(s.action).sum(-1)
+
+
+def answers_of(kinds: dict[str, int], seed: int = 0, length: int = 30) -> Answers:
+    """So many answers of each kind about clips of their own, right about the planted reward."""
+    items, ranks, kind, value, used = [], [], [], [], 0
+    sizes = {"comparison": 2, "ranking": 4, "rating": 1, "demonstration": 3, "correction": 2, "reward": 1}
+    clips = random_segments(np.random.default_rng(seed), sum(sizes[k] * n for k, n in kinds.items()), length)
+    means = planted(clips).mean(-1)
+    levels = np.quantile(means, [0.2, 0.4, 0.6, 0.8])
+    for name, n in kinds.items():
+        for _ in range(n):
+            mine = np.arange(used, used + sizes[name])
+            used += sizes[name]
+            order = np.argsort(np.argsort(-means[mine]))
+            order = np.minimum(order, 1) if name == "demonstration" else order  # one of them above the rest
+            padding = [-1] * (4 - len(mine))
+            items.append([*mine, *padding])
+            ranks.append([*(order if name not in ("rating", "reward") else [0]), *padding])
+            kind.append(KINDS.index(name))
+            rating = 1 + np.searchsorted(levels, means[mine[0]])
+            value.append({"rating": rating, "reward": 100 * means[mine[0]] + 7}.get(name, NAN))
+    return Answers(clips, np.array(items), np.array(ranks), np.array(kind), np.array(value, float))
+
+
+def small(**columns: list) -> Answers:
+    """Answers by hand, about as many clips as they name."""
+    items = np.array(columns["items"])
+    clips = random_segments(np.random.default_rng(0), items.max() + 1, 8)
+    value = np.array(columns.get("value", [NAN] * len(items)))
+    kind = np.array([KINDS.index(k) for k in columns["kind"]])
+    return Answers(clips, items, np.array(columns["ranks"]), kind, value)
+
+
+def answered(n: int, seed: int, length: int = 30) -> tuple[Segments, np.ndarray]:
+    pairs = random_segments(np.random.default_rng(seed), n, 2, length)
+    means = planted(pairs).mean(-1)
+    return pairs, (means[:, 0] > means[:, 1]).astype(np.float32)
