@@ -45,7 +45,7 @@ def finetune(config: c.FinetuneConfig) -> int | None:
 
 
 def several(command: str, config: Any, what: str) -> int:
-    """All seeds side by side, then a table over them."""
+    """Trains all seeds side by side, then prints a table over them."""
     from rlhf_control.analysis.curves import summary_table
     from rlhf_control.sweeps.seeds import for_each_seed, side_by_side
 
@@ -57,7 +57,7 @@ def several(command: str, config: Any, what: str) -> int:
 
 
 def one_seed(config: Any) -> int:
-    """One of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
+    """Trains one of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
     from rlhf_control.runs.run import Run
     from rlhf_control.training.again import nothing_to_lose
 
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def answer(arguments: Sequence[str]) -> int:
-    """The exit code of a command line."""
+    """Carries out a command line and returns the exit code."""
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -281,7 +281,7 @@ def current(argument: str) -> str:
 
 
 def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
-    """The command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
+    """Returns the command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
     if "--help-all" in arguments:
         arguments = ["--help"]
     elif command in EVERYDAY and {"-h", "--help"} & set(arguments):

@@ -30,7 +30,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Rollout:
-    """T steps of N environments, as `collect` saw them."""
+    """Holds T steps of N environments, as `collect` saw them."""
 
     obs: Array  # (T, N, O) in the dtype of the space; see `spaces`
     action: Array  # (T, N, A) float32 or (T, N) int64: as sampled; PPO's log-prob is of this one
@@ -49,42 +49,42 @@ class Rollout:
 
     @classmethod
     def of(cls, *, next_obs: Array, terminated: Array, truncated: Array, **columns: Any) -> "Rollout":
-        """The rollout with these successors (T, N, O)."""
+        """Returns the rollout with these successors (T, N, O)."""
         successors = next_obs[alone(terminated | truncated)]
         return cls(successors=successors, terminated=terminated, truncated=truncated, **columns)
 
     @property
     def done(self) -> Array:
-        """(T, N) bool: an episode ended at this step."""
+        """Tells at which steps an episode ended, (T, N) bool."""
         return self.terminated | self.truncated
 
     @property
     def next_obs(self) -> Array:
-        """(T, N, O), made anew: the true successor, also where the episode ended."""
+        """Returns the true successors (T, N, O), also where an episode ended; made anew at every call."""
         following = np.concatenate([self.obs[1:], self.obs[:1]])
         following[alone(self.done)] = self.successors
         return following
 
     def as_segments(self) -> "Segments":
-        """The same steps (T, N, ...) as oracles and reward models read them."""
+        """Returns the same steps (T, N, ...) as oracles and reward models read them."""
         return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state, self.frames)
 
     def with_reward(self, reward: Array) -> "Rollout":
-        """The same steps under another reward, (T, N); everything else stays as collected."""
+        """Returns the same steps under another reward, (T, N); everything else stays as collected."""
         check_finite("learned reward", reward)
         return replace(self, reward=reward.astype(np.float32))
 
 
 def alone(done: Array) -> Array:
-    """(T, N) bool: the steps of a rollout after which there is no `obs` one step later: the ends of episodes (T, N) and
-    the last steps."""
+    """Tells after which steps of a rollout there is no `obs` one step later, (T, N) bool: the ends of episodes (T, N)
+    and the last steps."""
     return np.concatenate([done[:-1], np.ones_like(done[-1:])])
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Clips by value, never across an episode's end. Leading dimensions are free: (L, ...) is one segment,
-    (S, L, ...) a pool, and one whole episode may stand here as well."""
+    """Holds clips by value, never across an episode's end. Leading dimensions are free: (L, ...) is one segment, (S, L,
+    ...) a pool, and one whole episode may stand here as well."""
 
     obs: Array  # (..., L, O) in the dtype of the space
     action: Array  # (..., L, A) float32: executed
@@ -103,15 +103,15 @@ class Segments:
         return Segments(**{name: value[index] for name, value in self.arrays().items()})
 
     def arrays(self) -> dict[str, Array]:
-        """Field name -> array, without the fields that are absent."""
+        """Returns the fields by name, without those that are absent."""
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
     def present(self) -> "Segments":
-        """One clip (L, ...) without the steps that only fill it up."""
+        """Returns one clip (L, ...) without the steps that only fill it up."""
         return self if self.mask is None else replace(self[self.mask], mask=None)
 
     def digest(self) -> str:
-        """SHA-256 over names, types, shapes and bytes: the same clip has the same digest in every run."""
+        """Computes the SHA-256 over names, types, shapes and bytes: the same clip has the same digest in every run."""
         if self.mask is not None and self.obs.ndim == 2:  # what fills a clip up is no part of it
             return self.present().digest()
         sha = hashlib.sha256()
@@ -125,24 +125,27 @@ class Segments:
         return sha.hexdigest()
 
     def compact(self) -> "Segments":
-        """The same clips with obs and next_obs in one piece of memory, if each successor is the next step's obs."""
+        """Returns the same clips with obs and next_obs in one piece of memory, if each successor is the next step's
+        obs."""
         if not follows(self.obs, self.next_obs):
             return self
         both = np.concatenate([self.obs, self.next_obs[..., -1:, :]], -2)
         return replace(self, obs=both[..., :-1, :], next_obs=both[..., 1:, :])
 
     def without_frames(self) -> "Segments":
-        """The same clips without their pictures, which nobody needs but who looks at them."""
+        """Returns the same clips without their pictures, which nobody needs but who looks at them."""
         return self if self.frames is None else replace(self, frames=None)
 
     @staticmethod
     def concatenate(parts: Sequence["Segments"]) -> "Segments":
-        """Pools (S, L, ...) one after the other, with the fields that all of them have; filled up to one length."""
+        """Puts pools (S, L, ...) one after the other, with the fields that all of them have; filled up to one
+        length."""
         return Segments(**{name: np.concatenate(arrays) for name, arrays in _common(_filled(parts)).items()})
 
     @staticmethod
     def stack(parts: Sequence["Segments"]) -> "Segments":
-        """Side by side along a new first dimension, with the fields that all of them have; filled up to one length."""
+        """Puts clips side by side along a new first dimension, with the fields that all of them have; filled up to one
+        length."""
         return Segments(**{name: np.stack(arrays) for name, arrays in _common(_filled(parts)).items()})
 
 
@@ -162,7 +165,7 @@ def _filled(parts: Sequence[Segments]) -> Sequence[Segments]:
 
 
 def mean_over_steps(values: Array, mask: Array | None) -> Array:
-    """(...,) the means of values (..., L) over the steps that there are."""
+    """Returns the means (...,) of values (..., L) over the steps that there are."""
     return values.mean(-1) if mask is None else np.where(mask, values, 0).sum(-1) / mask.sum(-1)
 
 
@@ -173,7 +176,7 @@ def _common(parts: Sequence[Segments]) -> dict[str, list[Array]]:
 
 
 def widened(states: Sequence[Array]) -> list[Array]:
-    """Simulator states (..., D), with zeros behind those that are shorter than the longest."""
+    """Returns simulator states (..., D), with zeros behind those that are shorter than the longest."""
     longest = max((state.shape[-1] for state in states), default=0)
     return [
         state if state.shape[-1] == longest
@@ -183,14 +186,15 @@ def widened(states: Sequence[Array]) -> list[Array]:
 
 
 def follows(obs: Array, next_obs: Array) -> bool:
-    """Whether each successor (..., L, O) but the last is, to the bit, the obs one step later."""
+    """Tells whether each successor (..., L, O) but the last is, to the bit, the obs one step later."""
     if obs.dtype != next_obs.dtype or obs.shape != next_obs.shape or obs.ndim < 2:
         return False
     return obs[..., 1:, :].tobytes() == next_obs[..., :-1, :].tobytes()
 
 
 def without_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """A segment's arrays with only the last successor, next_obs_last (..., 1, O), if the others follow from obs."""
+    """Returns a segment's arrays with only the last successor, next_obs_last (..., 1, O), if the others follow from
+    obs."""
     if not follows(arrays["obs"], arrays["next_obs"]):
         return dict(arrays)
     others = {name: array for name, array in arrays.items() if name != "next_obs"}
@@ -198,7 +202,7 @@ def without_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def with_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The opposite of `without_next_obs`."""
+    """Undoes `without_next_obs`."""
     if "next_obs_last" not in arrays:
         return dict(arrays)
     others = {name: array for name, array in arrays.items() if name != "next_obs_last"}
@@ -206,7 +210,8 @@ def with_next_obs(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def trimmed(frames: Array) -> Array:
-    """Byte strings, no wider than the longest of them needs: how wide their array was elsewhere leaves no trace."""
+    """Returns byte strings no wider than the longest of them needs: how wide their array was elsewhere leaves no
+    trace."""
     longest = int(np.char.str_len(frames).max(initial=1))
     return frames.astype(f"S{longest}")
 
@@ -219,7 +224,7 @@ RANKED = (COMPARISON, RANKING, DEMONSTRATION, CORRECTION)  # answered by ranks; 
 
 @dataclass(frozen=True)
 class Query:
-    """K clips to be judged.
+    """Holds K clips to be judged.
 
     comparison: K = 2. ranking: K >= 2. rating and reward: K = 1. demonstration: somebody's clip first, then the
     policy's own. correction: the policy's clip first, then the improved one.
@@ -235,7 +240,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Feedback:
-    """The answer to one query: ranks for the kinds in RANKED, else a value; neither is "cannot tell"."""
+    """Holds the answer to one query: ranks for the kinds in RANKED, else a value; neither is "cannot tell"."""
 
     ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie
     annotator: str  # who answered
@@ -245,7 +250,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a reward model learns from: Q answers of any kinds about S clips. "Cannot tell" is not among them."""
+    """Holds what a reward model learns from: Q answers of any kinds about S clips. "Cannot tell" is not among them."""
 
     clips: Segments  # (S, L, ...): every clip once, however often it was judged
     items: Array  # (Q, K) int64: the clips of each answer, as indices into `clips`; -1 where it has fewer than K

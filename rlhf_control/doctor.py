@@ -27,7 +27,7 @@ TRAINING = {"numpy", "torch", "gymnasium", "mujoco", "tyro"}  # without these no
 
 @dataclass(frozen=True)
 class Check:
-    """What was found."""
+    """Holds what was found."""
 
     status: str  # "ok"; "warning": some part will not work; "problem": training will not
     name: str
@@ -61,7 +61,7 @@ def doctor() -> bool:
 
 
 def packages() -> Iterator[Check]:
-    """Python and the packages, in the ranges that setup.cfg gave when the project was installed."""
+    """Checks Python and the packages, against the ranges that setup.cfg gave when the project was installed."""
     from packaging.requirements import Requirement
 
     try:
@@ -138,7 +138,7 @@ def display() -> Iterator[Check]:
 
 
 def sqlite() -> Iterator[Check]:
-    """With the feedback store's own settings, in the current folder: network file systems differ."""
+    """Tries SQLite with the feedback store's own settings, in the current folder: network file systems differ."""
     stored, intact = [], False
     try:
         with tempfile.TemporaryDirectory(dir=".", prefix=".doctor-") as folder:

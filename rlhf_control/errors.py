@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """What is wrong, where, and what to do about it, in one sentence or two."""
+    """Says what is wrong, where, and what to do about it, in one sentence or two."""
 
 
 class Stopped(Exception):
-    """SIGINT or SIGTERM came; what can be saved has been."""
+    """Is raised when SIGINT or SIGTERM came; what can be saved has been."""
 
     def __init__(self, signum: int, hint: str) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; {hint}")
@@ -19,7 +19,7 @@ class Stopped(Exception):
 
 
 class Halted(Stopped):
-    """A guard stopped the run; what can be saved has been."""
+    """Is raised when a guard stopped the run; what can be saved has been."""
 
     def __init__(self, text: str) -> None:
         Exception.__init__(self, text)
@@ -27,15 +27,15 @@ class Halted(Stopped):
 
 
 class CorruptFileError(UserError):
-    """A file of ours that does not hold what was written to it."""
+    """Names a file of ours that does not hold what was written to it."""
 
 
 class NonFiniteError(UserError):
-    """NaN or infinity where the method needs numbers: names the field, the environment and the step."""
+    """Names the field, the environment and the step where the method needs numbers and got NaN or infinity."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not in `known`, with the nearest names first."""
+    """Makes the error for a name that is not in `known`, with the nearest names first."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:20])}"
@@ -43,7 +43,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def guarded(work: Callable[[], int | None], debug: bool = False) -> int:
-    """The exit code of some work, its errors said in one line."""
+    """Does some work and returns the exit code, its errors said in one line."""
     try:
         return work() or 0
     except UserError as error:

@@ -15,12 +15,12 @@ from rlhf_control.errors import UserError
 
 
 def stream(seed: int, name: str, *index: int) -> np.random.Generator:
-    """The generator of this seed, use and place (iteration, round, ...)."""
+    """Makes the generator of this seed, use and place (iteration, round, ...)."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *index])
 
 
 def generator_state(generator: Any) -> Mapping[str, Any]:
-    """Where a generator of NumPy's stands, an old RandomState too; empty if it is something else."""
+    """Returns where a generator of NumPy's stands, an old RandomState too; empty if it is something else."""
     if isinstance(generator, np.random.RandomState):
         state = generator.get_state(legacy=False)
         assert isinstance(state, dict)

@@ -33,11 +33,11 @@ class Part:
 
     @property
     def picture(self) -> bool:
-        """Whether it is a picture: uint8, with two sides that are long enough, in either order with channels."""
+        """Tells whether it is a picture: uint8, with two sides that are long enough, in either order with channels."""
         return self.dtype == "uint8" and len(self.shape) in (2, 3) and sorted(self.shape)[-2] >= PICTURE_SIDE
 
     def read(self, packed: Array) -> Array:
-        """(..., *shape) in its own dtype, of packed observations (..., O)."""
+        """Returns the part of packed observations (..., O), in its own dtype: (..., *shape)."""
         own = packed[..., self.start : self.stop]
         if packed.dtype != self.dtype:  # its bytes lie among those of others
             own = np.ascontiguousarray(own).view(self.dtype)
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Spaces:
-    """What a policy reads and does: enough to build its networks and to refuse another environment."""
+    """Says what a policy reads and does: enough to build its networks and to refuse another environment."""
 
     obs_shape: tuple[int, ...]
     action_kind: str  # "box" or "discrete"
@@ -88,49 +88,50 @@ class Spaces:
 
     @property
     def obs_size(self) -> int:
-        """O: numbers of the packed array."""
+        """Returns O, how many numbers a packed observation has."""
         return math.prod(self.obs_shape)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What an observation is made of."""
+        """Returns what an observation is made of."""
         return self.obs_parts or (Part("", self.obs_shape, self.obs_dtype, 0, self.obs_size),)
 
     def flat(self, obs: Array) -> Array:
-        """(B, O) in the packed dtype, a copy, of observations (B, ...) that are a Box's or packed already."""
+        """Returns a copy (B, O), in the packed dtype, of observations (B, ...) that are a Box's or packed already."""
         return obs.reshape(len(obs), -1).astype(self.obs_dtype)
 
     @property
     def counted(self) -> tuple[Part, ...]:
-        """All parts but pictures, for `numbers_of`."""
+        """Returns all parts but pictures, for `numbers_of`."""
         return tuple(part for part in self.parts if not part.picture)
 
     @property
     def action_size(self) -> int:
-        """A: numbers in a Box, or options of all choices."""
+        """Returns A, how many numbers a Box has, or options all choices."""
         return sum(self.choices) if self.choices else math.prod(self.action_shape)
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """Options of each discrete choice; () for a Box."""
+        """Returns how many options each discrete choice has; () for a Box."""
         return self.action_shape if self.action_kind == "discrete" else ()
 
     def execute(self, action: Array) -> Array:
-        """(B, A) float32: the sampled action (B, A) or choices (B, G) as the environment carries it out: clipped to a
-        Box's bounds (as Stable-Baselines3 does), one-hot for each choice."""
+        """Returns the sampled action (B, A) or choices (B, G) as the environment carries it out, (B, A) float32:
+        clipped to a Box's bounds (as Stable-Baselines3 does), one-hot for each choice."""
         if self.choices:
             hot = [np.eye(n, dtype=np.float32)[action[:, i]] for i, n in enumerate(self.choices)]
             return np.concatenate(hot, -1)
         return action.clip(*float32_bounds(self.low, self.high))
 
     def chosen(self, executed: Array) -> Array:
-        """What was sampled, (B, A) or choices (B, G), of an action as carried out (B, A), as far as it can be known."""
+        """Returns what was sampled, (B, A) or choices (B, G), of an action as carried out (B, A), as far as it can be
+        known."""
         if not self.choices:
             return executed
         return np.stack([hot.argmax(-1) for hot in np.split(executed, np.cumsum(self.choices)[:-1], -1)], -1)
 
     def fits(self, other: "Spaces") -> bool:
-        """Whether a policy of these spaces can act in others: they are equal, or these are of a file from before
+        """Tells whether a policy of these spaces can act in others: they are equal, or these are of a file from before
         observations had dtypes and parts, and all else is equal."""
         before = replace(other, obs_dtype="float32", obs_parts=())
         return self in (other, before)
@@ -144,13 +145,13 @@ class Spaces:
     # -- files
 
     def state(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values, for files."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
         return plain | {"obs_parts": [asdict(part) | {"shape": list(part.shape)} for part in self.obs_parts]}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Spaces":
-        """What `state` gave, now or before observations had dtypes and parts."""
+        """Takes back what `state` gave, now or before observations had dtypes and parts."""
         fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state.items()}
         fields["obs_parts"] = parts_from_state(state.get("obs_parts", []))
         return cls(**fields)
@@ -160,7 +161,7 @@ class Spaces:
 
 
 class Packed(Box):
-    """The space of packed observations, which knows their parts."""
+    """Is the space of packed observations, which knows their parts."""
 
     def __init__(self, parts: tuple[Part, ...], dtype: str) -> None:
         whole = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
@@ -170,7 +171,7 @@ class Packed(Box):
 
 
 def packing(space: gymnasium.Space) -> tuple[Box, Callable[[Any], Array]]:
-    """(the space of packed observations, what packs one observation of `space` into (O,)).
+    """Returns (the space of packed observations, what packs one observation of `space` into (O,)).
 
     A Box stays a Box. Of a Dict or a Tuple the entries stand side by side in the order of `gymnasium.spaces.flatten`,
     discrete ones one-hot, as float32; where whole numbers are among them (pictures, tokens), as the bytes of all, so
@@ -223,13 +224,13 @@ def entry(obs: Any, path: tuple[Any, ...]) -> Any:
 
 
 def record_dtype(space: gymnasium.Space) -> str:
-    """The dtype in which records keep observations of a space: whole numbers their own, all else float32."""
+    """Returns the dtype in which records keep observations of a space: whole numbers their own, all else float32."""
     own = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iu"
     return np.dtype(space.dtype).name if own else "float32"
 
 
 def numbers_of(parts: tuple[Part, ...], packed: Array) -> Array:
-    """(..., V) float32: these parts side by side, of packed observations (..., O)."""
+    """Returns these parts of packed observations (..., O) side by side, (..., V) float32."""
     if len(parts) == 1 and parts[0].stop - parts[0].start == packed.shape[-1]:
         return packed.astype(np.float32, copy=False)
     lead = packed.shape[:-1]
@@ -238,7 +239,7 @@ def numbers_of(parts: tuple[Part, ...], packed: Array) -> Array:
 
 
 def parts_from_state(state: list[dict[str, Any]]) -> tuple[Part, ...]:
-    """Parts from their plain values."""
+    """Makes parts from their plain values."""
     return tuple(Part(**{**part, "shape": tuple(part["shape"])}) for part in state)
 
 
@@ -247,7 +248,7 @@ def parts_from_state(state: list[dict[str, Any]]) -> tuple[Part, ...]:
 
 @lru_cache
 def float32_bounds(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Array, Array]:
-    """(A,) float32 each, not beyond the bounds: the nearest number to -0.1 lies below it."""
+    """Returns the bounds (A,) as float32, not beyond the given ones: the nearest number to -0.1 lies below it."""
     ends = []
     for bound, inward in ((low, np.inf), (high, -np.inf)):
         exact = np.array(bound, np.float64)

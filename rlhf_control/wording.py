@@ -7,13 +7,14 @@ INSTRUCTIONS = {1: "How well is it done?", 2: QUESTION, 3: "Put them in order, t
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
-    """So many of something: "1 answer", "2 answers", "1,000 steps". `plural`: where an s does not make it."""
+    """Says how many of something there are: "1 answer", "2 answers", "1,000 steps". `plural`: where an s does not make
+    it."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def question_of(clips: int, asked: str) -> str:
-    """What a person is asked about so many clips: the run's question (`asked`, may be empty), which is put for a
-    comparison, said with what is to be done."""
+    """Puts the question about so many clips: the run's (`asked`, may be empty), which is put for a comparison, with
+    what is to be done."""
     instruction = INSTRUCTIONS[min(clips, 3)]
     if not asked or asked == QUESTION:
         return instruction
@@ -21,7 +22,7 @@ def question_of(clips: int, asked: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In words, as rough as one says it."""
+    """Says a time in words, as roughly as people do."""
     if seconds < 10:
         return f"{max(1, math.ceil(seconds))} s"
     if seconds < 90:

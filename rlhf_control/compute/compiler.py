@@ -29,7 +29,8 @@ LIBRARIES = ("-lm", "-lpthread")
 
 @cache
 def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
-    """The library made of a C file, or None, said once, where that is impossible. One second, the first time."""
+    """Returns the library made of a C file, or None, said once, where that is impossible. It takes a second, the first
+    time."""
     compiler = compiler_command()
     if not compiler:
         print("rlhf-control: no C compiler, so updates are several times slower; install gcc", file=sys.stderr)
@@ -46,12 +47,12 @@ def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
 
 
 def find_compiler() -> str | None:
-    """The path of $CC, or of the first of the usual ones."""
+    """Returns the path of $CC, or of the first of the usual ones."""
     return next(iter(compiler_command()), None)
 
 
 def compiler_command() -> list[str]:
-    """The compiler's path and the flags of $CC, which often has some; empty without a compiler."""
+    """Returns the compiler's path and the flags of $CC, which often has some; empty without a compiler."""
     chosen = os.environ.get("CC", "")
     try:
         name, *flags = shlex.split(chosen) or [""]
@@ -108,7 +109,8 @@ def _ours(path: Path) -> bool:
 
 
 def compiler_version() -> str:
-    """The first line of what the compiler says about itself; "none" without one. It too decides the last bits."""
+    """Returns the first line of what the compiler says about itself; "none" without one. It too decides the last
+    bits."""
     command = compiler_command()
     if not command:
         return "none"
@@ -120,8 +122,8 @@ def compiler_version() -> str:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be written, or
-    others could put code there."""
+    """Returns $XDG_CACHE_HOME/rlhf_control, ~/.cache/rlhf_control, or a folder of this process where neither can be
+    written, or others could put code there."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlhf_control"
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -148,7 +150,7 @@ def _folder_of_this_process() -> Path:
 
 
 def processor() -> str:
-    """What -march=native looks at."""
+    """Returns what -march=native looks at."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
@@ -157,7 +159,7 @@ def processor() -> str:
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that start at a multiple of ALIGNMENT bytes: loads across cache lines are slower."""
+    """Makes zeros that start at a multiple of ALIGNMENT bytes: loads across cache lines are slower."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT

@@ -22,7 +22,7 @@ OFF = ("disable", "disabled", "off", "false", "0")  # what MuJoCo understands as
 
 
 class NoGLError(UserError):
-    """OpenGL does not work here."""
+    """Says that OpenGL does not work here."""
 
 
 # Runs in a process of its own, because a broken driver may crash it and PyOpenGL is bound to the first platform it
@@ -48,7 +48,7 @@ def settle_gl(backend: str) -> None:
 
 @functools.cache
 def choose_gl() -> str:
-    """The OpenGL backend that works here, by trying (about 0.5 s, once): "egl", "osmesa", "glfw", or "none".
+    """Finds the OpenGL backend that works here, by trying (about 0.5 s, once): "egl", "osmesa", "glfw", or "none".
 
     One that MUJOCO_GL names is taken untried. If it names none, it is set to the answer, so that Gymnasium's renderer
     and child processes follow.
@@ -73,14 +73,14 @@ def choose_gl() -> str:
 
 
 def has_display() -> bool:
-    """Whether a window can be opened."""
+    """Tells whether a window can be opened."""
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextlib.contextmanager
 def gl_context(model: mujoco.MjModel) -> Iterator[tuple[mujoco.MjrContext, Callable[[], None]]]:
-    """What `mjr_render` needs, in an OpenGL context that is current in this thread, and a function that makes it so
-    again after others; freed afterwards."""
+    """Makes an OpenGL context that is current in this thread. Yields what `mjr_render` needs in it, and a function that
+    makes it current again after others; it is freed afterwards."""
     import mujoco
 
     backend = choose_gl()

@@ -11,13 +11,13 @@ SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # in a process's environment: neither the s
 
 
 def python(code: str, *arguments: str) -> list[str]:
-    """The command that runs this code, for which `sys` is imported, in a process of its own."""
+    """Returns the command that runs this code, for which `sys` is imported, in a process of its own."""
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {module_path()!r}; {code}", *arguments]
 
 
 def module_path() -> list[str]:
-    """`sys.path` with the current folder last, if it is there at all: an environment's module may lie in it. So may
-    this package, in a checkout that is not installed."""
+    """Returns `sys.path` with the current folder last, if it is there at all: an environment's module may lie in it. So
+    may this package, in a checkout that is not installed."""
     here, package = os.getcwd(), str(Path(__file__).parents[2])
     installed = [entry for entry in sys.path if entry and not same_folder(entry, here)]
     package_path = [] if package in installed else [package]
@@ -25,7 +25,7 @@ def module_path() -> list[str]:
 
 
 def same_folder(a: str, b: str) -> bool:
-    """Whether both paths lead to one folder."""
+    """Tells whether both paths lead to one folder."""
     try:
         return os.path.samefile(a, b)
     except OSError:
@@ -34,7 +34,7 @@ def same_folder(a: str, b: str) -> bool:
 
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Within, processes that `multiprocessing` spawns look for modules as those of `python` do."""
+    """Has processes that `multiprocessing` spawns within look for modules as those of `python` do."""
     before, path = os.environ.get("PYTHONSAFEPATH"), list(sys.path)
     os.environ.update(SAFE_PATH)
     sys.path[:] = module_path()

@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch and NumPy's BLAS on one thread: networks of this size are fastest so (two can be forty times slower on a
-    busy machine), and the number of threads decides the last bits."""
+    """Has torch and NumPy's BLAS use one thread: networks of this size are fastest so (two can be forty times slower on
+    a busy machine), and the number of threads decides the last bits."""
     import torch  # here: who only counts cores does not wait for it
 
     before = torch.get_num_threads()
@@ -23,7 +23,7 @@ def one_thread() -> Iterator[None]:
 
 
 def available_cores() -> list[int]:
-    """The numbers of the cores that this process may use."""
+    """Returns the numbers of the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -45,8 +45,9 @@ class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorA
 
 
 class LearnedRewardVectorWrapper(VectorWrapper):
-    """The same for a vector environment, in every autoreset mode: an episode's last reward is of the true successor,
-    and a step that only resets (NEXT_STEP) is worth 0. Raises UserError if the environment does not say its mode."""
+    """Does the same for a vector environment, in every autoreset mode: an episode's last reward is of the true
+    successor, and a step that only resets (NEXT_STEP) is worth 0. Raises UserError if the environment does not say its
+    mode."""
 
     def __init__(self, env: VectorEnv, model: RewardModel) -> None:
         super().__init__(env)
@@ -83,7 +84,7 @@ class LearnedRewardVectorWrapper(VectorWrapper):
 
 
 def id_of(env: gymnasium.Env | VectorEnv) -> str:
-    """The environment's id; empty where it has none."""
+    """Returns the environment's id; empty where it has none."""
     return env.spec.id if env.spec is not None else ""
 
 
@@ -100,7 +101,7 @@ def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model
 
 
 def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
-    """A copy (n, A) or (n, G), as our policies sample them, of `actions` as the environment is given them."""
+    """Copies `actions` as the environment is given them to what our policies sample: (n, A), or choices (n, G)."""
     flat_actions = np.asarray(actions).reshape(n, -1)
     if isinstance(space, gymnasium.spaces.Box):
         return flat_actions.astype(np.float32)
@@ -108,7 +109,8 @@ def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
 
 
 def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
-    """(N,) float64 for sampled actions (N, A) or choices (N, G). Raises UserError before the model's first fit."""
+    """Returns rewards (N,) float64 for sampled actions (N, A) or choices (N, G). Raises UserError before the model's
+    first fit."""
     if not model.fitted:
         raise UserError("the reward model is not fitted yet: it would say 0 at every step; fit it, or load one that is")
     steps = Segments(obs, spaces.execute(actions), next_obs, np.zeros(len(obs), np.float32))

@@ -46,7 +46,7 @@ METRICS = {  # ours: SB3's
 
 
 def pretrain_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | None = None) -> Policy:
-    """The policy that SB3's PPO learns under the same hyperparameters; rows go to the same metrics.jsonl.
+    """Returns the policy that SB3's PPO learns under the same hyperparameters; rows go to the same metrics.jsonl.
 
     Three things stay SB3's own: environments are stepped one after another, in a DummyVecEnv; a linear
     schedule is read after the rollout, so that the last update has a rate of zero; generators are global.
@@ -56,7 +56,7 @@ def pretrain_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None]
 
 
 def train_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | None = None) -> PPO:
-    """The SB3 model behind `pretrain_sb3`."""
+    """Trains and returns the SB3 model behind `pretrain_sb3`."""
     model = make_sb3(config)
     assert model.env is not None
     steps = config.ppo.num_envs * config.ppo.num_steps
@@ -72,7 +72,7 @@ def train_sb3(config: PretrainConfig, run: Run, on_row: Callable[[Row], None] | 
 
 
 def make_sb3(config: PretrainConfig) -> PPO:
-    """SB3's PPO with every hyperparameter of the config, before the first step."""
+    """Makes SB3's PPO with every hyperparameter of the config, before the first step."""
     _refuse_what_sb3_lacks(config)
     ppo = config.ppo
     env: VecEnv = sb3_envs(config.env_id, config.env, ppo.num_envs)

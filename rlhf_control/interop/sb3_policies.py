@@ -45,7 +45,7 @@ def sb3_spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
 
 
 def sb3_envs(env_id: str, env: Mapping[str, Any], num_envs: int) -> DummyVecEnv:
-    """Flat observations, as our policies read them: SB3 would turn images and scale them."""
+    """Makes environments with flat observations, as our policies read them: SB3 would turn images and scale them."""
 
     def make(i: int) -> gymnasium.Env:
         return Monitor(gymnasium.wrappers.FlattenObservation(make_env(env_id, env, i)))
@@ -68,7 +68,7 @@ def import_sb3(
     env: Mapping[str, Any] | None = None,
     vec_normalize: str | Path | VecNormalize | None = None,
 ) -> Policy:
-    """Our policy with the weights of an SB3 PPO or A2C "MlpPolicy": `model.save`'s file, or the model itself.
+    """Makes our policy with the weights of an SB3 PPO or A2C "MlpPolicy": `model.save`'s file, or the model itself.
 
     Its mode is what SB3's deterministic `predict` gives, before the clip to the action bounds, on observations
     normalised by `vec_normalize`: a live VecNormalize (a live model brings its own) or an .npz, written by

@@ -18,22 +18,23 @@ class Gaussian:
     log_std: Tensor  # (..., A) or (A,)
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """(...,): density of `action` (..., A), unclipped."""
+        """Returns the log-density of `action` (..., A), unclipped: (...,)."""
         z = (action - self.mean) * torch.exp(-self.log_std)
         return (-0.5 * z.square() - self.log_std - 0.5 * LOG_2PI).sum(-1)
 
     def entropy(self) -> Tensor:
-        """(...,) nats."""
+        """Returns the entropy, (...,) nats."""
         return (self.log_std + 0.5 + 0.5 * LOG_2PI).expand_as(self.mean).sum(-1)
 
     def kl(self, other: Any) -> Tensor:
-        """(...,) nats: KL(self || other), another Gaussian."""
+        """Returns KL(self || other), another Gaussian: (...,) nats."""
         var_ratio = torch.exp(2 * (self.log_std - other.log_std))
         distance = ((self.mean - other.mean) * torch.exp(-other.log_std)).square()
         return 0.5 * (var_ratio + distance - 1 - var_ratio.log()).sum(-1)
 
     def detached(self) -> "Gaussian":
-        """As it is now, whatever happens to the parameters; a row of log_std for each of the mean."""
+        """Returns the distribution as it is now, whatever happens to the parameters; a row of log_std for each of the
+        mean."""
         return Gaussian(self.mean.detach(), self.log_std.detach().expand_as(self.mean).clone())
 
     def __getitem__(self, index: Any) -> "Gaussian":
@@ -48,20 +49,20 @@ class Categorical:
     sizes: tuple[int, ...]  # (G,) options of each choice; they add up to A
 
     def log_p(self) -> list[Tensor]:
-        """(..., size) log-probabilities of every option, choice by choice."""
+        """Returns the log-probabilities of every option, choice by choice: (..., size)."""
         return [logits.log_softmax(-1) for logits in self.logits.split(self.sizes, -1)]
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """(...,): log-probability of the integer `action` (..., G)."""
+        """Returns the log-probability of the integer `action` (..., G): (...,)."""
         taken = action.long()[..., None].unbind(-2)
         return torch.cat([p.gather(-1, a) for p, a in zip(self.log_p(), taken, strict=True)], -1).sum(-1)
 
     def entropy(self) -> Tensor:
-        """(...,) nats."""
+        """Returns the entropy, (...,) nats."""
         return torch.stack([-(p.exp() * p).sum(-1) for p in self.log_p()]).sum(0)
 
     def kl(self, other: Any) -> Tensor:
-        """(...,) nats: KL(self || other), another Categorical."""
+        """Returns KL(self || other), another Categorical: (...,) nats."""
         both = zip(self.log_p(), other.log_p(), strict=True)
         return torch.stack([(p.exp() * (p - q)).sum(-1) for p, q in both]).sum(0)
 

@@ -25,7 +25,7 @@ ROWS = 256  # that are encoded at a time without gradients: activations of pictu
 
 
 class RunningNorm(nn.Module):
-    """Observations to mean 0 and variance 1 by the statistics of all data so far, clipped to +-10 (or `clip`).
+    """Brings observations to mean 0 and variance 1 by the statistics of all data so far, clipped to +-10.
 
     The statistics move only when `update` is called: between two iterations, never during a rollout, an update or
     an evaluation. Without any update it is the identity.
@@ -54,11 +54,11 @@ class RunningNorm(nn.Module):
 
     @property
     def limit(self) -> float:
-        """Beyond which the normalised observations are clipped."""
+        """Returns the number beyond which normalised observations are clipped."""
         return self.clip if self.count else math.inf
 
     def mean_and_scale(self) -> tuple[Tensor, Tensor]:
-        """(O,) float32 each: what is taken off, and what the rest is multiplied by."""
+        """Returns what is taken off and what the rest is multiplied by, (O,) float32 each."""
         if self.count == 0:
             return torch.zeros_like(self.mean).float(), torch.ones_like(self.var).float()
         return self.mean.float(), (self.var + 1e-8).rsqrt().float()
@@ -73,8 +73,7 @@ class RunningNorm(nn.Module):
 def mlp(
     sizes: Sequence[int], out_gain: float | None, generator: torch.Generator, activation: str = "tanh"
 ) -> nn.Sequential:
-    """Returns layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases, and the activation
-    between them; without an `out_gain` after the last too."""
+    """Makes tanh layers with orthogonal weights (gain sqrt 2, `out_gain` for the last) and zero biases."""
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2 and out_gain is not None
@@ -103,7 +102,7 @@ class PictureEncoder(nn.Sequential):
         self.channels_first = channels_first(self.shape)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, features) of pixels (B, prod(shape)) uint8."""
+        """Returns the features (B, 512) of pixels (B, prod(shape)) uint8."""
         x = pixels.reshape(-1, *self.shape)
         x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
         return super().forward(x.float() / 255)
@@ -125,12 +124,12 @@ class Encoder(nn.Module):
 
     @property
     def kind(self) -> Literal["cnn", "flat"]:
-        """The `NetConfig.encoder` that makes one like this."""
+        """Names the `NetConfig.encoder` that makes one like this."""
         return "cnn" if self.seen else "flat"
 
     @property
     def size(self) -> int:
-        """The number F of features."""
+        """Returns the number F of features."""
         return len(self.norm.mean) + self.picture_features * len(self.seen)
 
     @staticmethod
@@ -139,12 +138,12 @@ class Encoder(nn.Module):
         return sum(picture_features if part.picture and not flat else math.prod(part.shape) for part in parts)
 
     def numbers(self, packed: np.ndarray) -> np.ndarray:
-        """(..., V) float32, raw."""
+        """Returns the numbers of packed observations (..., O), raw: (..., V) float32."""
         return numbers_of(self.counted, packed)
 
     def prepare(self, packed: np.ndarray) -> Tensor:
-        """What of packed observations (..., O) no gradient changes: the normalised numbers (..., V). If there are
-        pictures, their bytes as they are stand behind, in one tensor of bytes. `forward` reads it."""
+        """Returns what no gradient changes of packed observations (..., O): the normalised numbers (..., V). If there
+        are pictures, their bytes as they are stand behind, in one tensor of bytes. `forward` reads it."""
         numbers = self.norm(torch.from_numpy(self.numbers(packed)))
         if not self.seen:
             return numbers
@@ -154,7 +153,7 @@ class Encoder(nn.Module):
         return torch.cat(parts, -1)
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """(..., F) of what `prepare` gave."""
+        """Returns the features (..., F) of what `prepare` gave."""
         if not self.seen:
             return prepared
         lead, rows = prepared.shape[:-1], prepared.flatten(0, -2)
@@ -167,7 +166,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def without_gradients(self, prepared: Tensor) -> Tensor:
-        """The same as `forward`, of as many rows as there may be."""
+        """Does the same as `forward` without gradients, for as many rows as there may be."""
         if not self.seen:
             return prepared
         rows = prepared.flatten(0, -2)

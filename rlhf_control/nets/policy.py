@@ -81,7 +81,7 @@ class Policy(nn.Module):
 
     @property
     def obs_norm(self) -> RunningNorm:
-        """The normaliser of all that is no picture."""
+        """Returns the normaliser of all that is no picture."""
         return self.encoder.norm
 
     def observe(self, obs: np.ndarray) -> None:
@@ -90,11 +90,11 @@ class Policy(nn.Module):
             self.obs_norm.update(self.encoder.numbers(obs))
 
     def features(self, obs: np.ndarray) -> Tensor:
-        """What the networks read of raw observations (..., O), as far as no gradient changes it."""
+        """Returns what the networks read of raw observations (..., O), as far as no gradient changes it."""
         return self.encoder.prepare(obs)
 
     def distribution(self, features: Tensor) -> Gaussian | Categorical:
-        """Of actions, at features (..., F)."""
+        """Returns the distribution of actions at features (..., F)."""
         return self.head(self.outputs(features))
 
     def outputs(self, features: Tensor, *, gradients: bool = True) -> Tensor:
@@ -102,14 +102,14 @@ class Policy(nn.Module):
         return self.actor(self.trunk(self.encoder(features) if gradients else self.encoder.without_gradients(features)))
 
     def distribution_and_value(self, features: Tensor) -> tuple[Gaussian | Categorical, Tensor]:
-        """Both at once: what actor and critic share is computed once."""
+        """Returns both at once, so that pictures are looked at only once."""
         if self.critic_encoder is not None:
             return self.distribution(features), self.value(features)
         seen = self.trunk(self.encoder(features))
         return self.head(self.actor(seen)), self.critic(seen)[..., 0]
 
     def head(self, out: Tensor) -> Gaussian | Categorical:
-        """The distribution of the actor's outputs (..., A)."""
+        """Returns the distribution of the actor's outputs (..., A)."""
         if self.spaces.choices:
             return Categorical(out, self.spaces.choices)
         if not self.config.state_dependent_std:
@@ -118,17 +118,17 @@ class Policy(nn.Module):
         return Gaussian(mean, torch.maximum(log_std, self.log_std).clamp(max=MAX_LOG_STD))
 
     def value(self, features: Tensor, *, gradients: bool = True) -> Tensor:
-        """(...,)"""
+        """Returns the values, (...,), at features (..., F)."""
         encoder = self.critic_encoder or self.encoder
         return self.critic(self.trunk(encoder(features) if gradients else encoder.without_gradients(features)))[..., 0]
 
     def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """Actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode without an
-        rng."""
+        """Returns actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode
+        without an rng."""
         return self.acting()(obs, rng)
 
     def acting(self) -> Act:
-        """`act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
+        """Returns `act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
         if self.encoder.seen or self.config.activation not in NUMPY_ACTIVATIONS:
             return self._acting_in_torch()
         activation = NUMPY_ACTIVATIONS[self.config.activation]
@@ -159,7 +159,7 @@ class Policy(nn.Module):
         return act
 
     def sampling(self) -> Act:
-        """From the actor's outputs (B, A), and an rng or None, to actions."""
+        """Returns a function from the actor's outputs (B, A), and an rng or None, to actions."""
         choices, depends = self.spaces.choices, self.config.state_dependent_std
         least = np.empty(0, np.float32) if choices else self.log_std.detach().numpy()
         std = np.exp(least)
@@ -200,8 +200,8 @@ class Policy(nn.Module):
         return (action if batch else action[0]), None
 
     def frozen(self) -> "Policy":
-        """A copy that no longer changes, its normaliser included, and bit for bit what is read back from its state: the
-        layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
+        """Returns a copy that no longer changes, its normaliser included. It is bit for bit what is read back from its
+        state: the layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
         return Policy.from_state(self.state()).requires_grad_(False)
 
     @torch.no_grad()
@@ -215,7 +215,7 @@ class Policy(nn.Module):
             self.log_std.clamp_(min=min_log_std)
 
     def acts_as(self, other: "Policy") -> bool:
-        """Whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
+        """Tells whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
         theirs = dict(other.named_parameters())
         own = [(name, value) for name, value in self.named_parameters() if not name.startswith("critic")]
         return all(torch.equal(value, theirs[name]) for name, value in own)
@@ -223,7 +223,7 @@ class Policy(nn.Module):
     # -- files
 
     def state(self) -> dict[str, Any]:
-        """All of it, as arrays and plain values."""
+        """Returns all of it, as arrays and plain values."""
         return {
             "kind": "policy",
             "env_id": self.env_id,
@@ -252,7 +252,7 @@ class Policy(nn.Module):
         return policy
 
     def load_parameters(self, state: dict[str, Any]) -> None:
-        """Weights and normaliser of `state`, in place."""
+        """Takes over weights and normaliser of `state`, in place."""
         check_weights(state["parameters"])
         own = self.state_dict()
         self.load_state_dict({name: torch.from_numpy(state["parameters"][file_name(name)]) for name in own})
@@ -278,12 +278,12 @@ def net_from_state(state: Mapping[str, Any]) -> NetConfig:
 
 
 def file_name(name: str) -> str:
-    """Of a parameter, in files: the normaliser's are as they were before there were encoders."""
+    """Returns a parameter's name in files, where the normaliser's are as they were before there were encoders."""
     return name.replace("encoder.norm.", "obs_norm.") if name.startswith("encoder.") else name
 
 
 def load_policy(path: str | Path, env_id: str = "") -> Policy:
-    """A policy from its file; `env_id` as in `files.refuse_module`."""
+    """Reads a policy from its file; `env_id` as in `files.refuse_module`."""
     state = load_state(path)
     if state.get("kind") != "policy":
         raise CorruptFileError(f"{path} does not hold a policy; give a policy.npz or a run's folder")
@@ -291,6 +291,6 @@ def load_policy(path: str | Path, env_id: str = "") -> Policy:
 
 
 def refuse_modules(policy: Policy, path: str | Path, env_id: str) -> Policy:
-    """The policy, unless `files.refuse_module` refuses its environment."""
+    """Returns the policy, unless `files.refuse_module` refuses its environment."""
     refuse_module(policy.env_id, path, env_id)
     return policy

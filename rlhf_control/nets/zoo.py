@@ -15,13 +15,13 @@ CLONED = "cloned.npz"  # the same after behaviour cloning, if that was asked for
 
 
 def shipped() -> dict[str, Path]:
-    """The policies that come with the project, by name."""
+    """Names the policies that come with the project."""
     folder = Path(str(resources.files("rlhf_control") / "pretrained"))
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
 
 
 def find_policy(name: str | Path, env_id: str = "") -> Policy:
-    """The policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
+    """Returns the policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
     `env_id`: see `files.refuse_module`."""
     path = Path(name)
     if path.is_dir():
@@ -43,8 +43,8 @@ def find_policy(name: str | Path, env_id: str = "") -> Policy:
 
 
 def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
-    """What a fine-tuning run has to show for itself: its policy or, as long as that acts as the start did, the one that
-    came in. To loosen it (or to clone another into it) is preparation, and no result."""
+    """Returns what a fine-tuning run has to show for itself: its policy or, as long as that acts as the start did, the
+    one that came in. To loosen it (or to clone another into it) is preparation, and no result."""
     config: FinetuneConfig = run.config()[1]
     start = start.frozen()
     start.loosen(config.shrink, config.min_log_std)
@@ -52,7 +52,7 @@ def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
 
 
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
-    """A copy of the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
+    """Copies the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
     if not policy.spaces.fits(spaces):
         raise UserError(
             f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "

@@ -22,22 +22,23 @@ MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
 
 
 def stride_of(length: int, max_frames: int) -> int:
-    """Every how many steps of a clip a gradient step looks at: the least for which there are at most `max_frames`."""
+    """Returns every how many steps of a clip a gradient step looks: the least for which there are at most
+    `max_frames`."""
     return -(-length // max_frames)
 
 
 def alike(x: Tensor) -> bool:
-    """Whether neighbouring steps of the clips x (S, L, I) have something in common, so that some steps stand for all:
-    their correlation is about 0.25 in HalfCheetah-v5 and 0 in noise, from which less is learned if steps are left
-    out (pairs like those learned from: 84 % right rather than 88 %)."""
+    """Tells whether neighbouring steps of the clips x (S, L, I) have something in common, so that some stand for all.
+    Their correlation is about 0.25 in HalfCheetah-v5 and 0 in noise, from which less is learned if steps are left out
+    (pairs like those learned from: 84 % right rather than 88 %)."""
     centred = x - x.mean((0, 1))
     return bool((centred[:, 1:] * centred[:, :-1]).mean() > ALIKE * centred.square().mean())
 
 
 def held_out_mask(members: int, question: Array, bootstrap: float, rng: np.random.Generator) -> Array:
-    """(E, Q) bool: which answers each member does not train on, given the questions (Q,) they answer: all answers to a
-    share 1 - bootstrap of the questions, rotated from member to member, so that with E (1 - bootstrap) >= 1 every one
-    is held out by somebody. Whoever saw one answer to a question would know another one by heart."""
+    """Returns which answers each member does not train on, (E, Q) bool, given the questions (Q,) they answer. These are
+    all answers to a share 1 - bootstrap of the questions, rotated from member to member, so that with E (1 - bootstrap)
+    >= 1 every one is held out by somebody. Whoever saw one answer to a question would know another one by heart."""
     number = len(np.unique(question))
     place = rng.permutation(number)[question] / number
     shift = np.arange(members) / members
@@ -45,8 +46,8 @@ def held_out_mask(members: int, question: Array, bootstrap: float, rng: np.rando
 
 
 def questions_of(items: Array) -> Array:
-    """(Q,) numbers from 0, in the order in which they first appear: the same for answers about the same clips, in
-    whatever order they stand in `items` (Q, K)."""
+    """Numbers the questions of answers, (Q,) from 0, in the order in which they first appear: the same number for
+    answers about the same clips, in whatever order they stand in `items` (Q, K)."""
     numbers: dict[tuple[int, ...], int] = {}
     return np.array([numbers.setdefault(tuple(row), len(numbers)) for row in np.sort(items, 1).tolist()], np.int64)
 
@@ -98,7 +99,7 @@ class Targets:
         return Targets(*(column[index] for column in vars(self).values()))
 
     def largest_tie(self) -> int:
-        """How many clips tie for a place that is not the last, at most; 1 without ties."""
+        """Counts the clips that tie for a place that is not the last, at most; 1 without ties."""
         largest = 1
         for place in range(self.ranks.shape[1] - 1):
             tied, rest = (self.ranks == place).sum(1), (self.ranks > place).sum(1)
@@ -131,7 +132,7 @@ class Answering:
         }
 
     def log_prob(self, logits: Tensor, targets: Targets) -> Tensor:
-        """(E, B) for the logits (E, B, K) of the items of targets (E, B) or (B,)."""
+        """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items."""
         lapse = self.config.lapse
         p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
         result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
@@ -148,8 +149,9 @@ class Answering:
 
 
 def stated_preferences(targets: Targets) -> tuple[Array, Array]:
-    """((P, 2) clips: what was preferred and to what; (P, 2) the answers that say so). From ranks, each strict pair of
-    an answer; from ratings and rewards, unequal answers of the same kind, each with at most PARTNERS others."""
+    """Returns (P, 2) clips, what was preferred and to what, and (P, 2) the answers that say so. From ranks, each strict
+    pair of an answer counts; from ratings and rewards, unequal answers of the same kind, each with at most PARTNERS
+    others."""
     clips, answers = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
     items, ranks = targets.items.numpy(), targets.ranks.numpy()
     for i in range(ranks.shape[1]):
@@ -181,14 +183,14 @@ class Minibatches:
         self.stride = stride_of(self.x.shape[1], config.max_frames) if clips.mask is None and alike(self.x) else 1
 
     def indices(self, steps: int) -> tuple[Array, Array]:
-        """(steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
+        """Returns (steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
         size = (steps, self.config.batch_size)
         answers = np.stack([rows[self.rng.integers(len(rows), size=size)] for rows in self.seen], 1)
         return answers, self.rng.integers(self.stride, size=steps)
 
     def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Targets]]:
-        """Minibatches: inputs (E, C, L', I) and their mask (E, C, L'), the places (E, B, K) among C of the answers'
-        items, the answers (E, B)."""
+        """Draws minibatches: inputs (E, C, L', I) and their mask (E, C, L'), the places (E, B, K) among C of the
+        answers' items, the answers (E, B)."""
         for index, phase in zip(*self.indices(steps), strict=True):
             yield self._minibatch(index, int(phase))
 
@@ -218,6 +220,6 @@ class Minibatches:
 
 
 def independent(answers: Array, targets: Targets) -> float:
-    """How many independent answers stand behind stated preferences (P, 2), given by the answers that each follows from:
-    a ranking states several, two ratings are needed for one, and a question asked again counts once."""
+    """Counts the independent answers behind stated preferences (P, 2), given by the answers that each follows from. A
+    ranking states several, two ratings are needed for one, and a question asked again counts once."""
     return float(min(len(np.unique(targets.question.numpy()[answers])), len(answers)))

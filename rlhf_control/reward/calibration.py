@@ -23,7 +23,7 @@ class Reliability:
 
 
 def reliability_table(probability: Array, outcome: Array, bins: int = 10) -> Reliability:
-    """Bins of equal width over probabilities (n,) of binary outcomes (n,)."""
+    """Sorts probabilities (n,) of binary outcomes (n,) into bins of equal width."""
     place = np.minimum((np.asarray(probability) * bins).astype(int), bins - 1)
     counts = np.bincount(place, minlength=bins)
     used = np.flatnonzero(counts)
@@ -32,23 +32,24 @@ def reliability_table(probability: Array, outcome: Array, bins: int = 10) -> Rel
 
 
 def expected_calibration_error(probability: Array, outcome: Array, bins: int = 10) -> float:
-    """Mean over the bins of |frequency - mean probability|, weighted by their counts (Naeini et al. 2015; Guo et al.,
-    arXiv 1706.04599, eq. 3). NaN without outcomes. With few outcomes it is well above 0 even for a perfect model."""
+    """Returns the mean over the bins of |frequency - mean probability|, weighted by their counts (Naeini et al. 2015;
+    Guo et al., arXiv 1706.04599, eq. 3). It is NaN without outcomes. With few outcomes it is well above 0 even for a
+    perfect model."""
     table = reliability_table(probability, outcome, bins)
     gaps = np.abs(table.probability - table.frequency)
     return float((table.count * gaps).sum() / table.count.sum()) if len(gaps) else float("nan")
 
 
 def both_ways(p_first: Array) -> tuple[Array, Array]:
-    """(2n,) probabilities and outcomes of pairs, given the probabilities (n,) of what was preferred, with each pair
-    seen from both sides: so the table does not depend on which clip stands first."""
+    """Returns (2n,) probabilities and outcomes of pairs, given the probabilities (n,) of what was preferred. Each pair
+    is seen from both sides, so that the table does not depend on which clip stands first."""
     return np.concatenate([p_first, 1 - p_first]), np.repeat([1.0, 0.0], len(p_first))
 
 
 def best_temperature(logits: Array, held: Array) -> float:
-    """The temperature T, of TEMPERATURES, under which the stated preferences are likeliest (Guo et al., arXiv
-    1706.04599, section 4.2). logits: (E, n), of what was preferred above what was not; held: (E, n) bool, which
-    members may speak about it; their mean probability counts. 1 if nobody may."""
+    """Returns the temperature T, of TEMPERATURES, under which the stated preferences are likeliest (Guo et al., arXiv
+    1706.04599, section 4.2); 1 if no member may speak. logits: (E, n), of what was preferred above what was not; held:
+    (E, n) bool, which members may speak about it; their mean probability counts."""
     asked = held.any(0)
     if not asked.any():
         return 1.0
@@ -58,8 +59,8 @@ def best_temperature(logits: Array, held: Array) -> float:
 
 
 def evidence(p: Array, answers: float) -> float:
-    """By how many nats `answers` independent answers are likelier under a model's probabilities p (P,) of what was
-    preferred than under coin flips:
+    """Returns by how many nats `answers` independent answers are likelier under a model's probabilities p (P,) of what
+    was preferred than under coin flips:
 
         max over e of answers * mean log(2 (e / 2 + (1 - e) p)),   e from 0.02 to 1
 
@@ -73,8 +74,8 @@ def evidence(p: Array, answers: float) -> float:
 
 
 def surprise(right: int, asked: int, right_before: int, asked_before: int) -> float:
-    """The chance that of `asked` answers no more than `right` are as predicted if these are predicted as well as the
-    `asked_before` were, of which `right_before` were as predicted: Fisher's exact test, one-sided."""
+    """Returns the chance that of `asked` answers no more than `right` are as predicted if these are predicted as well
+    as the `asked_before` were, of which `right_before` were as predicted: Fisher's exact test, one-sided."""
     total = right + right_before
     ways = [math.comb(asked, k) * math.comb(asked_before, total - k) for k in range(min(asked, total) + 1)]
     return sum(ways[: right + 1]) / sum(ways)

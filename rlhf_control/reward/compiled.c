@@ -1,6 +1,6 @@
 /* The reward ensemble's gradient steps as one compiled function: gather, networks, likelihood, gradient and AdamW,
-   minibatch after minibatch. The mathematics is that of `reward_fit.AutogradSteps`, which stays the reference:
-   tests/test_reward_fast.py holds every gradient and every step here to it. `reward_fast.py` compiles this file and
+   minibatch after minibatch. The mathematics is that of `fit.AutogradSteps`, which stays the reference:
+   tests/reward/test_compiled.py holds every gradient and every step here to it. `compiled.py` compiles this file and
    calls it.
 
    Members share nothing, so each may be on a core of its own; the results are the same to the bit on any number.

@@ -1,4 +1,4 @@
-"""The reward ensemble's gradient steps as one call of compiled code: `reward.c` has the mathematics, this file the
+"""The reward ensemble's gradient steps as one call of compiled code: `compiled.c` has the mathematics, this file the
 memory it works on.
 
 E ensemble, Q answers, B batch, K items of an answer, S clips, L steps of a clip, I inputs, P parameters of a member.
@@ -27,12 +27,12 @@ Layers = list[tuple[Tensor, Tensor]]  # weights (E, in, out) and biases (E, 1, o
 
 
 SOURCE = Path(__file__).with_name("compiled.c")
-MAX_LAYERS = 8  # as in reward.c
+MAX_LAYERS = 8  # as in compiled.c
 CHUNK = 64  # steps that a core takes at a time
 
 
 class Job(ctypes.Structure):
-    """What `reward.c` reads; the same fields in the same order."""
+    """Mirrors the struct that `compiled.c` reads: the same fields in the same order."""
 
     _fields_ = [
         ("members", INT), ("layers", INT), ("sizes", INT * (MAX_LAYERS + 1)), ("widths", INT * (MAX_LAYERS + 1)),
@@ -45,7 +45,7 @@ class Job(ctypes.Structure):
 
 
 def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
-    """`reward.c`, compiled; None where there is no compiler. float64 is for the tests."""
+    """Compiles and loads `compiled.c`; None where there is no compiler. float64 is for the tests."""
     code = compiler.load(SOURCE, *(["DOUBLE"] if dtype == np.float64 else []))
     if code is not None:
         code.train.restype = code.clip_logits.restype = code.step_outputs.restype = INT
@@ -58,8 +58,8 @@ def supports(config: RewardConfig, answering: "Answering") -> bool:
 
 
 class Layout:
-    """Where `reward.c` has what in a member's P numbers: layer by layer the weight (in, out), then the bias, each row
-    padded to whole vectors."""
+    """Says where `compiled.c` has what in a member's P numbers: layer by layer the weight (in, out), then the bias,
+    each row padded to whole vectors."""
 
     def __init__(self, layers: "Layers", dtype: Any) -> None:
         self.members, lanes = len(layers[0][0]), ALIGNMENT // dtype.itemsize
@@ -76,7 +76,7 @@ class Layout:
         )  # fmt: skip
 
     def views(self, flat: Array) -> list[Array]:
-        """(E, P) as arrays like the networks' layers."""
+        """Returns the numbers (E, P) as arrays like the networks' layers."""
         views, start = [], 0
         last = [(self.widths[-2], 1)]
         for i, (n_in, n_out) in enumerate([*pairwise(self.widths[:-1]), *last]):
@@ -87,13 +87,13 @@ class Layout:
         return views
 
     def write(self, flat: Array, tensors: Iterable[Tensor]) -> None:
-        """Weight and bias by layer, into (E, P)."""
+        """Writes weight and bias by layer into (E, P)."""
         for view, tensor in zip(self.views(flat), tensors, strict=True):
             view[...] = tensor.detach().numpy()
 
 
 def step_outputs(layers: "Layers", x: Tensor) -> Tensor | None:
-    """`reward_fit.outputs` (E, B) for inputs (B, I), on all cores; None where there is no compiler."""
+    """Computes `ensemble.outputs` (E, B) for inputs (B, I), on all cores; None where there is no compiler."""
     dtype = x.numpy().dtype
     code = library(dtype) if len(layers) <= MAX_LAYERS else None
     if code is None:
@@ -116,7 +116,7 @@ def _check(result: int) -> None:
 
 
 class CompiledSteps:
-    """Gradient steps, as `reward_fit.AutogradSteps` takes them."""
+    """Takes gradient steps as `fit.AutogradSteps` does, in C."""
 
     def __init__(self, layers: "Layers", answering: "Answering", batches: "Minibatches", config: RewardConfig) -> None:
         x, targets = batches.x, batches.targets
@@ -137,14 +137,14 @@ class CompiledSteps:
         self.load([tensor for layer in layers for tensor in layer])
 
     def train(self, steps: int, weight_decay: float) -> None:
-        """So many steps of all members, each on minibatches of its own."""
+        """Takes so many steps of all members, each on minibatches of its own."""
         answers, phase = (np.ascontiguousarray(column, np.int64) for column in self.batches.indices(steps))
         self.job.steps, self.job.answers, self.job.phase = steps, answers.ctypes.data, phase.ctypes.data
         self.job.weight_decay = weight_decay
         _check(self.code.train(ctypes.byref(self.job)))
 
     def clip_logits(self) -> Tensor:
-        """(E, S) of all clips."""
+        """Returns the logits (E, S) of all clips."""
         out = np.empty((self.job.members, self.job.clips), self.dtype)
         _check(self.code.clip_logits(ctypes.byref(self.job), out.ctypes.data_as(POINTER)))
         return torch.from_numpy(out)
@@ -154,7 +154,7 @@ class CompiledSteps:
         return [torch.from_numpy(view.copy()) for view in self.layout.views(self.buffers[0])]
 
     def load(self, parameters: list[Tensor]) -> None:
-        """What `parameters` gave; the networks themselves take them too."""
+        """Takes back what `parameters` gave; the networks themselves take it too."""
         self.layout.write(self.buffers[0], parameters)
         for mine, tensor in zip((t for layer in self.layers for t in layer), parameters, strict=True):
             mine.copy_(tensor)

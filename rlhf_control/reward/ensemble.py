@@ -17,17 +17,17 @@ CHUNK = 256  # rows; larger stacked products are slower on a CPU
 
 
 def nearest_distance(rows: Tensor, support: Tensor) -> Tensor:
-    """(B,) Euclidean distance of each row (B, I) to the nearest of the support (M, I)."""
+    """Returns the Euclidean distance (B,) of each row (B, I) to the nearest of the support (M, I)."""
     return torch.cat([torch.cdist(chunk, support).amin(1) for chunk in rows.split(1024)])
 
 
 def zero_layers(sizes: Sequence[int], members: int) -> Layers:
-    """Networks with layers of these sizes, inputs and outputs included, that say 0."""
+    """Makes networks with layers of these sizes, inputs and outputs included, that say 0."""
     return [(torch.zeros(members, i, o), torch.zeros(members, 1, o)) for i, o in pairwise(sizes)]
 
 
 def initial_layers(sizes: Sequence[int], members: int, generator: torch.Generator) -> Layers:
-    """Uniform in +-1/sqrt(fan in), weights and biases."""
+    """Draws weights and biases uniformly in +-1/sqrt(fan in)."""
     layers = zero_layers(sizes, members)
     for layer in layers:
         for parameter in layer:
@@ -36,7 +36,7 @@ def initial_layers(sizes: Sequence[int], members: int, generator: torch.Generato
 
 
 def outputs(layers: Layers, x: Tensor) -> Tensor:
-    """(E, B) tanh outputs for inputs (B, I), or (E, B, I) with a batch of each member's own."""
+    """Computes tanh outputs (E, B) for inputs (B, I), or (E, B, I) with a batch of each member's own."""
     x = x.expand(len(layers[0][0]), -1, -1) if x.ndim == 2 else x
     for weight, bias in layers[:-1]:
         x = functional.leaky_relu(torch.baddbmm(bias, x, weight), 0.01)
@@ -45,7 +45,7 @@ def outputs(layers: Layers, x: Tensor) -> Tensor:
 
 
 def scores(layers: Layers, x: Tensor) -> Tensor:
-    """(E, ...) outputs of standardised inputs (..., I), without gradients."""
+    """Computes outputs (E, ...) of standardised inputs (..., I), without gradients."""
     flat = x.flatten(0, -2)
     rows = step_outputs(layers, flat)
     if rows is None:
@@ -55,10 +55,11 @@ def scores(layers: Layers, x: Tensor) -> Tensor:
 
 
 def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig, mask: Tensor | None = None) -> Tensor:
-    """(E, S) for clips of standardised inputs (S, L, I), of which the steps in the mask (S, L) count."""
+    """Computes logits (E, S) for clips of standardised inputs (S, L, I), of which the steps in the mask (S, L)
+    count."""
     return config.logit_scale * mean_over_steps(scores(layers, frames), mask)
 
 
 def mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
-    """(...,) the means of values (..., L) over the steps in the mask (..., L); None: all."""
+    """Returns the means (...,) of values (..., L) over the steps in the mask (..., L); None: all."""
     return values.mean(-1) if mask is None else (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -85,7 +85,7 @@ def fit_ensemble(
 
 
 class AutogradSteps:
-    """Gradient steps for answers of any kinds; the reference for `reward_fast.CompiledSteps`."""
+    """Takes gradient steps for answers of any kinds, by autograd; the reference for `compiled.CompiledSteps`."""
 
     def __init__(self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig) -> None:
         self.layers, self.answering, self.batches, self.config = layers, answering, batches, config
@@ -95,7 +95,7 @@ class AutogradSteps:
         self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
 
     def train(self, steps: int, weight_decay: float) -> None:
-        """So many steps of all members, each on minibatches of its own."""
+        """Takes so many steps of all members, each on minibatches of its own."""
         self.optimizer.param_groups[0]["weight_decay"] = weight_decay
         for clips, mask, items, batch in self.batches.draw(steps):
             of_steps = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3])
@@ -107,7 +107,7 @@ class AutogradSteps:
             self.optimizer.step()
 
     def clip_logits(self) -> Tensor:
-        """(E, S) of all clips."""
+        """Returns the logits (E, S) of all clips."""
         return clip_logits(self.layers, self.batches.x, self.config, self.batches.clips.mask)
 
     def parameters(self) -> list[Tensor]:
@@ -115,14 +115,14 @@ class AutogradSteps:
         return [tensor.detach().clone() for tensor in self.tensors]
 
     def load(self, parameters: list[Tensor]) -> None:
-        """What `parameters` gave; nothing is learned from then on."""
+        """Takes back what `parameters` gave; nothing is learned from then on."""
         for tensor, value in zip(self.tensors, parameters, strict=True):
             tensor.requires_grad_(False).copy_(value)
 
 
 def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> float:
-    """Up where the held-out loss is more than 1.5 times the training loss, down where less than 1.1 (Christiano et al.,
-    arXiv 1706.03741, section 2.2.3)."""
+    """Raises the weight where the held-out loss is more than 1.5 times the training loss, and lowers it where less than
+    1.1 (Christiano et al., arXiv 1706.03741, section 2.2.3)."""
     low, high = (ratio * train_loss for ratio in L2_RATIO)
     factor = L2_STEP if held_out_loss > high else 1 / L2_STEP if held_out_loss < low else 1.0
     return float(np.clip(weight_decay * factor, *L2_LIMITS))
@@ -133,16 +133,18 @@ def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> 
 
 @torch.no_grad()
 def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor) -> tuple[float, float]:
-    """Mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are none."""
+    """Returns the mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are
+    none."""
     loss = -answering.log_prob(logits[:, targets.items], targets)
     return loss[~held_out].mean().item(), loss[held_out].mean().item() if held_out.any() else float("nan")
 
 
 def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
-    """(temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the held-out,
-    their calibration. What is called fair, and the evidence (nats) against coin flips, are of those held-out ones whose
-    clips no model chose; the chosen ones are the hardest by design. A preference is predicted by the mean probability
-    of the members that may speak about it: for held-out ones those that did not see it. 0.5 where there is none."""
+    """Returns Returns (temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and,
+    for the held-out, their calibration. What is called fair, and the evidence (nats) against coin flips, are of those
+    held-out ones whose clips no model chose; the chosen ones are the hardest by design. A preference is predicted by
+    the mean probability of the members that may speak about it: for held-out ones those that did not see it. 0.5 where
+    there is none."""
     clips, answers = stated_preferences(targets)
     margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
     fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))

@@ -16,8 +16,8 @@ KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard devi
 
 
 class KnownReward:
-    """A reward that need not be learned, in the learned one's place: the oracle's own as an upper bound, a constant
-    as a control. Normalised in the same way and at the same moments."""
+    """Stands in the learned reward's place without being learned: the oracle's own as an upper bound, a constant as a
+    control. It is normalised in the same way and at the same moments."""
 
     def __init__(self, reward: Callable[[Segments], Array], normalized: bool = True) -> None:
         self.reward, self.normalized = reward, normalized
@@ -25,17 +25,17 @@ class KnownReward:
         self.fitted = False
 
     def predict(self, steps: Rollout | Segments) -> Array:
-        """(...,) float32; zero before the first fit."""
+        """Returns rewards, (...,) float32; zero before the first fit."""
         steps = steps.as_segments() if isinstance(steps, Rollout) else steps
         reward = (self.reward(steps) - self.mean) / self.std if self.fitted else np.zeros_like(steps.env_reward)
         return reward.astype(np.float32)
 
     def clip_logits(self, clips: Segments) -> Array:
-        """(1, ...)"""
+        """Returns logits (1, ...) of clips (..., L)."""
         return KNOWN_SCALE * (mean_over_steps(self.reward(clips), clips.mask)[None] - self.mean) / self.std
 
     def probability(self, pairs: Segments) -> Array:
-        """(1, Q)"""
+        """Returns the probability (1, Q) that the first clip of each pair is preferred."""
         logits = self.clip_logits(pairs)
         return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
 
@@ -60,7 +60,7 @@ class KnownReward:
 def make_reward(
     config: FinetuneConfig, obs_size: int, action_size: int, env_id: str, encoder: Encoder | None = None
 ) -> Reward:
-    """The learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`."""
+    """Makes the learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`."""
     if config.learn_from == "votes":
         return RewardModel(obs_size, action_size, config.reward, env_id, encoder)
     if config.learn_from == "oracle":

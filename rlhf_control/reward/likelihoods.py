@@ -23,7 +23,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def with_lapse(log_prob: Tensor, log_random: Tensor | float, lapse: float) -> Tensor:
-    """log((1 - lapse) * p + lapse * p_random)."""
+    """Returns log((1 - lapse) * p + lapse * p_random)."""
     if lapse == 0:
         return log_prob
     random = torch.as_tensor(log_random, dtype=log_prob.dtype) + math.log(lapse)
@@ -35,7 +35,7 @@ def with_lapse(log_prob: Tensor, log_random: Tensor | float, lapse: float) -> Te
 
 @functools.cache
 def choices(size: int, order: int) -> Tensor:
-    """(M, K) float64, 0 or 1: every set of one to `order` out of `size` items."""
+    """Returns every set of one to `order` out of `size` items: (M, K) float64, 0 or 1."""
     sets = [s for n in range(1, order + 1) for s in itertools.combinations(range(size), n)]
     return torch.tensor([[float(k in s) for k in range(size)] for s in sets], dtype=torch.float64)
 
@@ -43,7 +43,8 @@ def choices(size: int, order: int) -> Tensor:
 def ranking_log_prob(
     logits: Tensor, ranks: Tensor, log_tie: Tensor | None = None, lapse: float = 0.0, order: int | None = None
 ) -> Tensor:
-    """(...,) log-likelihood of `ranks` (..., K): 0 is best, equal numbers tie, -1 is no item. logits: (..., K).
+    """Returns the log-likelihood (...,) of `ranks` (..., K): 0 is best, equal numbers tie, -1 is no item. logits: (...,
+    K).
 
     Plackett-Luce: the best is chosen from all, the second from the rest, and so on; each choice may lapse. With
     `log_tie` (...,), log nu, a choice may be a tie of n items, of weight nu^(n - 1) times the geometric mean of theirs
@@ -81,17 +82,17 @@ def ranking_log_prob(
 
 
 def ordered_cuts(raw: Tensor) -> Tensor:
-    """(..., R - 1) increasing cut points from free numbers: the first, then steps of softplus."""
+    """Returns increasing cut points (..., R - 1) from free numbers: the first, then steps of softplus."""
     return torch.cat([raw[..., :1], functional.softplus(raw[..., 1:])], -1).cumsum(-1)
 
 
 def raw_cuts(cuts: Tensor) -> Tensor:
-    """The inverse of `ordered_cuts`, for strictly increasing cut points."""
+    """Inverts `ordered_cuts`, for strictly increasing cut points."""
     return torch.cat([cuts[..., :1], torch.expm1(cuts.diff(dim=-1)).log()], -1)
 
 
 def rating_log_prob(logits: Tensor, rating: Tensor, cuts: Tensor, lapse: float = 0.0) -> Tensor:
-    """(...,) log-likelihood of ratings (...,), whole numbers from 0 (worst), of clips with logits (...,).
+    """Returns the log-likelihood (...,) of ratings (...,), whole numbers from 0 (worst), of clips with logits (...,).
 
     Cumulative link with increasing cut points (..., R - 1): P(rating <= k) = sigmoid(cuts[k] - logit) (McCullagh 1980,
     the proportional-odds model). With upper and lower cut b and a, log(sigmoid(b) - sigmoid(a)) =
@@ -111,14 +112,14 @@ def rating_log_prob(logits: Tensor, rating: Tensor, cuts: Tensor, lapse: float =
 
 
 def normal_log_prob(x: Tensor, mean: Tensor | float, log_std: Tensor) -> Tensor:
-    """(...,) log-density of a normal distribution."""
+    """Returns the log-density (...,) of a normal distribution."""
     return -0.5 * ((x - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * LOG_2PI
 
 
 def reward_log_prob(
     logits: Tensor, value: Tensor, log_slope: Tensor, intercept: Tensor, log_std: Tensor, lapse: float = 0.0
 ) -> Tensor:
-    """(...,) log-density of standardised rewards `value` (...,) given to clips with logits (...,).
+    """Returns the log-density (...,) of standardised rewards `value` (...,) given to clips with logits (...,).
 
     value ~ Normal(slope * logit + intercept, std), all three learned with the rest, since neither the units of the
     given rewards nor those of the logits mean anything; a lapse is Normal(0, 1), any of the rewards given.

@@ -31,7 +31,7 @@ NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support"
 
 
 def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
-    """The chosen parts of observations of this size. Raises UserError if one reaches beyond."""
+    """Returns the chosen parts of observations of this size. Raises UserError if one reaches beyond."""
     slices = []
     for part in obs_parts:
         first, colon, last = part.partition(":")
@@ -43,7 +43,7 @@ def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
 
 
 def layer_sizes(obs_size: int, action_size: int, config: RewardConfig) -> tuple[int, ...]:
-    """Numbers in, in each hidden layer, and out."""
+    """Returns how many numbers go in, are in each hidden layer, and come out."""
     seen = sum(part.stop - part.start for part in parts_of(config.obs_parts, obs_size))
     return (seen + (action_size if config.inputs == "state-action" else 0), *config.hidden, 1)
 
@@ -82,12 +82,13 @@ class RewardModel:
     # -- scoring
 
     def members(self, steps: Rollout | Segments) -> Array:
-        """(E, ...) for steps with leading dimensions (...)."""
+        """Returns every member's rewards (E, ...) for steps with leading dimensions (...)."""
         return self._members(self._standardise(self.rows(steps)))
 
     def predict(self, steps: Rollout | Segments) -> Array:
-        """(...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0 before the first. A
-        conservative model takes off its uncertainty, as far as it is more than on the reference."""
+        """Returns rewards, Returns rewards, (...,) float32: mean 0, standard deviation about 1 on the last fit's
+        reference data; 0 before the first. A conservative model takes off its uncertainty, as far as it is more than on
+        the reference."""
         x = self._standardise(self.rows(steps))
         members = self._members(x)
         if self.config.conservative == 0:
@@ -96,29 +97,32 @@ class RewardModel:
         return members.mean(0) - np.float32(self.config.conservative) * excess
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:
-        """(...,) in the units of `predict`: the root of the members' variance plus the squared `novelty`. The members
-        alone do not know where they have never been (PPE 2025, figure 1b): beyond the input clip they do not change."""
+        """Returns how uncertain the reward is, Returns how uncertain the reward is, (...,) in the units of `predict`:
+        the root of the members' variance plus the squared `novelty`. The members alone do not know where they have
+        never been (PPE 2025, figure 1b): beyond the input clip they do not change."""
         x = self._standardise(self.rows(steps))
         return self._uncertainty(x, self._members(x))
 
     def novelty(self, steps: Rollout | Segments) -> Array:
-        """(...,) how far steps are from the last fit's data: the logarithm of the distance to the nearest of SUPPORT
-        of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to there."""
+        """Returns how far steps are from the last fit's data, (...,): the logarithm of the distance to the nearest of
+        SUPPORT of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to
+        there."""
         return self._novelty(self._standardise(self.rows(steps)))
 
     def clip_logits(self, clips: Segments) -> Array:
-        """(E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i - logit j)."""
+        """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
+        logit j)."""
         x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
         mask = None if clips.mask is None else torch.from_numpy(clips.mask)
         return (clip_logits(self.layers, x, self.config, mask) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
-        """(E, Q): each member's probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
+        """Returns each member's probability (E, Q) that the first clip of each pair (Q, 2, L, ...) is preferred."""
         logits = self.clip_logits(pairs)
         return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
 
     def rows(self, steps: Rollout | Segments) -> Tensor:
-        """(..., I) raw inputs. Raises UserError for steps of another environment."""
+        """Returns raw inputs (..., I). Raises UserError for steps of another environment."""
         action = steps.executed if isinstance(steps, Rollout) else steps.action
         if (steps.obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size):
             raise UserError(
@@ -199,8 +203,8 @@ class RewardModel:
 
     @classmethod
     def load(cls, path: str | Path, env_id: str = "") -> "RewardModel":
-        """What `save` wrote. Raises CorruptFileError for a file that is damaged or something else, and UserError if the
-        model is for another environment than `env_id`."""
+        """Reads what `save` wrote. Raises CorruptFileError for a file that is damaged or something else, and UserError
+        if the model is for another environment than `env_id`."""
         state = load_state(path)
         if state.get("kind") != "reward model":
             raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
@@ -261,7 +265,8 @@ class RewardModel:
 
 
 def comparisons(pairs: Segments, target: Array) -> Answers:
-    """Answered pairs (Q, 2, L, ...) with targets (Q,), 1 where the first is preferred, 0 the second, 1/2 for a tie."""
+    """Makes answers of pairs (Q, 2, L, ...) with targets (Q,), 1 where the first is preferred, 0 the second, 1/2 for a
+    tie."""
     clips = Segments(**{name: a.reshape(-1, *a.shape[2:]) for name, a in pairs.arrays().items()})
     ranks = np.stack([target < 0.5, target > 0.5], 1).astype(np.int64)
     kind = np.full(len(target), KINDS.index(COMPARISON))

@@ -53,8 +53,8 @@ def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
 
 
 def supports(policy: Policy) -> bool:
-    """Whether the compiled code is there and has room for this policy's layers, and these are as it knows them: of two
-    tanh networks of one shape, with one noise for all states, that see no pictures."""
+    """Tells whether the compiled code is there and has room for this policy's layers, and these are as it knows them:
+    of two tanh networks of one shape, with one noise for all states, that see no pictures."""
     net = policy.config
     alike = net.critic_hidden in (None, net.hidden) and not net.shared and not net.state_dependent_std
     plain = alike and net.activation == "tanh" and not policy.encoder.seen
