@@ -156,6 +156,18 @@ def plot(config: v.PlotConfig) -> None:
     print(summary_table(config.runs, names=config.names))
 
 
+def compare(config: v.CompareConfig) -> None:
+    from rlhf_control.analysis.comparison import compare, comparison_text
+    from rlhf_control.analysis.figures import plot_profiles
+    from rlhf_control.runs.files import write_atomic
+
+    result = compare(config)
+    if config.out:
+        write_atomic(Path(f"{config.out}.json"), json.dumps(result, indent=1).encode())
+        plot_profiles(result, config.out)
+    print(json.dumps(result) if config.json else comparison_text(result))
+
+
 def bench(config: v.BenchConfig) -> None:
     module = importlib.import_module(f"rlhf_control.bench.{config.what}")
     print(getattr(module, f"bench_{config.what}")(config))
@@ -186,6 +198,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "evaluate-reward": (v.EvaluateRewardConfig, evaluate_reward),
     "record": (v.RecordConfig, record),
     "plot": (v.PlotConfig, plot),
+    "compare": (v.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),
     "bench": (v.BenchConfig, bench),
     "behaviours": (v.BehavioursConfig, behaviours),

@@ -48,10 +48,12 @@ from rlhf_control.analysis.curves import (
     require_metrics,
     whole_runs,
 )
+from rlhf_control.analysis.statistics import performance_profile
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import write_atomic
+from rlhf_control.wording import counted
 
 DEFAULT_METRICS = ("env_return", "score", "reward/heldout_accuracy", "kl_start")
 
@@ -192,6 +194,25 @@ def plot_overoptimisation(curves: Sequence[Curve], out: str | Path, smooth: int 
         over_kl.autoscale(axis="x")
         over_kl.xaxis.set_major_formatter(ScalarFormatter())
         fig.legend(handles=handles, loc="outside lower center")
+        return save_figure(fig, out)
+
+
+def plot_profiles(comparison: Mapping[str, Any], out: str | Path) -> list[Path]:
+    """Draws what `comparison.compare` found into OUT.png and OUT.pdf: the share of either side's scores above each
+    threshold, with its 95 % bootstrap band. A curve that is nowhere below the other is stochastically better."""
+    scores = [np.array(side["scores"]) for side in comparison["sides"]]
+    low, high = min(map(np.min, scores)), max(map(np.max, scores))
+    margin = 0.05 * (high - low) or 1.0
+    thresholds = np.linspace(low - margin, high + margin, 201)
+    with style():
+        fig = Figure((WIDTH / 2, 2.6), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
+        ax = fig.subplots()
+        for name, own, colour, dash in zip("AB", scores, (BLUE, VERMILLION), DASHES, strict=False):
+            share, below, above = performance_profile(own, thresholds, stream(0, f"plot_profiles {name}"))
+            ax.plot(thresholds, share, color=colour, linestyle=dash, label=f"{name}: {counted(len(own), 'score')}")
+            ax.fill_between(thresholds, below, above, color=colour, alpha=0.2, linewidth=0)
+        ax.set(xlabel=f"{comparison['metric']}, threshold".replace("_", " "), ylabel="share above it", ylim=(0, 1.02))
+        fig.legend(loc="outside lower center", ncols=2)
         return save_figure(fig, out)
 
 

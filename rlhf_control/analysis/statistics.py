@@ -1,4 +1,4 @@
-"""Interquartile means, bootstrap intervals and curves on a common grid: pure functions."""
+"""Interquartile means, intervals, comparisons and curves on a common grid: pure functions."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,8 @@ from rlhf_control.data import Array
 TRIM = 0.25  # the share of the runs left out on each side of an interquartile mean
 RESAMPLES = 2000
 LEVEL = 0.95
+GRID = 1000  # steps between the candidates of a mean in [0, 1]
+MOST_AT_STAKE = 0.75  # of a gambler's capital in a bet; Waudby-Smith and Ramdas recommend 1/2 or 3/4
 
 
 def interquartile_mean(x: Array, axis: int = 0) -> Array:
@@ -64,3 +66,67 @@ def on_common_grid(series: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]
     inside = [x[(low <= x) & (x <= high)] for x, _ in series]
     grid = np.union1d(min(inside, key=len), [low, high])
     return grid, np.stack([np.interp(grid, x, y) for x, y in series])
+
+
+# -- comparisons: n pairs, R and S runs, X thresholds
+
+
+def outcomes(a: Array, b: Array) -> Array:
+    """Return (n,) of two sides' numbers (n,): 1 where a is larger, 0 where b is, 1/2 where they are equal."""
+    return (1 + np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))) / 2
+
+
+def betting_interval(x: Array, level: float = LEVEL) -> tuple[Array, Array]:
+    """Return (low, high), (n,) each, of the mean of observations (n,) in [0, 1], after each of them. With probability
+    `level` all n intervals hold the mean.
+
+    Two gamblers bet on each candidate mean m, one that the truth is above it, one that it is below; by m itself neither
+    can expect to win, so an m from which one of them has become 2 / (1 - level) times as rich is dropped for good.
+    The hedged capital process with predictable plug-in bets of Waudby-Smith and Ramdas, "Estimating means of bounded
+    random variables by betting" (JRSS B 2024, arXiv 2010.09686), Theorem 3 and Section 4.2. Raises ValueError.
+    """
+    x = np.asarray(x, np.float64)
+    if x.ndim != 1 or not len(x) or (x < 0).any() or (x > 1).any():
+        raise ValueError("observations must be one row of numbers in [0, 1]")
+    candidates = np.arange(GRID + 1) / GRID
+    capital = np.zeros((2, GRID + 1))  # logarithms
+    alive = np.ones(GRID + 1, bool)
+    with np.errstate(divide="ignore"):  # whoever bets against an edge may bet all they like
+        most_above, most_below = MOST_AT_STAKE / candidates, MOST_AT_STAKE / (1 - candidates)
+    low, high = np.empty(len(x)), np.empty(len(x))
+    total, squares, variance = 0.0, 0.0, 0.25
+    for t, value in enumerate(x, 1):
+        bet = np.sqrt(2 * np.log(2 / (1 - level)) / (variance * t * np.log(1 + t)))
+        bets = np.stack([np.minimum(bet, most_above), -np.minimum(bet, most_below)])
+        capital += np.log1p(bets * (value - candidates))
+        alive &= capital.max(0) < np.log(2 / (1 - level))
+        kept = np.flatnonzero(alive)
+        if len(kept):  # with what lies between them and the next that was dropped
+            low[t - 1], high[t - 1] = max(kept[0] - 1, 0) / GRID, min(kept[-1] + 1, GRID) / GRID
+        else:  # no mean explains them: they are not of one distribution
+            low[t - 1], high[t - 1] = low[t - 2], high[t - 2]
+        total += value
+        squares += (value - (0.5 + total) / (t + 1)) ** 2
+        variance = (0.25 + squares) / (t + 1)
+    return low, high
+
+
+def improvement(a: Array, b: Array, rng: np.random.Generator, level: float = LEVEL) -> tuple[float, float, float]:
+    """Return the probability of improvement of runs (R,) over runs (S,), every one against every other, with its
+    percentile bootstrap interval over the runs of both sides."""
+    every = outcomes(*np.broadcast_arrays(a[:, None], b[None]))
+    rows, columns = (rng.integers(n, size=(RESAMPLES, n)) for n in every.shape)
+    means = np.array([every[np.ix_(r, c)].mean() for r, c in zip(rows, columns, strict=True)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(every.mean()), float(low), float(high)
+
+
+def performance_profile(
+    scores: Array, thresholds: Array, rng: np.random.Generator, level: float = LEVEL
+) -> tuple[Array, Array, Array]:
+    """Return the share of scores (R,) above each threshold (X,), and its bootstrap interval over the runs, (X,) each
+    (score distributions, Section 4.2 of arXiv 2108.13264)."""
+    above = (scores[:, None] > thresholds).astype(np.float64)
+    chosen = rng.integers(len(scores), size=(RESAMPLES, len(scores)))
+    low, high = np.quantile(above[chosen].mean(1), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return above.mean(0), low, high

@@ -149,6 +149,47 @@ class PlotConfig:
 
 @explained
 @dataclass(frozen=True)
+class CompareConfig:
+    """Say which is better and how sure that is: two policies by their episodes, or two groups of runs by their seeds.
+
+    The interval holds however often one looks, so more runs or episodes may be added until it is decided.
+    """
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Folders of runs, or one policy."""
+    against: tuple[str, ...] = ()
+    """The others. One and one are compared by episodes, several by the runs' last values."""
+    metric: str = ""
+    """Of one and one: return or score (default: return). Of runs: a name from metrics.jsonl (default: score, else
+    env_return)."""
+    episodes: int = 500
+    """Of one and one, at most, each; it ends as soon as it is decided."""
+    score: str = ""
+    """Of one and one: a behaviour whose success to compare, with --metric score (default: the run's own)."""
+    level: float = 0.95
+    """Of the intervals."""
+    out: str = ""
+    """Also write OUT.json, and performance profiles into OUT.png and OUT.pdf."""
+    seed: int = 10_000
+    """Of the episodes; the i-th of either has seed + i."""
+    env_id: str = ""
+    """Only for policies of an environment MODULE:ID: the same id again, to say that you trust the module."""
+    behaviours: str = ""
+    """For runs about behaviours of your own: the file or module again, to say that you trust it."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        positive(self, "episodes")
+        within(self, "level", low=0.5, high=0.9999)
+        within(self, "seed", low=0, high=2**31 - 1)
+        if not self.runs or not self.against:
+            raise UserError("nothing to compare; write compare RUN... --against RUN...")
+
+
+@explained
+@dataclass(frozen=True)
 class LabelConfig:
     """Vote on a run's open questions, in a window or on a terminal, while the run trains or waits."""
 
