@@ -17,7 +17,7 @@ from rlhf_control.feedback.schema import TRIED_AGAIN
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.choose import Pool
 from rlhf_control.rng import stream
-from rlhf_control.simulation.simulator import Simulator
+from rlhf_control.simulation.simulator import Simulator, bare_simulator
 from rlhf_control.spaces import Act
 
 MOST = 10  # times that an attempt which ended early is made again
@@ -34,7 +34,7 @@ def attempt_again(policy: Policy, clips: Segments, attempts: int, rng: np.random
     if clips.state is None:
         raise UserError(f"these clips of {policy.env_id} have no simulator states to begin new attempts from")
     found: list[Segments] = []
-    with closing(Simulator(policy.env_id, policy.env)) as simulator:
+    with closing(bare_simulator(policy.env_id, policy.env)) as simulator:
         act = policy.acting()
         for clip in (clips[i] for i in range(len(clips))):
             for _ in range(attempts):
@@ -57,9 +57,9 @@ def one_attempt(
     obs, whole = clip.obs[0], True
     steps: list[dict[str, Array]] = []
     for _ in range(len(clip)):
-        state = clip.state[0] if not steps else simulator.read()[0]
+        state = clip.state[0] if not steps else simulator.state()
         executed = policy.spaces.execute(act(obs[None], rng))[0]
-        next_obs, reward, terminated = simulator.step(executed.reshape(policy.spaces.action_shape))
+        next_obs, reward, terminated, _ = simulator.step(executed.reshape(policy.spaces.action_shape))
         rewarded = np.asarray(reward, np.float32)
         steps.append({"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": rewarded, "state": state})
         whole = whole and not terminated and bool(np.isfinite(next_obs).all())

@@ -23,7 +23,8 @@ from rlhf_control.rendering.mujoco_renderer import Studio, render, render_mujoco
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.pictures import decode, fit, rendered, stride
-from rlhf_control.simulation.states import is_classic, put_classic, step_seconds
+from rlhf_control.simulation.simulator import Simulator
+from rlhf_control.simulation.states import is_classic, step_seconds
 
 __all__ = [
     "ClipRenderer",
@@ -109,8 +110,9 @@ class ClipRenderer:
 
     def _draw_classic(self, env: gymnasium.Env, states: Array, width: int, height: int) -> Array:
         pictures = []
+        simulator = Simulator(self.env_id, env)
         for state in states:
-            put_classic(env, state)
+            simulator.put(state)
             pictures.append(fit(rendered(env, self.env_id), width, height))
         return np.stack(pictures)
 

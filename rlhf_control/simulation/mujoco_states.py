@@ -9,6 +9,7 @@ D numbers of a state.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
+from rlhf_control.simulation.foreign import make_env
 
 OWN = "gymnasium.envs.mujoco."  # tasks that change nothing but positions and velocities
 DATA = ("time", "act", "mocap_pos", "mocap_quat", "eq_active", "userdata", "qfrc_applied", "xfrc_applied")
@@ -60,12 +62,12 @@ def origin(env: gymnasium.Env) -> dict[str, Array]:
     if is_own(env):
         return {}
     bare: Any = env.unwrapped
-    if bare.spec is None:  # not made by its id
+    spec = bare.spec
+    if spec is None or spec.id not in gymnasium.registry:  # not made by its id
         return defaults(bare.model)
-    fresh: Any = gymnasium.make(bare.spec)
-    values = defaults(fresh.unwrapped.model)
-    fresh.close()
-    return values
+    with closing(make_env(spec.id, spec.kwargs)) as fresh:
+        model: Any = fresh.unwrapped
+        return defaults(model.model)
 
 
 @dataclass

@@ -1,22 +1,28 @@
-"""One environment put into a stored state and stepped from there.
+"""One environment put into a stored state and stepped from there: the one place where that is done.
 
 n states, m actions each, D numbers of a state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import cached_property
 from typing import Any
 
+import gymnasium
+import mujoco
 import numpy as np
 
+from rlhf_control.compute.gl import choose_gl
 from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, put_back
-from rlhf_control.simulation.states import has_mujoco_data
+from rlhf_control.simulation.pictures import rendered
+from rlhf_control.simulation.states import CLASSIC, draws_itself, has_mujoco_data, put_classic, state_reader
 from rlhf_control.spaces import packing
 
 PROBED = 5  # steps
+LOOK_AFTER, VISIBLE = 5, 32  # steps; of 255, a difference in a picture
 INSTEAD = ", so there are no corrections; leave them out of --feedback"
 
 
@@ -27,7 +33,7 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
         return None
     try:
         check_simulator(env_id, env)
-        simulator = Simulator(env_id, env)
+        simulator = bare_simulator(env_id, env)
     except UserError:
         return None
     n, m = actions.shape[:2]
@@ -37,7 +43,7 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
         for i, j in np.ndindex(n, m):
             simulator.put(points.state[i])
             next_obs[i, j] = simulator.step(actions[i, j].reshape(simulator.env.action_space.shape))[0]
-            after.append(simulator.read()[0])
+            after.append(simulator.state())
     states, *ends = widened([np.repeat(points.state[:, None], m, 1), *after])
     obs = np.repeat(points.obs[:, None], m, 1)
     unpaid = np.full((n, m), np.nan, np.float32)
@@ -45,36 +51,75 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
 
 
 class Simulator:
-    """One bare environment, without a time limit, that can be put into a state. Raises UserError where none can."""
+    """One environment that is put into stored states (D,), once it has been reset, and stepped from there."""
 
-    def __init__(self, env_id: str, env: Mapping[str, Any]) -> None:
-        self.env_id, self.env = env_id, make_env(env_id, env).bare()
-        if not has_mujoco_data(self.env):
-            self.close()
-            raise UserError(f"{self._refusal()} (it is no MuJoCo environment){INSTEAD}")
-        self.env.reset(seed=0)
-        self.read = MujocoReader([self.env])
-        self.pack = packing(self.env.observation_space)[1]
+    def __init__(self, env_id: str, env: gymnasium.Env) -> None:
+        self.env_id, self.env = env_id, env
+        self.pack = packing(env.observation_space)[1]
+
+    @cached_property
+    def _read(self) -> Callable[[], Array] | None:
+        return state_reader([self.env])
+
+    @property
+    def has_state(self) -> bool:
+        return self._read is not None
+
+    def state(self) -> Array:
+        """Returns the state (D,) now. Raises UserError if the environment has none."""
+        if self._read is None:
+            raise UserError(f"{self.env_id} has no state to come back to")
+        return self._read()[0]
 
     def put(self, state: Array) -> None:
-        put_back(self.env, state, self.read.origin)
+        """Brings the environment to a stored state. Raises UserError where that cannot be."""
+        if isinstance(self._read, MujocoReader):
+            put_back(self.env, state, self._read.origin)
+            return
+        size = self.state().size if self.has_state else 0
+        if np.shape(state) != (size,):
+            raise UserError(
+                f"{self.env_id} cannot start from this state: it has {np.size(state)} numbers, and the environment "
+                f"{size}"
+            )
+        put_classic(self.env, state)
 
-    def step(self, action: Array) -> tuple[Array, float, bool]:
-        """Observation (O,), reward and whether the task ended after an action of the action space's shape."""
-        seen, reward, terminated, _, _ = self.env.step(action)
-        return self.pack(seen), reward, terminated
+    def observed(self) -> Array:
+        """Returns the observation (O,) of a state that the environment was put into."""
+        bare: Any = self.env.unwrapped
+        observe = next((getattr(bare, name) for name in ("_get_obs", "_get_ob") if hasattr(bare, name)), None)
+        return self.pack(observe() if observe is not None else np.asarray(bare.state, np.float32))
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool]:
+        """Returns observation (O,), reward, whether the task ended and whether the episode was cut off."""
+        seen, reward, terminated, truncated, _ = self.env.step(action)
+        return self.pack(seen), float(reward), terminated, truncated
 
     def close(self) -> None:
         self.env.close()
 
-    def _refusal(self) -> str:
-        return f"{self.env_id} cannot be put back to where a clip began"
+
+def bare_simulator(env_id: str, env: Mapping[str, Any]) -> Simulator:
+    """Makes one of a MuJoCo environment without its time limit. Raises UserError where there is none."""
+    bare = make_env(env_id, env).bare()
+    if not has_mujoco_data(bare):
+        bare.close()
+        raise UserError(f"{refusal(env_id)} (it is no MuJoCo environment){INSTEAD}")
+    bare.reset(seed=0)
+    return Simulator(env_id, bare)
+
+
+def refusal(env_id: str) -> str:
+    return f"{env_id} cannot be put back to where a clip began"
+
+
+# -- trying it
 
 
 def check_simulator(env_id: str, env: Mapping[str, Any]) -> None:
     """Raises UserError for an environment that is not all in its state: one in which the same actions lead elsewhere
     after another one has been brought to the same state."""
-    one, two = Simulator(env_id, env), Simulator(env_id, env)
+    one, two = bare_simulator(env_id, env), bare_simulator(env_id, env)
     one.env.reset(seed=1)
     one.env.action_space.seed(0)
     actions = [one.env.action_space.sample() for _ in range(2 * PROBED)]
@@ -82,15 +127,52 @@ def check_simulator(env_id: str, env: Mapping[str, Any]) -> None:
         one.step(action)
     two.env.reset(seed=2)
     try:
-        two.put(one.read()[0])
+        two.put(one.state())
         for action in () if is_own(one.env) else actions[PROBED:]:
-            (obs, reward, _), (again, rewarded, _) = one.step(action), two.step(action)
+            (obs, reward, *_), (again, rewarded, *_) = one.step(action), two.step(action)
             if not (np.allclose(again, obs, 1e-2, 2e-3) and np.isclose(rewarded, reward, 1e-2, 0.02)):
                 what = f"reward is {rewarded:.4g}, not {reward:.4g}"
                 if not np.allclose(again, obs, 1e-2, 2e-3):
                     i = int(np.argmax(np.abs(again - obs)))
                     what = f"observation {i} is {again[i]:.4g}, not {obs[i]:.4g}"
-                raise UserError(f"{one._refusal()} (something beside the simulator counts: the {what}){INSTEAD}")
+                raise UserError(f"{refusal(env_id)} (something beside the simulator counts: the {what}){INSTEAD}")
     finally:
         one.close()
         two.close()
+
+
+def seen_whole(env: gymnasium.Env, make: Callable[[], gymnasium.Env]) -> bool:
+    """Whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with the
+    render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot be
+    tried, yes."""
+    if type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
+        return True
+    if not draws_itself(env) or (has_mujoco_data(env) and choose_gl() == "none"):
+        return True
+    one, two = make(), make()
+    try:
+        return _alike(one, two)
+    finally:
+        one.close()
+        two.close()
+
+
+def _alike(one: gymnasium.Env, two: gymnasium.Env) -> bool:
+    one.reset(seed=1)
+    one.action_space.seed(0)
+    for _ in range(LOOK_AFTER):
+        if any(one.step(one.action_space.sample())[2:4]):
+            one.reset()
+    two.reset(seed=2)
+    bare: Any = one.unwrapped
+    if has_mujoco_data(one):
+        mujoco.mj_forward(bare.model, bare.data)  # a step ends a substep behind
+    try:
+        Simulator("", two).put(Simulator("", one).state())
+    except (UserError, ValueError, IndexError):  # it is of another size
+        return False
+    try:
+        first, second = (rendered(env, "") for env in (one, two))
+    except UserError:
+        return True
+    return first.shape == second.shape and int(np.abs(first.astype(int) - second).max()) < VISIBLE

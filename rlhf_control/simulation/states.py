@@ -9,17 +9,12 @@ from numbers import Real
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 
-from rlhf_control.compute.gl import choose_gl
 from rlhf_control.data import Array
-from rlhf_control.errors import UserError
-from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, origin, put_back
-from rlhf_control.simulation.pictures import rendered
+from rlhf_control.simulation.mujoco_states import MujocoReader
 
 PER_SECOND = 30.0  # steps of an environment without a clock
-LOOK_AFTER, VISIBLE = 5, 32  # steps; of 255, a difference in a picture
 CLASSIC = "gymnasium.envs.classic_control."  # CartPole, Pendulum, MountainCar, Acrobot, and what is derived from them
 
 
@@ -62,48 +57,8 @@ def is_classic(env: gymnasium.Env) -> bool:
     return family and np.ndim(getattr(bare, "state", ())) == 1
 
 
-def seen_whole(env: gymnasium.Env, make: Callable[[], gymnasium.Env]) -> bool:
-    """Whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with the
-    render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot be
-    tried, yes."""
-    if type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
-        return True
-    if not draws_itself(env) or (has_mujoco_data(env) and choose_gl() == "none"):
-        return True
-    one, two = make(), make()
-    try:
-        return _alike(one, two)
-    finally:
-        one.close()
-        two.close()
-
-
 def draws_itself(env: gymnasium.Env) -> bool:
     return "rgb_array" in ((env.metadata or {}).get("render_modes") or ())
-
-
-def _alike(one: gymnasium.Env, two: gymnasium.Env) -> bool:
-    one.reset(seed=1)
-    one.action_space.seed(0)
-    for _ in range(LOOK_AFTER):
-        if any(one.step(one.action_space.sample())[2:4]):
-            one.reset()
-    two.reset(seed=2)
-    read, bare = state_reader([one]), one.unwrapped
-    assert read is not None
-    try:
-        if has_mujoco_data(one):
-            mujoco.mj_forward(bare.model, bare.data)  # type: ignore[attr-defined]  # a step ends a substep behind
-            put_back(two, read()[0], origin(two))
-        else:
-            put_classic(two, read()[0])
-    except (UserError, ValueError, IndexError):  # it is of another size
-        return False
-    try:
-        first, second = (rendered(env, "") for env in (one, two))
-    except UserError:
-        return True
-    return first.shape == second.shape and int(np.abs(first.astype(int) - second).max()) < VISIBLE
 
 
 def put_classic(env: gymnasium.Env, state: Array) -> None:

@@ -17,8 +17,7 @@ from rlhf_control.rendering import clips, mujoco_renderer
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.simulation.mujoco_states import FIELDS, MujocoReader, defaults, field, origin, parts, put, put_back
 from rlhf_control.simulation.rollouts import collect
-from rlhf_control.simulation.simulator import Simulator, check_simulator
-from rlhf_control.simulation.states import seen_whole
+from rlhf_control.simulation.simulator import bare_simulator, check_simulator, seen_whole
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.viewer.play.driver import Driver
 from tests import goal_env  # registers Goal-v0
@@ -154,6 +153,20 @@ def test_rollouts_hold_it_and_resume_with_it() -> None:
     np.testing.assert_array_equal(*(r.state for r in rollouts))
 
 
+def test_the_copy_that_shows_the_beginning_is_at_arms_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed; what it raises is one line."""
+    env, closed = make(), []
+    monkeypatch.setattr(goal_env.Goal, "close", lambda self: closed.append(self))
+    assert origin(env).keys() == defaults(env.unwrapped.model).keys() and len(closed) == 1
+
+    def raising(self: object, **_: object) -> None:
+        raise RuntimeError("only one robot\nis connected")
+
+    monkeypatch.setattr(goal_env.Goal, "__init__", raising)
+    with pytest.raises(UserError, match="cannot make Goal-v0.*: RuntimeError: only one robot is connected"):
+        origin(env)
+
+
 def test_corrections_begin_with_the_clips_goal_and_keep_it() -> None:
     policy, rollout = rollout_of("Goal-v0", 10)
     found = Segments(**{k: v.swapaxes(0, 1) for k, v in rollout.as_segments().arrays().items()})
@@ -163,11 +176,11 @@ def test_corrections_begin_with_the_clips_goal_and_keep_it() -> None:
         np.testing.assert_allclose(
             attempts.obs[i, :, :, 4:], np.broadcast_to(found.obs[i, 0, 4:], (2, 10, 2)), atol=1e-6
         )
-    simulator = Simulator("Goal-v0", {})
+    simulator = bare_simulator("Goal-v0", {})
     assert found.state is not None
     simulator.put(found.state[0, 0])
     for t in range(10):
-        next_obs, reward, _ = simulator.step(found.action[0, t])
+        next_obs, reward, *_ = simulator.step(found.action[0, t])
         np.testing.assert_allclose(next_obs, found.next_obs[0, t], atol=1e-5)
         assert reward == pytest.approx(found.env_reward[0, t], abs=1e-4)
 

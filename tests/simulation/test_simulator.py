@@ -4,7 +4,7 @@ import pytest
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.queries.corrections import attempt_again, one_attempt
-from rlhf_control.simulation.simulator import Simulator, check_simulator
+from rlhf_control.simulation.simulator import bare_simulator, check_simulator
 from tests.queries.clips import clips_of, policy_of
 
 
@@ -18,7 +18,7 @@ def test_the_same_actions_lead_to_the_same_clip(env_id: str) -> None:
         clip = clips[i]
         actions = iter(clip.action)
         again, whole = one_attempt(
-            Simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
+            bare_simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
         )  # fmt: skip
         assert whole
         for name, array in clip.arrays().items():

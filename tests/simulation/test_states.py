@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from rlhf_control.simulation.simulator import seen_whole
 from rlhf_control.simulation.states import (
     has_mujoco_data,
     is_classic,
     put_classic,
-    seen_whole,
     state_reader,
     step_seconds,
 )

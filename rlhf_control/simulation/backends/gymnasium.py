@@ -13,7 +13,8 @@ from rlhf_control.simulation.foreign import ForeignVectorEnv, make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader
 from rlhf_control.simulation.pictures import rendered
 from rlhf_control.simulation.replayable import PackObservation, Replayable, probe
-from rlhf_control.simulation.states import draws_itself, seen_whole, state_reader, step_seconds
+from rlhf_control.simulation.simulator import seen_whole
+from rlhf_control.simulation.states import draws_itself, state_reader, step_seconds
 
 
 class GymnasiumBackend:

@@ -4,7 +4,7 @@ O observation, A action, D simulator state, H height, W width.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,16 +17,8 @@ from rlhf_control.errors import UserError
 from rlhf_control.feedback.recordings import Recording
 from rlhf_control.simulation import pictures
 from rlhf_control.simulation.foreign import make_env
-from rlhf_control.simulation.mujoco_states import MujocoReader, put_back
-from rlhf_control.simulation.states import (
-    has_mujoco_data,
-    is_classic,
-    put_classic,
-    seen_whole,
-    state_reader,
-    step_seconds,
-)
-from rlhf_control.spaces import packing
+from rlhf_control.simulation.simulator import Simulator, seen_whole
+from rlhf_control.simulation.states import has_mujoco_data, step_seconds
 from rlhf_control.viewer.play.controls import Controls, find_controls
 
 
@@ -51,7 +43,7 @@ class Driver:
         self.drawn_by_us = has_mujoco_data(self.env) and self.env.render_mode is None
         self.controls: Controls = find_controls(self.env, env_id)
         self._seed: int | None = seed
-        self._read: Callable[[], Array] | None = None
+        self.simulator = Simulator(env_id, self.env)
         self.reset()
 
     @property
@@ -77,13 +69,14 @@ class Driver:
         self.steps: list[Step] = []
         self.over = ""
         self.terminated = False
-        self._read = self._read or state_reader([self.env])
         self.stride = pictures.stride(1 / self.rate)
-        self.obs = self._flat(obs if start is None else self._put(start))
+        if start is not None:
+            self.simulator.put(start)
+        self.obs = self.simulator.pack(obs) if start is None else self.simulator.observed()
 
     def state(self) -> Array | None:
         """Returns the state (D,) now, if the environment has one."""
-        return None if self._read is None else self._read()[0]
+        return self.simulator.state() if self.simulator.has_state else None
 
     def step(self, held: set[str]) -> None:
         """Makes one step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
@@ -92,12 +85,11 @@ class Driver:
         pictured = state is None or (has_mujoco_data(self.env) and not self.drawn_by_us)
         if pictured and len(self.steps) % self.stride == 0:
             frame = pictures.encode(self.rendered())
-        obs, reward, terminated, truncated, _ = self.env.step(action)
-        next_obs = self._flat(obs)
-        if not np.isfinite(next_obs).all() or not np.isfinite(float(reward)):
+        next_obs, reward, terminated, truncated = self.simulator.step(action)
+        if not np.isfinite(next_obs).all() or not np.isfinite(reward):
             raise UserError(f"the simulation of {self.env_id} broke down (not finite) at step {len(self.steps)}")
         executed = self.controls.executed(action)
-        self.steps.append(Step(self.obs, executed, next_obs, float(reward), state, frame))
+        self.steps.append(Step(self.obs, executed, next_obs, reward, state, frame))
         self.obs, self.terminated = next_obs, bool(terminated)
         self.over = "the episode is over" if terminated else "the time limit is reached" if truncated else ""
 
@@ -129,26 +121,6 @@ class Driver:
     def close(self) -> None:
         """Closes the environment. Some environments bring pygame down when they are closed: close the window first."""
         self.env.close()
-
-    def _flat(self, obs: Any) -> Array:
-        """Returns the observation as records keep it, (O,)."""
-        return packing(self.env.observation_space)[1](obs)
-
-    def _put(self, state: Array) -> Any:
-        """Brings the environment to a stored state; the observation there."""
-        bare: Any = self.env.unwrapped
-        here = self.state()
-        if isinstance(self._read, MujocoReader):
-            put_back(self.env, state, self._read.origin)
-        elif here is not None and is_classic(self.env) and here.shape == np.shape(state):
-            put_classic(self.env, state)
-        else:
-            raise UserError(
-                f"{self.env_id} cannot start from this state: it has {np.size(state)} numbers, and the environment "
-                f"{0 if here is None else here.size}"
-            )
-        observe = next((getattr(bare, name) for name in ("_get_obs", "_get_ob") if hasattr(bare, name)), None)
-        return observe() if observe is not None else np.asarray(bare.state, np.float32)
 
 
 def make(env_id: str, arguments: Mapping[str, Any]) -> gymnasium.Env:
