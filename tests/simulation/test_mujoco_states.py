@@ -163,7 +163,7 @@ def test_the_copy_that_shows_the_beginning_is_at_arms_length(monkeypatch: pytest
         raise RuntimeError("only one robot\nis connected")
 
     monkeypatch.setattr(goal_env.Goal, "__init__", raising)
-    with pytest.raises(UserError, match="cannot make Goal-v0.*: RuntimeError: only one robot is connected"):
+    with pytest.raises(UserError, match=r"cannot make Goal-v0.*: RuntimeError: only one robot is connected"):
         origin(env)
 
 
