@@ -67,7 +67,7 @@ STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of all our figures, within this block only."""
+    """Gives all our figures their look, within this block only."""
     with matplotlib.rc_context(STYLE):
         yield
 
@@ -81,7 +81,7 @@ def plot_curves(
     smooth: int = 1,
     legend: bool = True,
 ) -> Axes:
-    """A line and a shaded interval for each group that has the metric; the legend stands above the data. Make the
+    """Draws a line and a shaded interval for each group that has the metric; the legend stands above the data. Make the
     figure within `style()` for our fonts and sizes."""
     draw_bands(ax, aggregate(curves, metric, rng, x, smooth), groups_of(curves))
     label_axes(ax, x, metric_label(metric, curves), smooth)
@@ -91,7 +91,7 @@ def plot_curves(
 
 
 def draw_bands(ax: Axes, bands: Sequence[Band], groups: Sequence[str]) -> Axes:
-    """`groups` fixes which group has which colour, also in a panel where some are missing."""
+    """Draws the bands. `groups` fixes which group has which colour, also in a panel where some are missing."""
     for band in bands:
         line_style = _line_style(groups.index(band.group))
         # Few measurements are shown as such; and a single one is no line.
@@ -102,8 +102,8 @@ def draw_bands(ax: Axes, bands: Sequence[Band], groups: Sequence[str]) -> Axes:
 
 
 def draw_intervals(ax: Axes, scores: Mapping[str, Array], rng: np.random.Generator) -> Axes:
-    """A row for each group, the first on top: its runs' scores (R,), if any, as faint dots, their interquartile mean
-    and its 95 % interval. A dashed line goes down from the first group's mean."""
+    """Draws a row for each group, the first on top: its runs' scores (R,), if any, as faint dots, their interquartile
+    mean and its 95 % interval. A dashed line goes down from the first group's mean."""
     for i, values in enumerate(scores.values()):
         if not len(values):
             continue
@@ -125,7 +125,7 @@ def draw_intervals(ax: Axes, scores: Mapping[str, Array], rng: np.random.Generat
 
 
 def draw_paths(ax: Axes, curves: Sequence[Curve], x: str, y: str, smooth: int = 1) -> Axes:
-    """A line for each group from metric to metric, of its runs' interquartile means at each step, over `smooth`
+    """Draws a line for each group from metric to metric, of its runs' interquartile means at each step, over `smooth`
     measurements on the mean; a dot where it ends."""
     for i, group in enumerate(groups_of(curves)):
         members = [c for c in curves if c.group == group]
@@ -137,7 +137,7 @@ def draw_paths(ax: Axes, curves: Sequence[Curve], x: str, y: str, smooth: int = 
 
 
 def metric_label(metric: str, curves: Sequence[Curve]) -> str:
-    """The y axis, with its unit; a score's unit is its behaviour's, where all curves are of the same one."""
+    """Names the y axis, with its unit; a score's unit is its behaviour's, where all curves are of the same one."""
     behaviours = {(c.behaviour, c.unit) for c in curves if metric in c.metrics}
     if metric == "score" and len(behaviours) == 1:
         name, unit = behaviours.pop()
@@ -147,7 +147,7 @@ def metric_label(metric: str, curves: Sequence[Curve]) -> str:
 
 
 def label_axes(ax: Axes, x: str, y: str, smooth: int = 1) -> Axes:
-    """Names, units, quiet ticks, a thin grid. Steps count from 0, where the run began."""
+    """Sets names, units, quiet ticks and a thin grid. Steps count from 0, where the run began."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(visible=True, color="0.9", linewidth=0.5)
     ax.set_axisbelow(True)
@@ -169,7 +169,7 @@ def _line_style(index: int) -> dict[str, Any]:
 
 
 def legend_handles(curves: Sequence[Curve], width: int = 36) -> list[Line2D]:
-    """A line for each group, named in lines of `width` characters, with the number of its runs."""
+    """Makes a line for each group, named in lines of `width` characters, with the number of its runs."""
     counts = {group: sum(c.group == group for c in curves) for group in groups_of(curves)}
     handles = []
     for i, (group, n) in enumerate(counts.items()):

@@ -35,7 +35,7 @@ X_AXES = {"env_steps": "environment steps", "labels": "labels (answers)", "wall_
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's metrics."""
+    """Holds one run's metrics."""
 
     path: Path
     group: str  # runs of one group differ in their seed only
@@ -54,8 +54,8 @@ class Curve:
         return bool(self.steps[-1] >= self.planned)
 
     def series(self, metric: str, x: str = "env_steps") -> tuple[Array, Array]:
-        """(x, y) where both were measured, x increasing. Of several rows at one x (label counts stand still between
-        rounds) the last one counts: what came of these labels in the end."""
+        """Returns (x, y) where both were measured, x increasing. Of several rows at one x (label counts stand still
+        between rounds) the last one counts: what came of these labels in the end."""
         nothing = np.full(len(self.steps), np.nan)
         xs, ys = self.metrics.get(x, nothing), self.metrics.get(metric, nothing)
         there = np.isfinite(xs) & np.isfinite(ys)
@@ -102,13 +102,13 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
 
 
 def planned_steps(setting: Mapping[str, Any]) -> int:
-    """The whole iterations of a flat config, in env steps."""
+    """Counts the env steps of the whole iterations that a flat config asks for."""
     iteration = setting["ppo.num_envs"] * setting["ppo.num_steps"]
     return int(max(1, setting["total_steps"] // iteration) * iteration)
 
 
 def lost_metric(row: Mapping[str, Any]) -> str:
-    """The first metric of a row that is not finite (null in JSON), but for what may be unknown: a return where no
+    """Names the first metric of a row that is not finite (null in JSON), but for what may be unknown: a return where no
     episode ended, and what there were no answers to measure by. Empty if there is none."""
     ended = row.get("episode_length") is not None
     for name, value in row.items():
@@ -119,8 +119,8 @@ def lost_metric(row: Mapping[str, Any]) -> str:
 
 
 def whole_runs(curves: Sequence[Curve]) -> list[Curve]:
-    """Those that count "at the end": of each group those that have finished, or, while none has, those about as far as
-    the furthest; and none whose numbers have become NaN. The others are named on stderr, once."""
+    """Returns the runs that count "at the end": of each group those that have finished, or, while none has, those about
+    as far as the furthest; and none whose numbers have become NaN. The others are named on stderr, once."""
     kept = []
     for group in groups_of(curves):
         members = [c for c in curves if c.group == group]
@@ -183,7 +183,7 @@ def _setting_text(name: str, value: Any) -> str:
 
 
 def renamed(curves: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
-    """The curves with other names for their groups, in the groups' order; no names leave them as they are."""
+    """Gives the curves other names for their groups, in the groups' order; no names leave them as they are."""
     groups = groups_of(curves)
     if not names:
         return list(curves)
@@ -198,7 +198,7 @@ def renamed(curves: Sequence[Curve], names: Sequence[str]) -> list[Curve]:
 
 @dataclass(frozen=True)
 class Band:
-    """One metric of one group."""
+    """Holds one metric of one group."""
 
     group: str
     runs: int  # R, those that have the metric
@@ -211,8 +211,8 @@ class Band:
 def aggregate(
     curves: Sequence[Curve], metric: str, rng: np.random.Generator, x: str = "env_steps", smooth: int = 1
 ) -> list[Band]:
-    """A band of the whole runs of each group that has the metric. `smooth` > 1: each run is averaged over so many
-    measurements first."""
+    """Returns a band of the whole runs of each group that has the metric. `smooth` > 1: each run is averaged over so
+    many measurements first."""
     check_x(x)
     if smooth < 1:
         raise UserError(f"smooth is {smooth}; it is a number of measurements, 1 for none")
@@ -232,21 +232,21 @@ def aggregate(
 
 
 def groups_of(curves: Sequence[Curve]) -> list[str]:
-    """The groups' names, in the order in which they were first met."""
+    """Returns the groups' names, in the order in which they were first met."""
     return list(dict.fromkeys(curve.group for curve in curves))
 
 
 def metrics_of(curves: Sequence[Curve]) -> list[str]:
-    """What can be drawn: every metric that at least one run has."""
+    """Names what can be drawn: every metric that at least one run has."""
     return sorted({name for curve in curves for name in curve.metrics} - {"iteration", "env_steps"})
 
 
 def summary_table(
     run_paths: Sequence[str | Path], metric: str | None = None, ignore: Sequence[str] = (), names: Sequence[str] = ()
 ) -> str:
-    """Markdown: the interquartile mean of the final values (never the best ones) of each group's whole runs, with its
-    interval; while none has finished, of the last step that all of them have. Default metric: the score where there is
-    one, else the environment's return."""
+    """Returns a Markdown table: the interquartile mean of the final values (never the best ones) of each group's whole
+    runs, with its interval; while none has finished, of the last step that all of them have. Default metric: the score
+    where there is one, else the environment's return."""
     curves = renamed(whole_runs(load_curves(run_paths, ignore)), names)
     if not curves:
         raise UserError("no run is left to tell of; name at least one whose numbers are finite")
@@ -288,7 +288,7 @@ def require_metrics(curves: Sequence[Curve], metrics: Sequence[str], x: str) -> 
 
 
 def csv_table(bands: Mapping[str, Sequence[Band]]) -> str:
-    """The table behind the curves, in full precision; no interval is an empty cell."""
+    """Returns the table behind the curves, in full precision; no interval is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["group", "x", "metric", "iqm", "low", "high", "runs"])
@@ -301,7 +301,7 @@ def csv_table(bands: Mapping[str, Sequence[Band]]) -> str:
 
 
 def label_rounds(curve: Curve) -> tuple[Array, Array]:
-    """(steps, labels) of the rows in which the number of answers grew."""
+    """Returns (steps, labels) of the rows in which the number of answers grew."""
     steps, labels = curve.steps, np.nan_to_num(curve.metrics.get("labels", np.zeros(len(curve.steps))))
     grew = np.diff(labels, prepend=0) > 0
     return steps[grew], labels[grew]

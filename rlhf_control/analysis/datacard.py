@@ -17,7 +17,7 @@ from rlhf_control.wording import counted
 
 
 def labels(config: LabelsConfig) -> str:
-    """The card of a run's store, as text or JSON, after importing and exporting what is asked for."""
+    """Returns the card of a run's store, as text or JSON, after importing and exporting what is asked for."""
     path = Path(config.run)
     if config.load and not Path(config.load).exists():
         raise UserError(f"nothing to load at {config.load}; give the folder of an export, or an .npz of pairs")
@@ -47,7 +47,7 @@ def _tell(text: str) -> None:
 
 
 def data_card(store: FeedbackStore) -> dict[str, Any]:
-    """All that the store says about its labels, as plain numbers; None where there is nothing to tell from."""
+    """Returns all that the store says about its labels, as plain numbers; None where there is nothing to tell from."""
     asked, history = {query.key: query for query in store.asked()}, store.votes()
     votes = list(in_force(history).values())
     given = [(asked[vote.query], vote.feedback) for vote in votes if vote.feedback is not None]
@@ -69,7 +69,7 @@ def data_card(store: FeedbackStore) -> dict[str, Any]:
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """The data card as a table."""
+    """Returns the data card as a table."""
     rows = [
         ("queries", f"{card['queries']}, of which {card['answered']} answered"),
         ("answers", f"{card['answers']}, of which {card['labels']} say something"),

@@ -20,7 +20,8 @@ SEED = 10_000  # of the evaluation episodes
 
 
 def evaluation(config: EvaluateConfig) -> dict[str, Any]:
-    """returns (one number an episode), return_mean and, where a behaviour is named, scores, score_mean, score_unit."""
+    """Returns `returns` (one number an episode), `return_mean` and, where a behaviour is named, `scores`, `score_mean`,
+    `score_unit`."""
     if config.behaviours and config.score:
         load_behaviours(config.behaviours)
     name = config.score or run_score(Path(config.path), config.behaviours)
@@ -32,7 +33,7 @@ def evaluation(config: EvaluateConfig) -> dict[str, Any]:
 def measure(
     policy: Policy, score: str, episodes: int, seed: int, *, deterministic: bool = True, backend: str = "auto"
 ) -> dict[str, Any]:
-    """Fresh episodes of a policy, with `score` the name of a behaviour or ""."""
+    """Measures a policy in fresh episodes, with `score` the name of a behaviour or ""."""
     if score and score not in BEHAVIOURS:
         raise unknown_name("behaviour", score, BEHAVIOURS)
     if score and BEHAVIOURS[score].env_id != policy.env_id:
@@ -49,7 +50,7 @@ def measure(
 
 
 def run_score(path: Path, behaviours: str = "") -> str:
-    """The behaviour that a fine-tuning run is scored by, or "". `behaviours`: see `own_behaviours`."""
+    """Names the behaviour that a fine-tuning run is scored by, or "". `behaviours`: see `own.behaviours_of`."""
     if not (path / "config.json").is_file():
         return ""
     run = Run.open(path)

@@ -62,7 +62,7 @@ DEFAULT_METRICS = ("env_return", "score", "reward/heldout_accuracy", "kl_start")
 
 
 def save_figure(fig: Figure, path_without_suffix: str | Path) -> list[Path]:
-    """PATH.png (150 dpi) and PATH.pdf (vectors, text as text). The same figure gives the same bytes."""
+    """Writes PATH.png (150 dpi) and PATH.pdf (vectors, text as text). The same figure gives the same bytes."""
     written = []
     dated = {"png": {"Software": None}, "pdf": {"CreationDate": None}}  # None: left out of the file
     for suffix, metadata in dated.items():
@@ -84,8 +84,8 @@ def plot_runs(
     ignore: Sequence[str] = (),
     names: Sequence[str] = (),
 ) -> list[Path]:
-    """`rlhf-control plot RUN...`: a panel for each metric into OUT.png and OUT.pdf, the numbers into OUT.csv. `names`
-    are for the legend, one for each curve in the order of the runs."""
+    """Does `rlhf-control plot RUN...`: a panel for each metric goes into OUT.png and OUT.pdf, the numbers into OUT.csv.
+    `names` are for the legend, one for each curve in the order of the runs."""
     check_x(x)
     curves = renamed(whole_runs(load_curves(run_paths, ignore)), names)
     if not curves:
@@ -136,8 +136,8 @@ def _with_ending(path: str | Path, suffix: str) -> Path:
 
 
 def plot_groups(scores: Mapping[str, Mapping[str, Array]], out: str | Path) -> list[Path]:
-    """Metric -> group -> its runs' scores (R,), into OUT.png and OUT.pdf: a panel for each metric, named by it, a row
-    for each group."""
+    """Draws metric -> group -> its runs' scores (R,) into OUT.png and OUT.pdf: a panel for each metric, named by it, a
+    row for each group."""
     groups = list(dict.fromkeys(group for of_metric in scores.values() for group in of_metric))
     with style():
         size = (WIDTH, 0.75 + 0.22 * len(groups))
@@ -150,7 +150,8 @@ def plot_groups(scores: Mapping[str, Mapping[str, Array]], out: str | Path) -> l
 
 
 def plot_each_group(curves: Sequence[Curve], metric: str, out: str | Path) -> list[Path]:
-    """Into OUT.png and OUT.pdf: a small panel for each group's learning curve, the first group's in grey behind it."""
+    """Draws a small panel for each group's learning curve into OUT.png and OUT.pdf, the first group's in grey behind
+    it."""
     groups, bands = groups_of(curves), aggregate(curves, metric, stream(0, f"plot_each_group {metric}"))
     rows = -(-len(groups) // 4)
     columns = -(-len(groups) // rows)
@@ -173,9 +174,10 @@ def plot_each_group(curves: Sequence[Curve], metric: str, out: str | Path) -> li
 
 
 def plot_overoptimisation(curves: Sequence[Curve], out: str | Path, smooth: int = 1) -> list[Path]:
-    """Into OUT.png and OUT.pdf: learned and true reward over steps, and the true one over the square root of the KL
-    from the start, along which it rises and then falls where the learned reward is followed too far. Means of `smooth`
-    measurements: an episode, where all environments start theirs at once and a measurement is a stretch of it."""
+    """Draws learned and true reward over steps into OUT.png and OUT.pdf, and the true one over the square root of the
+    KL from the start. Along that it rises and then falls where the learned reward is followed too far. Means of
+    `smooth` measurements: an episode, where all environments start theirs at once and a measurement is a stretch of
+    it."""
     rng, groups = stream(0, "plot_overoptimisation"), groups_of(curves)
     rooted = [
         replace(c, metrics={**c.metrics, "sqrt_kl": np.sqrt(np.maximum(c.metrics["kl_start"], 0))}) for c in curves
@@ -220,7 +222,7 @@ def plot_profiles(comparison: Mapping[str, Any], out: str | Path) -> list[Path]:
 
 
 def plot_finetune(run_path: str | Path, out_base: str | Path | None = None) -> list[Path]:
-    """Four panels over environment steps: behaviour (or the learned reward, where there is no score), environment
+    """Draws four panels over environment steps: behaviour (or the learned reward, where there is no score), environment
     return, how right the reward model is, and how far the policy has gone. Default: curves.png and curves.pdf in the
     run's folder."""
     curve = load_curves([run_path])[0]
@@ -323,8 +325,8 @@ def _draw_beta(ax: Axes, curve: Curve) -> None:
 
 
 def plot_reward_evaluation(result: dict[str, Any], out: str | Path) -> list[Path]:
-    """What `evaluate_reward` found, into OUT.png and OUT.pdf: learned and true reward over steps and over sqrt(KL),
-    reliability of the probabilities, and accuracy by source of clips."""
+    """Draws what `evaluate_reward` found into OUT.png and OUT.pdf: learned and true reward over steps and over
+    sqrt(KL), reliability of the probabilities, and accuracy by source of clips."""
     with style():
         fig = Figure((WIDTH, 4.3), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))  # inches
         (over_steps, over_kl), (reliability, accuracy) = fig.subplots(2, 2)

@@ -49,7 +49,7 @@ def report_pretraining(run: Run, env_id: str = "") -> str:
 
 
 def cut_off(result: Mapping[str, Any]) -> str:
-    """To be said of returns of episodes that did not end."""
+    """Says of returns that their episodes did not end; empty if they did."""
     return f" cut off after {counted(result['cut_off_after'], 'step')}" if "cut_off_after" in result else ""
 
 
@@ -96,7 +96,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
 
 
 def untaught(run: Run, before: Policy, after: Policy) -> str:
-    """What is to be said first of all if nothing was learned."""
+    """Says, to come first of all, that nothing was learned; empty if something was."""
     if not after.acts_as(before):
         return ""
     cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
@@ -104,7 +104,7 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
 
 
 def changes_note(run: Run) -> str:
-    """What was changed on the way, as sentences."""
+    """Says what was changed on the way, in sentences."""
     return " ".join(
         f"On the way {note['option']} changed from {note['from']} to {note['to']} before iteration {note['iteration']}."
         for note in run.read_json("manifest.json").get("changed", [])
@@ -112,7 +112,7 @@ def changes_note(run: Run) -> str:
 
 
 def commands(run: Run, env_id: str, score: str) -> str:
-    """What to type to look further at a run, from the current folder."""
+    """Returns what to type to look further at a run, from the current folder."""
     named = ["--env-id", env_id] if ":" in env_id else []
     config = run.config()[1]
     own = ["--behaviours", config.behaviours] if config.behaviours else []
@@ -124,7 +124,7 @@ def commands(run: Run, env_id: str, score: str) -> str:
 
 
 def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, ...]]:
-    """(what, before, after)"""
+    """Returns rows (what, before, after)."""
     rows = []
     if score:
         rows.append(

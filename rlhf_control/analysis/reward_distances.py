@@ -21,7 +21,7 @@ RewardFunction = Callable[[Segments], Array]  # (..., O) -> (...,): a function o
 
 
 def pearson(x: Array, y: Array) -> float:
-    """Linear correlation of all elements; NaN if either does not vary."""
+    """Returns the linear correlation of all elements; NaN if either does not vary."""
     x, y = (np.asarray(v, np.float64).ravel() for v in (x, y))
     dx, dy = x - x.mean(), y - y.mean()
     spread_x, spread_y = np.linalg.norm(dx), np.linalg.norm(dy)
@@ -31,20 +31,20 @@ def pearson(x: Array, y: Array) -> float:
 
 
 def average_ranks(x: Array) -> Array:
-    """(n,) ranks from 1; equal numbers share the mean of theirs."""
+    """Returns ranks (n,) from 1; equal numbers share the mean of theirs."""
     _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
 
 
 def spearman(x: Array, y: Array) -> float:
-    """Correlation of the ranks: 1 under any increasing transformation; NaN if either does not vary."""
+    """Returns the correlation of the ranks: 1 under any increasing transformation; NaN if either does not vary."""
     return pearson(average_ranks(np.ravel(x)), average_ranks(np.ravel(y)))
 
 
 def pair_accuracy(predicted: Array, true: Array) -> float:
-    """Share of the pairs with a clear true difference (n,) whose predicted difference has its sign; a predicted
-    difference of 0 counts as half. NaN if no pair is clear."""
+    """Returns the share of the pairs with a clear true difference (n,) whose predicted difference has its sign. A
+    predicted difference of 0 counts as half. NaN if no pair is clear."""
     clear = true != 0
     right = 0.5 + 0.5 * np.sign(predicted[clear]) * np.sign(true[clear])
     return float(right.mean()) if clear.any() else float("nan")
@@ -54,8 +54,8 @@ def pair_accuracy(predicted: Array, true: Array) -> float:
 
 
 def pearson_distance(x: Array, y: Array) -> float:
-    """sqrt((1 - correlation) / 2), in [0, 1]: 0 for positive multiples (up to a constant), 1 for negative ones. NaN if
-    either does not vary."""
+    """Returns sqrt((1 - correlation) / 2), in [0, 1]: 0 for positive multiples (up to a constant), 1 for negative ones.
+    NaN if either does not vary."""
     return float(np.sqrt((1 - pearson(x, y)) / 2))
 
 
@@ -74,7 +74,7 @@ def _mixed(points: Segments, actions: Array, next_obs: Array) -> Segments:
 def epic_canonical(
     reward: RewardFunction, transitions: Segments, successors: Segments, coverage: Segments, gamma: float
 ) -> Array:
-    """(n,) canonically shaped reward (Gleave et al., arXiv 2006.13900, definition 4.1):
+    """Returns the canonically shaped reward (n,) (Gleave et al., arXiv 2006.13900, definition 4.1):
 
         C(R)(s, a, s') = R(s, a, s') + E[gamma R(s', A, S') - R(s, A, S') - gamma R(S, A, S')]
 
@@ -93,7 +93,7 @@ def epic_canonical(
 def dard_canonical(
     reward: RewardFunction, transitions: Segments, here: Segments, there: Segments, between: Segments, gamma: float
 ) -> Array:
-    """(n,) dynamics-aware transformation (Wulfe et al., arXiv 2201.10081, definition 5):
+    """Returns the reward under the dynamics-aware transformation (n,) (Wulfe et al., arXiv 2201.10081, definition 5):
 
         C_T(R)(s, a, s') = R(s, a, s') + E[gamma R(s', A, S'') - R(s, A, S') - gamma R(S', A, S'')]
 
@@ -109,9 +109,9 @@ def dard_canonical(
 
 
 def overoptimisation(rows: Sequence[Mapping[str, Any]], true: str) -> dict[str, list[Any]]:
-    """Curves over environment steps from the rows of metrics.jsonl: the learned reward, the metric named `true`, the
-    KL from the start and its square root, against which Gao et al. (arXiv 2210.10760) find the true reward to rise and
-    then to fall while the learned one still rises. Missing values are None."""
+    """Returns curves over environment steps from the rows of metrics.jsonl: the learned reward, the metric named
+    `true`, the KL from the start and its square root, against which Gao et al. (arXiv 2210.10760) find the true reward
+    to rise and then to fall while the learned one still rises. Missing values are None."""
     columns = {"env_steps": "env_steps", "learned": "reward_mean", "true": true, "kl": "kl_start"}
     curves = {name: [row.get(key) for row in rows] for name, key in columns.items()}
     curves["sqrt_kl"] = [None if kl is None else float(np.sqrt(max(kl, 0.0))) for kl in curves["kl"]]
@@ -119,7 +119,7 @@ def overoptimisation(rows: Sequence[Mapping[str, Any]], true: str) -> dict[str, 
 
 
 def lost_since_peak(steps: Sequence[float], true: Sequence[float | None]) -> dict[str, float | None]:
-    """Where the true reward was highest and how much of its gain is gone at the end: 0 at the peak, 1 back at the
+    """Tells where the true reward was highest and how much of its gain is gone at the end: 0 at the peak, 1 back at the
     start. Averages of five rows are compared, so that noise makes no peak; all None with fewer rows."""
     kept = [(step, value) for step, value in zip(steps, true, strict=True) if value is not None]
     if len(kept) < 5:
@@ -135,17 +135,17 @@ def lost_since_peak(steps: Sequence[float], true: Sequence[float | None]) -> dic
 
 
 def constant(steps: Segments) -> Array:
-    """(..., L) 0 everywhere: no opinion."""
+    """Returns 0 everywhere, (..., L): no opinion."""
     return np.zeros(steps.action.shape[:-1], np.float32)
 
 
 def alive(steps: Segments) -> Array:
-    """(..., L) +1 a step: the return of an episode is its length. What it gets right, the length has leaked."""
+    """Returns 1 a step, (..., L): the return of an episode is its length. What it gets right, the length has leaked."""
     return np.ones(steps.action.shape[:-1], np.float32)
 
 
 def small_actions(steps: Segments) -> Array:
-    """(..., L) minus the squared norm of the action: laziness."""
+    """Returns minus the squared norm of the action, (..., L): laziness."""
     return -np.square(steps.action).sum(-1)
 
 

@@ -55,7 +55,7 @@ NO_NOISE = ("without noise", "expert")
 
 @dataclass(frozen=True)
 class Opened:
-    """A finished run, as far as its reward goes."""
+    """Holds a finished run, as far as its reward goes."""
 
     run: Run
     config: FinetuneConfig
@@ -70,8 +70,8 @@ class Opened:
 @environments_closed()
 @one_thread()
 def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
-    """Everything below, as plain values (None where there is no number). Also written into the run's folder, as
-    reward_evaluation.json and, for reading, reward_evaluation.md.
+    """Measures a run's learned reward by everything below, as plain values (None where there is no number). Also
+    written into the run's folder, as reward_evaluation.json and, for reading, reward_evaluation.md.
 
     sources: fresh clips of the run's policy with and without its noise, of an expert if one is named, and of the policy
     before; clips of earlier rounds that nobody was asked about; and, round by round, those that were, in new pairs.
@@ -146,7 +146,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
 
 
 def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
-    """The name of the metric that follows the true reward along the run; of no metric, where none does."""
+    """Names the metric that follows the true reward along the run; empty where none does."""
     followed = {"true_reward": opened.config.judge(), "score": opened.config.behaviour(), "env_return": "env"}
     return next((m for m, name in followed.items() if name and name == opened.truth_name and m in rows[-1]), "")
 
@@ -155,7 +155,7 @@ def true_metric(opened: Opened, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def not_asked(opened: Opened, asked: dict[str, Segments]) -> dict[str, Segments]:
-    """Clips (S, L, ...) of earlier rounds that are in no question, if the run has kept two."""
+    """Returns clips (S, L, ...) of earlier rounds that are in no question, if the run has kept two."""
     if opened.earlier is None:
         return {}
     known = {clips[i].digest() for clips in asked.values() for i in range(len(clips))}
@@ -164,7 +164,7 @@ def not_asked(opened: Opened, asked: dict[str, Segments]) -> dict[str, Segments]
 
 
 def asked_by_round(run: Run) -> dict[str, Segments]:
-    """The clips (S, L, ...) of each label round's queries, each once."""
+    """Returns the clips (S, L, ...) of each label round's queries, each once."""
     if not (run.path / "labels.sqlite").is_file():
         return {}
     store = FeedbackStore(run.path / "labels.sqlite", create=False)
@@ -176,7 +176,7 @@ def asked_by_round(run: Run) -> dict[str, Segments]:
 
 
 def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
-    """(P, 2) indices of two different clips."""
+    """Draws indices (P, 2) of two different clips."""
     first = rng.integers(clips, size=pairs)
     return np.stack([first, (first + rng.integers(1, clips, size=pairs)) % clips], 1)
 
@@ -185,8 +185,8 @@ def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
 
 
 def measure(opened: Opened, clips: Segments, pairs: int, rng: np.random.Generator) -> dict[str, Any]:
-    """What the reward says of clips (S, L, ...), and how right that is by the true reward: as the probability of which
-    of two has the higher return, and as correlations of steps and of clips."""
+    """Measures what the reward says of clips (S, L, ...), and how right that is by the true reward: as the probability
+    of which of two has the higher return, and as correlations of steps and of clips."""
     reward = opened.reward
     learned = reward.predict(clips)
     result: dict[str, Any] = {
@@ -217,7 +217,7 @@ def measure(opened: Opened, clips: Segments, pairs: int, rng: np.random.Generato
 
 
 def by_round(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each fit said of itself: fresh_accuracy is that of the model before, on answers it had not seen."""
+    """Returns what each fit said of itself: fresh_accuracy is that of the model before, on answers it had not seen."""
     names = ("fresh_accuracy", "heldout_accuracy", "heldout_ece", "train_accuracy", "uncertainty")
     return [
         {"env_steps": row["env_steps"], "labels": row.get("labels"), **{n: row.get(f"reward/{n}") for n in names}}
@@ -230,9 +230,9 @@ def by_round(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Generator) -> dict[str, float]:
-    """EPIC and DARD between the learned and the true reward, over transitions of these episodes; NaN where the true
-    reward is the environment's own, which is nobody's function of (s, a, s'), and DARD also where there is no MuJoCo
-    simulator to ask for successors."""
+    """Computes EPIC and DARD between the learned and the true reward, over transitions of these episodes. They are NaN
+    where the true reward is the environment's own, which is nobody's function of (s, a, s'), and DARD also where there
+    is no MuJoCo simulator to ask for successors."""
     assert opened.truth is not None
     gamma, rewards = opened.config.ppo.gamma, (opened.reward.predict, opened.truth)
     transitions = Segments.concatenate([e[:-1] for e in episodes])
@@ -262,10 +262,10 @@ def distances(opened: Opened, episodes: Sequence[Segments], rng: np.random.Gener
 def baselines(
     opened: Opened, episodes: Sequence[Segments], pairs: int, rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-    """Accuracy on what the answers state (the learned reward has seen them), on pairs of clips, and on all pairs of
-    whole episodes by their sums: of the learned reward, and of those that know nothing. What `alive` gets right of
-    episodes, their length has leaked; what `coin flips` gets right, a model of this kind gets right with answers that
-    say nothing."""
+    """Measures the accuracy of the learned reward, and of those that know nothing, on what the answers state (the
+    learned reward has seen them), on pairs of clips, and on all pairs of whole episodes by their sums. What `alive`
+    gets right of episodes, their length has leaked; what `coin flips` gets right, a model of this kind gets right with
+    answers that say nothing."""
     clips = cut(episodes, opened.length)
     index = random_pairs(len(clips), pairs, rng)
     coins = RewardModel(episodes[0].obs.shape[-1], episodes[0].action.shape[-1], opened.config.reward)
@@ -294,8 +294,8 @@ def baselines(
 
 
 def preferred(run: Run) -> Segments | None:
-    """(P, 2, L, ...): of every preference that the run's answers state, the better clip and the worse; None if there
-    are none."""
+    """Returns the better clip and the worse of every preference that the run's answers state, (P, 2, L, ...); None if
+    there are none."""
     if not (run.path / "labels.sqlite").is_file():
         return None
     labels = Labels(FeedbackStore(run.path / "labels.sqlite", create=False), None, 0)
@@ -309,7 +309,7 @@ def preferred(run: Run) -> Segments | None:
 
 
 def finite(value: Any) -> Any:
-    """The same with None for NaN and infinity, which JSON does not have."""
+    """Returns the same with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list):

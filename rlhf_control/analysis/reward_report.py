@@ -13,7 +13,7 @@ ROUND_COLUMNS = ("labels", "fresh_accuracy", "heldout_accuracy", "heldout_ece", 
 
 
 def report_text(result: dict[str, Any]) -> str:
-    """Markdown tables of what `evaluate_reward` found."""
+    """Returns Markdown tables of what `evaluate_reward` found."""
     truth = f"the reward of `{result['truth']}`" if result["truth"] else "unknown: people answered"
     sources = {name: [row.get(c) for c in SOURCE_COLUMNS] for name, row in result["sources"].items()}
     rounds = {f"{row['env_steps']:,}": [row[c] for c in ROUND_COLUMNS] for row in result["rounds"]}

@@ -14,7 +14,7 @@ MOST_AT_STAKE = 0.75  # of a gambler's capital in a bet; Waudby-Smith and Ramdas
 
 
 def interquartile_mean(x: Array, axis: int = 0) -> Array:
-    """The mean of the middle half along `axis`.
+    """Returns the mean of the middle half along `axis`.
 
     The convention of rliable, `scipy.stats.trim_mean(x, 0.25)`: floor(n / 4) values are dropped on each side and the
     rest count fully, so with 3 runs or fewer this is the plain mean.
@@ -30,7 +30,8 @@ def interquartile_mean(x: Array, axis: int = 0) -> Array:
 def bootstrap_interval(
     scores: Array, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[Array, Array]:
-    """Percentile bootstrap of the interquartile mean over runs: `scores` (R,) or (R, X) -> (low, high), () or (X,).
+    """Computes the percentile bootstrap of the interquartile mean over runs: `scores` (R,) or (R, X) -> (low, high), ()
+    or (X,).
 
     Whole runs are resampled, the same ones at every x. One run says nothing about others: NaN. Few runs say little:
     with 3 the 95 % interval is simply from the lowest to the highest, and it covers less than 95 %.
@@ -49,13 +50,13 @@ def bootstrap_interval(
 
 
 def moving_mean(y: Array, window: int) -> Array:
-    """(I,) -> (I,): the mean over `window` neighbours, of which there are fewer at the ends."""
+    """Returns the mean over `window` neighbours, of which there are fewer at the ends: (I,) -> (I,)."""
     before, after = (window - 1) // 2, window // 2
     return np.array([y[max(0, i - before) : i + after + 1].mean() for i in range(len(y))])
 
 
 def on_common_grid(series: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Curves (x, y), each x increasing, at the same x: (X,), (R, X), linear between measurements.
+    """Brings curves (x, y), each x increasing, to the same x: (X,), (R, X), linear between measurements.
 
     The grid covers the range in which all of them were measured, with the points of the one that has the fewest there
     and both ends; curves that already share their x are not changed. Empty when there is no such range.

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def table(corner: str, columns: Sequence[str], rows: dict[str, list[Any]]) -> list[str]:
-    """Lines of a Markdown table."""
+    """Returns the lines of a Markdown table."""
     cells = {name: ["" if v is None else f"{v:.3g}" for v in row] for name, row in rows.items()}
     header = [
         f"| {corner} | " + " | ".join(c.replace("_", " ") for c in columns) + " |",

@@ -41,8 +41,8 @@ def policy_frames(
     height: int = 320,
     title: str | None = None,
 ) -> tuple[Array, float, float]:
-    """(frames, frames a second in real time, return): the first `seconds` of one episode without exploration noise,
-    all of it if None.
+    """Returns (frames, frames a second in real time, return): the first `seconds` of one episode without exploration
+    noise, all of it if None.
 
     With a title (it may be empty) the frames carry it, and under the picture the time, the speed of a MuJoCo body
     that can leave, and the return so far. Environments other than MuJoCo draw themselves, `height` pixels high.

@@ -18,7 +18,7 @@ STEPS = {"CartPole-v1": 2048}  # of each environment between two updates, where 
 
 
 class Peer:
-    """A learner in a process of its own, which waits, without using a core, until it is asked to run."""
+    """Runs a learner in a process of its own, which waits, without using a core, until it is asked to run."""
 
     def __init__(self, name: str, python: str, env_id: str, steps: int) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class Peer:
 
 
 def failure(name: str, stderr: str) -> UserError:
-    """With the last line of what a learner that failed has said."""
+    """Makes the error with the last line of what a learner that failed has said."""
     words = stderr.strip().splitlines() or ["it said nothing"]
     return UserError(f"{name} could not be timed: {words[-1]}")
 
@@ -73,5 +73,5 @@ def command(name: str, python: str, env_id: str, steps: int, *whole: str) -> lis
 
 
 def speeds(learner: dict[str, Any]) -> np.ndarray:
-    """(runs,) steps/s."""
+    """Returns the speed of each run, (runs,) steps/s."""
     return np.array([run["steps"] / run["seconds"] for run in learner["runs"]])

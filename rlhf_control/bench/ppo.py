@@ -35,7 +35,7 @@ def bench_ppo(config: BenchConfig) -> str:
 
 
 def installed(config: BenchConfig) -> dict[str, str]:
-    """Learner -> the interpreter that has it."""
+    """Returns each learner's interpreter, the one that has it."""
     interpreters = {"ours": sys.executable, "sb3": sys.executable}
     if find_spec("sbx"):
         interpreters["sbx"] = sys.executable
@@ -45,7 +45,7 @@ def installed(config: BenchConfig) -> dict[str, str]:
 
 
 def time_task(env_id: str, interpreters: dict[str, str], config: BenchConfig) -> dict[str, Any]:
-    """Learner -> its version, warm-up and runs, taken by turns."""
+    """Returns each learner's version, warm-up and runs, taken by turns."""
     steps = STEPS.get(env_id, 256)
     with ExitStack() as stack:
         peers = {name: stack.enter_context(Peer(name, python, env_id, steps)) for name, python in interpreters.items()}
@@ -57,8 +57,8 @@ def time_task(env_id: str, interpreters: dict[str, str], config: BenchConfig) ->
 
 
 def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[float]]:
-    """Seconds from the start of the process to the saved policy after a million steps of HalfCheetah-v5, by turns.
-    Whatever is compiled is compiled anew in each."""
+    """Returns the seconds from the start of the process to the saved policy after a million steps of HalfCheetah-v5, by
+    turns. Whatever is compiled is compiled anew in each."""
     seconds: dict[str, list[float]] = {"ours": [], "sb3": []}
     for _ in range(runs):
         for name, times in seconds.items():
@@ -74,7 +74,7 @@ def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[floa
 
 
 def task_lines(env_id: str, task: dict[str, Any]) -> str:
-    """Rows of the table: ours, then each peer with how many times as fast ours is, run by run."""
+    """Returns rows of the table: ours, then each peer with how many times as fast ours is, run by run."""
     mine = task["learners"]["ours"]
     best = mine["runs"][int(np.argsort(speeds(mine))[len(mine["runs"]) // 2])]  # the median run
     micro = {name: 1e6 * seconds / best["steps"] for name, seconds in best["parts"].items()}
@@ -91,7 +91,7 @@ def task_lines(env_id: str, task: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown."""
+    """Returns the figures as a Markdown table."""
     head = (
         "| task | learner | steps/s | ours is so many times as fast: median (range) "
         "| environment, us a step | inference | update | rest |\n|---|---|---:|---:|---:|---:|---:|---:|"

@@ -55,7 +55,7 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
 
 
 def timed(function: Callable[..., Any], seconds: list[float], side_by_side: int = 1) -> Callable[..., Any]:
-    """The same function, which also notes how long it took. That costs a third of a microsecond."""
+    """Returns the same function, which also notes how long it took. That costs a third of a microsecond."""
 
     def call(*args: Any) -> Any:
         started = time.perf_counter()
@@ -92,8 +92,8 @@ def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> Learner:
 
 
 def rllib(env_id: str, num_envs: int, num_steps: int) -> Learner:
-    """RLlib's new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]' torch mujoco imageio` in
-    an environment of its own, and OMP_NUM_THREADS=1, without which its threads fight."""
+    """Makes RLlib's learner, on its new API stack, local. It pins a Gymnasium of its own: `pip install 'ray[rllib]'
+    torch mujoco imageio` in an environment of its own, and OMP_NUM_THREADS=1, without which its threads fight."""
     from ray.rllib.algorithms.ppo import PPOConfig
 
     batch = num_envs * num_steps

@@ -64,8 +64,8 @@ def bench_reward(config: BenchConfig) -> str:
 
 
 def comparisons() -> dict[str, Any]:
-    """Twice PAIRS comparisons of clips of a shipped policy, each clip in one of them, by the environment's reward; the
-    latter half is to measure accuracy on. As bench_reward_peer.py reads them."""
+    """Makes twice PAIRS comparisons of clips of a shipped policy, each clip in one of them, by the environment's
+    reward. The latter half is to measure accuracy on. They are as reward_peer.py reads them."""
     clips = cut(evaluate(find_policy(POLICY), EPISODES, seed=0, deterministic=False)[1], LENGTH)
     order = np.random.default_rng(0).permutation(len(clips))[: 4 * PAIRS].reshape(-1, 2)
     pairs: Segments = clips[order]
@@ -76,8 +76,8 @@ def comparisons() -> dict[str, Any]:
 
 @one_thread()
 def time_choosing(data: dict[str, Any]) -> list[float]:
-    """Seconds, again and again, of choosing CHOSEN queries among CANDIDATES random pairs of all these clips by the
-    disagreement of a fitted ensemble, the clips' scores included."""
+    """Returns the seconds, again and again, of choosing CHOSEN queries among CANDIDATES random pairs of all these clips
+    by the disagreement of a fitted ensemble, the clips' scores included."""
     pairs = Segments(data["obs"], data["action"], data["next_obs"], np.zeros(data["obs"].shape[:3], np.float32))
     answers = comparisons_of(pairs, data["first"])
     model = RewardModel(pairs.obs.shape[-1], pairs.action.shape[-1], RewardConfig())
@@ -92,7 +92,7 @@ def time_choosing(data: dict[str, Any]) -> list[float]:
 
 
 class Trainer(Peer):
-    """One of the trainers, in a process of its own."""
+    """Runs one of the trainers, in a process of its own."""
 
     def __init__(self, name: str, python: str, learner: str, members: int, data: Path) -> None:
         self.name = name
@@ -112,7 +112,7 @@ class Trainer(Peer):
 
 
 def time_trainers(data: Path, config: BenchConfig) -> dict[str, Any]:
-    """Trainer -> its versions, warm-up and runs, taken by turns; ours alone where imitation is not named."""
+    """Returns each trainer's versions, warm-up and runs, taken by turns; ours alone where imitation is not named."""
     wanted = [(name, sys.executable, "ours", members) for members, name in OURS.items()]
     python = config.imitation_python
     if python:
@@ -127,17 +127,17 @@ def time_trainers(data: Path, config: BenchConfig) -> dict[str, Any]:
 
 
 def speeds(trainer: dict[str, Any]) -> Array:
-    """(runs,) pairs/s of gradient steps."""
+    """Returns the speed of the gradient steps of each run, (runs,) pairs/s."""
     return np.array([run["pairs"] / run["train_seconds"] for run in trainer["runs"]])
 
 
 def refit_seconds(trainer: dict[str, Any]) -> Array:
-    """(runs,) from labelled clips to a model."""
+    """Returns the seconds (runs,) from labelled clips to a model."""
     return np.array([run["seconds"] / run["refits"] for run in trainer["runs"]])
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: ours, then each peer with how many times as fast ours is, run by run."""
+    """Returns a Markdown table: ours, then each peer with how many times as fast ours is, run by run."""
     trainers = result["trainers"]
     rows = [
         "| trainer | pairs/s | ours is so many times as fast: median (range) | a refit, s | so many times as fast "

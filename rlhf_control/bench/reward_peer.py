@@ -26,8 +26,8 @@ Refit = Callable[[int], tuple[float, Callable[[], float]]]  # gradient steps -> 
 
 
 def ours(members: int, data: Data) -> Refit:
-    """With all steps of a clip in every gradient step, and without held-out answers that could end it early, as
-    imitation has it: both are slower than our defaults."""
+    """Makes our trainer, with all steps of a clip in every gradient step, and without held-out answers that could end
+    it early, as imitation has it: both are slower than our defaults."""
     from rlhf_control.config import RewardConfig
     from rlhf_control.data import Segments
     from rlhf_control.reward import model as reward
@@ -52,8 +52,8 @@ def ours(members: int, data: Data) -> Refit:
 
 
 def imitation(members: int, data: Data) -> Refit:
-    """imitation's trainers as they are, but for sizes and the lapse (`noise_prob`), which are ours. Its fragments may
-    have the environment's reward, for a second loss that is only logged; without, it is faster.
+    """Makes imitation's trainers as they are, but for sizes and the lapse (`noise_prob`), which are ours. Its fragments
+    may have the environment's reward, for a second loss that is only logged; without, it is faster.
 
     It pins Gymnasium 0.29, so in an environment of its own: pip install imitation==1.0.1 'numpy<2' torch
     """
@@ -91,7 +91,7 @@ def imitation(members: int, data: Data) -> Refit:
 
 
 def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
-    """The same function, which also notes how long it took."""
+    """Returns the same function, which also notes how long it took."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
@@ -103,7 +103,7 @@ def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., A
 
 
 def accuracy(p: np.ndarray, first: np.ndarray) -> float:
-    """Of the probabilities (Q,) that the first is preferred."""
+    """Returns how often the probabilities (Q,) that the first is preferred are right."""
     return float(np.mean((p > 0.5) == (first > 0.5)))
 
 

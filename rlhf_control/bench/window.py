@@ -72,7 +72,7 @@ def bench_window(config: BenchConfig) -> str:
 
 
 def own_clips(n: int, length: int) -> Segments:
-    """(n, length, ...): of the shipped policy's own behaviour, no two from the same steps."""
+    """Returns clips (n, length, ...) of the shipped policy's own behaviour, no two from the same steps."""
     from rlhf_control.compute.threads import one_thread
     from rlhf_control.nets.zoo import find_policy
     from rlhf_control.queries.segments import cut_segments
@@ -90,7 +90,8 @@ def own_clips(n: int, length: int) -> Segments:
 
 
 def make_run(run: Path, clips: Segments, length: int) -> float:
-    """A run that asks for a comparison of every two clips, cut to so many steps; the size of its store in MB."""
+    """Makes a run that asks for a comparison of every two clips, cut to so many steps; returns the size of its store in
+    MB."""
     run.mkdir()
     pairs = [Segments(**{k: a[i : i + 2, :length] for k, a in clips.arrays().items()}) for i in range(0, len(clips), 2)]
     FeedbackStore(run / "labels.sqlite").ask([Query(0, i, "uniform", pair) for i, pair in enumerate(pairs)])
@@ -102,7 +103,7 @@ def make_run(run: Path, clips: Segments, length: int) -> float:
 
 
 def drawing(run: Path) -> dict[str, list[float]]:
-    """Seconds for each pair that was never drawn before, by a renderer that is warm."""
+    """Returns the seconds for each pair that was never drawn before, by a renderer that is warm."""
     pairs = [asked.clips for asked in FeedbackStore(run / "labels.sqlite").asked()]
     seconds: dict[str, list[float]] = {f"pair_{size}": [] for size in SIZES}
     with ClipCache(run, ENV_ID, {}) as cache:
@@ -124,7 +125,7 @@ def draw(cache: ClipCache, digests: Sequence[str], size: tuple[int, int]) -> flo
 
 
 def opening(run: Path, times: int) -> dict[str, list[float]]:
-    """Seconds from the start of the process to the window and to the first pair on it."""
+    """Returns the seconds from the start of the process to the window and to the first pair on it."""
     seconds: dict[str, list[float]] = {"open": [], "first_pair": []}
     for _ in range(times):
         started = time.monotonic()  # the same clock in all processes
@@ -135,12 +136,12 @@ def opening(run: Path, times: int) -> dict[str, list[float]]:
 
 
 def voting(run: Path) -> dict[str, list[float]]:
-    """Seconds from key to vote, from key to the next first frame, and of the work of each frame."""
+    """Returns the seconds from key to vote, from key to the next first frame, and of the work of each frame."""
     return in_window("vote_through", run, min(VOTES, QUERIES - 1))  # before the last there is none to wait for
 
 
 def in_window(function: str, run: Path, votes: int) -> Any:
-    """What that function of this module measures in a process of its own."""
+    """Returns what that function of this module measures in a process of its own."""
     out = run / "measured.json"
     code = f"from rlhf_control.bench.window import {function} as measure; measure({str(run)!r}, {votes}, {str(out)!r})"
     environment = {**os.environ, "SDL_VIDEODRIVER": "dummy"}
@@ -159,7 +160,7 @@ def in_window(function: str, run: Path, votes: int) -> Any:
 
 
 def open_once(run: str, votes: int, out: str) -> None:
-    """`rlhf-control label RUN`, as from the command line, until the first pair is on the screen."""
+    """Runs `rlhf-control label RUN`, as from the command line, until the first pair is on the screen."""
     from rlhf_control.config.commands import LabelConfig
     from rlhf_control.viewer.vote import label as window
 
@@ -242,7 +243,7 @@ def vote_through(run: str, votes: int, out: str) -> None:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Markdown."""
+    """Returns the figures as a Markdown table."""
     rows = ["| figure | goal | median | p99 | of |", "|---|---|---:|---:|---:|"]
     for name, (words, goal, factor) in GOALS.items():
         values = np.array(result["seconds"][name]) * factor
@@ -257,5 +258,5 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def digits(factor: float) -> int:
-    """After the point."""
+    """Tells how many digits a factor gets after the point."""
     return 1 if factor > 1 else 2
