@@ -86,7 +86,7 @@ class Reacher(Task):
         return qpos, qvel
 
     def to_target(self, sim: Simulation) -> np.ndarray:
-        """(n, 3) m."""
+        """Return the vector from the target to the fingertip, (n, 3) m."""
         return sim.xpos[:, sim.body_ids["fingertip"]] - sim.xpos[:, sim.body_ids["target"]]
 
     def observation(self, sim: Simulation) -> np.ndarray:
@@ -121,7 +121,7 @@ class Pusher(Task):
         return qpos, qvel
 
     def body(self, sim: Simulation, name: str) -> np.ndarray:
-        """(n, 3) m."""
+        """Return the position of a body, (n, 3) m."""
         return sim.xpos[:, sim.body_ids[name]]
 
     def observation(self, sim: Simulation) -> np.ndarray:

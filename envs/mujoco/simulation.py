@@ -23,7 +23,7 @@ NO_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value
 
 
 class SimulationError(RuntimeError):
-    """An action or a simulation is not finite, or the simulator gave up; reset before stepping on.
+    """Say that an action or a simulation is not finite, or the simulator gave up; reset before stepping on.
 
     Attributes:
         env_index: the first environment concerned.
@@ -38,7 +38,7 @@ class SimulationError(RuntimeError):
 
 
 class Simulation:
-    """`num_envs` simulations of one model, with live arrays over the fields that a task reads.
+    """Step `num_envs` simulations of one model, with live arrays over the fields that a task reads.
 
     `qpos` (n, nq), `qvel` (n, nv) and `ctrl` (n, nu) are the current state. The fields named in `derived_fields` are
     attributes too; as in Gymnasium they describe the state before the last substep of `step`, and the state itself

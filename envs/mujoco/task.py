@@ -25,7 +25,7 @@ Outcome = tuple[np.ndarray, np.ndarray, Terms]  # reward (n,), terminated (n,) b
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The methods a task needs. They read `sim` and change nothing; the arrays they return are fresh."""
+    """Declare the methods a task needs. They read `sim` and change nothing; the arrays they return are fresh."""
 
     xml_file: str  # a path, or the name of one of Gymnasium's models
     frame_skip: int  # simulator steps an environment step
@@ -36,15 +36,15 @@ class Task:
         raise NotImplementedError
 
     def observation(self, sim: Simulation) -> np.ndarray:
-        """(n, O) float64."""
+        """Return the observations, (n, O) float64."""
         raise NotImplementedError
 
     def position(self, sim: Simulation) -> np.ndarray:
-        """(n, k) m, the coordinates whose velocity `outcome` is given."""
+        """Return the coordinates whose velocity `outcome` is given, (n, k) m."""
         return np.empty((sim.num_envs, 0))
 
     def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        """What the step that led to `sim` brought.
+        """Return what the step that led to `sim` brought.
 
         Args:
             sim: the simulations after the step.
@@ -54,51 +54,53 @@ class Task:
         raise NotImplementedError
 
     def state_info(self, sim: Simulation) -> Terms:
-        """The part of the info that a state has without a step to it: after a reset too."""
+        """Return the part of the info that a state has without a step to it: after a reset too."""
         return {}
 
 
 def uniform_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> Start:
-    """The model's initial state with uniform noise on qpos and qvel."""
+    """Draw the model's initial state with uniform noise on qpos and qvel."""
     qpos = sim.init_qpos + rng.uniform(-scale, scale, size=sim.model.nq)
     qvel = sim.init_qvel + rng.uniform(-scale, scale, size=sim.model.nv)
     return qpos, qvel
 
 
 def uniform_and_normal_noise(sim: Simulation, rng: np.random.Generator, scale: float) -> Start:
-    """The model's initial state with uniform noise on qpos and normal noise on qvel."""
+    """Draw the model's initial state with uniform noise on qpos and normal noise on qvel."""
     qpos = sim.init_qpos + rng.uniform(-scale, scale, size=sim.model.nq)
     qvel = sim.init_qvel + scale * rng.standard_normal(sim.model.nv)
     return qpos, qvel
 
 
 def clip(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`np.clip` without its checks, which cost more than the clipping of a few rows."""
+    """Clip as `np.clip` without its checks, which cost more than the clipping of a few rows."""
     return np.minimum(np.maximum(values, low), high)
 
 
 def sum_of_squares(values: np.ndarray) -> np.ndarray:
-    """(n, ...) -> (n,), in the dtype given: Gymnasium's control cost of float32 actions is a float32 too."""
+    """Sum the squares, (n, ...) -> (n,), in the dtype given: Gymnasium's control cost of float32 actions is a float32
+    too."""
     return np.square(values).reshape(len(values), -1).sum(axis=1)
 
 
 def norm(vectors: np.ndarray) -> np.ndarray:
-    """(n, k) -> (n,). `vecdot` calls the BLAS routine that `np.linalg.norm` of one vector calls; a sum rounds apart."""
+    """Return the norms, (n, k) -> (n,). `vecdot` calls the BLAS routine that `np.linalg.norm` of one vector calls; a
+    sum rounds apart."""
     return np.sqrt(np.vecdot(vectors, vectors))
 
 
 def scalar_square(values: np.ndarray) -> np.ndarray:
-    """(n,) -> (n,), `x**2` as of a scalar: libm's pow, which differs from x * x about once in a thousand."""
+    """Square (n,) -> (n,) as `x**2` of a scalar: by libm's pow, which differs from x * x about once in a thousand."""
     return np.array([value**2 for value in values.tolist()])
 
 
 def inside(values: np.ndarray, bounds: Range) -> np.ndarray:
-    """Whether each value is strictly between the bounds."""
+    """Tell whether each value is strictly between the bounds."""
     return (bounds[0] < values) & (values < bounds[1])
 
 
 def never(sim: Simulation) -> np.ndarray:
-    """`terminated` of a task that only the time limit ends."""
+    """Return the `terminated` of a task that only the time limit ends."""
     return np.zeros(sim.num_envs, dtype=np.bool_)
 
 

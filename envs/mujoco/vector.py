@@ -49,12 +49,12 @@ TASKS: dict[str, type[Task]] = {
 
 
 def has_batched(env_id: str) -> bool:
-    """Whether `MujocoVectorEnv` can make `env_id`, for example "HalfCheetah-v5"."""
+    """Tell whether `MujocoVectorEnv` can make `env_id`, for example "HalfCheetah-v5"."""
     return env_id in TASKS
 
 
 class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Gymnasium's MuJoCo tasks (version 5), many at a time: about twice as fast on two cores.
+    """Step Gymnasium's MuJoCo tasks (version 5), many at a time: about twice as fast on two cores.
 
     For the same seed and actions, observations, rewards, ends and infos equal, bit for bit and for any number of
     threads, those of
@@ -136,18 +136,19 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def dt(self) -> float:
-        """Simulated seconds of one step."""
+        """Return the simulated seconds of one step."""
         return self._dt
 
     @property
     def states(self) -> np.ndarray:
-        """(n, nq + nv) float64, a copy of every environment's current [qpos, qvel]."""
+        """Return a copy of every environment's current [qpos, qvel], (n, nq + nv) float64."""
         if self.closed:
             raise gymnasium.error.ClosedEnvironmentError("states of a closed MujocoVectorEnv")
         return self._sim.motion.copy()
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Once for each environment, an attribute of Gymnasium's single one that all share, for example "dt"."""
+        """Return, once for each environment, an attribute of Gymnasium's single one that all share, for example
+        "dt"."""
         shared = {
             "action_space": self.single_action_space,
             "dt": self.dt,
@@ -161,11 +162,11 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return (shared[name],) * self.num_envs
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """The same as `get_attr`: no method is shared, and as in Gymnasium an attribute ignores the arguments."""
+        """Do the same as `get_attr`: no method is shared, and as in Gymnasium an attribute ignores the arguments."""
         return self.get_attr(name)
 
     def set_attr(self, name: str, values: Any) -> None:
-        """Always an AttributeError: what the environments share was compiled into the batch."""
+        """Raise an AttributeError, always: what the environments share was compiled into the batch."""
         raise AttributeError(f"{name!r} of a MujocoVectorEnv cannot be set; give its options when you make it")
 
     def reset(
@@ -215,7 +216,8 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return self._observations.copy(), rewards, terminated, truncated, info
 
     def snapshot(self) -> Arrays:
-        """All that the future depends on; no object arrays, so that `np.load` reads it with `allow_pickle=False`."""
+        """Return all that the future depends on; no object arrays, so that `np.load` reads it with
+        `allow_pickle=False`."""
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before snapshot()")
         return {

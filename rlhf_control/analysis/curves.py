@@ -54,8 +54,8 @@ class Curve:
         return bool(self.steps[-1] >= self.planned)
 
     def series(self, metric: str, x: str = "env_steps") -> tuple[Array, Array]:
-        """Returns (x, y) where both were measured, x increasing. Of several rows at one x (label counts stand still
-        between rounds) the last one counts: what came of these labels in the end."""
+        """Returns Returns (x, y) where both were measured, x increasing. Of several rows at one x (label counts stand
+        still between rounds) the last one counts: what came of these labels in the end."""
         nothing = np.full(len(self.steps), np.nan)
         xs, ys = self.metrics.get(x, nothing), self.metrics.get(metric, nothing)
         there = np.isfinite(xs) & np.isfinite(ys)

@@ -10,7 +10,7 @@ StepReward = Callable[[Segments], Array]  # (..., L, ...) -> (..., L)
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A behaviour of one environment."""
+    """Describes a behaviour of one environment."""
 
     env_id: str
     question: str  # put to a person

@@ -101,12 +101,12 @@ NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to comp
 
 
 def env_reward(segments: Segments) -> Array:
-    """The environment's own reward, (..., L)."""
+    """Returns the environment's own reward, (..., L)."""
     return segments.env_reward
 
 
 def reward_named(name: str, env_id: str) -> StepReward:
-    """The reward behind an oracle's name: a behaviour of this environment, or "env"."""
+    """Returns the reward behind an oracle's name: a behaviour of this environment, or "env"."""
     if name == "env":
         return env_reward
     if name == "coin-flip":

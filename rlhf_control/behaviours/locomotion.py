@@ -189,8 +189,8 @@ def jump_score(s: Segments) -> Array:
 
 
 def flip_reward(s: Segments) -> Array:
-    """rad/s, over a clip the net turn: rocking earns nothing. The pitch rate at the steps' ends would: between them it
-    swings back. Nor does running earn anything, which is easier than turning."""
+    """Returns the turning speed (rad/s), over a clip the net turn: rocking earns nothing. The pitch rate at the steps'
+    ends would: between them it swings back. Nor does running earn anything, which is easier than turning."""
     return (_seen(s, CHEETAH)[..., 1] - s.obs[..., 1]) / DT[CHEETAH]
 
 
@@ -203,7 +203,8 @@ def flip_score(s: Segments) -> Array:
 
 
 def backflip_reward(s: Segments) -> Array:
-    """As in OpenAI's "Learning from human preferences" (2017): backward turning, more of it high up and pushing."""
+    """Rewards as in OpenAI's "Learning from human preferences" (2017): backward turning, more of it high up and
+    pushing."""
     obs = _seen(s, HOPPER)
     pushing = (s.action * obs[..., 8:11]).sum(-1)
     return -obs[..., 7] * (1 + 0.3 * obs[..., 0] + 0.1 * pushing - 0.05 * obs[..., 5])

@@ -60,13 +60,13 @@ def behaviours_of(run: Run, name: str = "") -> None:
 
 
 def facts(config: FinetuneConfig, sha256: str | None) -> dict[str, Any]:
-    """What a run's manifest says of the behaviour that it is scored by, for who cannot run its code."""
+    """Returns what a run's manifest says of the behaviour that it is scored by, for who cannot run its code."""
     about = BEHAVIOURS.get(config.behaviour())
     return {"score_unit": about.unit if about else None, "behaviours_sha256": sha256}
 
 
 def table(env_id: str = "") -> str:
-    """All behaviours, or those of one environment."""
+    """Lists all behaviours, or those of one environment."""
     rows = [(name, b.env_id, b.question, b.unit) for name, b in BEHAVIOURS.items() if env_id in ("", b.env_id)]
     if not rows:
         known = ", ".join(sorted({b.env_id for b in BEHAVIOURS.values()}))

@@ -62,7 +62,7 @@ def plain(value: Any) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of this type: whole numbers count as float, but neither bool nor NumPy's as int."""
+    """Tells whether a value is of this type: whole numbers count as float, but neither bool nor NumPy's as int."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (UnionType, Union):  # the latter of a Literal or None
         return any(fits(value, kind) for kind in inner)
@@ -79,7 +79,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def is_unicode(value: Any) -> bool:
-    """Whether the texts in a field's value are such: Python keeps other bytes of a command line as lone surrogates."""
+    """Tells whether the texts in a field's value are such: Python keeps other bytes of a command line as lone
+    surrogates."""
     if isinstance(value, dict):
         return all(is_unicode(text) for pair in value.items() for text in pair)
     if isinstance(value, list | tuple):

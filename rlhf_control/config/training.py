@@ -220,7 +220,7 @@ class FinetuneConfig:
         return self.score or self.oracle
 
     def asks_people(self) -> bool:
-        """Whether anybody has to be asked at all."""
+        """Tells whether anybody has to be asked at all."""
         return self.oracle == "human" and not self.replay
 
     def judge(self) -> str:

@@ -59,7 +59,7 @@ class Database:
         self._locked_since: float | None = None
 
     def locked(self, seconds: float) -> bool:
-        """Whether work has been waiting for another process for so long."""
+        """Tells whether work has been waiting for another process for so long."""
         since = self._locked_since
         return since is not None and time.monotonic() - since > seconds
 

@@ -56,7 +56,7 @@ class Recording:
 
 
 def join(recordings: Sequence[Recording]) -> Recording:
-    """Recordings of one environment, end to end."""
+    """Joins recordings of one environment, end to end."""
     first = recordings[0]
     arrays = {name: [getattr(r, name) for r in recordings] for name in ARRAYS if getattr(first, name) is not None}
     arrays = {name: widened(parts) if name == "state" else parts for name, parts in arrays.items()}

@@ -241,7 +241,7 @@ class FeedbackStore:
 
 
 def informative(feedback: Feedback) -> bool:
-    """Whether there is anything to learn from: not "cannot tell"."""
+    """Tells whether there is anything to learn from: not "cannot tell"."""
     return feedback.ranks is not None or feedback.value is not None
 
 

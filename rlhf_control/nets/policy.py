@@ -98,7 +98,7 @@ class Policy(nn.Module):
         return self.head(self.outputs(features))
 
     def outputs(self, features: Tensor, *, gradients: bool = True) -> Tensor:
-        """What the actor puts out, (..., A) or, with a state-dependent noise, (..., 2 A)."""
+        """Returns what the actor puts out, (..., A) or, with a state-dependent noise, (..., 2 A)."""
         return self.actor(self.trunk(self.encoder(features) if gradients else self.encoder.without_gradients(features)))
 
     def distribution_and_value(self, features: Tensor) -> tuple[Gaussian | Categorical, Tensor]:
@@ -262,8 +262,8 @@ class Policy(nn.Module):
 
 
 def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], list[int]]:
-    """Inputs, widths and outputs of what actor and critic share, of the actor and of the critic; `net.encoder` has been
-    decided."""
+    """Returns inputs, widths and outputs of what actor and critic share, of the actor and of the critic; `net.encoder`
+    has been decided."""
     inputs = Encoder.size_of(spaces.parts, flat=net.encoder == "flat", picture_features=net.picture_features)
     outputs = spaces.action_size * (2 if net.state_dependent_std and not spaces.choices else 1)
     trunk = [inputs, *net.shared]
@@ -272,7 +272,7 @@ def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], l
 
 
 def net_from_state(state: Mapping[str, Any]) -> NetConfig:
-    """Options of networks from a policy's file. Older ones know fewer."""
+    """Reads the options of networks from a policy's file. Older ones know fewer."""
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in state.items()}
     return NetConfig(**{"encoder": "flat", **known})
 

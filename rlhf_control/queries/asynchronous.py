@@ -64,7 +64,7 @@ class Asynchronous:
         return LabelRound(self.batches, 0, tuple(news))
 
     def more_to_come(self, iteration: int) -> bool:
-        """Whether there will be answers after this iteration."""
+        """Tells whether there will be answers after this iteration."""
         if iteration < max(self.rounds):
             return True
         asked = len(self.labels.questions())

@@ -19,7 +19,7 @@ DEMONSTRATED_EPISODES = 4
 
 
 def demonstrations_due(config: FinetuneConfig, round: int) -> bool:
-    """Whether demonstrations are set above the policy's own clips in this round."""
+    """Tells whether demonstrations are set above the policy's own clips in this round."""
     return bool(config.demonstrations) and (round == 0 or not config.labels)
 
 
@@ -48,7 +48,7 @@ def check_demonstrations(name: str, policy: Policy, length: int) -> None:
 
 
 def is_recording(name: str) -> bool:
-    """Whether this is a file that `rlhf-control play` wrote."""
+    """Tells whether this is a file that `rlhf-control play` wrote."""
     return Path(name).is_file() and load_state(name).get("kind") == RECORDING
 
 

@@ -124,7 +124,7 @@ class Run:
             raise CorruptFileError(f"{self.path / 'config.json'}: {error}") from None
 
     def finished(self) -> bool:
-        """Whether all its steps were done."""
+        """Tells whether all its steps were done."""
         rows, (_, config) = self.metrics(), self.config()
         iteration = config.ppo.num_envs * config.ppo.num_steps
         steps = max(iteration, config.total_steps // iteration * iteration)
@@ -239,7 +239,7 @@ def refuse_used(path: Path) -> None:
 
 
 def unfinished(file: Path) -> bool:
-    """Whether this is all that a process killed while it made a run's folder can have left there."""
+    """Tells whether this is all that a process killed while it made a run's folder can have left there."""
     if file.name == "manifest.json":
         with suppress(OSError, ValueError):
             return "git_commit" in json.loads(read_own(file))  # ours
@@ -247,7 +247,7 @@ def unfinished(file: Path) -> bool:
 
 
 def lies_at(path: Path, folder: int) -> bool:
-    """Whether the folder of this descriptor is the one of this path."""
+    """Tells whether the folder of this descriptor is the one of this path."""
     with suppress(OSError):
         return os.path.samestat(os.stat(path), os.fstat(folder))
     return False

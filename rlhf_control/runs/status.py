@@ -59,7 +59,7 @@ def read_status(run: Path) -> Status | None:
 
 
 def alive(status: Status) -> bool:
-    """Whether the run that wrote this is still at work."""
+    """Tells whether the run that wrote this is still at work."""
     if status.state in ENDED or time.time() - status.updated > SILENCE[status.state]:
         return False
     try:

@@ -21,7 +21,7 @@ MOST = 16  # environments; more of them keep two threads busy within each step
 
 
 class DoubleBufferedEnvs:
-    """Environments between two rollouts: the first half in one group, the second in another."""
+    """Holds environments between two rollouts: the first half in one group, the second in another."""
 
     def __init__(self, groups: Sequence[Envs]) -> None:
         self.groups = groups
@@ -30,7 +30,7 @@ class DoubleBufferedEnvs:
         close_with_the_work(self.close)
 
     def collect(self, actor: Actor, num_steps: int, rng: np.random.Generator) -> Rollout:
-        """As `rollouts.collect`, over all groups side by side."""
+        """Does what `rollouts.collect` does, over all groups side by side."""
         n = len(self.groups)
         if n == 1:  # in this thread, where its environments were made: some may be used in no other
             return collect(self.groups[0], actor, num_steps, rng.spawn(1)[0])
@@ -38,7 +38,7 @@ class DoubleBufferedEnvs:
 
     @property
     def frames(self) -> bool:
-        """Whether pictures are recorded; see `rollouts.start_envs`."""
+        """Tells whether pictures are recorded; see `rollouts.start_envs`."""
         return self.groups[0].frames
 
     @frames.setter
@@ -55,11 +55,11 @@ class DoubleBufferedEnvs:
 
     @property
     def differs(self) -> str:
-        """As of `rollouts.Envs`."""
+        """Says what `Envs.differs` says, of the first group in which something does."""
         return next((group.differs for group in self.groups if group.differs), "")
 
     def probe(self) -> str:
-        """As of `rollouts.Envs`."""
+        """Does what `Envs.probe` does."""
         return self.groups[0].probe()
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class DoubleBufferedEnvs:
 
 
 def beside(rollouts: Sequence[Rollout]) -> Rollout:
-    """(T, N, ...) each -> (T, sum of N, ...)."""
+    """Puts rollouts (T, N, ...) side by side: (T, sum of N, ...)."""
     names = [name for name, value in vars(rollouts[0]).items() if isinstance(value, np.ndarray)]
     names[names.index("successors")] = "next_obs"
     arrays = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in names}
@@ -82,8 +82,8 @@ def start_double_buffered(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None,
     frames: bool = False,
 ) -> DoubleBufferedEnvs:  # fmt: skip
-    """The environments of `start_envs`: batched MuJoCo in two groups, others in one, for Python's lock would stop the
-    second."""
+    """Starts the environments of `start_envs`: batched MuJoCo in two groups, others in one, for Python's lock would
+    stop the second."""
     two = backend != "gymnasium" and project_envs.has_batched(env_id) and 2 <= num_envs <= MOST
     sizes = [(num_envs + 1) // 2, num_envs // 2] if two else [num_envs]
     arguments = {**(env or {}), **({"num_threads": 1} if two else {})}

@@ -21,7 +21,8 @@ MAX_EVALUATION_STEPS = 100_000
 
 
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment's arguments with early termination switched off. UserError where it has no such switch."""
+    """Returns the environment's arguments with early termination switched off. Raises UserError where it has no such
+    switch."""
     module, _, name = env_id.rpartition(":")
     if module:
         make_backend(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
@@ -33,15 +34,15 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
-    """After how many steps every episode of an environment that was made is cut off; None if never, or if it does not
-    say."""
+    """Returns after how many steps every episode of an environment that was made is cut off; None if never, or if it
+    does not say."""
     name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
     limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)
     return int(limit) if limit and int(limit) > 0 else None
 
 
 def evaluation_steps(env_id: str, env: Mapping[str, Any]) -> int:
-    """After how many steps an evaluation is over at the latest."""
+    """Returns after how many steps an evaluation is over at the latest."""
     limit = time_limit(env_id, env)
     return limit if limit and limit <= MAX_EVALUATION_STEPS else CUT_OFF
 
@@ -74,12 +75,13 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
-    """The environment's arguments under the chosen treatment of early ends."""
+    """Returns the environment's arguments under the chosen treatment of early ends."""
     return fixed_horizon(env_id, env) if config.termination == "fixed-horizon" else env
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:
-    """truncate: what ended early counts as cut off, so that its value is bootstrapped."""
+    """Treats early ends of a rollout as chosen. truncate: what ended early counts as cut off, so that its value is
+    bootstrapped."""
     if treatment == "refuse":
         refuse_terminated(rollout.terminated, env_id, run=run)
     if treatment == "truncate":

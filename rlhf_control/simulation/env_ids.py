@@ -32,7 +32,8 @@ REGISTERED_BY = (
 
 
 def unregistered(env_id: str, registry: Iterable[str]) -> UserError:
-    """The error for an id that is in nobody's registry: the module that would register it, or the nearest names."""
+    """Makes the error for an id that is in nobody's registry: the module that would register it, or the nearest
+    names."""
     for ids, module, package in REGISTERED_BY:
         if re.match(ids, env_id):
             missing = "" if found(module) else f" after `pip install {package}`"
@@ -43,8 +44,8 @@ def unregistered(env_id: str, registry: Iterable[str]) -> UserError:
 
 
 def look_here(env_id: str) -> None:
-    """For an id MODULE:ID that was typed: lets MODULE be found in the current folder, as `python -m` does, and says so.
-    The folder comes after all that is installed, so that nothing in it takes a library's place."""
+    """Lets MODULE of a typed id MODULE:ID be found in the current folder, as `python -m` does, and says so. The folder
+    comes after all that is installed, so that nothing in it takes a library's place."""
     module, here = env_id.rpartition(":")[0].partition(".")[0], os.getcwd()
     if not module.isidentifier() or found(module) or importlib.machinery.PathFinder.find_spec(module, [here]) is None:
         return
@@ -53,7 +54,7 @@ def look_here(env_id: str) -> None:
 
 
 def found(module: str) -> bool:
-    """Whether a module, or the package that it is in, can be imported."""
+    """Tells whether a module, or the package that it is in, can be imported."""
     try:
         return importlib.util.find_spec(module.partition(".")[0]) is not None
     except ValueError:  # one without a specification, such as __main__

@@ -36,11 +36,11 @@ STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
 class MisfitError(ValueError):
-    """What an environment gave is not what its spaces, or Gymnasium, say."""
+    """Says that what an environment gave is not what its spaces, or Gymnasium, say."""
 
 
 class ForeignEnv(gymnasium.Wrapper):
-    """A Gymnasium environment that may write into the actions it gets, reuse one array for all observations, give
+    """Wraps a Gymnasium environment that may write into the actions it gets, reuse one array for all observations, give
     lists, odd infos or wrong shapes, and raise anything. Raises UserError, which names the environment's number, its
     first seed, its episode (counted from the last seed) and its step (from 1), and the line in its code."""
 
@@ -106,7 +106,7 @@ class ForeignEnv(gymnasium.Wrapper):
             WATCHDOG.leave()
 
     def bare(self) -> "ForeignEnv":
-        """The same without Gymnasium's own wrappers, its time limit among them, to be put into states."""
+        """Returns the same without Gymnasium's own wrappers, its time limit among them, to be put into states."""
         env = ForeignEnv(self.unwrapped, self.name, self.number)
         self.closed = True  # the other one does it
         return env
@@ -132,7 +132,7 @@ _work: ContextVar[ExitStack | None] = ContextVar("work", default=None)
 
 @contextmanager
 def environments_closed() -> Iterator[None]:
-    """Within, every environment that is made is watched, and closed at the end, however it ends. To decorate what makes
+    """Watches every environment that is made within, and closes it at the end, however it ends. To decorate what makes
     some."""
     with WATCHDOG.watching(), ExitStack() as stack:
         token = _work.set(stack)
@@ -149,7 +149,7 @@ def close_with_the_work(close: Callable[[], None]) -> None:
 
 
 class ForeignVectorEnv(SyncVectorEnv):
-    """Gymnasium's SyncVectorEnv in its mode SAME_STEP, without infos, which nobody reads: it puts those of all
+    """Is Gymnasium's SyncVectorEnv in its mode SAME_STEP, without infos, which nobody reads: it puts those of all
     environments into arrays, and dies of what does not fit. `info` holds `final_obs`, an object array (N,) with the
     last observations of the episodes that ended in this step, and the mask `_final_obs`, in such steps alone."""
 
@@ -187,7 +187,7 @@ def check_env_id(env_id: str) -> None:
 
 
 def make_env(env_id: str, arguments: Mapping[str, Any], number: int = 0) -> ForeignEnv:
-    """`gymnasium.make`. Raises UserError for an unknown id, and whatever the environment raises."""
+    """Calls `gymnasium.make`. Raises UserError for an unknown id, and for whatever the environment raises."""
     check_env_id(env_id)
     with in_one_line(f"cannot make {described(env_id, arguments)}"):
         return ForeignEnv(gymnasium.make(env_id, **arguments), described(env_id, arguments), number)
@@ -199,7 +199,7 @@ def described(env_id: str, arguments: Mapping[str, Any]) -> str:
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Whatever is raised within, SystemExit too, becomes a UserError of one line."""
+    """Turns whatever is raised within, SystemExit too, into a UserError of one line."""
     WATCHDOG.enter(what)
     try:
         yield
@@ -212,8 +212,8 @@ def in_one_line(what: str) -> Iterator[None]:
 
 
 def told(error: BaseException) -> str:
-    """What an error says, and FILE:LINE of where it was raised: the last line of it that belongs to neither Python nor
-    a library, or else the last one outside Gymnasium."""
+    """Returns what an error says, and FILE:LINE of where it was raised: the last line of it that belongs to neither
+    Python nor a library, or else the last one outside Gymnasium."""
     name = "" if isinstance(error, MisfitError | HungError) else f"{type(error).__name__}: "
     words = " ".join(f"{name}{error}".split()).removesuffix(":")
     words = words if len(words) <= LONGEST else words[:LONGEST] + " ..."
@@ -227,14 +227,14 @@ def told(error: BaseException) -> str:
 
 
 def lent(action: Any) -> Any:
-    """A copy of an action, for the environment to do with as it likes."""
+    """Copies an action, for the environment to do with as it likes."""
     if isinstance(action, np.ndarray):
         return action.copy()
     return action if isinstance(action, int | np.generic) else copy.deepcopy(action)
 
 
 def owned(space: spaces.Space, obs: Any) -> Any:
-    """A copy of an observation, which the environment cannot write into, as its space has it: lists and tuples become
+    """Copies an observation, which the environment cannot write into, as its space has it: lists and tuples become
     arrays of the space's dtype. Raises MisfitError where that would change it."""
     if isinstance(space, spaces.Box):
         if type(obs) is np.ndarray and obs.dtype == space.dtype and obs.shape == space.shape:
@@ -257,8 +257,8 @@ def owned(space: spaces.Space, obs: Any) -> Any:
 
 
 def fitted(space: spaces.Space, obs: Any) -> Array:
-    """A new array of the space's shape and dtype. Raises MisfitError where the observation has another shape, is not of
-    numbers, or of numbers that the dtype cannot hold."""
+    """Makes a new array of the space's shape and dtype. Raises MisfitError where the observation has another shape, is
+    not of numbers, or of numbers that the dtype cannot hold."""
     try:
         array = np.asarray(obs)
     except ValueError:  # lists of unequal lengths
@@ -276,7 +276,7 @@ def fitted(space: spaces.Space, obs: Any) -> Array:
 
 
 def number(name: str, value: Any) -> float:
-    """A reward or flag that may be an array of one number. Raises MisfitError for anything else."""
+    """Returns a reward or flag that may be an array of one number. Raises MisfitError for anything else."""
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biuf":
         raise MisfitError(f"its {name} is {short(value)}, not a number")
@@ -284,6 +284,6 @@ def number(name: str, value: Any) -> float:
 
 
 def short(value: Any) -> str:
-    """A value in an error's line."""
+    """Shortens a value for an error's line."""
     words = " ".join(repr(value).split())
     return words if len(words) <= 60 else f"{words[:60]} ..."

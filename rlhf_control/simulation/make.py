@@ -86,7 +86,7 @@ def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:
 
 
 def mujoco_model(env_id: str, env_kwargs: Mapping[str, Any]) -> mujoco.MjModel:
-    """The model of a Gymnasium MuJoCo environment; made once. Raises UserError if it has none."""
+    """Returns the model of a Gymnasium MuJoCo environment; made once. Raises UserError if it has none."""
     return _mujoco_model(env_id, json.dumps(dict(env_kwargs), sort_keys=True))
 
 

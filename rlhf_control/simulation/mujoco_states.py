@@ -38,7 +38,7 @@ FIELDS = (*DATA, *MODEL)  # stored states name them by their places here: append
 
 
 def is_own(env: gymnasium.Env) -> bool:
-    """Whether [qpos, qvel] is all that changes, for certain."""
+    """Tells whether [qpos, qvel] is all that changes, for certain."""
     bare: Any = env.unwrapped
     model = getattr(bare, "model", None)
     if not isinstance(model, mujoco.MjModel):
@@ -58,7 +58,7 @@ def defaults(model: mujoco.MjModel) -> dict[str, Array]:
 
 
 def origin(env: gymnasium.Env) -> dict[str, Array]:
-    """The `defaults` of an environment before its first reset; empty where only [qpos, qvel] changes."""
+    """Returns the `defaults` of an environment before its first reset; empty where only [qpos, qvel] changes."""
     if is_own(env):
         return {}
     bare: Any = env.unwrapped
@@ -72,7 +72,7 @@ def origin(env: gymnasium.Env) -> dict[str, Array]:
 
 @dataclass
 class Watched:
-    """Fields that have not changed yet; the arrays are the simulator's memory."""
+    """Holds fields that have not changed yet; the arrays are the simulator's memory."""
 
     model: mujoco.MjModel
     data: mujoco.MjData
@@ -81,7 +81,7 @@ class Watched:
 
 
 class MujocoReader:
-    """Called, gives the states (N, D) float64 of copies of one environment, after their reset."""
+    """Gives, when it is called, the states (N, D) float64 of copies of one environment, after their reset."""
 
     def __init__(self, envs: Sequence[gymnasium.Env]) -> None:
         self._bare: list[Any] = [env.unwrapped for env in envs]
@@ -112,7 +112,7 @@ class MujocoReader:
                 )  # fmt: skip
 
     def watch(self, fields: Iterable[str]) -> None:
-        """These belong to the states from now on, and the time with them."""
+        """Has these fields belong to the states from now on, and the time with them."""
         found = {*self.fields, *fields}
         if len(found) > len(self.fields):
             self.fields = [name for name in FIELDS if name in found or name == "time"]
@@ -125,7 +125,7 @@ class MujocoReader:
 
 
 def plain(data: Any) -> Array:
-    """(nq + nv,) [qpos, qvel]"""
+    """Returns [qpos, qvel], (nq + nv,)."""
     return np.concatenate([data.qpos, data.qvel])
 
 
@@ -163,7 +163,7 @@ def put(model: mujoco.MjModel, data: mujoco.MjData, state: Array, origin: Mappin
 
 
 def put_back(env: gymnasium.Env, state: Array, origin: Mapping[str, Array]) -> None:
-    """The same for a running environment (`origin`: its own), with all that follows."""
+    """Does what `put` does for a running environment (`origin`: its own), with all that follows."""
     bare: Any = env.unwrapped
     put(bare.model, bare.data, state, origin)
     mujoco.mj_forward(bare.model, bare.data)

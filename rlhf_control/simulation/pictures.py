@@ -20,12 +20,13 @@ CHANNELS = (1, 3, 4)  # grey, colours, colours and alpha
 
 
 def stride(step_seconds: float, per_second: float = PER_SECOND) -> int:
-    """Every how many steps to take a picture, for no more than so many a second."""
+    """Returns every how many steps to take a picture, for no more than so many a second."""
     return max(1, math.ceil(1 / (per_second * step_seconds) - 1e-9))
 
 
 def rendered(env: Any, env_id: str) -> Array:
-    """(H, W, 3) uint8: the picture that an environment draws of itself. Raises UserError, whatever goes wrong."""
+    """Returns the picture that an environment draws of itself, (H, W, 3) uint8. Raises UserError, whatever goes
+    wrong."""
     try:
         given = env.render()
     except UserError as error:
@@ -50,9 +51,9 @@ def observed_picture(seen: Array) -> Array:
 
 
 def as_picture(given: Any) -> Array:
-    """(H, W, 3) uint8 of what environments' `render` gives: also a list of pictures (the last one), grey ones, ones
-    with an alpha channel or the channels first, and numbers of other types: 0 to 1 if they are floats and none is above
-    1, otherwise 0 to 255. Raises UserError, which says what it is, for anything else."""
+    """Makes a picture (H, W, 3) uint8 of what environments' `render` gives: also of a list of pictures (the last one),
+    grey ones, ones with an alpha channel or the channels first, and numbers of other types: 0 to 1 if they are floats
+    and none is above 1, otherwise 0 to 255. Raises UserError, which says what it is, for anything else."""
     if given is None or isinstance(given, str | bytes):
         raise UserError("nothing" if given is None else "text")
     if isinstance(given, list | tuple) and given:
@@ -76,7 +77,7 @@ def as_picture(given: Any) -> Array:
 
 
 def encode(picture: Array) -> bytes:
-    """A picture (H, W, 3) uint8, reduced to HEIGHT, as a PNG. The same picture gives the same bytes."""
+    """Returns a picture (H, W, 3) uint8, reduced to HEIGHT, as a PNG. The same picture gives the same bytes."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     if image.height > HEIGHT:
         image = image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.Resampling.BILINEAR)
@@ -86,12 +87,12 @@ def encode(picture: Array) -> bytes:
 
 
 def encode_all(pictures: Sequence[Array]) -> Array:
-    """Pictures of a clip's steps, (L, H, W, 3), as `Segments.frames` (L,)."""
+    """Returns pictures of a clip's steps, (L, H, W, 3), as `Segments.frames` (L,)."""
     return np.array([encode(picture) for picture in pictures], "S")
 
 
 def decode(frames: Array) -> Array:
-    """(T, H, W, 3) uint8: the pictures among a clip's `frames` (L,). Raises CorruptFileError."""
+    """Returns the pictures among a clip's `frames` (L,), (T, H, W, 3) uint8. Raises CorruptFileError."""
     try:
         return alike([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in frames.tolist() if png])
     except Exception as error:  # Pillow and NumPy fail in their own ways
@@ -99,7 +100,8 @@ def decode(frames: Array) -> Array:
 
 
 def alike(pictures: Sequence[Array]) -> Array:
-    """(T, H, W, 3): pictures that may differ in size, each as large as it can be within the first one's."""
+    """Brings pictures that may differ in size to one, (T, H, W, 3): each as large as it can be within the first
+    one's."""
     height, width, _ = pictures[0].shape
     return np.stack([
         picture if picture.shape == pictures[0].shape
@@ -109,7 +111,7 @@ def alike(pictures: Sequence[Array]) -> Array:
 
 
 def fit(picture: Array, width: int, height: int) -> Array:
-    """The picture (h, w, 3) as large as it can be within (width, height) without changing its proportions."""
+    """Returns the picture (h, w, 3) as large as it can be within (width, height) without changing its proportions."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     if size == (picture.shape[1], picture.shape[0]):

@@ -69,8 +69,8 @@ class Replayable(gymnasium.Wrapper):
         return {**self._start, "actions": np.array(self._actions), "rewards": np.array(self._rewards)}
 
     def restore(self, snapshot: Mapping[str, Any]) -> Any:
-        """The observation after the reset and the actions of the snapshot. Raises UserError if the rewards on the way
-        were others, or the episode ends."""
+        """Resets, repeats the actions of the snapshot and returns the observation after them. Raises UserError if the
+        rewards on the way were others, or the episode ends."""
         carried = snapshot.get("carried", {})  # older snapshots have none
         for path, owner, key in list(leaves(self.env)) if carried else ():
             if path in carried:
@@ -93,7 +93,7 @@ class Replayable(gymnasium.Wrapper):
 
 
 def carries_nothing(env: gymnasium.Env) -> bool:
-    """Whether only np_random outlives a reset, for certain: Gymnasium's own under wrappers of the usual kinds."""
+    """Tells whether only np_random outlives a reset, for certain: Gymnasium's own under wrappers of the usual kinds."""
     while isinstance(env, gymnasium.Wrapper):
         if type(env) not in CARRY_NOTHING:
             return False
@@ -105,7 +105,8 @@ def carries_nothing(env: gymnasium.Env) -> bool:
 
 
 def leaves(root: object) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """(path, dictionary, key) of all values that can be noted, in the attributes of an object and of those it has."""
+    """Yields (path, dictionary, key) of all values that can be noted, in the attributes of an object and of those it
+    has."""
     seen, ahead = {id(root)}, deque([("", root)])
     while ahead and len(seen) < MOST:
         path, owner = ahead.popleft()
@@ -120,7 +121,7 @@ def leaves(root: object) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def is_part(value: Any) -> bool:
-    """Whether an object belongs to its owner's state, unlike spaces, modules, classes and functions."""
+    """Tells whether an object belongs to its owner's state, unlike spaces, modules, classes and functions."""
     apart = isinstance(value, gymnasium.spaces.Space | gymnasium.envs.registration.EnvSpec | type | ModuleType)
     library = type(value).__module__.split(".")[0]
     return not apart and not callable(value) and library not in ("logging", "threading")
@@ -143,7 +144,7 @@ def is_plain(value: Any) -> bool:
 
 
 def noted(value: Any) -> Any:
-    """A copy that a sealed file can hold; `put_leaf` brings it back."""
+    """Returns a copy that a sealed file can hold; `put_leaf` brings it back."""
     if isinstance(value, np.ndarray | np.generic):
         return np.array(value)
     if isinstance(value, random.Random):
@@ -158,7 +159,7 @@ def noted(value: Any) -> Any:
 
 
 def json_safe(state: Any) -> Any:
-    """The state of a generator with its arrays copied."""
+    """Returns the state of a generator with its arrays copied."""
     if isinstance(state, Mapping):
         return {key: json_safe(value) for key, value in state.items()}
     return state.copy() if isinstance(state, np.ndarray) else state
@@ -194,8 +195,8 @@ def put_leaf(owner: dict[str, Any], key: str, value: Any) -> None:
 
 
 def probe(make: Callable[[], Replayable]) -> str:
-    """What differs after a copy of the environment was brought back to the middle of another one's third episode: ""
-    if nothing does, neither there nor in the episode after it."""
+    """Says what differs after a copy of the environment was brought back to the middle of another one's third episode:
+    "" if nothing does, neither there nor in the episode after it."""
     one, two = make(), make()
     try:
         if not one.carries:
@@ -231,7 +232,7 @@ def probe(make: Callable[[], Replayable]) -> str:
 
 
 def played(env: Replayable, actions: list[Any]) -> tuple[Array, Array, Array]:
-    """Observations, rewards and ends of one episode under these actions, as far as it goes."""
+    """Returns observations, rewards and ends of one episode under these actions, as far as it goes."""
     steps = []
     for action in actions:
         obs, reward, terminated, truncated, _ = env.step(action)

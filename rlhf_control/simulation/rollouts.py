@@ -91,9 +91,9 @@ def evaluate(
     deterministic: bool = True,
     frames: bool = False,
 ) -> tuple[list[float], list[Segments]]:
-    """Raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics stay as
-    they are. Episodes without a time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that
-    is said.
+    """Returns the raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics
+    stay as they are. Episodes without a time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps,
+    and that is said.
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """

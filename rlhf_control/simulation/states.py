@@ -19,8 +19,8 @@ CLASSIC = "gymnasium.envs.classic_control."  # CartPole, Pendulum, MountainCar, 
 
 
 def state_reader(envs: Sequence[gymnasium.Env]) -> Callable[[], Array] | None:
-    """A function that gives the states (N, D) float64 of copies of one environment that have been reset: those of
-    `mujoco_states`, or the variables of Gymnasium's classic control. None if there is no such state."""
+    """Returns a function that gives the states (N, D) float64 of copies of one environment that have been reset: those
+    of `mujoco_states`, or the variables of Gymnasium's classic control. None if there is no such state."""
     bare: list[Any] = [env.unwrapped for env in envs]
     if all(has_mujoco_data(env) for env in bare):
         return MujocoReader(envs)
@@ -32,8 +32,8 @@ def state_reader(envs: Sequence[gymnasium.Env]) -> Callable[[], Array] | None:
 
 
 def step_seconds(env: gymnasium.Env) -> float:
-    """Simulated time of one step: by the simulator's clock where it is MuJoCo, else by the rate at which the
-    environment says that it is to be played, or 30 a second."""
+    """Returns the simulated time of one step: by the simulator's clock where it is MuJoCo, else by the rate at which
+    the environment says that it is to be played, or 30 a second."""
     bare: Any = env.unwrapped
     if has_mujoco_data(bare):
         timestep = getattr(getattr(getattr(bare, "model", None), "opt", None), "timestep", None)

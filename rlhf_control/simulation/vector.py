@@ -24,7 +24,7 @@ EXACT = 2**24  # whole numbers up to here are exact in float32
 
 
 class Envs:
-    """N environments between two rollouts: where they stand, and what their episodes have returned so far."""
+    """Holds N environments between two rollouts: where they stand, and what their episodes have returned so far."""
 
     def __init__(self, backend: Backend, seed: int, first: int = 0, name: str = "the environment") -> None:
         self.backend, self.name = backend, name
@@ -40,8 +40,8 @@ class Envs:
         self.lengths = np.zeros(self.num_envs, np.int64)
 
     def step(self, action: Array, executed: Array) -> tuple[Array, Array, Array, Array]:
-        """(next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an episode's end.
-        `self.obs` is then the first observation of the next episode there."""
+        """Takes a step; returns (next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an
+        episode's end. `self.obs` is then the first observation of the next episode there."""
         space = self.vector.single_action_space
         action = (action if self.spaces.choices else executed).reshape(-1, *(space.shape or ()))
         if isinstance(space, Discrete | MultiDiscrete):
@@ -87,13 +87,14 @@ class Envs:
             )
 
     def states(self) -> Array | None:
-        """(N, D) float64 from which clips are drawn: see `mujoco_states`, or the variables of classic control; else
-        None."""
+        """Returns the states (N, D) float64 from which clips are drawn: see `mujoco_states`, or the variables of
+        classic control; else None."""
         return self.backend.states()
 
     @property
     def frames(self) -> bool:
-        """Whether pictures are recorded. Can be switched between rollouts, on only where `start_envs` did it first."""
+        """Tells whether pictures are recorded. Can be switched between rollouts, on only where `start_envs` did it
+        first."""
         return self._frames
 
     @frames.setter
@@ -104,7 +105,7 @@ class Envs:
         return self.shown is not None and not self.backend.draws
 
     def pictures(self, step: int) -> list[bytes]:
-        """A small PNG of each environment as it is now; empty at steps between those that are recorded."""
+        """Returns a small PNG of each environment as it is now; empty at steps between those that are recorded."""
         if step % stride(self.step_seconds):
             return [b""] * self.num_envs
         return [self._picture(i) for i in range(self.num_envs)]
@@ -119,7 +120,7 @@ class Envs:
             return b""
 
     def state(self) -> dict[str, Any]:
-        """All that decides what comes next; `load_state` continues from it bit for bit."""
+        """Returns all that decides what comes next; `load_state` continues from it bit for bit."""
         counts = {"returns": self.returns.copy(), "lengths": self.lengths.copy()}
         return {**self.backend.state(), "obs": self.obs.copy(), **counts}
 
@@ -156,8 +157,8 @@ def start_envs(
     first: int = 0,
     frames: bool = False,
 ) -> Envs:
-    """The same as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises UserError for
-    unsupported spaces too.
+    """Makes environments as `collect` steps them: number `first`, `first` + 1, ... of those of this seed. Raises
+    UserError for unsupported spaces too.
 
     frames: people will look at the clips, so environments that cannot be drawn from their states record pictures. That
     costs some milliseconds a step; `Envs.frames` switches it off and on between rollouts.

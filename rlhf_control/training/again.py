@@ -25,7 +25,7 @@ def make_way(path: Path) -> None:
 
 
 def nothing_to_lose(run: Run) -> bool:
-    """Whether a run died before it had learned anything. What people have answered is never nothing."""
+    """Tells whether a run died before it had learned anything. What people have answered is never nothing."""
     if (run.path / "policy.npz").exists():
         return False
     _, config = run.config()

@@ -72,7 +72,7 @@ def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
 
 
 def rose(values: Sequence[float]) -> bool:
-    """Whether the second half of a series is higher on the mean than the first."""
+    """Tells whether the second half of a series is higher on the mean than the first."""
     half = len(values) // 2
     return half > 0 and float(np.mean(values[-half:])) > float(np.mean(values[:half]))
 
@@ -268,7 +268,7 @@ def halted(alarm: str, run: Path) -> Halted:
 
 
 def taught(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the policy has learned in any iteration, by the rows of its metrics."""
+    """Tells whether the policy has learned in any iteration, by the rows of its metrics."""
     return any(row.get("gradient_steps") for row in rows)
 
 

@@ -63,7 +63,7 @@ def attended(
 
 
 def film(loop: Loop, envs: DoubleBufferedEnvs, keep: int, rounds: Collection[int]) -> None:
-    """Pictures cost time: where clips consist of them, they are taken only in the `keep` iterations up to a round."""
+    """Has pictures taken only in the `keep` iterations up to a round: they cost time where clips consist of them."""
     filmed = {i for at in rounds for i in range(at - keep + 1, at + 1)}
     loop.before_iteration.append(lambda iteration: setattr(envs, "frames", iteration in filmed))
 

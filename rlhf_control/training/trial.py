@@ -54,7 +54,7 @@ def try_out(
 
 
 def random_actions(spaces: Spaces, rng: np.random.Generator) -> Array:
-    """(PROBES, A) float32 or choices (PROBES, G)."""
+    """Draws actions (PROBES, A) float32 or choices (PROBES, G)."""
     if spaces.choices:
         return rng.integers(spaces.choices, size=(PROBES, len(spaces.choices)))
     return rng.standard_normal((PROBES, spaces.action_size), np.float32)

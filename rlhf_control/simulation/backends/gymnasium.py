@@ -18,7 +18,7 @@ from rlhf_control.simulation.states import draws_itself, state_reader, step_seco
 
 
 class GymnasiumBackend:
-    """Satisfies `protocol.Backend`."""
+    """Steps Gymnasium's environments one after the other. Satisfies `protocol.Backend`."""
 
     def __init__(self, env_id: str, num_envs: int, env: Mapping[str, Any], first: int = 0) -> None:
         self.name, self.twin = env_id, partial(make_flat, env_id, env)

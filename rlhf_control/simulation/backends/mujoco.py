@@ -10,7 +10,7 @@ from rlhf_control.simulation.backends.protocol import Step
 
 
 class MujocoBackend:
-    """Satisfies `protocol.Backend`."""
+    """Steps our batched MuJoCo environments. Satisfies `protocol.Backend`."""
 
     draws = False
 

@@ -15,7 +15,7 @@ Step = tuple[Array, Array, Array, Array, Array | None]
 
 
 class Backend(Protocol):
-    """N environments of one id, which begin their next episode in the step in which one ends."""
+    """Steps N environments of one id, which begin their next episode in the step in which one ends."""
 
     @property
     def vector(self) -> VectorEnv:
