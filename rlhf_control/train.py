@@ -121,7 +121,7 @@ def resume(
     changes: Mapping[str, Any] | None = None,
 ) -> Run:  # fmt: skip
     """Goes on with a run exactly where it stopped: the rest is bit-equal to that of a run that never stopped. A run
-    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own_behaviours`;
+    with an oracle of its own needs it again. `env_id`: see `files.refuse_module`; `behaviours`: `own.behaviours_of`;
     `changes`: other options from now on, see `resuming.amend`, as in {"termination": "truncate"}."""
     run = Run.open(path)
     run.lock()  # before anything is read that another process may change

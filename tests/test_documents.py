@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_control.config.checks import GROUPS
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "experiments").glob("*.py"))]
 FOLDERS = ("rlhf_control", "envs", "experiments", "tests", "videos")
@@ -29,6 +31,73 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
         assert (ROOT / path).exists(), f"{document.name} names {path}"
 
 
-def test_every_module_that_contributing_names_exists() -> None:
-    for path in re.findall(r"`([a-z_]+/[a-z_/]+\.(?:py|c))`", (ROOT / "CONTRIBUTING.md").read_text()):
-        assert any((folder / path).exists() for folder in (ROOT, ROOT / "rlhf_control")), path
+# -- names in backticks: `rl/ppo.py`, `likelihoods.py`, `Guard.watch`, `protocol.Backend`, `rlhf_control.rl.ppo`
+
+SOURCES = {
+    path.relative_to(ROOT): path.read_text()
+    for folder in ("rlhf_control", "envs", "tests", "experiments")
+    for ending in ("py", "c")
+    for path in sorted((ROOT / folder).rglob(f"*.{ending}"))
+}
+# Names that also mean something else: libraries, records at hand (`config.path()`), groups of options (`guard.window`)
+ELSE = {"gymnasium", "mujoco", "config", *GROUPS}
+OWN = {path.stem for path in SOURCES if path.parts[0] in ("rlhf_control", "envs")} - ELSE  # modules, by their last name
+ENDINGS = {"py", "c", "md", "json", "jsonl", "txt", "sqlite", "npz", "pth", "png", "pdf", "zip", "mp4"}
+EXAMPLES = {"mine.py", "sb3.py"}  # of files that are somebody else's
+CLASSES = {name for text in SOURCES.values() for name in re.findall(r"^class (\w+)", text, re.MULTILINE)}
+FILE = re.compile(r"`((?:\w+/)*\w+\.(?:py|c))`")
+DOTTED = re.compile(r"`(\w+(?:\.\w+)+)(?:\(\))?`")
+
+
+def is_file(name: str) -> bool:
+    """Whether one of our files has this name, or this end of a path."""
+    return any(f"/{path}".endswith(f"/{name}") for path in SOURCES)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a dotted name plainly is about a module or a class of ours, rather than a file or another library."""
+    first, last = name.split(".")[0], name.split(".")[-1]
+    return first in ("rlhf_control", *CLASSES) or (first in OWN and last not in ENDINGS)
+
+
+def has(name: str) -> bool:
+    """Whether there is such a module, or what comes before the last dot has that name in it."""
+    if is_file(f"{name.replace('.', '/')}.py") or is_file(f"{name.replace('.', '/')}/__init__.py"):
+        return True
+    owner, last = name.rpartition(".")[0], name.rpartition(".")[2]
+    word = re.compile(rf"^\s*(?:def |class |self\.)?{last}\b", re.MULTILINE)  # also a field, or an entry of _EXPORTS
+    if owner == "rlhf_control":
+        return f'"{last}":' in SOURCES[Path("rlhf_control/__init__.py")]
+    place = f"{owner.replace('.', '/')}.py"
+    texts = [text for path, text in SOURCES.items() if f"/{path}".endswith(f"/{place}")]
+    texts += [text for text in SOURCES.values() if re.search(rf"^class {owner.split('.')[-1]}\b", text, re.MULTILINE)]
+    return any(word.search(text) for text in texts)
+
+
+def test_names_are_told_apart() -> None:
+    assert is_file("rl/ppo.py") and is_file("ppo.py") and not is_file("po.py") and not is_file("rl/fast.py")
+    assert is_ours("Guard.watch") and is_ours("protocol.Backend") and is_ours("rlhf_control.rl.ppo")
+    assert not is_ours("torch.load") and not is_ours("labels.sqlite") and not is_ours("report.md")
+    assert (
+        has("Guard.watch") and has("protocol.Backend") and has("rlhf_control.rl.ppo") and has("rlhf_control.finetune")
+    )
+    assert has("NetConfig.encoder") and not has("Guard.look") and not has("protocol.Engine")
+    assert not has("rlhf_control.rl.fast") and not has("rlhf_control.nothing")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS[:2], ids=lambda path: path.name)
+def test_every_file_and_name_in_backticks_exists(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    files, names = set(FILE.findall(text)) - EXAMPLES, {name for name in DOTTED.findall(text) if is_ours(name)}
+    assert files, "the pattern finds something"
+    assert [name for name in sorted(files) if not is_file(name)] == []
+    assert [name for name in sorted(names) if not has(name)] == []
+
+
+def test_every_file_and_name_in_backticks_of_the_code_exists() -> None:
+    """In docstrings and comments: code that moves leaves them behind."""
+    for path, text in SOURCES.items():
+        if path.parts[0] in ("rlhf_control", "envs"):
+            assert [name for name in sorted(set(FILE.findall(text)) - EXAMPLES) if not is_file(name)] == [], path
+            names = {name for name in DOTTED.findall(text) if is_ours(name)}
+            assert [name for name in sorted(names) if not has(name)] == [], path

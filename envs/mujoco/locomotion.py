@@ -1,4 +1,4 @@
-"""HalfCheetah, Swimmer, Hopper, Walker2d, Ant, Humanoid and HumanoidStandup, version 5; see `envs/mujoco_task.py`."""
+"""HalfCheetah, Swimmer, Hopper, Walker2d, Ant, Humanoid and HumanoidStandup, version 5; see `envs/mujoco/task.py`."""
 
 from __future__ import annotations
 

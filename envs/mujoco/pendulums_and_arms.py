@@ -1,4 +1,4 @@
-"""InvertedPendulum, InvertedDoublePendulum, Reacher and Pusher, version 5; see `envs/mujoco_task.py`."""
+"""InvertedPendulum, InvertedDoublePendulum, Reacher and Pusher, version 5; see `envs/mujoco/task.py`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A task is a frozen dataclass: its fields are the options of Gymnasium's constructor, with the same names and defaults,
 and its methods are array functions over a batch of simulations. The formulas, down to the order of their operations,
 are those of `gymnasium/envs/mujoco/*_v5.py`, so that results equal Gymnasium's bit for bit. To add a task, write one
-class and add one line to `TASKS` in `envs/mujoco_batch.py`.
+class and add one line to `TASKS` in `envs/mujoco/vector.py`.
 
 Letters in shapes: n environments, O observation, A action, the rest as in `mujoco.MjModel` (nq, nv, nbody, ...).
 """

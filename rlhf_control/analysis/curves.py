@@ -54,7 +54,7 @@ class Curve:
         return bool(self.steps[-1] >= self.planned)
 
     def series(self, metric: str, x: str = "env_steps") -> tuple[Array, Array]:
-        """Returns Returns (x, y) where both were measured, x increasing. Of several rows at one x (label counts stand
+        """Returns (x, y) where both were measured, x increasing. Of several rows at one x (label counts stand
         still between rounds) the last one counts: what came of these labels in the end."""
         nothing = np.full(len(self.steps), np.nan)
         xs, ys = self.metrics.get(x, nothing), self.metrics.get(metric, nothing)

@@ -1,4 +1,4 @@
-"""One learner, kept warm for `bench.py` to time: ours, or a peer in its fastest in-process setting.
+"""One learner, kept warm for `bench/ppo.py` to time: ours, or a peer in its fastest in-process setting.
 
 A script of its own, because peers need interpreters of their own: it imports nothing of this project but for `ours`.
 Every line on stdin asks for a run of that many seconds (at least one iteration); the answer is a line of JSON.

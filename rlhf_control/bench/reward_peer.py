@@ -1,4 +1,4 @@
-"""One trainer of reward models, kept warm for `bench_reward.py` to time: ours, or imitation's.
+"""One trainer of reward models, kept warm for `bench/reward.py` to time: ours, or imitation's.
 
 A script of its own, because imitation needs an interpreter of its own: it imports nothing of this project but for
 `ours`. Every line on stdin asks for refits for that many seconds (at least one refit: STEPS gradient steps on all

@@ -102,7 +102,7 @@ class Policy(nn.Module):
         return self.actor(self.trunk(self.encoder(features) if gradients else self.encoder.without_gradients(features)))
 
     def distribution_and_value(self, features: Tensor) -> tuple[Gaussian | Categorical, Tensor]:
-        """Returns both at once, so that pictures are looked at only once."""
+        """Returns both at once: what actor and critic share is computed once."""
         if self.critic_encoder is not None:
             return self.distribution(features), self.value(features)
         seen = self.trunk(self.encoder(features))

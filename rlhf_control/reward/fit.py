@@ -140,11 +140,11 @@ def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Ten
 
 
 def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
-    """Returns Returns Returns (temperature, metrics) from the logits (E, S) of all clips: accuracy on stated
-    preferences and, for the held-out, their calibration. What is called fair, and the evidence (nats) against coin
-    flips, are of those held-out ones whose clips no model chose; the chosen ones are the hardest by design. A
-    preference is predicted by the mean probability of the members that may speak about it: for held-out ones those that
-    did not see it. 0.5 where there is none."""
+    """Returns (temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the
+    held-out, their calibration. What is called fair, and the evidence (nats) against coin flips, are of those held-out
+    ones whose clips no model chose; the chosen ones are the hardest by design. A preference is predicted by the mean
+    probability of the members that may speak about it: for held-out ones those that did not see it. 0.5 where there is
+    none."""
     clips, answers = stated_preferences(targets)
     margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
     fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))

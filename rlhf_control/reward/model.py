@@ -86,9 +86,8 @@ class RewardModel:
         return self._members(self._standardise(self.rows(steps)))
 
     def predict(self, steps: Rollout | Segments) -> Array:
-        """Returns rewards, Returns rewards, Returns rewards, (...,) float32: mean 0, standard deviation about 1 on the
-        last fit's reference data; 0 before the first. A conservative model takes off its uncertainty, as far as it is
-        more than on the reference."""
+        """Returns rewards, (...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0
+        before the first. A conservative model takes off its uncertainty, as far as it is more than on the reference."""
         x = self._standardise(self.rows(steps))
         members = self._members(x)
         if self.config.conservative == 0:
@@ -97,9 +96,9 @@ class RewardModel:
         return members.mean(0) - np.float32(self.config.conservative) * excess
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:
-        """Returns how uncertain the reward is, Returns how uncertain the reward is, Returns how uncertain the reward
-        is, (...,) in the units of `predict`: the root of the members' variance plus the squared `novelty`. The members
-        alone do not know where they have never been (PPE 2025, figure 1b): beyond the input clip they do not change."""
+        """Returns how uncertain the reward is, (...,) in the units of `predict`: the root of the members' variance plus
+        the squared `novelty`. The members alone do not know where they have never been (PPE 2025, figure 1b): beyond
+        the input clip they do not change."""
         x = self._standardise(self.rows(steps))
         return self._uncertainty(x, self._members(x))
 

@@ -38,7 +38,7 @@ class DoubleBufferedEnvs:
 
     @property
     def frames(self) -> bool:
-        """Tells whether pictures are recorded; see `rollouts.start_envs`."""
+        """Tells whether pictures are recorded; see `vector.start_envs`."""
         return self.groups[0].frames
 
     @frames.setter

@@ -51,7 +51,7 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
 
 
 class Simulator:
-    """Puts one bare environment, without a time limit, into stored states. Raises UserError for one that has none."""
+    """Puts one environment into stored states (D,), once it has been reset, and steps it from there."""
 
     def __init__(self, env_id: str, env: gymnasium.Env) -> None:
         self.env_id, self.env = env_id, env
@@ -91,8 +91,7 @@ class Simulator:
         return self.pack(observe() if observe is not None else np.asarray(bare.state, np.float32))
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool]:
-        """Takes an action of the action space's shape; returns the observation (O,), the reward and whether the task
-        ended."""
+        """Returns observation (O,), reward, whether the task ended and whether the episode was cut off."""
         seen, reward, terminated, truncated, _ = self.env.step(action)
         return self.pack(seen), float(reward), terminated, truncated
 

@@ -3,7 +3,7 @@
 Positions, rectangles (x, y, width, height) and mouse positions are in pixels of the drawable, which has more of them
 than the desktop's units on a high-density screen. Sizes of type, radii and line widths are in units: a window of
 1280 x 720 pixels has one pixel to the unit, one twice as large two, so that a layout keeps its proportions
-(`Window.px`). What can be drawn is in `kit.canvas`.
+(`Canvas.px`). What can be drawn is in `kit.canvas`.
 
     with Window("title", (1280, 720)) as window:
         while True:

@@ -1,6 +1,6 @@
 """What the pages with questions share: what is on them (`Scene`), where things stand, and the parts that every one has.
 
-Lengths are in units until `Window.px` makes pixels of them.
+Lengths are in units until `Canvas.px` makes pixels of them.
 """
 
 from collections.abc import Sequence
