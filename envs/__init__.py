@@ -1,17 +1,26 @@
 """This project's Gymnasium environments.
 
 `MujocoVectorEnv` steps Gymnasium's own MuJoCo tasks many at a time; `has_batched` says which. Environments of our own
-get a file here and one `gymnasium.register` line below.
+get a file here and one `gymnasium.register` line below: `import envs`, and `gymnasium.make` knows them.
 """
 
 import sys
 
+import gymnasium
 from mujoco import get_mju_user_warning, set_mju_user_warning  # the name is our subpackage's here
 
+from envs.games.vector import BricksVectorEnv, GameVectorEnv, OrchardVectorEnv
 from envs.mujoco.simulation import SimulationError
 from envs.mujoco.vector import MujocoVectorEnv, has_batched
 
-__all__ = ["MujocoVectorEnv", "SimulationError", "has_batched"]
+__all__ = ["GAMES", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
+
+GAMES: dict[str, type[GameVectorEnv]] = {"rlhf/Bricks-v0": BricksVectorEnv, "rlhf/Orchard-v0": OrchardVectorEnv}
+for _id, _envs in GAMES.items():
+    gymnasium.register(
+        _id, f"envs.games.env:{_envs.game.name}", max_episode_steps=_envs.game.limit,
+        vector_entry_point=f"envs.games.vector:{_envs.__name__}",
+    )  # fmt: skip
 
 
 def _warn(message: str) -> None:

@@ -28,12 +28,12 @@ LIBRARIES = ("-lm", "-lpthread")
 
 
 @cache
-def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
-    """Returns the library made of a C file, or None, said once, where that is impossible. It takes a second, the first
-    time."""
+def load(source: Path, *definitions: str, work: str = "updates") -> ctypes.CDLL | None:
+    """Returns the library made of a C file, or None, said once, where that is impossible: then `work` is slower. It
+    takes a second, the first time."""
     compiler = compiler_command()
     if not compiler:
-        print("rlhf-control: no C compiler, so updates are several times slower; install gcc", file=sys.stderr)
+        print(f"rlhf-control: no C compiler, so {work} are several times slower; install gcc", file=sys.stderr)
         return None
     command = [*compiler, *FLAGS, *(f"-D{d}" for d in definitions)]
     try:
@@ -42,7 +42,7 @@ def load(source: Path, *definitions: str) -> ctypes.CDLL | None:
         said = getattr(error, "stderr", "") or str(error)
         lines = said.strip().splitlines() or [repr(error)]
         line = next((line for line in lines if "error" in line), lines[0])
-        print(f"rlhf-control: updates are several times slower: {source.name} did not compile: {line}", file=sys.stderr)
+        print(f"rlhf-control: {work} are several times slower: {source.name} did not compile: {line}", file=sys.stderr)
         return None
 
 

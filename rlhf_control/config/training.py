@@ -41,8 +41,8 @@ class PretrainConfig:
     """Divide the reward by the running standard deviation of the discounted return."""
     normalize_obs: bool = True
     """Bring observations to mean 0 and variance 1 by running statistics."""
-    backend: Literal["auto", "batched", "gymnasium"] = "auto"
-    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
+    backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
+    """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 5.0
     """Time between two checkpoints."""
     env_timeout: float = 300.0
@@ -151,8 +151,8 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
-    backend: Literal["auto", "batched", "gymnasium"] = "auto"
-    """auto: batched MuJoCo where the id has it, else Gymnasium's own vector environments."""
+    backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
+    """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
     checkpoint_seconds: float = 15.0
     """Time between two checkpoints."""
     env_timeout: float = 300.0

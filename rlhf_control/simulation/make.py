@@ -12,9 +12,10 @@ import gymnasium
 import mujoco
 from gymnasium.vector import VectorEnv
 
-from envs import has_batched
+from envs import GAMES, has_batched
 from rlhf_control.compute.gl import has_display
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.simulation.backends.games import GamesBackend
 from rlhf_control.simulation.backends.gymnasium import GymnasiumBackend
 from rlhf_control.simulation.backends.mujoco import MujocoBackend
 from rlhf_control.simulation.backends.protocol import Backend
@@ -23,6 +24,7 @@ from rlhf_control.wording import counted
 
 BACKENDS: dict[str, Callable[[str, int, Mapping[str, Any], int], Backend]] = {
     "batched": MujocoBackend,
+    "games": GamesBackend,
     "gymnasium": GymnasiumBackend,
 }
 
@@ -32,9 +34,9 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
     step in which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there
     is of infos with the backend "gymnasium".
 
-    backend: "batched" MuJoCo, "gymnasium"'s own, or "auto" for the first where it exists and no `render_mode` is asked
-    for, since it cannot draw. `env_kwargs` are the environment's arguments. Raises UserError for an unknown id or
-    backend, for wrong arguments, and for whatever the environment raises.
+    backend: "batched" MuJoCo, our own "games", "gymnasium"'s own, or "auto" for one of the first two where it has the
+    id and no `render_mode` is asked for, since they do not draw. `env_kwargs` are the environment's arguments. Raises
+    UserError for an unknown id or backend, for wrong arguments, and for whatever the environment raises.
     """
     return make_backend(env_id, num_envs, seed, backend, env_kwargs).vector
 
@@ -53,7 +55,8 @@ def make_backend(
     if render_mode == "human" and has_batched(env_id) and not has_display():  # GLFW would kill the process
         raise UserError(f"{env_id} with render_mode='human' needs a display and there is none; use 'rgb_array'")
     if backend == "auto":
-        backend = "batched" if render_mode is None and has_batched(env_id) else "gymnasium"
+        own = "batched" if has_batched(env_id) else "games" if env_id in GAMES else "gymnasium"
+        backend = own if render_mode is None else "gymnasium"
     with in_one_line(f"cannot make {described(env_id, env)}"):
         refuse_misread(env_id, env)
         made = BACKENDS[backend](env_id, num_envs, env, first)
