@@ -258,6 +258,7 @@ class Answers:
     kind: Array  # (Q,) int64: index into KINDS
     value: Array  # (Q,) float64: the rating or the reward; NaN for ranks
     at_random: Array | None = None  # (Q,) bool: about clips that no model chose, a fair sample; None: not known
+    annotator: Array | None = None  # (Q,) str: who gave each; None: one and the same
 
     def __len__(self) -> int:
         return len(self.items)

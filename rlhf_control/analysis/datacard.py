@@ -13,6 +13,7 @@ from rlhf_control.feedback.agreement import JUDGED, agreement, consistency, posi
 from rlhf_control.feedback.export import export_labels, import_labels, import_pairs
 from rlhf_control.feedback.schema import Asked, Vote
 from rlhf_control.feedback.store import FeedbackStore, in_force, informative
+from rlhf_control.runs.files import load_state
 from rlhf_control.wording import counted
 
 
@@ -38,6 +39,9 @@ def labels(config: LabelsConfig) -> str:
         export_labels(store, config.export)
         _tell(f"exported {len(store.asked())} queries and {len(store.votes())} votes to {config.export}")
     card = data_card(store)
+    for name, trust in learned_trust(Path(config.run)).items():
+        if name in card["annotators"]:
+            card["annotators"][name]["trust"] = trust
     return json.dumps(card) if config.json else card_text(card)
 
 
@@ -80,7 +84,8 @@ def card_text(card: dict[str, Any]) -> str:
         rows.append((kind, f"{asked}, {given}, {counted(n['ties'], 'tie')}, {n['cannot_tell']} cannot tell"))
     for name, n in card["annotators"].items():
         given = counted(n["answers"], "answer")
-        rows.append((f"by {name}", f"{given}, {n['cannot_tell']} cannot tell{_seconds(n['seconds'])}"))
+        trust = f", trust {n['trust']:.2f}" if "trust" in n else ""
+        rows.append((f"by {name}", f"{given}, {n['cannot_tell']} cannot tell{_seconds(n['seconds'])}{trust}"))
     rows.append(("seconds a label", _seconds(card["seconds"]).removeprefix(", ") or "not taken"))
     for kind, a in card["agreement"].items():
         kappa = "undefined (always the same answer)" if a["kappa"] is None else f"{a['kappa']:.2f}"
@@ -99,6 +104,13 @@ def card_text(card: dict[str, Any]) -> str:
     rows.append(("first shown preferred", _share(p["first_preferred"], p["clear"])))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def learned_trust(run: Path) -> dict[str, float]:
+    """How far the run's reward model trusts each annotator, by name, from -1 (says the opposite) to 1; empty where it
+    had no cause to doubt: no run, no model yet, one annotator."""
+    path = run / "reward.npz"
+    return dict(load_state(path).get("trust", {})) if path.is_file() else {}
 
 
 def _share(value: dict[str, Any] | None, n: int) -> str:

@@ -34,6 +34,9 @@ class AnnotatorConfig:
     """Preference drift: the share by which `drift_to` replaces the reward, more in every round after the first."""
     drift_to: str = "env"
     """Where the preference drifts: a behaviour's name or env."""
+    crowd: tuple[float, ...] = ()
+    """Several annotators who answer by turns, each so honest: 1 says what it thinks, 0 says that or the opposite by
+    the toss of a coin, -1 always the opposite; 1 1 1 -1 are three honest ones and a liar."""
     levels: int = 5
     """Of a rating, from 1 (worst); equally many of the pool's clips deserve each."""
 
@@ -42,6 +45,8 @@ class AnnotatorConfig:
         within(self, "mistake", "fatigue", "skip", "discount", "position_bias", "drift", low=0.0, high=1.0)
         within(self, "equal", "temperature_drift", low=0.0, high=1e9)
         within(self, "levels", low=2, high=100)
+        if any(not -1 <= honesty <= 1 for honesty in self.crowd):
+            raise UserError(f"annotator.crowd is {' '.join(map(str, self.crowd))}; each is from -1 to 1")
 
 
 @explained

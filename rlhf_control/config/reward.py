@@ -46,6 +46,9 @@ class RewardConfig:
     """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
+    trust: bool = True
+    """Where several people answer, find out how far each is to be trusted, from 1 to -1 (always says the opposite), and
+    learn from each accordingly."""
     calibrate: bool = False
     """Divide the logits by the temperature under which the held-out answers are likeliest (arXiv 1706.04599), each
     under the members that did not see it. Their mean is less sure than they are: of precise annotators it needs no

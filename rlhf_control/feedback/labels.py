@@ -216,7 +216,8 @@ def gather(rows: Sequence[tuple[Asked, Feedback]], clips: Mapping[str, Segments]
         value[row] = np.nan if feedback.value is None else feedback.value
     kind = np.array([KINDS.index(asked.kind) for asked, _ in rows])
     at_random = np.array([asked.strategy in AT_RANDOM for asked, _ in rows])
-    return Answers(_stack([clips[digest] for digest in place]), items, ranks, kind, value, at_random)
+    annotator = np.array([feedback.annotator for _, feedback in rows])
+    return Answers(_stack([clips[digest] for digest in place]), items, ranks, kind, value, at_random, annotator)
 
 
 def _stack(clips: Sequence[Segments]) -> Segments:

@@ -51,7 +51,9 @@ class RewardOracle:
     memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
-        name, config, K = f"oracle:{self.name}", self.config, len(query.segments)
+        config, K = self.config, len(query.segments)
+        member = query.index % len(config.crowd) if config.crowd else 0
+        name = f"oracle:{self.name}" + (f" {member + 1}" if config.crowd else "")
         if query.kind == DEMONSTRATION:
             return Feedback((0,) + (1,) * (K - 1), name)
         if query.kind in (COMPARISON, RANKING) and rng.random() < config.position_bias:
@@ -62,6 +64,8 @@ class RewardOracle:
             return Feedback(None, name)
         noise = (self.temperature + config.temperature_drift * query.round) * spread
         upside_down = rng.random() < mistake_rate(config, query.index)
+        if config.crowd:
+            upside_down ^= rng.random() < (1 - config.crowd[member]) / 2
         if query.kind == RATING:
             cuts = np.quantile(pool_returns, np.arange(1, config.levels) / config.levels)
             rating = 1 + int((returns[0] + noise * rng.logistic() > cuts).sum())

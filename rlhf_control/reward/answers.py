@@ -15,6 +15,7 @@ from torch import Tensor
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
 from rlhf_control.reward.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
+from rlhf_control.reward.trust import CANDIDATES, most_likely_trust
 
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
 ALIKE = 0.1  # correlation
@@ -52,6 +53,17 @@ def questions_of(items: Array) -> Array:
     return np.array([numbers.setdefault(tuple(row), len(numbers)) for row in np.sort(items, 1).tolist()], np.int64)
 
 
+def annotators_in(answers: Answers) -> tuple[list[str], Array]:
+    """Returns the names of those whose trust is a question, and for every answer (Q,) the number of its annotator among
+    them. It is -1 for a demonstration, whose place above the policy's clips nobody judged, and for all where there is
+    but one annotator: with nobody to compare, trust is a matter of the reward's scale."""
+    judged = answers.kind != KINDS.index(DEMONSTRATION)
+    names = [] if answers.annotator is None else sorted(set(answers.annotator[judged].tolist()))
+    if answers.annotator is None or len(names) < 2:
+        return [], np.full(len(answers), -1)
+    return names, np.where(judged, np.searchsorted(names, answers.annotator), -1)
+
+
 @dataclass(frozen=True)
 class ClipInputs:
     """What is judged, as the networks read it."""
@@ -73,6 +85,7 @@ class Targets:
     is_reward: Tensor  # (Q,) bool
     question: Tensor  # (Q,) number, the same for answers about the same clips
     fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
+    annotator: Tensor  # (Q,) number, as in `annotators_in`
 
     @staticmethod
     def of(answers: Answers) -> "Targets":
@@ -92,6 +105,7 @@ class Targets:
             is_reward,
             questions_of(answers.items),
             answers.at_random if known else np.ones(len(answers), bool),
+            annotators_in(answers)[1],
         )
         return Targets(*map(torch.tensor, columns))
 
@@ -130,10 +144,30 @@ class Answering:
         self.parameters = {
             name: (value / config.logit_scale).expand(config.members, -1).clone() for name, value in start.items()
         }
+        number = int(targets.annotator.max()) + 1
+        self.trust = torch.ones(number + 1) if config.trust and number else None  # the last: beyond doubt, number -1
+        self.without: Array | None = None  # (Q,) trust in each answer's annotator, found without that question
+
+    def reconsider(self, logits: Tensor, targets: Targets, held_out: Tensor) -> None:
+        """Finds anew how far each annotator is to be trusted, if there are several, from the answers (E, Q) held out,
+        given the logits (E, S) of all clips."""
+        if self.trust is None:
+            return
+        self.trust = None
+        with torch.no_grad():
+            each = [self.log_prob(float(c) * logits[:, targets.items], targets) for c in CANDIDATES]
+        spoken = held_out if held_out.any(0).all() else torch.ones_like(held_out)  # too few members: all may speak
+        log_prob = (torch.stack(each) * spoken).sum(1) / spoken.sum(0)
+        trust, self.without = most_likely_trust(
+            log_prob.double().numpy(), targets.annotator.numpy(), targets.question.numpy()
+        )
+        self.trust = torch.tensor([*trust, 1.0], dtype=torch.float32)
 
     def log_prob(self, logits: Tensor, targets: Targets) -> Tensor:
         """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items."""
         lapse = self.config.lapse
+        if self.trust is not None:
+            logits = logits * self.trust[targets.annotator][..., None]
         p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
         result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
         if self.mixed:

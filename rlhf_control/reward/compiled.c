@@ -36,6 +36,7 @@ typedef struct {
     int64_t clips, length, stride, items_each;
     const real *x;                /* (S, L, padded inputs) */
     const int64_t *items, *ranks; /* (Q, K); the rank -1 is no item */
+    const double *trust;          /* (Q,) in each answer's annotator, which multiplies the logits; NULL: 1 */
 
     int64_t steps, batch;
     const int64_t *answers;       /* (steps, E, B) */
@@ -206,27 +207,28 @@ static void likelihood(const Job *job, int64_t answer, Work *work)
 {
     int64_t K = job->items_each;
     const int64_t *items = job->items + answer * K, *ranks = job->ranks + answer * K;
+    double scale = job->logit_scale * (job->trust ? job->trust[answer] : 1);
     for (int64_t rank = 0; rank < K - 1; rank++) {
         int64_t best = 0, present = 0;
         double top = -INFINITY, sum = 0, chosen = 0;
         for (int64_t k = 0; k < K; k++) {
             if (ranks[k] < rank) continue;
-            double logit = job->logit_scale * work->mean[work->place[items[k]]];
+            double logit = scale * work->mean[work->place[items[k]]];
             present++;
             if (ranks[k] == rank) { best++; chosen += logit; }
             if (logit > top) top = logit;
         }
         if (best == 0 || (best == present && rank > 0)) continue; /* nothing is stated */
         for (int64_t k = 0; k < K; k++)
-            if (ranks[k] >= rank) sum += exp(job->logit_scale * work->mean[work->place[items[k]]] - top);
+            if (ranks[k] >= rank) sum += exp(scale * work->mean[work->place[items[k]]] - top);
         double p = (1 - job->lapse) * exp(chosen / best - top) / sum;
         double sure = job->lapse > 0 ? p / (p + job->lapse / present) : 1; /* that it was no lapse, given the answer */
         for (int64_t k = 0; k < K; k++) {
             if (ranks[k] < rank) continue;
             int64_t at = work->place[items[k]];
-            double softmax = exp(job->logit_scale * work->mean[at] - top) / sum;
+            double softmax = exp(scale * work->mean[at] - top) / sum;
             double d_log_p = sure * ((ranks[k] == rank ? 1.0 / best : 0) - softmax);
-            work->d_mean[at] -= job->logit_scale * d_log_p / job->batch;
+            work->d_mean[at] -= scale * d_log_p / job->batch;
         }
     }
 }

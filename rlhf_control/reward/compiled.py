@@ -39,7 +39,7 @@ class Job(ctypes.Structure):
         ("parameters", INT), ("buffers", POINTER), ("adam_steps", INT), ("cores", INT),
         ("lr", DOUBLE), ("weight_decay", DOUBLE), ("logit_scale", DOUBLE), ("lapse", DOUBLE),
         ("clips", INT), ("length", INT), ("stride", INT), ("items_each", INT),
-        ("x", POINTER), ("items", POINTER), ("ranks", POINTER),
+        ("x", POINTER), ("items", POINTER), ("ranks", POINTER), ("trust", POINTER),
         ("steps", INT), ("batch", INT), ("answers", POINTER), ("phase", POINTER),
     ]  # fmt: skip
 
@@ -120,7 +120,7 @@ class CompiledSteps:
 
     def __init__(self, layers: "Layers", answering: "Answering", batches: "Minibatches", config: RewardConfig) -> None:
         x, targets = batches.x, batches.targets
-        self.layers, self.batches, self.dtype = layers, batches, x.numpy().dtype
+        self.layers, self.batches, self.dtype, self.answering = layers, batches, x.numpy().dtype, answering
         code = library(self.dtype)
         assert code is not None, "ask `supports` first"
         self.code, self.layout = code, Layout(layers, self.dtype)
@@ -141,6 +141,9 @@ class CompiledSteps:
         answers, phase = (np.ascontiguousarray(column, np.int64) for column in self.batches.indices(steps))
         self.job.steps, self.job.answers, self.job.phase = steps, answers.ctypes.data, phase.ctypes.data
         self.job.weight_decay = weight_decay
+        trust, who = self.answering.trust, self.batches.targets.annotator
+        given = None if trust is None else np.ascontiguousarray(trust[who].numpy(), np.float64)
+        self.job.trust = None if given is None else given.ctypes.data
         _check(self.code.train(ctypes.byref(self.job)))
 
     def clip_logits(self) -> Tensor:

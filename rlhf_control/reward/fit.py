@@ -43,6 +43,7 @@ class Fit:
     weight_decay: float  # where the adaptive L2 left it
     temperature: float
     metrics: dict[str, float]
+    trust: tuple[float, ...] = ()  # in each of `annotators_in`
 
 
 def fit_ensemble(
@@ -63,9 +64,11 @@ def fit_ensemble(
     learner = (CompiledSteps if clips.mask is None and supports(config, answering) else AutogradSteps)(
         layers, answering, batches, config
     )
-    best_loss, best_step, best = math.inf, 0, learner.parameters()
+    best_loss, best_step, best = math.inf, 0, (learner.parameters(), answering.trust, answering.without)
     for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
         learner.train(step - before, weight_decay)
+        if answering.trust is not None:
+            answering.reconsider(learner.clip_logits(), targets, mask)
         if step < min(MIN_STEPS, config.steps) and not config.adaptive_l2:
             continue
         train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask)
@@ -73,15 +76,18 @@ def fit_ensemble(
             weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
         loss_now = held_out_loss if held_out.any() else -step
         if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
-            best_loss, best_step, best = loss_now, step, learner.parameters()
+            best_loss, best_step = loss_now, step
+            best = (learner.parameters(), answering.trust, answering.without)
         elif best_step:
             break
-    learner.load(best)
+    weights, answering.trust, answering.without = best
+    learner.load(weights)
     logits = learner.clip_logits()
     train_loss, held_out_loss = losses(answering, logits, targets, mask)
-    temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate)
+    temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate, answering.without)
     metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
-    return Fit(weight_decay, temperature, metrics)
+    trust = () if answering.trust is None else tuple(answering.trust[:-1].tolist())
+    return Fit(weight_decay, temperature, metrics | ({"lowest_trust": min(trust)} if trust else {}), trust)
 
 
 class AutogradSteps:
@@ -139,14 +145,19 @@ def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Ten
     return loss[~held_out].mean().item(), loss[held_out].mean().item() if held_out.any() else float("nan")
 
 
-def assess(logits: Array, targets: Targets, held_out: Array, calibrate: bool) -> tuple[float, dict[str, float]]:
-    """Returns (temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and, for the
-    held-out, their calibration. What is called fair, and the evidence (nats) against coin flips, are of those held-out
-    ones whose clips no model chose; the chosen ones are the hardest by design. A preference is predicted by the mean
-    probability of the members that may speak about it: for held-out ones those that did not see it. 0.5 where there is
-    none."""
+def assess(
+    logits: Array, targets: Targets, held_out: Array, calibrate: bool, trust: Array | None = None
+) -> tuple[float, dict[str, float]]:
+    """Returns (temperature, metrics) from the logits (E, S) of all clips: accuracy on stated preferences and,
+    for the held-out, their calibration. What is called fair, and the evidence (nats) against coin flips, are of those
+    held-out ones whose clips no model chose; the chosen ones are the hardest by design. A preference is predicted by
+    the mean probability of the members that may speak about it: for held-out ones those that did not see it. 0.5 where
+    there is none. `trust` (Q,) is that in each answer's annotator (None: all are trusted): who says the opposite is
+    predicted to."""
     clips, answers = stated_preferences(targets)
     margin = logits[:, clips[:, 0]] - logits[:, clips[:, 1]]  # (E, P)
+    if trust is not None:
+        margin = margin * trust[answers].mean(1)
     fresh, seen = (np.asarray(m[:, answers].all(-1)) for m in (held_out, ~held_out))
     temperature = best_temperature(margin, fresh) if calibrate else 1.0
     p = np.exp(-np.logaddexp(0, -margin / temperature))

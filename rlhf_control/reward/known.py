@@ -46,6 +46,9 @@ class KnownReward:
         self.fitted = True
         return {}
 
+    def trust_in(self, answers: Answers) -> Array:
+        return np.ones(len(answers))
+
     def uncertainty(self, steps: Rollout | Segments) -> Array:
         steps = steps.as_segments() if isinstance(steps, Rollout) else steps
         return np.zeros(steps.env_reward.shape, np.float32)

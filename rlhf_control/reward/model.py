@@ -18,7 +18,7 @@ from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segmen
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
-from rlhf_control.reward.answers import ClipInputs, Targets
+from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.ensemble import clip_logits, initial_layers, nearest_distance, scores, zero_layers
 from rlhf_control.reward.fit import fit_ensemble
 from rlhf_control.runs.files import load_state, save_state
@@ -62,6 +62,7 @@ class RewardModel:
         self.env_id = env_id  # whose steps it scores; "": not known
         self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
         self.weight_decay, self.temperature = config.weight_decay, 1.0
+        self.trust: dict[str, float] = {}  # in each annotator, by name, where there are several
         self.fitted = False
         self._see_through(encoder)
 
@@ -120,6 +121,11 @@ class RewardModel:
         logits = self.clip_logits(pairs)
         return np.exp(-np.logaddexp(0, logits[..., 1] - logits[..., 0]))
 
+    def trust_in(self, answers: Answers) -> Array:
+        """Returns how far the annotator of each answer (Q,) is trusted, from -1 to 1; 1 for those never met."""
+        names = [""] * len(answers) if answers.annotator is None else answers.annotator.tolist()
+        return np.array([self.trust.get(name, 1.0) for name in names])
+
     def rows(self, steps: Rollout | Segments) -> Tensor:
         """Returns raw inputs (..., I). Raises UserError for steps of another environment."""
         action = steps.executed if isinstance(steps, Rollout) else steps.action
@@ -170,6 +176,7 @@ class RewardModel:
         shown = ClipInputs(x, None if mask is None else torch.from_numpy(mask))
         fit = fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng)
         self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
+        self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
         x = self._standardise(reference_rows)
         out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP))
@@ -235,14 +242,18 @@ class RewardModel:
     def state(self) -> dict[str, Any]:
         tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}
         tensors |= {f"{i}.bias": b for i, (_, b) in enumerate(self.layers)}
-        return {
-            "layers": {name: tensor.numpy().copy() for name, tensor in tensors.items()},
-            "normaliser": {name: getattr(self, name).numpy().copy() for name in NORMALISERS},
-            "usual": [self.usual_distance, self.usual_uncertainty],
-            "weight_decay": self.weight_decay,
-            "temperature": self.temperature,
-            "fitted": self.fitted,
-        } | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
+        return (
+            {
+                "layers": {name: tensor.numpy().copy() for name, tensor in tensors.items()},
+                "normaliser": {name: getattr(self, name).numpy().copy() for name in NORMALISERS},
+                "usual": [self.usual_distance, self.usual_uncertainty],
+                "weight_decay": self.weight_decay,
+                "temperature": self.temperature,
+                "fitted": self.fitted,
+            }
+            | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
+            | ({"trust": dict(self.trust)} if self.trust else {})
+        )
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Raises KeyError or ValueError for the state of another model."""
@@ -261,6 +272,7 @@ class RewardModel:
         self.usual_distance, self.usual_uncertainty = state["usual"]
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
+        self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
 
 
 def comparisons(pairs: Segments, target: Array) -> Answers:

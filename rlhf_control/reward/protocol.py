@@ -31,6 +31,10 @@ class Reward(Protocol):
         """Returns (E, Q): the probability that the first clip of each pair (Q, 2, L, ...) is preferred."""
         ...
 
+    def trust_in(self, answers: Answers) -> Array:
+        """Returns how far the annotator of each answer (Q,) is trusted, from -1 (says the opposite) to 1."""
+        ...
+
     def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
         """Learns from answers and returns metrics; `reference` (S, L, ...) is what the policy does."""
         ...

@@ -66,7 +66,9 @@ def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
     if not len(clips):
         return 0.0, 0.0
     logits = reward.clip_logits(answers.clips)
-    p = 1 / (1 + np.exp(np.clip(logits[:, clips[:, 1]] - logits[:, clips[:, 0]], -50, 50)))
+    trust = reward.trust_in(answers)[stated_by].mean(1, dtype=np.float32)
+    margin = (logits[:, clips[:, 0]] - logits[:, clips[:, 1]]) * trust
+    p = 1 / (1 + np.exp(np.clip(-margin, -50, 50)))
     asked = independent(stated_by, targets)
     return float((p.mean(0) > 0.5).mean()) * asked, asked
 

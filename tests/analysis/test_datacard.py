@@ -12,6 +12,7 @@ from rlhf_control.data import RATING, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import new_vote
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.runs.files import save_state
 from tests.conftest import random_segments
 
 
@@ -135,3 +136,14 @@ def test_nothing_to_load_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             labels(LabelsConfig(str(tmp_path / "new.sqlite"), load=str(tmp_path / source)))
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_card_tells_how_far_a_runs_reward_trusts_each(store: FeedbackStore, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    store.copy_to(run / "labels.sqlite")
+    assert "trust" not in labels(LabelsConfig(str(run)))  # no model yet
+    save_state(run / "reward.npz", {"kind": "reward model", "trust": {"ann": 1.0, "bob": -0.5, "carol": 0.25}})
+    card = labels(LabelsConfig(str(run)))
+    assert "trust 1.00" in card and "trust -0.50" in card and "carol" not in card
+    assert json.loads(labels(LabelsConfig(str(run), json=True)))["annotators"]["bob"]["trust"] == -0.5

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def answers(query: Query, oracle: RewardOracle, pool: Segments = POOL, n: int = 
     return [oracle(query, pool, rng) for _ in range(n)]
 
 
-def env_oracle(temperature: float = 0.0, **config: float) -> RewardOracle:
-    return RewardOracle(env_reward, "env", temperature, AnnotatorConfig(**config))  # type: ignore[arg-type]
+def env_oracle(temperature: float = 0.0, **config: Any) -> RewardOracle:
+    return RewardOracle(env_reward, "env", temperature, AnnotatorConfig(**config))
 
 
 def check_rate(happened: list[bool], expected: float) -> None:
@@ -89,6 +90,20 @@ def test_mistakes_turn_the_answer_round(temperature: float) -> None:
     right = sigmoid(1 / (temperature * SD)) if temperature else 1.0
     given = answers(query_of([[1.0], [0.0]]), env_oracle(temperature, mistake=0.2))
     check_rate([a.ranks == (0, 1) for a in given], 0.8 * right + 0.2 * (1 - right))
+
+
+def test_a_crowd_answers_by_turns_each_as_honest_as_said() -> None:
+    oracle, query = env_oracle(crowd=(1.0, -1.0, 0.0)), query_of([[1.0], [0.0]])
+    given: dict[str, list[bool]] = {}
+    rng = np.random.default_rng(0)
+    for i in range(3 * N):
+        answer = oracle(replace(query, index=i), POOL, rng)
+        given.setdefault(answer.annotator, []).append(answer.ranks == (0, 1))
+    assert list(given) == ["oracle:env 1", "oracle:env 2", "oracle:env 3"]
+    assert all(given["oracle:env 1"]) and not any(given["oracle:env 2"])
+    check_rate(given["oracle:env 3"], 0.5)
+    with pytest.raises(UserError, match="each is from -1 to 1"):
+        AnnotatorConfig(crowd=(1.0, 2.0))
 
 
 def test_ties_stay_ties_under_mistakes() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,25 @@ def test_gradients_and_steps_are_autograds(kinds: dict[str, int], config: Reward
         for mine, tensor in zip(fast.parameters(), slow.parameters(), strict=True):
             torch.testing.assert_close(mine, tensor, rtol=1e-7, atol=1e-9)
         torch.testing.assert_close(fast.clip_logits(), slow.clip_logits(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("trust", [(1.0, 1.0, 1.0), (0.5, -1.0, 1.0), (0.0, 0.25, 1.0)])
+def test_answers_of_annotators_who_are_trusted_differently(trust: tuple[float, ...]) -> None:
+    answers = answers_of({"comparison": 6, "ranking": 4, "demonstration": 3})
+    answers = replace(answers, annotator=np.array(["ann", "bob"] * 5 + ["demonstration"] * 3))
+    ours = [parts(answers, GRID[0], torch.float64) for _ in range(2)]
+    for _, answering, _ in ours:
+        answering.trust = torch.tensor(trust)
+    fast, slow = CompiledSteps(*ours[0], GRID[0]), AutogradSteps(*ours[1], GRID[0])
+    for learner in (fast, slow):
+        learner.train(20, 0.01)
+    for mine, tensor in zip(fast.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(mine, tensor, rtol=1e-7, atol=1e-9)
+    plain = CompiledSteps(*parts(answers, GRID[0], torch.float64), GRID[0])
+    plain.answering.trust = None  # as with one annotator
+    plain.train(20, 0.01)
+    same = all(torch.equal(a, b) for a, b in zip(fast.parameters(), plain.parameters(), strict=True))
+    assert same == (set(trust) == {1.0})
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 300])

@@ -48,6 +48,13 @@ class Uncertain(KnownReward):
         return np.full(3, self.unsure)
 
 
+class Doubting(Uncertain):
+    """Knows that bob always says the opposite."""
+
+    def trust_in(self, answers: Answers) -> np.ndarray:
+        return np.where(answers.annotator == "bob", -1.0, 1.0)
+
+
 def watch(guard: Guard, reward: Uncertain, *, kl: float = 2.0, learned: float = 0.0) -> dict[str, float]:
     return guard.watch(reward, ROLLOUT, np.full((8, 3), learned, np.float32), kl)
 
@@ -89,6 +96,9 @@ def test_as_predicted_by_hand() -> None:
     )
     right, asked = as_predicted(Uncertain(), answers)
     assert asked == 3 and right == pytest.approx(3 * 3 / 5)  # five pairs, of which (1, 0), (2, 1) and (2, 0) are right
+    liar = replace(answers, annotator=np.array(["ann", "bob", "ann"]))
+    right, asked = as_predicted(Doubting(), liar)
+    assert asked == 3 and right == pytest.approx(3 * 4 / 5)  # (1, 2), which bob said the wrong way round, is right too
     ties = comparisons(Segments.stack([clips[:2]]), np.array([0.5]))
     assert as_predicted(Uncertain(), ties) == (0.0, 0.0)
 
