@@ -298,7 +298,10 @@ def test_kill_9_at_random_moments_then_resume_is_bit_equal(
     tiny_config: FinetuneConfig, tmp_path: Path, reference: ReferenceConfig
 ) -> None:
     config = replace(tiny_config, reference=reference, total_steps=16 * 160)
-    whole = train.finetune(replace(config, out=str(tmp_path / "whole")))
+    started = run_in_a_process(config, tmp_path / "whole")  # as the others, which have no jitter
+    assert started.wait(120) == 0
+    started.stderr and started.stderr.close()
+    whole = Run.open(tmp_path / "whole")
     rng = np.random.default_rng(0)
     process = run_in_a_process(config, tmp_path / "killed")
     metrics = tmp_path / "killed" / "metrics.jsonl"
