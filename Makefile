@@ -1,10 +1,10 @@
-# demo, demo-human, test, test-kernels, lint, bench: each sets up .venv by itself when it is missing or its
+# demo, demo-human, test, test-kernels, interop, lint, bench: each sets up .venv by itself when it is missing or its
 # requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-human test test-kernels lint bench clean
+.PHONY: demo demo-human test test-kernels interop lint bench clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
@@ -22,6 +22,10 @@ test: .venv/installed
 test-kernels: .venv/installed
 	$(BIN)/python tests/kernels.py
 
+# tests/peers, against other people's libraries in an environment of their own (2 GB); a minute or two.
+interop: .venv-interop/installed
+	.venv-interop/bin/python -m pytest -q -n 0 -W default tests/peers
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,10 +36,16 @@ bench: .venv/installed
 	$(BIN)/python experiments/bench_envs.py
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-interop build *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv; once, a few minutes"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+.venv-interop/installed: tests/peers/requirements.txt setup.cfg
+	@echo "setting up .venv-interop; once, a few minutes"
+	@$(PYTHON) -m venv .venv-interop
+	@.venv-interop/bin/python -m pip install --disable-pip-version-check -q -r tests/peers/requirements.txt -e .
 	@touch $@

@@ -208,10 +208,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 
 # What `--help` explains of the two long commands; `--help-all` explains the rest too
 EVERYDAY = {
-    "pretrain": ("env_id", "total_steps", "preset", "seed", "seeds", "out", "learner", "env"),
+    "pretrain": ("env_id", "total_steps", "preset", "seed", "seeds", "out", "learner", "track", "env"),
     "finetune": (
         "policy", "oracle", "behaviours", "labels", "feedback", "labelling", "question", "queries", "clip_seconds",
-        "total_steps", "seed", "seeds", "out", "shrink", "termination", "env_id", "env",
+        "total_steps", "seed", "seeds", "out", "track", "shrink", "termination", "env_id", "env",
     ),
 }  # fmt: skip
 

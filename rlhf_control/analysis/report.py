@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from rlhf_control.nets.zoo import CAME_IN, CLONED
 from rlhf_control.runs.files import sha256, write_atomic
 from rlhf_control.runs.progress import say, seconds_text
 from rlhf_control.runs.run import Run
+from rlhf_control.runs.trackers import NONE, tracked
 from rlhf_control.training.guard import note as guards_note
 from rlhf_control.training.guard import nothing_learned
 from rlhf_control.wording import counted
 
 VIDEO_SECONDS = 8.0
+MEDIA = ("curves.png", "before_after.mp4")
 SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
 
 
@@ -40,6 +43,7 @@ def report_pretraining(run: Run, env_id: str = "") -> str:
     run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
     if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
         plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    show_tracker(run)
     policy = run.path / "policy.npz"
     return (
         f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, "
@@ -74,6 +78,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
             video = "Video: [before_after.mp4](before_after.mp4), the two policies from the same start.\n"
         except UserError as error:  # the run is worth having without its video
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
+    show_tracker(run)
     first = untaught(run, policies["before"], policies["after"])
     note = " ".join(filter(None, (note, guards_note(run.metrics()), changes_note(run))))
     rows = table_rows(results, facts, score)
@@ -93,6 +98,15 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     ])  # fmt: skip
     write_atomic(run.path / "report.md", text.encode())
     return "\n".join(filter(None, (first, terminal_table(rows)))) + f"\nreport {run.path / 'report.md'}"
+
+
+def show_tracker(run: Run) -> None:
+    """Shows the run's figures and video to its tracker, if it has one."""
+    config = run.config()[1]
+    if config.track != NONE:
+        media = [path for name in MEDIA if (path := run.path / name).is_file()]
+        with tracked(run, config.track, asdict(config), media):
+            pass
 
 
 def untaught(run: Run, before: Policy, after: Policy) -> str:

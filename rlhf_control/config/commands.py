@@ -311,6 +311,8 @@ class ResumeConfig:
     """Whether to open the labelling window."""
     video: bool | None = None
     """Whether to make before_after.mp4 at the end."""
+    track: Literal["none", "tensorboard", "trackio", "wandb"] | None = None
+    """Who is also shown the rows, those of before included, as in `finetune`."""
     checkpoint_seconds: float | None = None
     """Time between two checkpoints."""
     guard: GuardChange = GuardChange()

@@ -43,6 +43,10 @@ class PretrainConfig:
     """Bring observations to mean 0 and variance 1 by running statistics."""
     backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
     """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
+    track: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Also show the rows of metrics.jsonl, and at the end figures and video, to TensorBoard (event files in
+    RUN/tensorboard), trackio (its database on this machine) or Weights & Biases (offline, in RUN/wandb). Needs `pip
+    install 'rlhf_control[track]'`."""
     checkpoint_seconds: float = 5.0
     """Time between two checkpoints."""
     env_timeout: float = 300.0
@@ -160,6 +164,10 @@ class FinetuneConfig:
     names it; 0: any time."""
     video: bool = True
     """Make before_after.mp4 at the end."""
+    track: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Also show the rows of metrics.jsonl, and at the end figures and video, to TensorBoard (event files in
+    RUN/tensorboard), trackio (its database on this machine) or Weights & Biases (offline, in RUN/wandb). Needs `pip
+    install 'rlhf_control[track]'`."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
     annotator: AnnotatorConfig = AnnotatorConfig()

@@ -39,7 +39,8 @@ GOLD_SHARE = 0.05  # of the run's own questions
 DEMONSTRATIONS, GOLD_PAIRS = "demonstrations.npz", "gold.npz"
 # What a run and its replay may differ in
 REPLAY_MAY_DIFFER = (
-    "policy", "behaviours", "out", "replay", "question", "window", "video", "checkpoint_seconds", "env_timeout",
+    "policy", "behaviours", "out", "replay", "question", "window", "video", "track", "checkpoint_seconds",
+    "env_timeout",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.resuming import check, record
 from rlhf_control.runs.rows import rewind
 from rlhf_control.runs.run import FAILED, Run
+from rlhf_control.runs.trackers import check_tracker, tracked
 from rlhf_control.runs.watchdog import WATCHDOG, HungError
 
 CARRIES = "the environment has something that outlives its reset and cannot be put back; after a replay"
@@ -57,6 +59,7 @@ class Loop:
         self.halt: Exception | None = None  # set by the body: raised once this iteration is saved
         self._stack = ExitStack()
         self._config = config
+        check_tracker(config.track)
         run.lock()
         self.first, state = run.load_checkpoint()
         check(run, state, config, run.amended)
@@ -75,6 +78,7 @@ class Loop:
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
+        self._track = self._stack.enter_context(tracked(self.run, self._config.track, asdict(self._config)))
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -104,6 +108,7 @@ class Loop:
                 self.halt = MovedError(moved, self.run.path, "is saved")
             self.run.log(log)
             self._progress.show(log)
+            self._track(log)
             due = iteration == self.iterations - 1 or iteration + 1 in self.save_before
             if due or self._signals or self.halt or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save(iteration + 1)

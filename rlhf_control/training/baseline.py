@@ -1,11 +1,13 @@
 """Stable-Baselines3's PPO in the place of our own, as a baseline in the same run folder."""
 
 from dataclasses import asdict
+from typing import Any
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.run import Run
+from rlhf_control.runs.trackers import tracked
 from rlhf_control.simulation.early_ends import tell_of_endless_episodes
 from rlhf_control.training.parts import new_run
 
@@ -19,7 +21,13 @@ def pretrain_with_sb3(config: PretrainConfig, run: Run | None) -> Run:
     make_sb3(config)  # refuses what it cannot do, before there is a folder
     tell_of_endless_episodes(config.env_id, config.env)
     run = new_run(config, "pretrain", f"{config.env_id}-sb3", config.env_id)
-    with ProgressLine(run.path.name, config.total_steps) as progress:
-        pretrain_sb3(config, run, progress.show).save(run.path / "policy.npz", config=asdict(config))
+    tracking = tracked(run, config.track, asdict(config))
+    with ProgressLine(run.path.name, config.total_steps) as progress, tracking as track:
+
+        def show(row: dict[str, Any]) -> None:
+            progress.show(row)
+            track(row)
+
+        pretrain_sb3(config, run, show).save(run.path / "policy.npz", config=asdict(config))
     run.unlock()
     return run

@@ -36,6 +36,7 @@ from rlhf_control.rl.protocol import Learner
 from rlhf_control.rng import stream
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
+from rlhf_control.runs.trackers import check_tracker
 from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs, start_double_buffered
 from rlhf_control.simulation.early_ends import environment_arguments, tell_of_endless_episodes, time_limit
 from rlhf_control.simulation.foreign import check_env_id
@@ -198,6 +199,7 @@ def env_seed(seed: int) -> int:
 
 def new_run(config: FinetuneConfig | PretrainConfig, command: str, what: str, env_id: str, **facts: Any) -> Run:
     """Makes the folder of a run that this command is to train, named after `what` unless the config names one."""
+    check_tracker(config.track)
     path = Path(config.out or f"runs/{command}-{what}-{config.seed}")
     make_way(path)
     return Run.create(path, command, config, env_id=env_id, **facts)
