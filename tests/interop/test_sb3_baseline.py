@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -14,7 +15,7 @@ from stable_baselines3 import PPO as SB3
 
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, Stopped, UserError
-from rlhf_control.interop.sb3_baseline import make_sb3, pretrain_sb3, train_sb3
+from rlhf_control.interop.sb3_baseline import METRICS, make_sb3, pretrain_sb3, train_sb3
 from rlhf_control.interop.sb3_policies import import_sb3
 from rlhf_control.nets.policy import load_policy
 from rlhf_control.rl.ppo import PPO
@@ -23,6 +24,11 @@ from rlhf_control.simulation.vector import start_envs
 from tests.interop.sb3_models import SMALL, assert_same_actions, config, new_run, observations, rewritten
 
 # -- the baseline
+
+
+def test_the_readme_has_the_names_of_both():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert all(f"`{ours}` | `{theirs}`" in readme for ours, theirs in METRICS.items())
 
 
 def test_rows(trained):
