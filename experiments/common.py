@@ -16,7 +16,7 @@ from rlhf_control.analysis.axes import WIDTH, draw_bands, label_axes, style
 from rlhf_control.analysis.curves import aggregate, load_curves
 from rlhf_control.analysis.figures import save_figure
 from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.rng import stream
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate

@@ -30,8 +30,8 @@ from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import COMPARISON
 from rlhf_control.errors import Stopped, guarded
 from rlhf_control.feedback.store import FeedbackStore, in_force
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import load_policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.queries.segments import cut
 from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts

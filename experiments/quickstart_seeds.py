@@ -27,7 +27,7 @@ from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_m
 from rlhf_control.config import FinetuneConfig, GuardConfig
 from rlhf_control.config.checks import from_dict
 from rlhf_control.config.commands import EvaluateConfig
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run

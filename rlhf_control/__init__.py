@@ -38,7 +38,7 @@ _EXPORTS = {
     "Policy": "nets.policy",
     "load_policy": "nets.policy",
     "RewardOracle": "feedback.oracles",
-    "find_policy": "nets.zoo",
+    "find_policy": "interop.policies",
     "plot_runs": "analysis.figures",
     "record_video": "analysis.videos",
     "load_behaviours": "behaviours.own",

@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_control import cli, train
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.runs.run import Run
 
 BEFORE = Path(__file__).parent / "data" / "before" / "finetune"

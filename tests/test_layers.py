@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reward": {*GROUND, "runs", "nets", "behaviours"},
     "interop": {*GROUND, "runs", "nets", "simulation", "reward"},
     "rendering": {*GROUND, "runs", "simulation", "feedback"},
-    "queries": {*GROUND, "runs", "nets", "simulation", "feedback", "reward"},
+    "queries": {*GROUND, "runs", "nets", "simulation", "feedback", "reward", "interop"},
     "labelling": {*GROUND, "runs", "feedback", "rendering"},
     "training": {
         *GROUND, "runs", "nets", "simulation", "rl", "behaviours", "feedback", "reward", "queries", "labelling",
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "analysis": {
         *GROUND, "runs", "nets", "simulation", "behaviours", "feedback", "reward", "queries", "rendering", "training",
+        "interop",
     },
     "bench": {
         *GROUND, "runs", "nets", "simulation", "rl", "feedback", "reward", "queries", "rendering", "viewer",
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {*GROUND, "runs", "feedback", "train", "analysis"},
     "cli": {
         *GROUND, "runs", "nets", "simulation", "sweeps", "behaviours", "analysis", "bench", "viewer", "train", "doctor",
-        "training",
+        "training", "interop",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -139,7 +140,10 @@ def test_special_packages_have_one_importer(name: str) -> None:
 
 
 def test_nothing_unpickles() -> None:
+    """But what reads pickles as data: its Unpickler makes inert records of what an allow list names."""
     for name, path in FILES.items():
+        if name == "rlhf_control.interop.pickles":
+            continue
         text = path.read_text()
         assert name not in IMPORTS or not IMPORTS[name] & {"cloudpickle", "joblib", "dill"}, path
         assert not re.search(r"pickle\.(load|Unpickler\b)|allow_pickle=True|weights_only=False", text), path

@@ -30,8 +30,8 @@ from rlhf_control.data import Feedback, Query, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError, guarded
 from rlhf_control.feedback.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.queries.demonstrations import demonstrated
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.kl_anchor import Anchor

@@ -27,7 +27,7 @@ from rlhf_control.analysis.statistics import (
 from rlhf_control.config.commands import CompareConfig
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.rng import stream
 from rlhf_control.runs.progress import say
 from rlhf_control.wording import counted

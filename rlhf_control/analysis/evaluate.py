@@ -9,8 +9,8 @@ from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.behaviours.own import behaviours_of, load_behaviours
 from rlhf_control.config.commands import EvaluateConfig
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.interop.policies import find_policy, foreign_options
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.early_ends import evaluation_steps, time_limit
 from rlhf_control.simulation.rollouts import evaluate
@@ -25,9 +25,8 @@ def evaluation(config: EvaluateConfig) -> dict[str, Any]:
     if config.behaviours and config.score:
         load_behaviours(config.behaviours)
     name = config.score or run_score(Path(config.path), config.behaviours)
-    return measure(
-        find_policy(config.path, config.env_id), name, config.episodes, config.seed, deterministic=not config.stochastic
-    )
+    policy = find_policy(config.path, config.env_id, **foreign_options(config))
+    return measure(policy, name, config.episodes, config.seed, deterministic=not config.stochastic)
 
 
 def measure(

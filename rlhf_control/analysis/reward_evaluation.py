@@ -32,8 +32,9 @@ from rlhf_control.data import Array, Segments, with_next_obs
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy, load_policy
-from rlhf_control.nets.zoo import adopt, find_policy
+from rlhf_control.nets.zoo import adopt
 from rlhf_control.queries.segments import cut
 from rlhf_control.reward.answers import Targets, stated_preferences
 from rlhf_control.reward.calibration import both_ways, expected_calibration_error, reliability_table
@@ -83,7 +84,7 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     policies = {
         "on-policy": final,
         "without noise": final,
-        **({"expert": find_policy(config.expert, config.env_id)} if config.expert else {}),
+        **({"expert": find_policy(config.expert, final.env_id, env=final.env)} if config.expert else {}),
         "before": load_policy(opened.run.path / "pretrained.npz", final.env_id),
     }
     episodes = {}

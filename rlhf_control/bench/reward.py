@@ -29,7 +29,7 @@ from rlhf_control.config import QueryConfig, RewardConfig
 from rlhf_control.config.commands import BenchConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.nets.zoo import own_policy
 from rlhf_control.queries.choose import Pool, choose
 from rlhf_control.queries.segments import cut
 from rlhf_control.reward.model import RewardModel
@@ -66,7 +66,7 @@ def bench_reward(config: BenchConfig) -> str:
 def comparisons() -> dict[str, Any]:
     """Makes twice PAIRS comparisons of clips of a shipped policy, each clip in one of them, by the environment's
     reward. The latter half is to measure accuracy on. They are as reward_peer.py reads them."""
-    clips = cut(evaluate(find_policy(POLICY), EPISODES, seed=0, deterministic=False)[1], LENGTH)
+    clips = cut(evaluate(own_policy(POLICY), EPISODES, seed=0, deterministic=False)[1], LENGTH)
     order = np.random.default_rng(0).permutation(len(clips))[: 4 * PAIRS].reshape(-1, 2)
     pairs: Segments = clips[order]
     returns = pairs.env_reward.sum(-1)

@@ -74,13 +74,13 @@ def bench_window(config: BenchConfig) -> str:
 def own_clips(n: int, length: int) -> Segments:
     """Returns clips (n, length, ...) of the shipped policy's own behaviour, no two from the same steps."""
     from rlhf_control.compute.threads import one_thread
-    from rlhf_control.nets.zoo import find_policy
+    from rlhf_control.nets.zoo import own_policy
     from rlhf_control.queries.segments import cut_segments
     from rlhf_control.simulation.rollouts import collect
     from rlhf_control.simulation.vector import start_envs
 
     with one_thread():
-        policy, rng = find_policy(POLICY), np.random.default_rng(0)
+        policy, rng = own_policy(POLICY), np.random.default_rng(0)
         envs = start_envs(ENV_ID, 8, seed=0, env=policy.env)
         parts: list[Segments] = []
         while sum(map(len, parts)) < n:

@@ -26,11 +26,18 @@ class EvaluateConfig:
     """Measure the raw returns of a policy over fresh episodes, with frozen statistics."""
 
     path: Annotated[str, tyro.conf.Positional]
-    """A policy file, a run's folder, or the name of a policy that ships with the project."""
+    """A policy file, a run's folder, the name of a policy that ships with the project, or a file of another library."""
     episodes: int = 10
     """How many."""
     env_id: str = ""
-    """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
+    """For a policy of an environment MODULE:ID, the same id again, to say that you trust the module; for a file of
+    another library, the environment that it is for."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """For a file of another library: arguments of the environment, as in `gymnasium.make`."""
+    obs_stats: str = ""
+    """For a policy of another library: a file of its observation statistics (an .npz of mean, var and count)."""
+    trust: bool = False
+    """Read obs_stats from a pickled VecNormalize too, as data."""
     behaviours: str = ""
     """For a run about behaviours of your own: the file or module again, to say that you trust it."""
     seed: int = 10_000
@@ -102,11 +109,18 @@ class RecordConfig:
     """Make a video of one policy, or of two side by side."""
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """One or two of: a policy file, a run's folder, the name of a shipped policy."""
+    """One or two of: a policy file, a run's folder, the name of a shipped policy, a file of another library."""
     out: str = "video.mp4"
     """The video to write (.mp4 or .gif)."""
     env_id: str = ""
-    """Only for policies of an environment MODULE:ID: the same id again, to say that you trust the module."""
+    """For policies of an environment MODULE:ID, the same id again, to say that you trust the module; for a file of
+    another library, the environment that it is for, and so below."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """For a file of another library: arguments of the environment, as in `gymnasium.make`."""
+    obs_stats: str = ""
+    """For a policy of another library: a file of its observation statistics (an .npz of mean, var and count)."""
+    trust: bool = False
+    """Read obs_stats from a pickled VecNormalize too, as data."""
     seconds: float = 10.0
     """Of the video, at most: one episode is shown."""
     seed: int = 0

@@ -81,9 +81,14 @@ class FinetuneConfig:
     """Fine-tune a policy on preferences."""
 
     policy: Annotated[str, tyro.conf.Positional]
-    """A policy file, a run's folder, or the name of a policy that ships with the project."""
+    """A policy file, a run's folder, the name of a policy that ships with the project, or a file of Stable-Baselines3,
+    CleanRL or RLlib, which needs --env-id."""
     env_id: str = ""
     """A Gymnasium id (default: the policy's own)."""
+    obs_stats: str = ""
+    """For a policy of another library: a file of its observation statistics (an .npz of mean, var and count)."""
+    trust: bool = False
+    """Read obs_stats from a pickled VecNormalize too, as data."""
     oracle: str = "backward"
     """Who answers: `human` (people, in a window), `env` (the environment's reward), `coin-flip`, or a behaviour:
     backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,

@@ -1,10 +1,6 @@
-"""Stable-Baselines3's PPO files, read into policies and written from them. Nothing of a file is run."""
+"""Stable-Baselines3's live models, read into policies, and its files written. `sb3_zips` reads files without it."""
 
 import io
-import json
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -13,7 +9,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -22,20 +17,15 @@ from torch import Tensor
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
-from rlhf_control.nets.encoders import ACTIVATIONS, RunningNorm
-from rlhf_control.nets.policy import Policy, check_sizes, check_weights
+from rlhf_control.interop.environments import environment
+from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, read_sb3_zip, refuse_others
+from rlhf_control.interop.statistics import NUMBERS, Statistics, read_statistics, statistics_of
+from rlhf_control.nets.encoders import ACTIVATIONS
+from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.files import save_state, write_atomic
-from rlhf_control.runs.npz import check_claims, read_npz
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.spaces import Spaces
-
-# What an imported policy may not change: our networks are tanh layers over the flat observation.
-FIXED_POLICY_KWARGS = {"activation_fn": "Tanh", "features_extractor_class": "FlattenExtractor"}
-UNREADABLE = (  # what the readers raise on files that are damaged, foreign or hostile
-    OSError, EOFError, AttributeError, KeyError, TypeError, ValueError, RuntimeError,
-    zipfile.BadZipFile, pickle.UnpicklingError,
-)  # fmt: skip
 
 
 def sb3_spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
@@ -68,52 +58,49 @@ def import_sb3(
     env: Mapping[str, Any] | None = None,
     vec_normalize: str | Path | VecNormalize | None = None,
 ) -> Policy:
-    """Makes our policy with the weights of an SB3 PPO or A2C "MlpPolicy": `model.save`'s file, or the model itself.
+    """Makes our policy with the weights of an SB3 PPO or A2C: `model.save`'s file, or the model itself.
 
     Its mode is what SB3's deterministic `predict` gives, before the clip to the action bounds, on observations
     normalised by `vec_normalize`: a live VecNormalize (a live model brings its own) or an .npz, written by
-    `export_sb3` or, from a VecNormalize `v` that you trust, by
-    `np.savez(path, mean=v.obs_rms.mean, var=v.obs_rms.var, count=v.obs_rms.count)`. Default: raw observations.
+    `export_sb3` or as the README says. Default: raw observations.
     """
-    if isinstance(source, OnPolicyAlgorithm):
-        weights = source.policy.state_dict()
-        policy_kwargs = {name: getattr(source.policy, name, "") for name in FIXED_POLICY_KWARGS}
-        vec_normalize = vec_normalize or source.get_vec_normalize_env()
-        source = "this model"
-    else:
-        weights, policy_kwargs = _read_zip(source)
-    for name, ours in FIXED_POLICY_KWARGS.items():
-        if ours not in str(policy_kwargs.get(name, ours)):
-            raise UserError(f"{source} has {name} {policy_kwargs[name]}; only {ours} can be imported")
+    made = environment(env_id, env or {})
+    if not isinstance(source, OnPolicyAlgorithm):
+        return read_sb3_zip(source, made, live_or_read(vec_normalize))
+    data = plain_data(source)
+    refuse_others(data, "this model")
+    statistics = live_or_read(vec_normalize or source.get_vec_normalize_env())
+    weights = {name: tensor.detach().clone() for name, tensor in source.policy.state_dict().items()}
+    return import_weights(weights, data, made, statistics, "this model", algorithm_of(data))
 
-    spaces = sb3_spaces(env_id, env or {})
-    layers = [name for name in weights if re.fullmatch(r"mlp_extractor\.policy_net\.\d+\.weight", name)]
-    hidden = tuple(int(weights[name].shape[0]) for name in layers)
-    try:
-        check_weights(weights)
-        named = {f"actor.{2 * i}.weight": weights[name] for i, name in enumerate(layers)}
-        check_sizes([spaces.obs_size, *hidden], named, "actor")
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{source} does not fit {env_id} ({spaces}): {error}") from None
-    policy = Policy(spaces, NetConfig(hidden), 0, env_id, dict(env or {}))
-    parameters = dict(policy.named_parameters())
-    names = _names(len(hidden))
-    found = {names.get(theirs, theirs): w for theirs, w in weights.items()}
-    if _is_multi_binary(env_id, env or {}):
-        last = f"actor.{2 * len(hidden)}"
-        found |= {name: _two_logits(found[name]) for name in found if name.startswith(last)}
-    if {n: w.shape for n, w in found.items()} != {n: p.shape for n, p in parameters.items()}:
-        raise UserError(
-            f"{source} does not fit {env_id} ({spaces}); it must be an MlpPolicy of PPO or A2C for these spaces "
-            "without gSDE, actor and critic of the same hidden sizes; it holds "
-            + ", ".join(f"{n} {tuple(w.shape)}" for n, w in weights.items())
-        )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(found[name])
-    if vec_normalize is not None:
-        _load_statistics(policy.obs_norm, vec_normalize)
-    return policy
+
+def plain_data(model: OnPolicyAlgorithm) -> dict[str, Any]:
+    """What `sb3_zips` reads of a file's `data`, of a live model."""
+    kwargs = {name: str(value) if isinstance(value, type) else value for name, value in model.policy_kwargs.items()}
+    spaces = {f"{name}_space": plain_space(getattr(model, f"{name}_space")) for name in ("observation", "action")}
+    return (
+        vars(model) | {"policy_kwargs": kwargs, "policy_class": {"__module__": type(model.policy).__module__}} | spaces
+    )
+
+
+def plain_space(space: gymnasium.Space) -> dict[str, Any]:
+    """A space as files have it, as far as it is read."""
+    found: dict[str, Any] = {":type:": str(type(space)), "_shape": list(space.shape or ())}
+    if isinstance(space, gymnasium.spaces.Dict):
+        return found | {"spaces": str(space.spaces)}
+    return found | {name: str(getattr(space, name)) for name in ("n", "nvec") if hasattr(space, name)}
+
+
+def live_or_read(source: str | Path | VecNormalize | None) -> Statistics | None:
+    """The statistics of a VecNormalize, or of an .npz."""
+    if source is None or not isinstance(source, VecNormalize):
+        return None if source is None else read_statistics(source)
+    if not source.norm_obs:
+        return None
+    rms = source.obs_rms
+    by_key = {f"{key}/": value for key, value in rms.items()} if isinstance(rms, dict) else {"": rms}
+    numbers = {f"{key}{name}": np.asarray(getattr(one, name)) for key, one in by_key.items() for name in NUMBERS}
+    return statistics_of(numbers | {"clip": source.clip_obs, "epsilon": source.epsilon}, "this VecNormalize")
 
 
 def export_sb3(policy: Policy, path: str | Path) -> None:
@@ -148,11 +135,6 @@ def _is_multi_binary(env_id: str, env: Mapping[str, Any]) -> bool:
         return isinstance(made.action_space, gymnasium.spaces.MultiBinary)
 
 
-def _two_logits(rows: Tensor) -> Tensor:
-    """SB3 has one logit a bit, that of 1; ours has a choice of two. (n, ...) -> (2 n, ...), that of 0 being 0."""
-    return torch.stack([torch.zeros_like(rows), rows], 1).flatten(0, 1)
-
-
 def _one_logit(rows: Tensor) -> Tensor:
     """(2 n, ...) -> (n, ...): only the difference of a bit's two logits matters."""
     return rows[1::2] - rows[::2]
@@ -166,57 +148,3 @@ def _names(depth: int) -> dict[str, str]:
             names |= {f"mlp_extractor.{body}.{2 * i}.{kind}": f"{ours}.{2 * i}.{kind}" for i in range(depth)}
             names[f"{head}.{kind}"] = f"{ours}.{2 * depth}.{kind}"
     return names
-
-
-def _read_zip(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(weights, policy_kwargs as text) of an SB3 file, without running what it holds."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_claims(archive, Path(path).stat().st_size)
-            content = io.BytesIO(archive.read("policy.pth"))
-            with zipfile.ZipFile(content) as inner:  # torch's files are zips themselves
-                check_claims(inner, content.getbuffer().nbytes)
-            content.seek(0)
-            weights = torch.load(content, map_location="cpu", weights_only=True)
-            policy_kwargs = json.loads(archive.read("data"))["policy_kwargs"]  # its pickles stay base64 text
-        if not isinstance(policy_kwargs, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-            raise ValueError("it is not laid out as SB3 does")
-        if any(w.numel() * w.element_size() > w.untyped_storage().nbytes() for w in weights.values()):
-            raise ValueError("a tensor claims more numbers than it has")
-    except UNREADABLE as error:
-        raise UserError(f"cannot read {path} as a Stable-Baselines3 model: {_line(error)}") from error
-    return weights, policy_kwargs
-
-
-def _load_statistics(norm: RunningNorm, source: str | Path | VecNormalize) -> None:
-    """Takes over mean, variance and count. Our clip at 10 and epsilon 1e-8 are VecNormalize's defaults."""
-    if isinstance(source, VecNormalize):
-        if not source.norm_obs:
-            return
-        if (source.clip_obs, source.epsilon) != (norm.clip, 1e-8):
-            raise UserError(
-                f"a VecNormalize with clip_obs {source.clip_obs} and epsilon {source.epsilon} cannot be imported, "
-                "only one with the defaults, 10 and 1e-8"
-            )
-        found = {name: getattr(source.obs_rms, name) for name in ("mean", "var", "count")}
-    else:
-        try:
-            archive = read_npz(Path(source).read_bytes(), source)
-            found = {name: archive[name] for name in ("mean", "var", "count")}
-        except (*UNREADABLE, UserError) as error:
-            raise UserError(
-                f"cannot read {source} as an .npz of mean, var and count: {_line(error)} "
-                "(a VecNormalize pickle is refused, because it could run code; see import_sb3)"
-            ) from error
-    for name, value in found.items():
-        ours: Tensor = getattr(norm, name)
-        if np.asarray(value).dtype.kind not in "iuf" or not np.isfinite(value).all():
-            raise UserError(f"{source} holds {name} that is not finite; use another copy")
-        if np.size(value) != ours.numel():
-            raise UserError(f"{source} holds {np.size(value)} numbers as {name}, not {ours.numel()}")
-        ours.copy_(torch.from_numpy(np.asarray(value, np.float64).reshape(ours.shape)))
-
-
-def _line(error: BaseException) -> str:
-    """What an error says, without torch's advice to load unsafely."""
-    return str(error).partition("\n")[0]

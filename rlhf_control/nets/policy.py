@@ -57,11 +57,11 @@ class Policy(nn.Module):
         super().__init__()
         self.spaces, self.env_id, self.env = spaces, env_id, env
         generator = torch.Generator().manual_seed(seed)
-        self.encoder = self._new_encoder(config, generator)
+        self.encoder = new_encoder(spaces, config, generator)
         if config.encoder == "cnn" and not self.encoder.seen:
             raise UserError(f"--net.encoder cnn is for pictures, and {env_id} shows {spaces}; leave it out")
         self.config = replace(config, encoder=self.encoder.kind)
-        self.critic_encoder = self._new_encoder(config, generator) if config.separate_encoders else None
+        self.critic_encoder = new_encoder(spaces, config, generator) if config.separate_encoders else None
         trunk, actor, critic = layer_sizes(spaces, self.config)
         self.trunk = mlp(trunk, None, generator, config.activation)
         self.actor = mlp(actor, 0.01, generator, config.activation)
@@ -72,12 +72,6 @@ class Policy(nn.Module):
                 self.actor[-1].bias[spaces.action_size :] = config.log_std_init  # type: ignore[operator]
         elif spaces.action_kind == "box":
             self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
-
-    def _new_encoder(self, config: NetConfig, generator: torch.Generator) -> Encoder:
-        return Encoder(
-            self.spaces.parts, generator, flat=config.encoder == "flat", clip=config.obs_clip,
-            picture_features=config.picture_features,
-        )  # fmt: skip
 
     @property
     def obs_norm(self) -> RunningNorm:
@@ -130,7 +124,7 @@ class Policy(nn.Module):
     def acting(self) -> Act:
         """Returns `act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
         if self.encoder.seen or self.config.activation not in NUMPY_ACTIVATIONS:
-            return self._acting_in_torch()
+            return acting_in_torch(self)
         activation = NUMPY_ACTIVATIONS[self.config.activation]
         linears = [layer for layer in (*self.trunk, *self.actor) if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
@@ -146,15 +140,6 @@ class Policy(nn.Module):
                 if i < len(layers) - 1:
                     activation(h, out=h)
             return sample(h, rng)
-
-        return act
-
-    def _acting_in_torch(self) -> Act:
-        sample = self.sampling()
-
-        @torch.no_grad()
-        def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-            return sample(self.outputs(self.features(obs)).numpy(), rng)
 
         return act
 
@@ -259,6 +244,23 @@ class Policy(nn.Module):
 
     def save(self, path: str | Path, **facts: Any) -> None:
         save_state(path, {**self.state(), "facts": facts})
+
+
+def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder:
+    return Encoder(
+        spaces.parts, generator, flat=net.encoder == "flat", clip=net.obs_clip, picture_features=net.picture_features
+    )
+
+
+def acting_in_torch(policy: Policy) -> Act:
+    """`Policy.acting` of networks that NumPy does not have."""
+    sample = policy.sampling()
+
+    @torch.no_grad()
+    def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        return sample(policy.outputs(policy.features(obs)).numpy(), rng)
+
+    return act
 
 
 def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], list[int]]:

@@ -20,7 +20,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
 
 
-def find_policy(name: str | Path, env_id: str = "") -> Policy:
+def own_policy(name: str | Path, env_id: str = "") -> Policy:
     """Returns the policy of a file, of a run's folder (its last, or its newest checkpoint's) or of a shipped name.
     `env_id`: see `files.refuse_module`."""
     path = Path(name)
@@ -51,13 +51,15 @@ def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
     return load_policy(run.path / CAME_IN, policy.env_id) if policy.acts_as(start) else policy
 
 
+def unfit(policy: str | Path, theirs: str, env_id: str, spaces: Spaces) -> UserError:
+    """The error for a policy of other spaces than an environment has: both sides."""
+    return UserError(f"{policy} is for {theirs}, but {env_id} has {spaces}; choose a policy of this environment")
+
+
 def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int | float | str]) -> Policy:
     """Copies the policy for this environment. Raises UserError if its spaces differ; says so if only the id does."""
     if not policy.spaces.fits(spaces):
-        raise UserError(
-            f"the policy is for {policy.env_id} ({policy.spaces}), but {env_id} has {spaces}; "
-            "choose a policy of this environment"
-        )
+        raise unfit("the policy", f"{policy.env_id} ({policy.spaces})", env_id, spaces)
     if policy.env_id != env_id:
         print(f"rlhf-control: a policy of {policy.env_id} is taken for {env_id}: the spaces are equal", file=sys.stderr)
     return Policy.from_state({**policy.state(), "spaces": spaces.state(), "env_id": env_id, "env": env})

@@ -9,8 +9,9 @@ from rlhf_control.data import DEMONSTRATION, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.recordings import KIND as RECORDING
 from rlhf_control.feedback.recordings import cut, load_recording
+from rlhf_control.interop.policies import find_policy, foreign_kind
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import adopt, find_policy
+from rlhf_control.nets.zoo import adopt
 from rlhf_control.runs.files import load_state
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.wording import counted
@@ -29,7 +30,7 @@ def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
     env_id, spaces = policy.env_id, policy.spaces
     if is_recording(name):
         return cut(load_recording(name, env_id, (spaces.obs_size, spaces.action_size)), length).without_frames()
-    demonstrator = adopt(find_policy(name, env_id), spaces, env_id, policy.env)
+    demonstrator = adopt(find_policy(name, env_id, env=policy.env), spaces, env_id, policy.env)
     _, episodes = evaluate(demonstrator, DEMONSTRATED_EPISODES, seed=seed)
     clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
     if not clips:
@@ -44,12 +45,12 @@ def check_demonstrations(name: str, policy: Policy, length: int) -> None:
     if is_recording(name):
         demonstrated(name, policy, length, 0)
     else:
-        adopt(find_policy(name, policy.env_id), policy.spaces, policy.env_id, policy.env)
+        adopt(find_policy(name, policy.env_id, env=policy.env), policy.spaces, policy.env_id, policy.env)
 
 
 def is_recording(name: str) -> bool:
     """Tells whether this is a file that `rlhf-control play` wrote."""
-    return Path(name).is_file() and load_state(name).get("kind") == RECORDING
+    return Path(name).is_file() and not foreign_kind(name) and load_state(name).get("kind") == RECORDING
 
 
 def demonstrations(

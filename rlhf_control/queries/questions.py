@@ -20,8 +20,8 @@ from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.recordings import load_recording, save_recording
 from rlhf_control.feedback.schema import GOLD, Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.queries.choose import Form, Pool, ask_again, choose
 from rlhf_control.queries.corrections import correct
 from rlhf_control.queries.demonstrations import demonstrated, demonstrations, demonstrations_due, is_recording

@@ -36,13 +36,18 @@ def read_npz(content: bytes, where: str | Path) -> dict[str, Array]:
 
 
 def check_claims(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises ValueError for a zip of this size (bytes) that says that it unpacks to too much, or names a file twice."""
+    """Raises ValueError for a zip of this size (bytes) that says that it unpacks to too much, names a file twice, or
+    names one outside the folder that it would be unpacked to (which nothing here does)."""
     entries = archive.infolist()
     claimed = sum(entry.file_size for entry in entries)
     if claimed > FREE + MOST * size:
         raise ValueError(f"its {size:,} bytes claim to unpack to {claimed:,}")
     if len({entry.filename for entry in entries}) < len(entries):
         raise ValueError("it names a file twice")
+    for entry in entries:
+        parts = entry.filename.replace("\\", "/").split("/")
+        if ".." in parts or parts[0] == "" or ":" in parts[0]:
+            raise ValueError(f"it names a file outside itself, {entry.filename[:80]!r}")
 
 
 def inflate(packed: bytes, most: int | None = None) -> bytes:

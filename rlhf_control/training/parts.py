@@ -18,8 +18,9 @@ from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import Oracle, make_oracle
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy, foreign_options
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, find_policy, handed_back
+from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, handed_back
 from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
 from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
@@ -89,7 +90,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sha256 = load_behaviours(config.behaviours) if config.behaviours and run is None else None
     kept = run is not None and (run.path / CAME_IN).exists()
     begun = run is not None and any((run.path / "checkpoints").glob("*.npz"))
-    pretrained = find_policy(run.path / CAME_IN if run is not None and kept else config.policy, config.env_id)
+    if run is not None and kept:
+        pretrained = find_policy(run.path / CAME_IN, config.env_id)
+    else:
+        pretrained = find_policy(config.policy, config.env_id, **foreign_options(config))
     env_id = config.env_id or pretrained.env_id
     check_env_id(env_id)
     find_strategy(config.queries)

@@ -48,7 +48,7 @@ def run_of(tmp_path: Path, cheetah_policy: Policy, clips: Segments) -> Any:
 @pytest.fixture(scope="module")
 def clips() -> Segments:
     """(60, 30, ...) of the shipped policy with its noise and of no policy worth the name."""
-    from rlhf_control.nets.zoo import find_policy
+    from rlhf_control.interop.policies import find_policy
 
     good = find_policy("halfcheetah")
     bad = Policy.from_state(good.state())

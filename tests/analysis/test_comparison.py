@@ -11,8 +11,8 @@ from rlhf_control.cli import main
 from rlhf_control.config import NetConfig
 from rlhf_control.config.commands import CompareConfig
 from rlhf_control.errors import UserError
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from tests.synthetic_runs import ONE, finetuning
 
 

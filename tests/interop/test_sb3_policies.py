@@ -65,11 +65,9 @@ def test_models_with_sb3s_own_defaults(kwargs, tmp_path):
 @pytest.mark.parametrize(
     "words, env_id, kwargs",
     [
-        ("activation_fn.*ReLU", "Pendulum-v1", {"policy_kwargs": {"activation_fn": torch.nn.ReLU}}),
-        ("does not fit", "Pendulum-v1", {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [4]}}}),
-        ("does not fit", "Pendulum-v1", {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [8, 8]}}}),
-        ("does not fit", "Pendulum-v1", {"use_sde": True}),
-        ("does not fit CartPole-v1", "CartPole-v1", {}),
+        ("use_sde", "Pendulum-v1", {"use_sde": True}),
+        (r"observations Box\(3\), actions Box\(1\), but CartPole-v1 has .*Box\(4,\)", "CartPole-v1", {}),
+        ("activation Hardtanh; known: elu", "Pendulum-v1", {"policy_kwargs": {"activation_fn": torch.nn.Hardtanh}}),
     ],
 )
 def test_models_that_our_policy_cannot_be_are_refused(words, env_id, kwargs, tmp_path):
@@ -105,8 +103,8 @@ def test_malicious_weights_and_statistics_are_refused(saved, tmp_path):
     assert "\n" not in str(refused.value)
     (tmp_path / "norm.pkl").write_bytes(evil)
     np.savez(tmp_path / "norm.npz", mean=np.array([CreatesAFile(tmp_path / "ran")]), var=1.0, count=1.0)
-    for name in ("norm.pkl", "norm.npz"):
-        with pytest.raises(UserError, match="could run code"):
+    for name, words in (("norm.pkl", "could run code"), ("norm.npz", "pickled objects")):
+        with pytest.raises(UserError, match=words):
             import_sb3(path, "Pendulum-v1", vec_normalize=tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
@@ -137,13 +135,13 @@ def test_wrong_statistics_are_refused(saved, tmp_path):
     np.savez(tmp_path / "four.npz", mean=np.zeros(4), var=np.ones(4), count=1.0)
     np.savez(tmp_path / "no_count.npz", mean=np.zeros(3), var=np.ones(3))
     np.save(tmp_path / "array.npy", np.zeros(3))
-    for name, words in (("four.npz", "4 numbers as mean, not 3"), ("no_count.npz", "count"), ("array.npy", "npz")):
+    for name, words in (
+        ("four.npz", "4 numbers as mean, not 3"),
+        ("no_count.npz", "count"),
+        ("array.npy", "could run code"),
+    ):
         with pytest.raises(UserError, match=words):
             import_sb3(path, "Pendulum-v1", vec_normalize=tmp_path / name)
-    for change in ({"clip_obs": 5.0}, {"epsilon": 1e-4}):
-        env = VecNormalize(DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")]), **change)
-        with pytest.raises(UserError, match="defaults"):
-            import_sb3(path, "Pendulum-v1", vec_normalize=env)
 
 
 def test_export_and_back(trained, tmp_path):
@@ -214,7 +212,7 @@ def test_weights_that_are_not_finite_or_claim_much_are_refused(saved, tmp_path):
         read_with({"mlp_extractor.policy_net.0.weight": weights["mlp_extractor.policy_net.0.weight"] * torch.nan})
     with pytest.raises(UserError, match="claims more numbers"):
         read_with({name: torch.zeros(1).expand(10**9)})
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match="do not follow"):
         read_with({"mlp_extractor.policy_net.2.weight": torch.zeros(10**6, 1)})
     with pytest.raises(UserError, match="claim to unpack to"):
         read_with({"extra": torch.zeros(2**26)}, zipfile.ZIP_DEFLATED)

@@ -5,7 +5,7 @@ import pytest
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import adopt, find_policy, shipped
+from rlhf_control.nets.zoo import adopt, own_policy, shipped
 from rlhf_control.runs.files import sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
@@ -15,16 +15,16 @@ from rlhf_control.simulation.vector import start_envs
 def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Policy) -> None:
     run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("HalfCheetah-v5"))
     run.save_checkpoint(3, {"learner": {"policy": cheetah_policy.state()}})
-    assert (find_policy(run.path).log_std == cheetah_policy.log_std).all()
+    assert (own_policy(run.path).log_std == cheetah_policy.log_std).all()
     cheetah_policy.save(run.path / "policy.npz")
-    assert find_policy(run.path).spaces == find_policy(run.path / "policy.npz").spaces
+    assert own_policy(run.path).spaces == own_policy(run.path / "policy.npz").spaces
     with pytest.raises(UserError, match="halfcheetah"):
-        find_policy("halfchetah")
+        own_policy("halfchetah")
     state = {**cheetah_policy.state(), "env_id": "evil:Thing-v0"}
     (run.path / "policy.npz").unlink()
     run.save_checkpoint(4, {"learner": {"policy": state}})
     with pytest.raises(UserError, match="would import evil"):
-        find_policy(run.path)
+        own_policy(run.path)
 
 
 def test_shipped_policies_are_what_their_readme_says() -> None:
@@ -32,7 +32,7 @@ def test_shipped_policies_are_what_their_readme_says() -> None:
     path = shipped()["halfcheetah"]
     readme = (path.parent / "README.md").read_text()
     assert sha256(path) in readme
-    returns, _ = evaluate(find_policy("halfcheetah"), 2, seed=0)
+    returns, _ = evaluate(own_policy("halfcheetah"), 2, seed=0)
     assert min(returns) > 2000 and max(returns) < 2800 and "2531.9" in readme
 
 

@@ -8,8 +8,8 @@ import pytest
 from rlhf_control.cli import main
 from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.errors import Stopped, UserError
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.simulation.foreign import MisfitError, make_env, owned
 from rlhf_control.simulation.make import make_envs

@@ -8,8 +8,8 @@ from rlhf_control.config import (
     FinetuneConfig,
     NetConfig,
 )
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.spaces import Spaces
 from rlhf_control.training.parts import prepare, tell_of_far_bounds
 

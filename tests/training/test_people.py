@@ -19,8 +19,8 @@ from rlhf_control.data import CORRECTION, Feedback, Query, Rollout, Segments
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.export import export_labels
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.labelling.window_process import WindowProcess
-from rlhf_control.nets.zoo import find_policy
 from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
