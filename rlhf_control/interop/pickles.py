@@ -81,7 +81,8 @@ class Function:
 
 def frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> Array:
     """Return an array as `numpy._core.numeric._frombuffer` would, a copy."""
-    return np.frombuffer(bytes(content), _dtype(dtype)).reshape(shape, order="F" if order == "F" else "C").copy()
+    kind = _dtype(dtype)
+    return np.frombuffer(bytes(content), kind).reshape(shape, order="F" if order == "F" else "C").copy()
 
 
 def scalar(dtype: Any, content: Any) -> Array:
