@@ -9,11 +9,12 @@ import sys
 import gymnasium
 from mujoco import get_mju_user_warning, set_mju_user_warning  # the name is our subpackage's here
 
+from envs.games.env import GameEnv
 from envs.games.vector import BricksVectorEnv, GameVectorEnv, OrchardVectorEnv
 from envs.mujoco.simulation import SimulationError
 from envs.mujoco.vector import MujocoVectorEnv, has_batched
 
-__all__ = ["GAMES", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
+__all__ = ["GAMES", "GameEnv", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
 
 GAMES: dict[str, type[GameVectorEnv]] = {"rlhf/Bricks-v0": BricksVectorEnv, "rlhf/Orchard-v0": OrchardVectorEnv}
 for _id, _envs in GAMES.items():

@@ -44,11 +44,11 @@ class GameEnv(gymnasium.Env[Array, np.int64]):
             seed = int(self.np_random.integers(2**63)) if seed is None else seed
             generators(self._state)[:] = seeded([seed])
         self._engine.begin(self._state, np.ones(1, bool))
-        return self._seen(), {}
+        return self._get_obs(), {}
 
     def step(self, action: int | np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         reward, terminated, truncated = self._engine.step(self._state, checked_actions(self.game, [action], 1), None)
-        return self._seen(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+        return self._get_obs(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> Array | None:
         """Draw the game, (504, 504, 3) uint8, with the render mode "rgb_array"."""
@@ -61,7 +61,7 @@ class GameEnv(gymnasium.Env[Array, np.int64]):
     def restore_state(self, state: Array) -> Array:
         """Go on from a state (S,), int32 or whole numbers of another type, and return the observation there."""
         self._state[0] = checked_states(self.game, np.asarray(state)[None])[0]
-        return self._seen()
+        return self._get_obs()
 
     def get_action_meanings(self) -> list[str]:
         """Name the actions, in their order."""
@@ -71,7 +71,7 @@ class GameEnv(gymnasium.Env[Array, np.int64]):
         """Return the action of each key of a keyboard, and that of none."""
         return {(): 0, **{(key,): action for key, action in self.game.keys.items()}}
 
-    def _seen(self) -> Array:
+    def _get_obs(self) -> Array:
         out = np.empty(self.observation_space.shape or (), self.observation_space.dtype)
         self._engine.observe(self._state, self.view, out[None])
         return out

@@ -20,7 +20,7 @@ FRUIT, STALK, COAT, HAT, DIZZY = (214, 52, 48), (92, 64, 40), (44, 94, 178), (24
 BEE, STRIPE, WING, SUN = (250, 202, 40), (36, 32, 30), (255, 255, 255), (244, 176, 52)
 
 
-class Canvas:
+class Sketch:
     """Draws in units."""
 
     def __init__(self, image: Image.Image) -> None:
@@ -39,62 +39,64 @@ def _corners(x: float, y: float, width: float, height: float) -> tuple[float, fl
 
 def draw_game(game: Game, state: Array) -> Array:
     """Draws the picture (H, W, 3) uint8 of a state (S,): the same one for the same state, byte for byte."""
-    canvas = Canvas(_ground(game.name).copy())
-    PAINTERS[game.name](canvas, state.astype(np.int64).tolist())
-    return np.asarray(canvas.image.reduce(2))
+    sketch = Sketch(_ground(game.name).copy())
+    PAINTERS[game.name](sketch, state.astype(np.int64).tolist())
+    return np.asarray(sketch.image.reduce(2))
 
 
 @cache
 def _ground(name: str) -> Image.Image:
     """What never changes."""
     image = Image.new("RGB", (2 * HUMAN, 2 * HUMAN), NIGHT if name == bricks.BRICKS.name else MEADOW)
-    canvas = Canvas(image)
-    canvas.box(0, 0, SIDE * UNIT, ROOF - UNIT, STRIP if name == bricks.BRICKS.name else EARTH)
+    sketch = Sketch(image)
+    sketch.box(0, 0, SIDE * UNIT, ROOF - UNIT, STRIP if name == bricks.BRICKS.name else EARTH)
     if name == orchard.ORCHARD.name:
         for x, y in zip(orchard.TREE_X.tolist(), orchard.TREE_Y.tolist(), strict=True):
-            canvas.oval(x - 3 * UNIT, y - 3 * UNIT, 10 * UNIT, 10 * UNIT, LEAVES, SHADE)
+            sketch.oval(x - 3 * UNIT, y - 3 * UNIT, 10 * UNIT, 10 * UNIT, LEAVES, SHADE)
     return image
 
 
-def _paint_bricks(canvas: Canvas, s: list[int]) -> None:
+def _paint_bricks(sketch: Sketch, s: list[int]) -> None:
     for life in range(3):
         if s[bricks.LIVES] >> life & 1:
-            canvas.oval((3 + 8 * life) * UNIT, UNIT, 4 * UNIT, 4 * UNIT, BALL)
+            sketch.oval((3 + 8 * life) * UNIT, UNIT, 4 * UNIT, 4 * UNIT, BALL)
     for brick in range(bricks.ROWS * bricks.COLUMNS):
         if s[bricks.WALL] >> brick & 1:
             x, y = bricks.brick_place(brick)
             color = ROW_COLORS[brick // bricks.COLUMNS]
-            canvas.box(x + UNIT / 2, y + UNIT / 2, bricks.BRICK - UNIT, bricks.ROW - UNIT, color, UNIT)
-    canvas.box(s[bricks.PADDLE], bricks.FLOOR, bricks.WIDTH, 3 * UNIT, CHALK, 1.5 * UNIT)
-    canvas.oval(s[bricks.BALL_X], s[bricks.BALL_Y], bricks.BALL, bricks.BALL, BALL)
+            sketch.box(x + UNIT / 2, y + UNIT / 2, bricks.BRICK - UNIT, bricks.ROW - UNIT, color, UNIT)
+    sketch.box(s[bricks.PADDLE], bricks.FLOOR, bricks.WIDTH, 3 * UNIT, CHALK, 1.5 * UNIT)
+    sketch.oval(s[bricks.BALL_X], s[bricks.BALL_Y], bricks.BALL, bricks.BALL, BALL)
 
 
-def _paint_orchard(canvas: Canvas, s: list[int]) -> None:
-    canvas.box(UNIT, 2 * UNIT, (SIDE - 2) * UNIT * s[orchard.LEFT] / orchard.WHOLE, 2 * UNIT, SUN)
+def _paint_orchard(sketch: Sketch, s: list[int]) -> None:
+    sketch.box(UNIT, 2 * UNIT, (SIDE - 2) * UNIT * s[orchard.LEFT] / orchard.WHOLE, 2 * UNIT, SUN)
     for tree, (x, y) in enumerate(zip(orchard.TREE_X.tolist(), orchard.TREE_Y.tolist(), strict=True)):
         if s[orchard.FRUITS] >> tree & 1:
-            canvas.box(x + 1.7 * UNIT, y - 0.8 * UNIT, 0.6 * UNIT, 1.5 * UNIT, STALK)
-            canvas.oval(x, y, orchard.FRUIT, orchard.FRUIT, FRUIT, STALK)
+            sketch.box(x + 1.7 * UNIT, y - 0.8 * UNIT, 0.6 * UNIT, 1.5 * UNIT, STALK)
+            sketch.oval(x, y, orchard.FRUIT, orchard.FRUIT, FRUIT, STALK)
     x, y, size = s[orchard.PLAYER_X], s[orchard.PLAYER_Y], orchard.PLAYER
-    canvas.oval(x, y, size, size, DIZZY if s[orchard.SAFE] else COAT, HAT)
-    ahead_x, ahead_y = {1: (0, -1), 2: (0, 1), 4: (-1, 0), 8: (1, 0)}[s[orchard.HEADING]]  # an eye looks ahead
-    canvas.oval(
+    sketch.oval(x, y, size, size, DIZZY if s[orchard.SAFE] else COAT, HAT)
+    ahead_x, ahead_y = {1: (0, -1), 2: (0, 1), 4: (-1, 0), 8: (1, 0)}.get(
+        s[orchard.HEADING], (0, 0)
+    )  # an eye looks ahead
+    sketch.oval(
         x + size * (0.3 + 0.25 * ahead_x), y + size * (0.3 + 0.25 * ahead_y), 0.4 * size, 0.4 * size, CHALK, HAT
     )
     for bee in range(orchard.BEES, orchard.BEES + 2 * orchard.NUM_BEES, 2):
-        _paint_bee(canvas, s[bee], s[bee + 1])
+        _paint_bee(sketch, s[bee], s[bee + 1])
 
 
-def _paint_bee(canvas: Canvas, x: int, y: int) -> None:
+def _paint_bee(sketch: Sketch, x: int, y: int) -> None:
     size = orchard.BEE
     for side in (0.05, 0.5):
-        canvas.oval(x + side * size, y - 0.3 * size, 0.45 * size, 0.7 * size, WING, STRIPE)
-    canvas.oval(x, y + 0.15 * size, size, 0.7 * size, BEE, STRIPE)
+        sketch.oval(x + side * size, y - 0.3 * size, 0.45 * size, 0.7 * size, WING, STRIPE)
+    sketch.oval(x, y + 0.15 * size, size, 0.7 * size, BEE, STRIPE)
     for stripe in (0.3, 0.55):
-        canvas.box(x + stripe * size, y + 0.2 * size, 0.14 * size, 0.6 * size, STRIPE)
+        sketch.box(x + stripe * size, y + 0.2 * size, 0.14 * size, 0.6 * size, STRIPE)
 
 
-PAINTERS: dict[str, Callable[[Canvas, list[int]], None]] = {
+PAINTERS: dict[str, Callable[[Sketch, list[int]], None]] = {
     bricks.BRICKS.name: _paint_bricks,
     orchard.ORCHARD.name: _paint_orchard,
 }

@@ -24,7 +24,7 @@ from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.pictures import decode, fit, rendered, stride
 from rlhf_control.simulation.simulator import Simulator
-from rlhf_control.simulation.states import is_classic, step_seconds
+from rlhf_control.simulation.states import is_classic, is_game, step_seconds
 
 __all__ = [
     "ClipRenderer",
@@ -86,13 +86,13 @@ class ClipRenderer:
 
     @functools.cached_property
     def _model(self) -> mujoco.MjModel | gymnasium.Env:
-        """Returns the model, or an environment of classic control that draws itself."""
+        """Returns the model, or an environment of classic control, or a game, that draws itself."""
         model = getattr(self._made.unwrapped, "model", None)
         if isinstance(model, mujoco.MjModel):
             return model
         env = make_env(self.env_id, {**self.env, "render_mode": "rgb_array"})
         env.reset(seed=0)
-        if not is_classic(env):
+        if not (is_classic(env) or is_game(env)):
             raise UserError(f"the states of {self.env_id} cannot be drawn: it is no MuJoCo environment")
         return env
 

@@ -18,7 +18,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, put_back
 from rlhf_control.simulation.pictures import rendered
-from rlhf_control.simulation.states import CLASSIC, draws_itself, has_mujoco_data, put_classic, state_reader
+from rlhf_control.simulation.states import CLASSIC, draws_itself, has_mujoco_data, is_game, put_classic, state_reader
 from rlhf_control.spaces import packing
 
 PROBED = 5  # steps
@@ -82,7 +82,14 @@ class Simulator:
                 f"{self.env_id} cannot start from this state: it has {np.size(state)} numbers, and the environment "
                 f"{size}"
             )
-        put_classic(self.env, state)
+        if not is_game(self.env):
+            put_classic(self.env, state)
+            return
+        game: Any = self.env.unwrapped
+        try:
+            game.restore_state(state)
+        except ValueError as error:
+            raise UserError(f"{self.env_id} cannot start from this state: {error}") from error
 
     def observed(self) -> Array:
         """Returns the observation (O,) of a state that the environment was put into."""
@@ -100,9 +107,10 @@ class Simulator:
 
 
 def bare_simulator(env_id: str, env: Mapping[str, Any]) -> Simulator:
-    """Makes one of a MuJoCo environment without its time limit. Raises UserError where there is none."""
+    """Makes one of a MuJoCo environment, or a game of our own, without its time limit. Raises UserError where there is
+    none."""
     bare = make_env(env_id, env).bare()
-    if not has_mujoco_data(bare):
+    if not (has_mujoco_data(bare) or is_game(bare)):
         bare.close()
         raise UserError(f"{refusal(env_id)} (it is no MuJoCo environment){INSTEAD}")
     bare.reset(seed=0)
@@ -145,7 +153,7 @@ def seen_whole(env: gymnasium.Env, make: Callable[[], gymnasium.Env]) -> bool:
     """Whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with the
     render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot be
     tried, yes."""
-    if type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
+    if is_game(env) or type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
         return True
     if not draws_itself(env) or (has_mujoco_data(env) and choose_gl() == "none"):
         return True

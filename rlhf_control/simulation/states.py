@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from envs import GameEnv
 from rlhf_control.data import Array
 from rlhf_control.simulation.mujoco_states import MujocoReader
 
@@ -20,8 +21,11 @@ CLASSIC = "gymnasium.envs.classic_control."  # CartPole, Pendulum, MountainCar, 
 
 def state_reader(envs: Sequence[gymnasium.Env]) -> Callable[[], Array] | None:
     """Returns a function that gives the states (N, D) float64 of copies of one environment that have been reset: those
-    of `mujoco_states`, or the variables of Gymnasium's classic control. None if there is no such state."""
+    of `mujoco_states`, the variables of Gymnasium's classic control, or all there is of our own games. None if there is
+    no such state."""
     bare: list[Any] = [env.unwrapped for env in envs]
+    if all(is_game(env) for env in bare):
+        return lambda: np.array([env.clone_state() for env in bare], np.float64)
     if all(has_mujoco_data(env) for env in bare):
         return MujocoReader(envs)
     if not all(is_classic(env) for env in bare):
@@ -55,6 +59,11 @@ def is_classic(env: gymnasium.Env) -> bool:
     family = any(cls.__module__.startswith(CLASSIC) for cls in type(bare).__mro__)
     family = family and type(bare).render.__module__.startswith(CLASSIC)  # what draws itself anew may draw more
     return family and np.ndim(getattr(bare, "state", ())) == 1
+
+
+def is_game(env: gymnasium.Env) -> bool:
+    """Whether it is one of our own games, whose state is all there is of it."""
+    return isinstance(env.unwrapped, GameEnv)
 
 
 def draws_itself(env: gymnasium.Env) -> bool:

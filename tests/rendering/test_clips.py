@@ -8,6 +8,7 @@ from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.rendering import clips, mujoco_renderer
 from rlhf_control.simulation.pictures import encode_all
+from rlhf_control.simulation.vector import start_envs
 from tests.rendering.conftest import needs_gl
 
 
@@ -78,6 +79,24 @@ def test_classic_control_is_drawn_as_it_draws_itself(env_id, size):
     np.testing.assert_array_equal(back, np.stack(pictures))
     small = renderer.draw(clip_of(np.stack(states)), 150, 150)
     assert small.shape == (8, round(150 * height / width), 150, 3) and len({f.tobytes() for f in small}) > 4
+
+
+@pytest.mark.parametrize("env_id", ["rlhf/Bricks-v0", "rlhf/Orchard-v0"])
+def test_games_are_drawn_from_their_states_as_they_draw_themselves(env_id):
+    """Whatever the policy observes; the states are those that training stores."""
+    env = gymnasium.make(env_id, render_mode="rgb_array")
+    env.reset(seed=3)
+    envs = start_envs(env_id, 1, seed=3, env={"obs": "planes"}, frames=True)
+    assert not envs.frames
+    states, pictures = [], []
+    for action in (1, 2, 2, 0):
+        states.append(envs.states()[0])
+        pictures.append(env.render())
+        env.step(action)
+        envs.step(np.array([[action]]), np.zeros((1, 1)))
+    renderer = clips.ClipRenderer(env_id, {"obs": "planes"})
+    np.testing.assert_array_equal(renderer.draw(clip_of(np.stack(states)), 504, 504), np.stack(pictures))
+    assert renderer.draw(clip_of(np.stack(states)), 240, 300).shape == (4, 240, 240, 3)
 
 
 def test_recorded_pictures_are_shown():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from envs import GAMES
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from rlhf_control.queries.corrections import attempt_again, one_attempt
@@ -25,6 +26,22 @@ def test_the_same_actions_lead_to_the_same_clip(env_id: str) -> None:
             assert again.arrays()[name].dtype == array.dtype
             atol = 0.02 if name == "env_reward" else 1e-3
             np.testing.assert_allclose(again.arrays()[name], array, rtol=1e-3, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("env_id", list(GAMES))
+@pytest.mark.parametrize("obs", ["state", "planes"])
+def test_games_are_all_in_their_state(env_id: str, obs: str) -> None:
+    check_simulator(env_id, {"obs": obs})
+    one, two = (bare_simulator(env_id, {"obs": obs}) for _ in range(2))
+    for action in (1, 1, 2, 0):
+        seen = one.step(action)[0]
+    two.put(one.state())
+    np.testing.assert_array_equal(two.observed(), seen)
+    for action in (2, 1, 0):
+        np.testing.assert_array_equal(two.step(action)[0], one.step(action)[0])
+    for state in (np.zeros(3), np.full(one.state().shape, 0.5)):
+        with pytest.raises(UserError, match="cannot start from this state"):
+            two.put(state)
 
 
 def test_what_cannot_be_put_back_is_refused() -> None:
