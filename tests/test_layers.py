@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nets": {*GROUND, "runs"},
     "sweeps": {*GROUND, "runs"},
     "rl": {*GROUND, "runs", "nets"},
-    "behaviours": {*GROUND, "runs", "simulation"},
+    "behaviours": {*GROUND, "runs", "simulation", "envs"},
     "feedback": {*GROUND, "runs", "behaviours"},
     "reward": {*GROUND, "runs", "nets", "behaviours"},
     "interop": {*GROUND, "runs", "nets", "simulation", "reward"},

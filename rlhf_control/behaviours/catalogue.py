@@ -1,6 +1,24 @@
 """The behaviours that ship, by name, and the reward that a name stands for."""
 
 from rlhf_control.behaviours.behaviour import Behaviour, StepReward
+from rlhf_control.behaviours.games import (
+    BRICKS_ID,
+    ORCHARD_ID,
+    daring_reward,
+    daring_score,
+    home_reward,
+    home_score,
+    hurry_reward,
+    hurry_score,
+    savour_reward,
+    savour_score,
+    steep_reward,
+    steep_score,
+    tidy_reward,
+    tidy_score,
+    wary_reward,
+    wary_score,
+)
 from rlhf_control.behaviours.locomotion import (
     ANT,
     CHEETAH,
@@ -95,6 +113,34 @@ BEHAVIOURS = {
     "three-legs": Behaviour(
         ANT, "Which ant walks to the right better with its far right leg lifted?",
         three_legs_reward, three_legs_score, "m/s along x, of a second or more with that leg up",
+    ),
+    "hurry": Behaviour(
+        ORCHARD_ID, "Which player picks the fruits sooner?",
+        hurry_reward, hurry_score, "share of the fruits in the first third of the time",
+    ),
+    "savour": Behaviour(
+        ORCHARD_ID, "Which player picks the fruits at a more even pace, so that they last to the end?",
+        savour_reward, savour_score, "share of steps within one fruit of an even pace",
+    ),
+    "wary": Behaviour(
+        ORCHARD_ID, "Which player keeps further away from the bees while it picks?",
+        wary_reward, wary_score, "share of steps far from all bees, times the share of fruits",
+    ),
+    "daring": Behaviour(
+        ORCHARD_ID, "Which player picks the fruits closer to the bees' noses?",
+        daring_reward, daring_score, "share of steps close to a bee, times the share of fruits",
+    ),
+    "tidy": Behaviour(
+        ORCHARD_ID, "Which player picks the fruits more tidily, one row after the other?",
+        tidy_reward, tidy_score, "share of the fruits that were picked in a row that was begun",
+    ),
+    "home": Behaviour(
+        BRICKS_ID, "Which paddle stays closer to the middle without missing balls?",
+        home_reward, home_score, "share of steps in the middle, times the share of balls returned",
+    ),
+    "steep": Behaviour(
+        BRICKS_ID, "Which player plays the ball more steeply without missing it?",
+        steep_reward, steep_score, "share of steps with a steep ball, times the share of balls returned",
     ),
 }  # fmt: skip
 NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with

@@ -19,7 +19,7 @@ def test_with_the_real_environment(name: str) -> None:
     environment's reward; a random policy has no success, and has rewards that differ."""
     b = BEHAVIOURS[name]
     s = steps_of(b.env_id, 300)
-    assert s.obs.shape[-1] in OBS_SIZES[b.env_id]
+    assert b.env_id not in OBS_SIZES or s.obs.shape[-1] in OBS_SIZES[b.env_id]
     blind = Segments(s.obs, s.action, s.next_obs, np.full_like(s.env_reward, np.nan), s.state)
     assert b.reward(blind).shape == (300,) and np.isfinite(b.reward(blind)).all() and b.reward(blind).std() > 0.01
     assert abs(b.score(blind)) < 0.35
@@ -37,6 +37,8 @@ def test_what_cannot_be_judged_is_refused(name: str) -> None:
     s = steps_of(b.env_id, 5)
     with pytest.raises(UserError, match="simulator states"):
         b.score(Segments(s.obs, s.action, s.next_obs, s.env_reward))
+    if b.env_id not in OBS_SIZES:  # it reads states alone
+        return
     other = Segments(s.obs[:, 1:], s.action, s.next_obs[:, 1:], s.env_reward, s.state)
     with pytest.raises(UserError, match="arguments about observations"):
         b.reward(other)
