@@ -13,11 +13,9 @@ from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-import tyro
-
 from rlhf_control.config import commands as v
 from rlhf_control.config import training as c
-from rlhf_control.config.checks import RENAMED, field_texts, summary
+from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import UserError, guarded, unknown_name
 from rlhf_control.simulation.env_ids import look_here
@@ -269,8 +267,20 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     return function(config) or 0
 
 
+def mark_positional(config_type: Any) -> None:
+    """Says in tyro's words, on the class, which fields are positional. The configs say it in a word of their own, for
+    to import tyro takes longer than all that `--help` does."""
+    import tyro
+
+    for name, hint in get_type_hints(config_type, include_extras=True).items():
+        if POSITIONAL in getattr(hint, "__metadata__", ()):
+            config_type.__annotations__[name] = Annotated[hint.__origin__, tyro.conf.Positional]
+
+
 def everyday_help(config_type: Any, command: str) -> None:
     """Prints the options that one needs every day, and where the others are; raises SystemExit."""
+    import tyro
+
     hints, texts = get_type_hints(config_type, include_extras=True), field_texts(config_type)
     known = {f.name: f for f in fields(config_type)}
     columns: list[Any] = []
@@ -299,6 +309,9 @@ def current(argument: str) -> str:
 
 def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     """Returns the command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
+    import tyro
+
+    mark_positional(config_type)
     if "--help-all" in arguments:
         arguments = ["--help"]
     elif command in EVERYDAY and {"-h", "--help"} & set(arguments):

@@ -64,7 +64,7 @@ SOLE_IMPORTERS = {
     "sqlite3": {"feedback", "doctor"},
 }
 NO_TORCH = ("simulation", "feedback", "rendering", "labelling")
-HEAVY = {"torch", "numpy", "gymnasium", "mujoco", "matplotlib", "pygame"}
+HEAVY = {"torch", "numpy", "gymnasium", "mujoco", "matplotlib", "pygame", "tyro"}
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for folder in (PACKAGE, ROOT / "envs")

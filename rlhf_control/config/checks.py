@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from rlhf_control.errors import UserError, unknown_name
 
+POSITIONAL = "positional"  # in a field's Annotated: the command line takes it without its name
 GROUPS = ("ppo", "net", "reward", "reference", "annotator", "query", "human", "guard")  # configs within configs
 RENAMED = {"query.tries": "query.attempts"}  # an option in older runs and command lines -> what it is called now
 

@@ -5,9 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from rlhf_control.config.checks import explained, positive, typed, within
+from rlhf_control.config.checks import POSITIONAL, explained, positive, typed, within
 from rlhf_control.errors import UserError
 from rlhf_control.wording import counted
 
@@ -25,7 +23,7 @@ def login_name() -> str:
 class EvaluateConfig:
     """Measure the raw returns of a policy over fresh episodes, with frozen statistics."""
 
-    path: Annotated[str, tyro.conf.Positional]
+    path: Annotated[str, POSITIONAL]
     """A policy file, a run's folder, the name of a policy that ships with the project, or a file of another library."""
     episodes: int = 10
     """How many."""
@@ -60,7 +58,7 @@ class EvaluateConfig:
 class LabelsConfig:
     """Say what is known about a run's labels: how many of which kind, by whom, how consistent."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """A run's folder, or a feedback store (labels.sqlite)."""
     export: str = ""
     """Also write the labels into this folder, as JSON Lines and .npz."""
@@ -78,7 +76,7 @@ class LabelsConfig:
 class EvaluateRewardConfig:
     """Measure how right a run's reward is: accuracy, calibration, distances, leaks, over-optimisation."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """The folder of a fine-tuning run."""
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
@@ -108,7 +106,7 @@ class EvaluateRewardConfig:
 class RecordConfig:
     """Make a video of one policy, or of two side by side."""
 
-    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    paths: Annotated[tuple[str, ...], POSITIONAL]
     """One or two of: a policy file, a run's folder, the name of a shipped policy, a file of another library."""
     out: str = "video.mp4"
     """The video to write (.mp4 or .gif)."""
@@ -144,7 +142,7 @@ class RecordConfig:
 class PlotConfig:
     """Draw learning curves over runs and seeds: interquartile mean and 95 % bootstrap interval."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], POSITIONAL]
     """Folders of runs; those that differ in nothing but the seed make one curve."""
     out: str = "curves"
     """Writes OUT.png, OUT.pdf and the table behind them, OUT.csv."""
@@ -169,7 +167,7 @@ class CompareConfig:
     The interval holds however often one looks, so more runs or episodes may be added until it is decided.
     """
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], POSITIONAL]
     """Folders of runs, or one policy."""
     against: tuple[str, ...] = ()
     """The others. One and one are compared by episodes, several by the runs' last values."""
@@ -207,7 +205,7 @@ class CompareConfig:
 class LabelConfig:
     """Vote on a run's open questions, in a window or on a terminal, while the run trains or waits."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """The run's folder."""
     annotator: str = field(default_factory=login_name)
     """Who votes (default: the login name). Several people at once: each under a name of their own."""
@@ -253,7 +251,7 @@ class LabelConfig:
 class PlayConfig:
     """Drive an environment with the keyboard and keep what you did as a demonstration."""
 
-    env_id: Annotated[str, tyro.conf.Positional]
+    env_id: Annotated[str, POSITIONAL]
     """A Gymnasium id."""
     out: str = ""
     """The recording to write (default: recordings/ENV_ID-TIME.npz)."""
@@ -275,7 +273,7 @@ class PlayConfig:
 class WatchConfig:
     """Look into a run: any question with its clips, its votes, and the reward that the model predicts along them."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """The run's folder."""
     query: str = ""
     """Where to start: a question's number, or the beginning of its key."""
@@ -311,7 +309,7 @@ class ResumeConfig:
     run with another termination or guard on its way cannot be replayed.
     """
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, POSITIONAL]
     """The run's folder."""
     env_id: str = ""
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
@@ -368,7 +366,7 @@ class DoctorConfig:
 class BenchConfig:
     """Measure how fast it is, beside the peers that are installed. Leave the machine alone meanwhile."""
 
-    what: Annotated[Literal["ppo", "window", "reward"], tyro.conf.Positional]
+    what: Annotated[Literal["ppo", "window", "reward"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
     rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair."""

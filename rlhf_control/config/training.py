@@ -6,9 +6,7 @@ This file imports nothing heavy, so that `--help` is instant. The options of the
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from rlhf_control.config.checks import explained, positive, typed, within
+from rlhf_control.config.checks import POSITIONAL, explained, positive, typed, within
 from rlhf_control.config.feedback import AnnotatorConfig, HumanConfig, QueryConfig
 from rlhf_control.config.policy import NetConfig, PPOConfig, ReferenceConfig
 from rlhf_control.config.reward import GuardConfig, RewardConfig
@@ -21,7 +19,7 @@ from rlhf_control.errors import UserError
 class PretrainConfig:
     """Train a policy by PPO on the environment's reward."""
 
-    env_id: Annotated[str, tyro.conf.Positional]
+    env_id: Annotated[str, POSITIONAL]
     """A Gymnasium id, such as HalfCheetah-v5."""
     total_steps: int = 1_000_000
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
@@ -80,7 +78,7 @@ class PretrainConfig:
 class FinetuneConfig:
     """Fine-tune a policy on preferences."""
 
-    policy: Annotated[str, tyro.conf.Positional]
+    policy: Annotated[str, POSITIONAL]
     """A policy file, a run's folder, the name of a policy that ships with the project, or a file of Stable-Baselines3,
     CleanRL or RLlib, which needs --env-id."""
     env_id: str = ""
