@@ -16,7 +16,7 @@ RLLIB_FILES = ("rllib_checkpoint.json", "module_state.pkl", "module_state.msgpac
 
 
 def foreign_kind(name: str | Path) -> str:
-    """Return whose file or folder this seems to be: SB3, TORCH (CleanRL and rsl_rl), RLLIB, or "" for ours."""
+    """Return whose file or folder this seems to be: SB3, TORCH (CleanRL), RLLIB, or "" for ours."""
     path = Path(name)
     if path.is_dir():
         return RLLIB if any((path / file).is_file() for file in RLLIB_FILES) else ""
@@ -51,10 +51,12 @@ def find_policy(
         return own_policy(name, env_id)
     if not env_id:
         raise UserError(f"{name} does not say which environment it is for; give --env-id ID")
+    from rlhf_control.interop.cleanrl import read_cleanrl  # torch takes seconds to import
     from rlhf_control.interop.environments import environment
+    from rlhf_control.interop.rllib import read_rllib
     from rlhf_control.interop.sb3_zips import read_sb3_zip
     from rlhf_control.interop.statistics import read_statistics
 
     statistics = read_statistics(obs_stats, trust=trust) if obs_stats else None
     made = environment(env_id, env or {})
-    return read_sb3_zip(name, made, statistics)
+    return {SB3: read_sb3_zip, TORCH: read_cleanrl, RLLIB: read_rllib}[kind](name, made, statistics)

@@ -1,10 +1,13 @@
 """Environments of any spaces, with observations at random: `Shown-v0`."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space
+from stable_baselines3 import PPO
 
 PICTURE = Box(0, 255, (40, 44, 3), np.uint8)
 VECTOR = Box(-np.inf, np.inf, (3,), np.float32)
@@ -56,3 +59,14 @@ def samples(kind: str, n: int = 40) -> Any:
         else np.stack(drawn)
     )
     return raw, np.stack([pack(one) for one in drawn])
+
+
+def saved(path: Path, kind: str, policy: str = "MlpPolicy", algorithm: Any = PPO, **kwargs: Any) -> Any:
+    """A model away from where it began, and its file."""
+    torch.manual_seed(0)
+    model = algorithm(policy, Shown(kind), seed=0, device="cpu", policy_kwargs=kwargs)
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter += (0.02 if parameter.ndim > 1 else 0.2) * torch.randn_like(parameter)
+    model.save(path)
+    return model

@@ -13,7 +13,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.interop.policies import find_policy, foreign_kind
 from rlhf_control.nets.policy import Policy
 from rlhf_control.train import finetune, resume
-from tests.interop.test_sb3_zips import RELU, saved
+from tests.interop.shown_env import saved
 
 
 def tuned(config: FinetuneConfig, path: Path, **changes: object) -> FinetuneConfig:
@@ -25,7 +25,7 @@ def tuned(config: FinetuneConfig, path: Path, **changes: object) -> FinetuneConf
 
 
 def test_finetuning_goes_on_from_it_and_its_checkpoints(tmp_path: Path, tiny_config: FinetuneConfig) -> None:
-    saved(tmp_path / "m.zip", "box", net_arch={"pi": [8], "vf": [6, 4]}, activation_fn=RELU)
+    saved(tmp_path / "m.zip", "box", net_arch={"pi": [8], "vf": [6, 4]}, activation_fn=torch.nn.ReLU)
     run = finetune(tuned(tiny_config, tmp_path / "m.zip"))
     start, end = find_policy(run.path / "pretrained.npz"), find_policy(run.path)
     assert start.config.activation == end.config.activation == "relu" and end.config.critic_hidden == (6, 4)

@@ -16,20 +16,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from rlhf_control.errors import UserError
 from rlhf_control.interop.policies import find_policy
-from tests.interop.shown_env import Shown, samples
+from tests.interop.shown_env import Shown, samples, saved
 
 RELU, TANH = torch.nn.ReLU, torch.nn.Tanh
-
-
-def saved(path: Path, kind: str, policy: str = "MlpPolicy", algorithm: Any = PPO, **kwargs: Any) -> Any:
-    """A model away from where it began, and its file."""
-    torch.manual_seed(0)
-    model = algorithm(policy, Shown(kind), seed=0, device="cpu", policy_kwargs=kwargs)
-    with torch.no_grad():
-        for parameter in model.policy.parameters():
-            parameter += (0.02 if parameter.ndim > 1 else 0.2) * torch.randn_like(parameter)
-    model.save(path)
-    return model
 
 
 def assert_equal(policy: Any, model: Any, kind: str, normalize: Any = None) -> None:
