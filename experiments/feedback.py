@@ -37,7 +37,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.sweeps.pool import LocalPool, RunCell, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, run_cells
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
 
@@ -156,7 +156,7 @@ def train_all(configs: Sequence[FinetuneConfig], workers: int) -> None:
             print(f"{minutes:5.1f} min, {done} of {len(cells)} done, {failed} failed", flush=True)
 
     try:
-        with LocalPool(make, workers) as pool:
+        with LocalPool(make, cores_for(workers)) as pool:
             failed = run_cells(pool, cells, show)
     except Stopped:
         sys.exit("stopped; the same command goes on")

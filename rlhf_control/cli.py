@@ -17,7 +17,8 @@ from rlhf_control.config import commands as v
 from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
 from rlhf_control.config.presets import preset
-from rlhf_control.errors import UserError, guarded, unknown_name
+from rlhf_control.config.sweeps import SweepConfig
+from rlhf_control.errors import UserError, guarded, tell, unknown_name
 from rlhf_control.simulation.env_ids import look_here
 from rlhf_control.wording import counted
 
@@ -55,16 +56,19 @@ def several(command: str, config: Any, what: str) -> int:
 
 
 def one_seed(config: Any) -> int:
-    """Trains one of several seeds: from the start, or from where its folder stands; nothing if it is finished."""
+    """Trains one of several runs: from the start, or from where its folder stands; nothing if it is finished."""
     from rlhf_control.runs.run import Run
+    from rlhf_control.sweeps.sweep import wait_for
     from rlhf_control.training.again import nothing_to_lose
 
     def work() -> int | None:
         folder = Path(config.out)
+        wait_for(folder)
         other = (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != config
         if other and not nothing_to_lose(Run(folder)):
             raise UserError(f"{folder} was started with other options; name another --out, or give the same ones")
-        if (folder / "policy.npz").is_file() and Run(folder).finished():
+        whole = (folder / "policy.npz").is_file() and (folder / "results.json").is_file()
+        if whole and Run(folder).finished():
             return None
         if (folder / "config.json").is_file() and not other:
             resume(v.ResumeConfig(config.out, config.env_id, getattr(config, "behaviours", "")))
@@ -72,6 +76,27 @@ def one_seed(config: Any) -> int:
         return (pretrain if isinstance(config, c.PretrainConfig) else finetune)(config)
 
     return guarded(work)
+
+
+def sweep(config: SweepConfig) -> int:
+    from rlhf_control.analysis.sweep_report import Outcome, sweep_report
+    from rlhf_control.sweeps.matrix import read_matrix
+    from rlhf_control.sweeps.sweep import Place, run_sweep
+    from rlhf_control.training.requests import refuse_unknown
+
+    out = config.folder()
+    matrix = read_matrix(config.file, out)
+    for name, cell in {(cell.task, cell.method): cell for cell in matrix.cells}.items():
+        refuse_unknown(cell.config, f"{config.file}: {'/'.join(filter(None, name))}")
+    failed = run_sweep(matrix.cells, out, one_seed, Place(config.ray, config.address))
+    outcomes = [
+        Outcome(cell.name, cell.config.out, cell.task, cell.method, cell.config.seed, failed.get(cell.name, ""))
+        for cell in matrix.cells
+    ]
+    print(sweep_report(outcomes, matrix.metric, Path(out)))
+    if failed:
+        tell(f"{counted(len(failed), 'run')} failed: {', '.join(failed)}; the same command makes them again")
+    return int(bool(failed))
 
 
 def resume(config: v.ResumeConfig) -> None:
@@ -202,6 +227,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "plot": (v.PlotConfig, plot),
     "compare": (v.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),
+    "sweep": (SweepConfig, sweep),
     "bench": (v.BenchConfig, bench),
     "behaviours": (v.BehavioursConfig, behaviours),
     "doctor": (v.DoctorConfig, doctor),

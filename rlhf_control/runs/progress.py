@@ -16,6 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rlhf_control.wording import counted
 
 SHOWN: tuple[tuple[str, Callable[[float], str]], ...] = (  # metric, its words, in the order shown
+    ("done", "{:.0f} done".format),
+    ("running", "{:.0f} running".format),
+    ("failed", "{:.0f} failed".format),
     ("steps_per_second", "{:,.0f} steps/s".format),
     ("labels", lambda n: counted(round(n), "label")),
     ("reward/heldout_accuracy", "held-out {:.2f}".format),
@@ -59,8 +62,9 @@ class ProgressLine:
         line = "  ".join(words(self._latest[key]) for key, words in SHOWN if key in self._latest)
         self._progress.update(self._task, completed=steps, line=line)
         if self._plain_seconds and now > self._next_plain:
-            eta = seconds_text((self._total_steps - steps) / self._latest["steps_per_second"])
-            print(f"{steps / self._total_steps:4.0%}  ETA {eta}  {line}", file=sys.stderr, flush=True)
+            speed = self._latest["steps_per_second"]
+            eta = f"ETA {seconds_text((self._total_steps - steps) / speed)}  " if speed else ""  # nothing moves yet
+            print(f"{steps / self._total_steps:4.0%}  {eta}{line}", file=sys.stderr, flush=True)
             self._next_plain = now + self._plain_seconds
 
     def note(self, text: str) -> None:

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -32,10 +32,12 @@ STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
 
 @dataclass(frozen=True)
 class RunCell:
-    """Holds one run of many: what it is called, and its config, which names its folder."""
+    """Holds one run of many: what it is called, its config, which names its folder, and its place in a matrix."""
 
     name: str
     config: PretrainConfig | FinetuneConfig
+    task: str = ""
+    method: str = ""
 
 
 class WorkerPool(Protocol):
@@ -91,9 +93,8 @@ def run_cells(pool: WorkerPool, cells: Sequence[RunCell], show: Callable[[int, i
 class LocalPool:
     """Runs `work(config)` on this machine's cores. What a cell writes goes to OUT.log, which stays where it failed."""
 
-    def __init__(self, work: Callable[[Any], object], workers: int | None = None) -> None:
-        cores = available_cores()
-        self.cores = [cores[i % len(cores)] for i in range(len(cores) if workers is None else workers)]
+    def __init__(self, work: Callable[[Any], object], cores: Sequence[int | None] | None = None) -> None:
+        self.cores = available_cores() if cores is None else cores  # None: any
         self.work = work
         self._workers: dict[int, _Worker] = {}  # by place among the cores
         self._told: set[str] = set()  # names of cells that were asked to stop
@@ -147,6 +148,21 @@ class LocalPool:
                 self._told.add(worker.cell.name)
                 worker.process.terminate()
 
+    @contextmanager
+    def frozen(self, cell: RunCell) -> Iterator[None]:
+        """Within, a cell's process stands still."""
+        processes = [worker.process for worker in self._workers.values() if worker.cell is cell]
+        with suppress(ProcessLookupError, ChildProcessError):
+            for process in processes:
+                os.kill(process.pid or 0, signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid or 0, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                for process in processes:
+                    os.kill(process.pid or 0, signal.SIGCONT)
+
     def _place(self) -> int | None:
         """A free core's; rather one whose process waits for work."""
         free = [i for i in range(len(self.cores)) if i not in self._workers or not self._workers[i].cell]
@@ -163,10 +179,16 @@ class LocalPool:
 _AT_WORK = object()
 
 
+def cores_for(workers: int) -> list[int | None]:
+    """Returns a core for each of so many processes, the same ones again if there are too few."""
+    cores = available_cores()
+    return [cores[i % len(cores)] for i in range(workers)]
+
+
 class _Worker:
     """A process on a core, which does one cell after the other."""
 
-    def __init__(self, work: Callable[[Any], object], core: int) -> None:
+    def __init__(self, work: Callable[[Any], object], core: int | None) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work_on, args=(work, core, theirs))
@@ -196,13 +218,13 @@ class _Worker:
         self.process.join()
 
 
-def _work_on(work: Callable[[Any], object], core: int, cells: Connection) -> None:
+def _work_on(work: Callable[[Any], object], core: int | None, cells: Connection) -> None:
     """In a process, a session (Ctrl-C reaches the parent alone) and on a core of its own: cells, until there are no
     more, or one fails."""
     with suppress(OSError):
         os.setsid()
     threading.Thread(target=follow_parent, daemon=True).start()
-    if hasattr(os, "sched_setaffinity"):
+    if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     while True:
         try:

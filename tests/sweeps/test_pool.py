@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import Stopped
-from rlhf_control.sweeps.pool import LocalPool, RunCell, reason, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, reason, run_cells
 
 
 def write_pid(config: PretrainConfig) -> int:
@@ -40,7 +40,7 @@ def test_a_process_does_one_cell_after_the_other_until_one_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown: list[tuple[int, int, int]] = []
-    with LocalPool(write_pid, 1) as pool:
+    with LocalPool(write_pid, cores_for(1)) as pool:
         failed = run_cells(pool, cells(tmp_path, 0, 0, 1, 2, 3, 0, 0), lambda *counts: shown.append(counts))
     assert list(failed) == ["2", "3", "4"] and shown[-1] == (4, 0, 3)
     assert failed["2"].startswith("no such thing") and failed["3"].startswith("killed by SIGKILL")
@@ -52,7 +52,7 @@ def test_a_process_does_one_cell_after_the_other_until_one_fails(
 
 def test_a_cell_that_is_told_to_stop_has_not_failed(tmp_path: Path) -> None:
     one, other = cells(tmp_path, 4, 4)
-    with LocalPool(write_pid, 1) as pool:
+    with LocalPool(write_pid, cores_for(1)) as pool:
         for cell in (one, other):  # the first process is gone, and another takes its place
             assert pool.room()
             pool.start(cell)
@@ -75,7 +75,7 @@ def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path) -> None:
             sent.append(signal.SIGINT)  # a second one would end this process
             os.kill(os.getpid(), signal.SIGINT)
 
-    with LocalPool(write_pid, 2) as pool, pytest.raises(Stopped, match="same command"):
+    with LocalPool(write_pid, cores_for(2)) as pool, pytest.raises(Stopped, match="same command"):
         run_cells(pool, cells(tmp_path, 4, 4, 0), show)
     assert len(list(tmp_path.glob("*/pid"))) == 2
 
