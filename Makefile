@@ -1,10 +1,10 @@
-# demo, demo-human, test, test-kernels, interop, lint, bench: each sets up .venv by itself when it is missing or its
-# requirements have changed.
+# demo, demo-human, test, test-kernels, interop, test-ray, lint, bench: each sets up .venv by itself when it is missing or
+# its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-human test test-kernels interop lint bench clean
+.PHONY: demo demo-human test test-kernels interop test-ray lint bench clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
@@ -26,6 +26,10 @@ test-kernels: .venv/installed
 interop: .venv-interop/installed
 	.venv-interop/bin/python -m pytest -q -n 0 -W default tests/peers
 
+# Sweeps on a real Ray, in an environment of its own: workers, nodes and the driver are killed. A few minutes.
+test-ray: .venv-ray/installed
+	.venv-ray/bin/python -m pytest -q -n 0 -W default tests/sweeps/test_on_ray.py
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,7 +40,7 @@ bench: .venv/installed
 	$(BIN)/python experiments/bench_envs.py
 
 clean:
-	rm -rf .venv .venv-interop build *.egg-info
+	rm -rf .venv .venv-interop .venv-ray build *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv; once, a few minutes"
@@ -48,4 +52,10 @@ clean:
 	@echo "setting up .venv-interop; once, a few minutes"
 	@$(PYTHON) -m venv .venv-interop
 	@.venv-interop/bin/python -m pip install --disable-pip-version-check -q -r tests/peers/requirements.txt -e .
+	@touch $@
+
+.venv-ray/installed: setup.cfg constraints.txt
+	@echo "setting up .venv-ray; once, a few minutes"
+	@$(PYTHON) -m venv .venv-ray
+	@.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,ray]"
 	@touch $@

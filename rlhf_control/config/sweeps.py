@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-
 from rlhf_control.config.checks import POSITIONAL, explained, typed
 
 

@@ -48,7 +48,7 @@ class Station:
     """Does one run after the other on a core of some node; the methods return at once, but for `look`."""
 
     def __init__(self, work: Callable[[Any], object]) -> None:
-        self.folder = tempfile.mkdtemp(prefix="rlhf_control-")
+        self.folder = tempfile.mkdtemp(prefix="rlhf_control-station-")
         os.chdir(self.folder)
         self.core, self.lock = free_core()
         self.pool = LocalPool(work, cores=[self.core])
