@@ -4,7 +4,7 @@ from rlhf_control.behaviours.own import load_behaviours
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.oracles import make_oracle
-from rlhf_control.nets.zoo import find_policy
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.queries.strategies import find_strategy
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.training.parts import check_score
