@@ -73,7 +73,7 @@ def play(s: Array, action: Array, endless: bool) -> tuple[Array, Array]:
 
 
 def brick_place(brick: int) -> tuple[int, int]:
-    """Left and top edge in units."""
+    """Returns the left and top edge, in units."""
     return brick % COLUMNS * BRICK, (TOP + brick // COLUMNS) * ROW
 
 

@@ -62,7 +62,7 @@ Engine = Reference | Compiled
 
 
 def table(rows: tuple[Number, ...] | tuple[Sprite, ...]) -> Array:
-    """(K, fields) int32, as the structs of games.c lie in memory."""
+    """Returns the table (K, fields) int32, as the structs of games.c lie in memory."""
     return np.array([[getattr(row, f.name) for f in fields(row)] for row in rows], np.int32)
 
 

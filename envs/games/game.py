@@ -71,7 +71,7 @@ class Game:
 
     @property
     def words(self) -> int:
-        """S"""
+        """Returns S, the number of words in a row."""
         return FRAMES * len(self.drawn) + len(self.own) + 1 + GENERATOR
 
     def word(self, name: str) -> int:
@@ -97,7 +97,7 @@ def mixed(words: Array) -> Array:
 
 
 def generators(rows: Array) -> Array:
-    """The words (n,) uint64 of the generators in rows (n, S), which are their memory."""
+    """Returns the words (n,) uint64 of the generators in rows (n, S), which are their memory."""
     return rows[:, -GENERATOR:].view(np.uint64)[:, 0]
 
 

@@ -45,7 +45,7 @@ def begin(s: Array) -> None:
 
 
 def meets(s: Array, left: Array, top: Array, size: int) -> Array:
-    """Whether the player (n,) touches squares (n or 1, k)."""
+    """Tells whether the player (n,) touches squares (n or 1, k)."""
     x, y = s[:, PLAYER_X, None], s[:, PLAYER_Y, None]
     return (x + PLAYER > left) & (x < left + size) & (y + PLAYER > top) & (y < top + size)
 

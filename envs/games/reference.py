@@ -52,14 +52,14 @@ class Reference:
 
 
 def numbers(states: Array, table: tuple[Number, ...]) -> Array:
-    """(n, K) float32"""
+    """Return the numbers, (n, K) float32."""
     word, shift, mask, offset, scale = np.array([list(vars(n).values()) for n in table], np.int32).T
     whole = (states[:, word] >> shift & mask) - offset
     return whole.astype(np.float32) / scale.astype(np.float32)
 
 
 def place(states: Array, sprite: Sprite) -> tuple[Array, Array, Array]:
-    """Left and top edges (n,) int64 in units, and whether the sprite is shown (n,) bool."""
+    """Return left and top edges (n,) int64 in units, and whether the sprite is shown (n,) bool."""
     left, top = np.full((2, len(states)), ((sprite.x,), (sprite.y,)), np.int64)
     if sprite.x_word >= 0:
         left += states[:, sprite.x_word]
@@ -72,7 +72,7 @@ def place(states: Array, sprite: Sprite) -> tuple[Array, Array, Array]:
 
 
 def paint(states: Array, sprite: Sprite, picture: Array) -> None:
-    """Paints the sprite into pictures (n, SIDE, SIDE)."""
+    """Paint the sprite into pictures (n, SIDE, SIDE)."""
     left, top, on = place(states, sprite)
     pixel = np.arange(SIDE)
     left, top = left[:, None] >> 6, top[:, None] >> 6

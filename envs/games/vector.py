@@ -141,7 +141,7 @@ class GameVectorEnv(VectorEnv[Array, Array, Array]):
 
     @property
     def states(self) -> Array:
-        """(n, S) int32, a copy: all there is of each game, to be cloned and restored."""
+        """Return a copy of all there is of each game, to be cloned and restored: (n, S) int32."""
         return self._states.copy()
 
     def restore_states(self, states: Array, mask: Array | None = None) -> Array:

@@ -107,8 +107,8 @@ def card_text(card: dict[str, Any]) -> str:
 
 
 def learned_trust(run: Path) -> dict[str, float]:
-    """How far the run's reward model trusts each annotator, by name, from -1 (says the opposite) to 1; empty where it
-    had no cause to doubt: no run, no model yet, one annotator."""
+    """Returns how far the run's reward model trusts each annotator, by name, from -1 (says the opposite) to 1; empty
+    where it had no cause to doubt: no run, no model yet, one annotator."""
     path = run / "reward.npz"
     return dict(load_state(path).get("trust", {})) if path.is_file() else {}
 

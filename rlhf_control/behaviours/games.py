@@ -130,14 +130,15 @@ def daring_score(s: Segments) -> Array:
 
 
 def tidy_reward(s: Segments) -> Array:
-    """At most one row of trees is begun and not finished."""
+    """Rewards that at most one row of trees is begun and not finished."""
     row = _fruits(s).sum(-1)  # of which each has three at first
     begun = ((row > 0) & (row < TREES - 1)).sum(-1)
     return _gone(s, ORCHARD, "fruits") - 0.3 * np.maximum(begun - 1, 0)
 
 
 def tidy_score(s: Segments) -> Array:
-    """Share of the fruits that were picked in the row of the one before, or when that was empty; the first counts."""
+    """Returns the share of the fruits that were picked in the row of the one before, or when that was empty; the first
+    counts."""
     rows = _fruits(s).sum(-1)
     score = np.zeros(rows.shape[:-2])
     for at in np.ndindex(score.shape):

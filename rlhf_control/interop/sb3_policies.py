@@ -75,7 +75,7 @@ def import_sb3(
 
 
 def plain_data(model: OnPolicyAlgorithm) -> dict[str, Any]:
-    """What `sb3_zips` reads of a file's `data`, of a live model."""
+    """Returns what `sb3_zips` reads of a file's `data`, of a live model."""
     kwargs = {name: str(value) if isinstance(value, type) else value for name, value in model.policy_kwargs.items()}
     spaces = {f"{name}_space": plain_space(getattr(model, f"{name}_space")) for name in ("observation", "action")}
     return (
@@ -84,7 +84,7 @@ def plain_data(model: OnPolicyAlgorithm) -> dict[str, Any]:
 
 
 def plain_space(space: gymnasium.Space) -> dict[str, Any]:
-    """A space as files have it, as far as it is read."""
+    """Returns a space as files have it, as far as it is read."""
     found: dict[str, Any] = {":type:": str(type(space)), "_shape": list(space.shape or ())}
     if isinstance(space, gymnasium.spaces.Dict):
         return found | {"spaces": str(space.spaces)}
@@ -92,7 +92,7 @@ def plain_space(space: gymnasium.Space) -> dict[str, Any]:
 
 
 def live_or_read(source: str | Path | VecNormalize | None) -> Statistics | None:
-    """The statistics of a VecNormalize, or of an .npz."""
+    """Returns the statistics of a VecNormalize, or of an .npz."""
     if source is None or not isinstance(source, VecNormalize):
         return None if source is None else read_statistics(source)
     if not source.norm_obs:

@@ -62,7 +62,7 @@ def read_sb3_zip(path: str | Path, made: Environment, statistics: Statistics | N
 
 
 def read_zip(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(weights, `data` as plain values) of an SB3 file, without running what it holds."""
+    """Returns (weights, `data` as plain values) of an SB3 file, without running what it holds."""
     try:
         content = read_own(path, follow=True)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -158,8 +158,8 @@ def _picture(weights: Mapping[str, Tensor], prefix: str, part: Part, kwargs: Map
 
 
 def columns(data: Mapping[str, Any], networks: Networks, made: Environment) -> np.ndarray:
-    """Where each of our inputs is among SB3's: theirs keep the order of the Dict that was saved, and pictures that are
-    read as numbers have their channels first. Raises KeyError for a Dict of other keys."""
+    """Tells where each of our inputs is among SB3's: theirs keep the order of the Dict that was saved, and pictures
+    that are read as numbers have their channels first. Raises KeyError for a Dict of other keys."""
     parts, seen = made.spaces.parts, bool(networks.pictures)
     shape = made.observation.shape or ()
     if _image(data, made) and not seen and np.argmin(shape) != 0:
@@ -197,7 +197,8 @@ def _scale(data: Mapping[str, Any], networks: Networks, made: Environment) -> fl
 
 
 def two_logits(rows: Tensor) -> Tensor:
-    """SB3 has one logit a bit, that of 1; ours has a choice of two. (n, ...) -> (2 n, ...), that of 0 being 0."""
+    """Makes the choice of two, which we have for each bit, of SB3's one logit, that of 1: (n, ...) -> (2 n, ...), that
+    of 0 being 0."""
     return torch.stack([torch.zeros_like(rows), rows], 1).flatten(0, 1)
 
 

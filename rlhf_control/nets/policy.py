@@ -253,7 +253,7 @@ def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> E
 
 
 def acting_in_torch(policy: Policy) -> Act:
-    """`Policy.acting` of networks that NumPy does not have."""
+    """Does what `Policy.acting` does for networks that NumPy does not have."""
     sample = policy.sampling()
 
     @torch.no_grad()

@@ -52,7 +52,7 @@ def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:
 
 
 def unfit(policy: str | Path, theirs: str, env_id: str, spaces: Spaces) -> UserError:
-    """The error for a policy of other spaces than an environment has: both sides."""
+    """Makes the error for a policy of other spaces than an environment has, which names both sides."""
     return UserError(f"{policy} is for {theirs}, but {env_id} has {spaces}; choose a policy of this environment")
 
 

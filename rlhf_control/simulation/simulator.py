@@ -150,9 +150,9 @@ def check_simulator(env_id: str, env: Mapping[str, Any]) -> None:
 
 
 def seen_whole(env: gymnasium.Env, make: Callable[[], gymnasium.Env]) -> bool:
-    """Whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with the
-    render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot be
-    tried, yes."""
+    """Tells whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with
+    the render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot
+    be tried, yes."""
     if is_game(env) or type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
         return True
     if not draws_itself(env) or (has_mujoco_data(env) and choose_gl() == "none"):

@@ -62,7 +62,7 @@ def is_classic(env: gymnasium.Env) -> bool:
 
 
 def is_game(env: gymnasium.Env) -> bool:
-    """Whether it is one of our own games, whose state is all there is of it."""
+    """Tells whether it is one of our own games, whose state is all there is of it."""
     return isinstance(env.unwrapped, GameEnv)
 
 
