@@ -25,7 +25,7 @@ OTHERS = {  # a name among the weights, and the scripts that have it
 
 
 def read_cleanrl(path: str | Path, made: Environment, statistics: Statistics | None = None) -> Policy:
-    """Return our policy with the weights of `ppo.py`, `ppo_continuous_action.py` or `ppo_atari.py`, for an environment.
+    """Return our policy with the weights of CleanRL's ppo, ppo_continuous_action or ppo_atari, for an environment.
     Raises UserError for what is none of them."""
     try:
         weights = plain_weights(read_torch(read_own(path, follow=True)))

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.model import RewardModel, check_env
 from rlhf_control.simulation.foreign import lent
 from rlhf_control.spaces import Spaces
 
@@ -90,7 +90,7 @@ def id_of(env: gymnasium.Env | VectorEnv) -> str:
 
 def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model: RewardModel, env_id: str) -> Spaces:
     """Raises UserError if a reward model is for another environment or other spaces."""
-    model.check_env(env_id)
+    check_env(model, env_id)
     spaces = Spaces.of(observation, action)
     if (spaces.obs_size, spaces.action_size) != (model.obs_size, model.action_size):
         raise UserError(

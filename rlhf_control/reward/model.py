@@ -226,18 +226,8 @@ class RewardModel:
             model.load_state(state)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
-        model.check_env(env_id)
+        check_env(model, env_id)
         return model
-
-    def check_env(self, env_id: str) -> None:
-        """Raises UserError for another environment than the model's: equal sizes are not enough (HalfCheetah's and
-        Walker2d's are). Passes where either is not known."""
-        own, other = (name.rpartition(":")[2] for name in (self.env_id, env_id))  # without the MODULE of MODULE:ID
-        if own and other and own != other:
-            raise UserError(
-                f"the reward model is for {self.env_id}, not for {env_id}; learn one for {env_id}, or, if they observe "
-                'and act alike, set its env_id to ""'
-            )
 
     def state(self) -> dict[str, Any]:
         tensors = {f"{i}.weight": w for i, (w, _) in enumerate(self.layers)}
@@ -273,6 +263,17 @@ class RewardModel:
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
+
+
+def check_env(model: RewardModel, env_id: str) -> None:
+    """Raises UserError for another environment than the model's: equal sizes are not enough (HalfCheetah's and
+    Walker2d's are). Passes where either is not known."""
+    own, other = (name.rpartition(":")[2] for name in (model.env_id, env_id))  # without the MODULE of MODULE:ID
+    if own and other and own != other:
+        raise UserError(
+            f"the reward model is for {model.env_id}, not for {env_id}; learn one for {env_id}, or, if they observe "
+            'and act alike, set its env_id to ""'
+        )
 
 
 def comparisons(pairs: Segments, target: Array) -> Answers:

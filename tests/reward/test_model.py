@@ -8,7 +8,7 @@ import torch
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.reward.model import RewardModel, comparisons, parts_of
+from rlhf_control.reward.model import RewardModel, check_env, comparisons, parts_of
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_rollout, random_segments
 from tests.reward.given_answers import answered
@@ -306,7 +306,7 @@ def test_a_model_knows_its_environment(fitted: tuple, tmp_path: Path) -> None:
     save_state(path, old)
     again = RewardModel.load(path, "Walker2d-v5")
     assert again.env_id == "" and again.fitted
-    again.check_env("Hopper-v5")
+    check_env(again, "Hopper-v5")
 
 
 def test_what_is_not_a_whole_model_is_refused(fitted: tuple, tmp_path: Path) -> None:
