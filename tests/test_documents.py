@@ -98,6 +98,9 @@ def test_every_file_and_name_in_backticks_of_the_code_exists() -> None:
     """In docstrings and comments: code that moves leaves them behind."""
     for path, text in SOURCES.items():
         if path.parts[0] in ("rlhf_control", "envs"):
-            assert [name for name in sorted(set(FILE.findall(text)) - EXAMPLES) if not is_file(name)] == [], path
+            files = set(FILE.findall(text)) - EXAMPLES
+            if path.parts[1] == "interop":  # where a name without a folder may be another library's file
+                files = {name for name in files if "/" in name}
+            assert [name for name in sorted(files) if not is_file(name)] == [], path
             names = {name for name in DOTTED.findall(text) if is_ours(name)}
             assert [name for name in sorted(names) if not has(name)] == [], path
