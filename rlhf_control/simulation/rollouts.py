@@ -15,7 +15,7 @@ from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
 from rlhf_control.simulation.early_ends import evaluation_steps
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.vector import Envs, start_envs
-from rlhf_control.spaces import Act, numbers_of
+from rlhf_control.spaces import Act, Part, numbers_of
 from rlhf_control.wording import counted
 
 
@@ -48,8 +48,8 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     pictures: list[Any] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
-    act, first, numbers = actor.acting(), envs.first, partial(numbers_of, envs.spaces.counted)
-    check_finite("observation", numbers(envs.obs)[None], 0, first)
+    act, first, check = actor.acting(), envs.first, partial(check_observations, envs.spaces.counted)
+    check("observation", envs.obs, 0, first)
     for t in range(T):
         obs[t] = envs.obs
         states.append(envs.states())
@@ -60,13 +60,13 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
         next_obs, step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
-        check_finite("observation", numbers(next_obs)[None], t, first)
+        check("observation", next_obs, t, first)
         done = terminated[t] | truncated[t]
         ended = done.any()
         if t == T - 1 or ended:
             successors.append(next_obs if t == T - 1 else next_obs[done])
         if ended:
-            check_finite("first observation of an episode", numbers(envs.obs)[None], t, first)
+            check("first observation of an episode", envs.obs, t, first)
         with np.errstate(over="ignore"):  # which the check finds
             reward[t] = step_reward
         check_finite("reward", reward[t][None], t, first)
@@ -78,6 +78,20 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         obs, np.stack(actions), executed, np.concatenate(successors), reward, reward, terminated, truncated, state,
         *episodes, frames,
     )  # fmt: skip
+
+
+def check_observations(parts: tuple[Part, ...], field: str, obs: Array, step: int, first: int) -> None:
+    """Stops on NaN or infinity in these parts of observations (N, O) of a step, as `check_finite` does; names the part
+    and the number in it, from 0."""
+    finite = np.isfinite(numbers_of(parts, obs))
+    if finite.all():
+        return
+    env = int(np.argmin(finite.all(-1)))
+    for part in parts:
+        values = part.read(obs[env])
+        for index in np.argwhere(~np.isfinite(values))[:1].tolist():
+            name = f"{field} {part.name}".rstrip() + (f"{index}" if part.shape else "")
+            check_finite(name, values[tuple(index)][None, None], step, first + env)
 
 
 @environments_closed()

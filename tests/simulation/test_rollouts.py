@@ -1,6 +1,10 @@
+import copy
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Dict, Discrete
 
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.errors import NonFiniteError, UserError
@@ -8,8 +12,9 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import join
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.simulation.pictures import decode
-from rlhf_control.simulation.rollouts import collect, evaluate
+from rlhf_control.simulation.rollouts import check_observations, collect, evaluate
 from rlhf_control.simulation.vector import start_envs
+from rlhf_control.spaces import Spaces, packing
 from rlhf_control.training.trial import try_out
 from tests.match_env import ACTIONS
 from tests.simulation.policies import policy_for
@@ -111,8 +116,33 @@ def test_nan_from_an_environment_names_environment_step_and_field(bad: float) ->
 def test_nan_from_a_reset_is_stopped_where_it_happens() -> None:
     env = {"nan_episode": 2}  # of each; two resets go before the first step
     envs = start_envs("Countdown-v0", 2, seed=0, env=env)
-    with pytest.raises(NonFiniteError, match=r"first observation of an episode .* environment 0 at step 6"):
+    with pytest.raises(NonFiniteError, match=r"first observation of an episode\[1\] .* environment 0 at step 6"):
         collect(envs, policy_for("Countdown-v0", env), 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("parts", "wrong", "name"),
+    [
+        ({"arm": Box(-9, 9, (3,)), "camera": Box(0, 255, (8, 8), np.uint8)}, ("arm", 1), r"observation arm\[1\]"),
+        ({"arm": Box(-9, 9, (3,)), "depth": Box(0, 9, (2, 2))}, ("depth", (1, 0)), r"observation depth\[1, 0\]"),
+        ({"arm": Box(-9, 9, (3,)), "gear": Discrete(3)}, ("arm", 2), r"observation arm\[2\]"),
+        ({"arm": Dict(at=Box(-9, 9, (2,)), words=Box(0, 9, (2,), np.int64))}, ("arm", 0), r"observation arm/at\[0\]"),
+        (None, ("", 1), r"observation\[1\]"),
+    ],
+)
+def test_nan_in_an_observation_names_the_part_and_the_place(parts: Any, wrong: Any, name: str) -> None:
+    """Of environments 4 and 5, the second one's."""
+    space = Box(-9, 9, (3,)) if parts is None else Dict(parts)
+    packed, pack = packing(space)
+    spaces = Spaces.of(packed, Discrete(2))
+    good = space.sample()
+    bad: Any = copy.deepcopy(good)
+    key, index = wrong
+    array = bad if parts is None else bad[key]["at"] if isinstance(bad[key], dict) else bad[key]
+    array[index] = np.nan
+    check_observations(spaces.counted, "observation", pack(good)[None], 7, 4)
+    with pytest.raises(NonFiniteError, match=rf"^{name} is not finite: nan in environment 5 at step 7"):
+        check_observations(spaces.counted, "observation", np.stack([pack(good), pack(bad)]), 7, 4)
 
 
 def test_a_nan_action_is_stopped_before_the_simulator() -> None:
