@@ -39,6 +39,7 @@ _EXPORTS = {
     "load_policy": "nets.policy",
     "RewardOracle": "feedback.oracles",
     "find_policy": "interop.policies",
+    "hyperparameters": "training.continuing",
     "plot_runs": "analysis.figures",
     "record_video": "analysis.videos",
     "load_behaviours": "behaviours.own",

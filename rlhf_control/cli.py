@@ -60,11 +60,13 @@ def one_seed(config: Any) -> int:
     from rlhf_control.runs.run import Run
     from rlhf_control.sweeps.sweep import wait_for
     from rlhf_control.training.again import nothing_to_lose
+    from rlhf_control.training.continuing import continued
 
     def work() -> int | None:
         folder = Path(config.out)
         wait_for(folder)
-        other = (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != config
+        asked = continued(config) if isinstance(config, c.FinetuneConfig) else config
+        other = (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != asked
         if other and not nothing_to_lose(Run(folder)):
             raise UserError(f"{folder} was started with other options; name another --out, or give the same ones")
         whole = (folder / "policy.npz").is_file() and (folder / "results.json").is_file()
@@ -333,6 +335,18 @@ def current(argument: str) -> str:
     return f"--{RENAMED[name[2:]]}{sign}{value}" if name[:2] == "--" and name[2:] in RENAMED else argument
 
 
+def starting_from(config: Any) -> Any:
+    """Returns the config that a command line changes, where that is not the default one: a preset, or what the policy
+    to fine-tune was trained with."""
+    if getattr(config, "preset", ""):
+        return preset(config.env_id, config.preset)
+    if isinstance(config, c.FinetuneConfig):
+        from rlhf_control.training.continuing import hyperparameters
+
+        return c.FinetuneConfig(config.policy, ppo=hyperparameters(config.policy, config.env_id))
+    return None
+
+
 def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     """Returns the command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
     import tyro
@@ -346,8 +360,7 @@ def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(said):
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {command}", args=arguments)
-            if getattr(config, "preset", ""):  # once more, on top of it
-                start = preset(config.env_id, config.preset)
+            if start := starting_from(config):  # once more, on top of it
                 # With keys in the default, tyro would want a flag for each
                 config = tyro.cli(config_type, args=arguments, default=replace(start, env={}))
                 config = replace(config, env={**start.env, **config.env})

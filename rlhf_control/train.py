@@ -28,6 +28,7 @@ from rlhf_control.simulation.double_buffer import start_double_buffered
 from rlhf_control.simulation.early_ends import tell_of_endless_episodes, treat_termination
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.training.baseline import pretrain_with_sb3
+from rlhf_control.training.continuing import continued, optimiser_of
 from rlhf_control.training.metrics import episode_metrics, iteration_metrics, on_new_answers, query_metrics
 from rlhf_control.training.parts import (
     Parts,
@@ -48,7 +49,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     """Fine-tunes a policy on preferences. `oracle` answers instead of the config's; `run` is one to go on with."""
     refuse_many_seeds(config)
     WATCHDOG.limit = config.env_timeout
-    config = config if oracle is None else replace(config, oracle="custom")
+    config = continued(config if oracle is None else replace(config, oracle="custom"))
     run, p = prepare(config, oracle, run)
     policy, seed = p.learner.policy, config.seed
     with started(config, run, p) as loop:  # people beside it, if they are to answer
@@ -69,7 +70,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             if p.guard.alarm:
                 wait = not label_round and p.votes.more_to_come(iteration)
                 loop.halt = p.react_to_alarm(run, stream(seed, "roll-back", iteration), wait=wait)
-            rollout = rollout.with_reward(learned - penalty)  # here, and only here, the reward is replaced
+            rollout = p.scaled(rollout.with_reward(learned - penalty))  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
@@ -112,7 +113,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
             if config.normalize_obs:
                 policy.observe(rollout.obs)
             log |= episode_metrics(rollout)
-        policy.save(run.path / "policy.npz", config=asdict(config))
+        policy.save(run.path / "policy.npz", learner=optimiser_of(learner), config=asdict(config))
     return run
 
 

@@ -114,9 +114,11 @@ def flag(config: object, name: str) -> str:
 
 
 def from_dict(cls: Any, values: Mapping[str, Any]) -> Any:
-    """Makes a config from its `dataclasses.asdict`, possibly by way of JSON."""
+    """Makes a config from its `dataclasses.asdict`, possibly by way of JSON. What was written before there were the
+    options in its BEFORE gets what they were then."""
     hints = get_type_hints(cls)
     values = {RENAMED.get(flag(cls, k), k).rpartition(".")[2]: v for k, v in values.items()}
+    values = {**dict(getattr(cls, "BEFORE", ())), **values}
     known = {k: v for k, v in values.items() if k in hints}
     if known.keys() != values.keys():
         raise UserError(

@@ -67,6 +67,17 @@ class PPOConfig:
             )
 
 
+@dataclass(frozen=True)
+class AsTrained(PPOConfig):
+    """Stands for the hyperparameters of a policy's own training, which `training.continuing` puts in its place."""
+
+    def __post_init__(self) -> None:
+        """Checks no value: these are not the ones that will count."""
+
+
+AS_TRAINED = AsTrained()
+
+
 @explained
 @dataclass(frozen=True)
 class NetConfig:

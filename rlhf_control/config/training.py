@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from rlhf_control.config.checks import POSITIONAL, explained, positive, typed, within
 from rlhf_control.config.feedback import AnnotatorConfig, HumanConfig, QueryConfig
-from rlhf_control.config.policy import NetConfig, PPOConfig, ReferenceConfig
+from rlhf_control.config.policy import AS_TRAINED, NetConfig, PPOConfig, ReferenceConfig
 from rlhf_control.config.reward import GuardConfig, RewardConfig
 from rlhf_control.config.schedules import schedule
 from rlhf_control.errors import UserError
@@ -76,7 +76,11 @@ class PretrainConfig:
 @explained
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Fine-tune a policy on preferences."""
+    """Fine-tune a policy on preferences.
+
+    What is not given of --ppo.* is as the policy was trained or, if its file does not say, as the preset `tuned` of its
+    task. In Python a PPOConfig is all of them; `replace(hyperparameters(policy), lr=1e-4)` changes one.
+    """
 
     policy: Annotated[str, POSITIONAL]
     """A policy file, a run's folder, the name of a policy that ships with the project, or a file of Stable-Baselines3,
@@ -152,8 +156,11 @@ class FinetuneConfig:
     shrink: float = 1.0
     """Scale of the policy's last layer at the start: 1 keeps the old skill; small, such as 0.1, forgets it at once, for
     what is far from it or its opposite."""
-    min_log_std: float = -0.7
-    """The policy's log standard deviations are raised to this at the start, to try things again."""
+    min_log_std: float | None = None
+    """The policy's log standard deviations are raised to this at the start, to try things again (default: -0.7 or, if
+    that is less, what it was made with)."""
+    normalize_reward: bool = True
+    """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
@@ -180,7 +187,9 @@ class FinetuneConfig:
     guard: GuardConfig = GuardConfig()
     reference: ReferenceConfig = ReferenceConfig()
     reward: RewardConfig = RewardConfig()
-    ppo: PPOConfig = PPOConfig()
+    ppo: PPOConfig = AS_TRAINED
+
+    BEFORE = (("normalize_reward", False),)  # what configs mean that were written before there were these options
 
     def __post_init__(self) -> None:
         typed(self)
@@ -193,7 +202,8 @@ class FinetuneConfig:
         within(self, "clip_seconds", low=0.0, high=3600.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", low=0, high=1e9)
         within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
-        within(self, "min_log_std", low=-20.0, high=5.0)
+        if self.min_log_std is not None:
+            within(self, "min_log_std", low=-20.0, high=5.0)
         within(self, "seed", low=0, high=2**31 - 1)
         if self.rounds == 1 and self.labels > self.first_labels:
             raise UserError(f"{self.labels} labels in one round, but first_labels is {self.first_labels}; raise either")

@@ -20,6 +20,9 @@ from rlhf_control.nets.encoders import Encoder, RunningNorm, check_pictures, mlp
 from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
+LOOSE = -0.7  # log of a standard deviation
+
+
 # -- networks
 
 MAX_LOG_STD = 20.0  # of a state-dependent noise; its least is the policy's `log_std`
@@ -190,14 +193,16 @@ class Policy(nn.Module):
         return Policy.from_state(self.state()).requires_grad_(False)
 
     @torch.no_grad()
-    def loosen(self, shrink: float, min_log_std: float) -> None:
-        """Makes a converged policy try things again: scales its last layer and raises its noise."""
+    def loosen(self, shrink: float, min_log_std: float | None) -> None:
+        """Makes a converged policy try things again: scales its last layer and raises its noise, by default to LOOSE
+        or, if that is less, to what it was made with."""
+        floor = min(LOOSE, self.config.log_std_init) if min_log_std is None else min_log_std
         last = self.actor[-1]
         assert isinstance(last, nn.Linear)
         last.weight[: self.spaces.action_size].mul_(shrink)
         last.bias[: self.spaces.action_size].mul_(shrink)
         if self.spaces.action_kind == "box":
-            self.log_std.clamp_(min=min_log_std)
+            self.log_std.clamp_(min=floor)
 
     def acts_as(self, other: "Policy") -> bool:
         """Tells whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
@@ -242,8 +247,11 @@ class Policy(nn.Module):
         own = self.state_dict()
         self.load_state_dict({name: torch.from_numpy(state["parameters"][file_name(name)]) for name in own})
 
-    def save(self, path: str | Path, **facts: Any) -> None:
-        save_state(path, {**self.state(), "facts": facts})
+    def save(self, path: str | Path, *, learner: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """Writes one sealed .npz: the policy, what is to be known about it, and the state of the learner that made it,
+        for another to go on with."""
+        beside = {"facts": facts} | ({} if learner is None else {"learner": dict(learner)})
+        save_state(path, {**self.state(), **beside})
 
 
 def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder:

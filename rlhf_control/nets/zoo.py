@@ -1,12 +1,15 @@
 """From what a user names to a policy."""
 
 import sys
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy, load_policy, refuse_modules
+from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
 from rlhf_control.spaces import Spaces
 
@@ -26,7 +29,7 @@ def own_policy(name: str | Path, env_id: str = "") -> Policy:
     path = Path(name)
     if path.is_dir():
         if (path / "policy.npz").is_file():
-            return load_policy(path / "policy.npz", env_id)
+            return load_policy(policy_file(name), env_id)
         run = Run.open(path)
         state = run.load_checkpoint()[1]
         if "learner" not in state:
@@ -35,11 +38,38 @@ def own_policy(name: str | Path, env_id: str = "") -> Policy:
         if "anchor" in state:
             policy = handed_back(policy, Policy.from_state(state["anchor"]["pretrained"]), run)
         return policy
+    return load_policy(policy_file(name), env_id)
+
+
+def policy_file(name: str | Path) -> Path:
+    """The file of a policy that is not in a checkpoint alone. Raises UserError where there is none of this name."""
+    path = Path(name)
+    if path.is_dir():
+        return path / "policy.npz"
     if not path.exists() and str(name) in shipped():
-        return load_policy(shipped()[str(name)], env_id)
+        return shipped()[str(name)]
     if not path.exists():
         raise UserError(f"no policy at {name}; give a policy.npz, a run's folder, or one of: {', '.join(shipped())}")
-    return load_policy(path, env_id)
+    return path
+
+
+def find_training(name: str | Path) -> dict[str, Any]:
+    """Returns what is known about the training of the policy that `find_policy` finds under this name: its `env_id`,
+    the `config`, a plain dict of all options, and the state of the `learner`; empty ones where the file has none."""
+    path = Path(name)
+    if path.is_dir() and not (path / "policy.npz").is_file():
+        run = Run.open(path)
+        learner = dict(run.load_checkpoint()[1].get("learner", {}))
+        env_id = learner.pop("policy", {}).get("env_id", "")
+        return {"env_id": env_id, "config": asdict(run.config()[1]), "learner": learner}
+    state = load_state(policy_file(name))
+    config = _dict(_dict(state.get("facts")).get("config"))
+    return {"env_id": state.get("env_id"), "config": config, "learner": _dict(state.get("learner"))}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """Returns a part of a file, or an empty one in the place of what is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def handed_back(policy: Policy, start: Policy, run: Run) -> Policy:

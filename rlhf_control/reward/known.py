@@ -17,10 +17,11 @@ KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard devi
 
 class KnownReward:
     """Stands in the learned reward's place without being learned: the oracle's own as an upper bound, a constant as a
-    control. It is normalised in the same way and at the same moments."""
+    control. It is brought to a standard deviation of 1 as the learned one is, and at the same moments. Its zero is
+    known too and stays, unless it is `centered`: where an episode can end, it says whether that is a loss."""
 
-    def __init__(self, reward: Callable[[Segments], Array], normalized: bool = True) -> None:
-        self.reward, self.normalized = reward, normalized
+    def __init__(self, reward: Callable[[Segments], Array], *, scaled: bool = True, centered: bool = False) -> None:
+        self.reward, self.scaled, self.centered = reward, scaled, centered
         self.mean, self.std = 0.0, 1.0
         self.fitted = False
 
@@ -41,8 +42,8 @@ class KnownReward:
 
     def fit(self, answers: Answers, reference: Segments, rng: np.random.Generator) -> dict[str, float]:
         rewards = self.reward(reference)
-        if self.normalized:
-            self.mean, self.std = float(rewards.mean()), max(float(rewards.std()), 1e-6)
+        self.mean = float(rewards.mean()) if self.centered else 0.0
+        self.std = max(float(rewards.std()), 1e-6) if self.scaled else 1.0
         self.fitted = True
         return {}
 
@@ -67,5 +68,6 @@ def make_reward(
     if config.learn_from == "votes":
         return RewardModel(obs_size, action_size, config.reward, env_id, encoder)
     if config.learn_from == "oracle":
-        return KnownReward(reward_named(config.oracle, env_id))
-    return KnownReward(lambda steps: np.ones_like(steps.env_reward), normalized=False)
+        centered = not config.normalize_reward  # as it was before there was that option
+        return KnownReward(reward_named(config.oracle, env_id), centered=centered)
+    return KnownReward(lambda steps: np.ones_like(steps.env_reward), scaled=False)

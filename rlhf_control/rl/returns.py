@@ -26,7 +26,7 @@ def gae(
 
 
 class RewardScaler:
-    """Divides the environment's reward by the running standard deviation of its discounted return, clipped to +-10,
+    """Divides the reward by the running standard deviation of its discounted return, clipped to +-10,
     as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""
 
     def __init__(self, num_envs: int, gamma: float) -> None:
@@ -35,8 +35,8 @@ class RewardScaler:
         self.moments = np.zeros(3)  # count, mean, sum of squared deviations of the discounted returns
 
     def __call__(self, rollout: Rollout) -> Rollout:
-        history = np.empty(rollout.env_reward.shape)
-        for t, (reward, done) in enumerate(zip(rollout.env_reward, rollout.done, strict=True)):
+        history = np.empty(rollout.reward.shape)
+        for t, (reward, done) in enumerate(zip(rollout.reward, rollout.done, strict=True)):
             self.discounted = self.discounted * self.gamma + reward
             history[t] = self.discounted
             self.discounted[done] = 0
@@ -46,7 +46,7 @@ class RewardScaler:
         total = count + n
         self.moments = np.array([total, old_mean + delta * n / total, old_m2 + m2 + delta**2 * count * n / total])
         std = np.sqrt(self.moments[2] / total + 1e-8)
-        return rollout.with_reward(np.clip(rollout.env_reward / std, -10, 10))
+        return rollout.with_reward(np.clip(rollout.reward / std, -10, 10))
 
     def state(self) -> dict[str, Array]:
         return {"discounted": self.discounted.copy(), "moments": self.moments.copy()}

@@ -12,7 +12,7 @@ import numpy as np
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.data import CORRECTION
+from rlhf_control.data import CORRECTION, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
@@ -34,6 +34,7 @@ from rlhf_control.rl.cloning import clone
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.rl.protocol import Learner
+from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.rng import stream
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
@@ -43,6 +44,7 @@ from rlhf_control.simulation.early_ends import environment_arguments, tell_of_en
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
 from rlhf_control.training.again import make_way
+from rlhf_control.training.continuing import take_over, training_of, where_from
 from rlhf_control.training.guard import Guard
 from rlhf_control.training.people import attended, film
 from rlhf_control.training.sessions import record_session
@@ -57,7 +59,7 @@ def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
 
 @dataclass
 class Parts:
-    """Holds what a fine-tuning run consists of. Each has a state that belongs into the checkpoints, under this name."""
+    """Holds what a fine-tuning run consists of, by the names that checkpoints know the parts by."""
 
     learner: Learner
     envs: DoubleBufferedEnvs
@@ -67,6 +69,15 @@ class Parts:
     labels: Labels
     votes: Asynchronous
     guard: Guard
+    scaler: RewardScaler | None  # None: the reward is learned from as it is
+
+    def stateful(self) -> dict[str, Any]:
+        """Returns those whose state belongs into the checkpoints."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
+    def scaled(self, rollout: Rollout) -> Rollout:
+        """Returns the rollout with its reward in the unit that the critic is to learn it in."""
+        return rollout if self.scaler is None else self.scaler(rollout)
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""
@@ -94,6 +105,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         pretrained = find_policy(run.path / CAME_IN, config.env_id)
     else:
         pretrained = find_policy(config.policy, config.env_id, **foreign_options(config))
+    training = training_of(run.path / CAME_IN if run is not None and kept else config.policy)
     env_id = config.env_id or pretrained.env_id
     check_env_id(env_id)
     find_strategy(config.queries)
@@ -129,11 +141,11 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if CORRECTION in config.feedback:
         check_simulator(env_id, env)
 
-    run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256))
+    run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256), **where_from(config))
     if source is not None:
         oracle = replay(source, run.path / "labels.sqlite")
     if not kept:
-        came_in.save(run.path / CAME_IN)
+        came_in.save(run.path / CAME_IN, learner=training["learner"], config=training["config"])
     if not begun:
         keep_inputs(config, run, policy.env_id, gold)
     if config.clone_epochs and not begun:
@@ -142,9 +154,17 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, rounds, labels, bank, reward, policy)
-    learned = config.learn_from == "votes"  # what is known cannot be hacked
-    guard = Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
-    return run, Parts(make_learner(policy, config), envs, bank, reward, anchor, labels, votes, guard)
+    learner = make_learner(policy, config)
+    if not begun:
+        take_over(learner, config, training["learner"])
+    scaler = RewardScaler(ppo.num_envs, ppo.gamma) if config.normalize_reward else None
+    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler)
+
+
+def make_guard(config: FinetuneConfig) -> Guard:
+    """Makes the guard that the config asks for; what is known cannot be hacked, and has none."""
+    learned = config.learn_from == "votes"
+    return Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
 
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:
@@ -157,7 +177,7 @@ def started(config: FinetuneConfig, run: Run, p: Parts) -> Iterator[Loop]:
     """Gives the loop over the iterations, with people beside it if they are to answer."""
     rounds = p.votes.rounds
     waits = rounds if config.asks_people() else ()
-    with Loop(run, vars(p), config, save_before=waits) as loop:
+    with Loop(run, p.stateful(), config, save_before=waits) as loop:
         record_session(run, loop.first)
         if p.envs.frames and config.labelling == "blocking":
             film(loop, p.envs, p.bank.keep, rounds)

@@ -1,0 +1,92 @@
+"""What a fine-tuning goes on with beside the policy itself: how PPO was set when the policy was trained, and the state
+of its optimiser."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlhf_control.config import FinetuneConfig, PPOConfig
+from rlhf_control.config.checks import from_dict
+from rlhf_control.config.policy import AS_TRAINED, AsTrained
+from rlhf_control.config.presets import TUNED
+from rlhf_control.errors import CorruptFileError, UserError, tell
+from rlhf_control.interop.policies import foreign_kind
+from rlhf_control.nets.policy import check_weights
+from rlhf_control.nets.zoo import find_training
+from rlhf_control.rl.protocol import Learner
+
+SAID = ("num_envs", "num_steps", "minibatch_size", "lr", "lr_schedule", "gamma", "gae_lambda")  # at the start of a run
+
+
+def hyperparameters(policy: str | Path, env_id: str = "") -> PPOConfig:
+    """Returns the hyperparameters with which `finetune` goes on from a policy (as FinetuneConfig names it) unless
+    others are given: those of its own training or, if its file does not say, the preset `tuned` of the task, or the
+    defaults where there is none."""
+    return origin(policy, env_id)[0]
+
+
+def origin(policy: str | Path, env_id: str = "") -> tuple[PPOConfig, str]:
+    """Returns these hyperparameters, and in words where they come from."""
+    training = training_of(policy)
+    own = training["config"].get("ppo")
+    if isinstance(own, Mapping):
+        try:
+            return from_dict(PPOConfig, own), "the policy"
+        except (UserError, TypeError) as error:
+            raise CorruptFileError(
+                f"{policy} does not say in terms of this version how it was trained ({error})"
+            ) from None
+    task = env_id or training["env_id"]
+    if task in TUNED:
+        return TUNED[task].ppo, f"the preset of {task}"
+    return PPOConfig(), "the defaults"
+
+
+def training_of(policy: str | Path) -> dict[str, Any]:
+    """Returns what is known about a policy's training, as `zoo.find_training`; of one of another library nothing is."""
+    return {"env_id": "", "config": {}, "learner": {}} if foreign_kind(policy) else find_training(policy)
+
+
+def continued(config: FinetuneConfig) -> FinetuneConfig:
+    """Returns the config with the hyperparameters that AS_TRAINED stands for."""
+    if not isinstance(config.ppo, AsTrained):
+        return config
+    if config.ppo != AS_TRAINED:
+        raise UserError(
+            "AS_TRAINED cannot be changed, but what it stands for can: replace(hyperparameters(policy), ...)"
+        )
+    return replace(config, ppo=hyperparameters(config.policy, config.env_id))
+
+
+def where_from(config: FinetuneConfig) -> dict[str, Any]:
+    """Returns, for the manifest, where the hyperparameters of a run come from, and which were given instead; says both
+    in one line."""
+    ppo, source = origin(config.policy, config.env_id)
+    given = [name for name, value in vars(config.ppo).items() if value != getattr(ppo, name)]
+    values = ", ".join(f"{name} {getattr(config.ppo, name)}" for name in SAID)
+    but = f", but for {', '.join(given)}" if given else ""
+    tell(f"PPO's hyperparameters are those of {source}{but}: {values}")
+    return {"hyperparameters": {"from": source, "given": given}}
+
+
+def optimiser_of(learner: Learner) -> dict[str, Any]:
+    """Returns the learner's state but for its policy, for that policy's file."""
+    return {name: value for name, value in learner.state().items() if name != "policy"}
+
+
+def take_over(learner: Learner, config: FinetuneConfig, state: Mapping[str, Any] | None) -> None:
+    """Has the learner of a fresh run go on with the optimiser of the policy's training, where there is one and the
+    policy is not to forget what it was about. An adaptive learning rate goes on from where it was."""
+    if not state or config.shrink != 1 or config.clone_epochs:
+        return
+    own = learner.state()
+    kept = {"kl_coef": state.get("kl_coef", own["kl_coef"]), "adam": state.get("adam", own["adam"])}
+    if config.ppo.lr_schedule == "adaptive":
+        kept["lr"] = state.get("lr", own["lr"])
+    try:
+        for moments in kept["adam"].values():
+            check_weights(moments)
+        learner.load_state(own | kept)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
+        raise CorruptFileError(f"{config.policy} does not hold the optimiser of this policy ({error!r})") from error
