@@ -649,7 +649,8 @@ def test_the_command_line_says_the_alarm_in_one_line(
 ) -> None:
     jump_at(monkeypatch, 5)
     assert guarded(lambda: train.finetune(replace(tiny_config, guard=GuardConfig("off", window=1))) and None) == 3
-    assert capsys.readouterr().err.count("\n") == 1
+    hyperparameters, alarm = capsys.readouterr().err.splitlines()
+    assert hyperparameters.startswith("rlhf-control: PPO's") and "looks hacked" in alarm
 
 
 @pytest.mark.parametrize("at", [2, 5])

@@ -98,7 +98,7 @@ def test_a_blocking_run_waits_and_learns(human_config: FinetuneConfig, capsys: p
     assert seen[0].env_id == "HalfCheetah-v5" and seen[0].step_seconds == 0.05 and seen[0].labelling == "blocking"
     assert [status.answers for status in seen] == sorted(status.answers for status in seen)
     assert state_of(path) == "finished"
-    said = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()[1:]  # the first says the hyperparameters
     assert said == [
         f"rlhf-control: no window was opened; the run waits for {n} answers: rlhf-control label {path}"
         for n in (6, 3, 3)
@@ -277,7 +277,7 @@ def test_a_closed_window_is_said_once_and_the_run_goes_on_waiting(
 
     with annotators(path, "ann", act=act):
         train.finetune(replace(human_config, window=True))
-    assert capsys.readouterr().err.splitlines() == [
+    assert capsys.readouterr().err.splitlines()[1:] == [
         "rlhf-control: the window was closed; the run waits for 4 answers. To vote, open it again: "
         f"rlhf-control label {path}"
     ]
