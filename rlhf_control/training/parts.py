@@ -101,11 +101,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sha256 = load_behaviours(config.behaviours) if config.behaviours and run is None else None
     kept = run is not None and (run.path / CAME_IN).exists()
     begun = run is not None and any((run.path / "checkpoints").glob("*.npz"))
-    if run is not None and kept:
-        pretrained = find_policy(run.path / CAME_IN, config.env_id)
-    else:
-        pretrained = find_policy(config.policy, config.env_id, **foreign_options(config))
-    training = training_of(run.path / CAME_IN if run is not None and kept else config.policy)
+    pretrained, training = to_start_from(config, run.path / CAME_IN if run is not None and kept else None)
     env_id = config.env_id or pretrained.env_id
     check_env_id(env_id)
     find_strategy(config.queries)
@@ -159,6 +155,13 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_over(learner, config, training["learner"])
     scaler = RewardScaler(ppo.num_envs, ppo.gamma) if config.normalize_reward else None
     return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler)
+
+
+def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, dict[str, Any]]:
+    """Finds the policy to fine-tune and what is known about its training: in the copy that a run has `kept`, if any."""
+    if kept is not None:
+        return find_policy(kept, config.env_id), training_of(kept)
+    return find_policy(config.policy, config.env_id, **foreign_options(config)), training_of(config.policy)
 
 
 def make_guard(config: FinetuneConfig) -> Guard:
