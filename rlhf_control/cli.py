@@ -60,13 +60,11 @@ def one_seed(config: Any) -> int:
     from rlhf_control.runs.run import Run
     from rlhf_control.sweeps.sweep import wait_for
     from rlhf_control.training.again import nothing_to_lose
-    from rlhf_control.training.continuing import continued
 
     def work() -> int | None:
         folder = Path(config.out)
         wait_for(folder)
-        asked = continued(config) if isinstance(config, c.FinetuneConfig) else config
-        other = (folder / "config.json").is_file() and replace(Run(folder).config()[1], out=config.out) != asked
+        other = (folder / "config.json").is_file() and not c.asks_for(config, Run(folder).config()[1])
         if other and not nothing_to_lose(Run(folder)):
             raise UserError(f"{folder} was started with other options; name another --out, or give the same ones")
         whole = (folder / "policy.npz").is_file() and (folder / "results.json").is_file()

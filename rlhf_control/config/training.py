@@ -3,7 +3,7 @@
 This file imports nothing heavy, so that `--help` is instant. The options of the other commands are in `commands`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from rlhf_control.config.checks import POSITIONAL, explained, positive, typed, within
@@ -262,3 +262,11 @@ class FinetuneConfig:
     def clips_by_kind(self) -> dict[str, int]:
         """Returns how many clips a query of each kind of feedback has."""
         return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}
+
+
+def asks_for(config: PretrainConfig | FinetuneConfig, recorded: PretrainConfig | FinetuneConfig) -> bool:
+    """Says whether a run whose folder has the `recorded` config is the one that this config asks for, wherever it lies.
+    Hyperparameters as the policy was trained are in the record by their values."""
+    if isinstance(config, FinetuneConfig) and config.ppo == AS_TRAINED:
+        config = replace(config, ppo=recorded.ppo)
+    return replace(recorded, out=config.out) == config

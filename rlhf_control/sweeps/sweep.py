@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.config.training import asks_for
 from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.run import Run
@@ -71,7 +72,7 @@ def is_done(config: PretrainConfig | FinetuneConfig) -> bool:
     with suppress(UserError):
         run = Run.open(folder)
         whole = (folder / "policy.npz").is_file() and (folder / "results.json").is_file()
-        return whole and replace(run.config()[1], out=config.out) == config and run.finished()
+        return whole and asks_for(config, run.config()[1]) and run.finished()
     return False
 
 

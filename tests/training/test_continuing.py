@@ -11,6 +11,7 @@ from rlhf_control.cli import parse
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.policy import AS_TRAINED
 from rlhf_control.config.presets import TUNED
+from rlhf_control.config.training import asks_for
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import find_training
@@ -134,3 +135,10 @@ def test_what_is_written_down_is_what_counted(tiny_config: FinetuneConfig) -> No
     assert asdict(run.config()[1])["ppo"] == asdict(tiny_config.ppo)
     assert find_training(run.path)["config"]["ppo"] == asdict(tiny_config.ppo)
     assert run.read_json("manifest.json")["hyperparameters"]["from"] == "the preset of HalfCheetah-v5"
+
+
+def test_a_run_is_what_a_config_asks_for_whatever_its_policy_says(trained: Path) -> None:
+    asked = FinetuneConfig(str(trained), out="a")
+    assert asks_for(asked, replace(continued(asked), out="elsewhere"))
+    assert not asks_for(asked, replace(continued(asked), seed=1))
+    assert not asks_for(replace(asked, ppo=PPOConfig()), continued(asked))
