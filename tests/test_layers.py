@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "interop",
     },
     "bench": {
-        *GROUND, "runs", "nets", "simulation", "rl", "feedback", "reward", "queries", "rendering", "viewer",
+        *GROUND, "envs", "runs", "nets", "simulation", "rl", "feedback", "reward", "queries", "rendering", "viewer",
     },
     "doctor": {*GROUND, "rl", "rendering"},
     "api": {*GROUND, "runs", "feedback", "train", "analysis"},

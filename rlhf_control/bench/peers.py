@@ -21,18 +21,22 @@ class Peer:
     """Runs a learner in a process of its own, which waits, without using a core, until it is asked to run."""
 
     def __init__(self, name: str, python: str, env_id: str, steps: int) -> None:
+        self.start(name, command(name, python, env_id, steps), {"OMP_NUM_THREADS": "1"} if name == "rllib" else {})
+
+    def start(self, name: str, script: list[str], environment: dict[str, str]) -> None:
+        """Starts the process and waits until it is warm. Raises UserError where that fails."""
         self.name = name
         self.errors = TemporaryDirectory()
         self.log = Path(self.errors.name) / "stderr"
         with open(self.log, "w") as log:
             try:
                 self.process = subprocess.Popen(
-                    command(name, python, env_id, steps), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                    text=True, env={**os.environ, **SAFE_PATH, **({"OMP_NUM_THREADS": "1"} if name == "rllib" else {})},
+                    script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                    env={**os.environ, **SAFE_PATH, **environment},
                 )  # fmt: skip
             except OSError as error:
                 self.errors.cleanup()
-                raise UserError(f"{name} could not be timed: {python}: {error.strerror}") from error
+                raise UserError(f"{name} could not be timed: {script[0]}: {error.strerror}") from error
         self.facts = self._answer()
 
     def __enter__(self) -> "Peer":

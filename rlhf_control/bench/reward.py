@@ -9,8 +9,6 @@ imitation 1.0.1 pins a Gymnasium of its own, so it is installed beside this proj
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -23,12 +21,10 @@ import numpy as np
 from rlhf_control.bench import reward_peer as bench_reward_peer
 from rlhf_control.bench.peers import Peer
 from rlhf_control.bench.reward_peer import BATCH, HIDDEN, STEPS
-from rlhf_control.compute.processes import SAFE_PATH
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import QueryConfig, RewardConfig
 from rlhf_control.config.commands import BenchConfig
 from rlhf_control.data import Array, Segments
-from rlhf_control.errors import UserError
 from rlhf_control.nets.zoo import own_policy
 from rlhf_control.queries.choose import Pool, choose
 from rlhf_control.queries.segments import cut
@@ -95,20 +91,8 @@ class Trainer(Peer):
     """Runs one of the trainers, in a process of its own."""
 
     def __init__(self, name: str, python: str, learner: str, members: int, data: Path) -> None:
-        self.name = name
-        self.errors = TemporaryDirectory()
-        self.log = Path(self.errors.name) / "stderr"
         script = [python, bench_reward_peer.__file__, learner, str(members), str(data)]
-        environment = {**os.environ, **SAFE_PATH, "OMP_NUM_THREADS": "1"}
-        with open(self.log, "w") as log:
-            try:
-                self.process = subprocess.Popen(
-                    script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-                )
-            except OSError as error:
-                self.errors.cleanup()
-                raise UserError(f"{name} could not be timed: {python}: {error.strerror}") from error
-        self.facts = self._answer()
+        self.start(name, script, {"OMP_NUM_THREADS": "1"})
 
 
 def time_trainers(data: Path, config: BenchConfig) -> dict[str, Any]:

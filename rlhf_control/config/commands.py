@@ -366,10 +366,11 @@ class DoctorConfig:
 class BenchConfig:
     """Measure how fast it is, beside the peers that are installed. Leave the machine alone meanwhile."""
 
-    what: Annotated[Literal["ppo", "window", "reward"], POSITIONAL]
+    what: Annotated[Literal["ppo", "window", "reward", "games"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
     rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
-    (--imitation-python). window: the labelling window, from key to vote and to the next pair."""
+    (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
+    core-second of our own games, against other fast ones (--games-python)."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
     """Gymnasium ids, for ppo."""
     runs: int = 5
@@ -384,6 +385,8 @@ class BenchConfig:
     """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
     imitation_python: str = ""
     """The interpreter of an environment with imitation 1.0.1, which pins an older one."""
+    games_python: str = ""
+    """The interpreter of an environment with env-breakoutatari2600-turbo-native and ale-py."""
 
     def __post_init__(self) -> None:
         typed(self)
