@@ -174,6 +174,14 @@ def record(config: v.RecordConfig) -> None:
     print(config.out)
 
 
+def export(config: v.ExportConfig) -> None:
+    from rlhf_control.interop.export import export
+    from rlhf_control.interop.policies import find_policy, foreign_options
+
+    for path in export(find_policy(config.path, config.env_id, **foreign_options(config)), config.to, config.out):
+        print(path)
+
+
 def plot(config: v.PlotConfig) -> None:
     from rlhf_control.analysis.curves import summary_table
     from rlhf_control.analysis.figures import plot_runs
@@ -224,6 +232,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "labels": (v.LabelsConfig, labels),
     "evaluate-reward": (v.EvaluateRewardConfig, evaluate_reward),
     "record": (v.RecordConfig, record),
+    "export": (v.ExportConfig, export),
     "plot": (v.PlotConfig, plot),
     "compare": (v.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
@@ -191,3 +191,14 @@ def in_environment_units(networks: Networks, spaces: Spaces) -> Networks:
         bias[size:] += scale.log()
     actor = [*networks.actor[:-1], (weight, bias)]
     return replace(networks, actor=actor, log_std=None if networks.log_std is None else networks.log_std + scale.log())
+
+
+def untied(policy: Policy) -> dict[str, Tensor]:
+    """Return a policy's weights as two networks that share no layers, actor.N and critic.N, and its log_std."""
+    found = {} if policy.spaces.choices else {"log_std": policy.log_std.detach().clone()}
+    for name, part in (("actor", policy.actor), ("critic", policy.critic)):
+        linears = [layer for layer in (*policy.trunk, *part) if isinstance(layer, nn.Linear)]
+        for i, layer in enumerate(linears):
+            found[f"{name}.{2 * i}.weight"] = layer.weight.detach().clone()
+            found[f"{name}.{2 * i}.bias"] = layer.bias.detach().clone()
+    return found

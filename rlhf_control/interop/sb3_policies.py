@@ -1,6 +1,7 @@
 """Stable-Baselines3's live models, read into policies, and its files written. `sb3_zips` reads files without it."""
 
 import io
+import pickle
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -18,6 +19,7 @@ from torch import Tensor
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.interop.environments import environment
+from rlhf_control.interop.networks import untied
 from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, read_sb3_zip, refuse_others
 from rlhf_control.interop.statistics import NUMBERS, Statistics, read_statistics, statistics_of
 from rlhf_control.nets.encoders import ACTIVATIONS
@@ -34,19 +36,21 @@ def sb3_spaces(env_id: str, env: Mapping[str, Any]) -> Spaces:
         return envs.spaces
 
 
-def sb3_envs(env_id: str, env: Mapping[str, Any], num_envs: int) -> DummyVecEnv:
+def sb3_envs(env_id: str, env: Mapping[str, Any], num_envs: int, *, flat: bool = True) -> DummyVecEnv:
     """Makes environments with flat observations, as our policies read them: SB3 would turn images and scale them."""
 
     def make(i: int) -> gymnasium.Env:
-        return Monitor(gymnasium.wrappers.FlattenObservation(make_env(env_id, env, i)))
+        made = make_env(env_id, env, i)
+        return Monitor(gymnasium.wrappers.FlattenObservation(made) if flat else made)
 
     return DummyVecEnv([partial(make, i) for i in range(num_envs)])
 
 
 def policy_kwargs(net: NetConfig) -> dict[str, Any]:
+    """Returns what makes SB3's policy as large as ours."""
     critic_hidden = net.hidden if net.critic_hidden is None else net.critic_hidden
     return {
-        "net_arch": {"pi": list(net.hidden), "vf": list(critic_hidden)},
+        "net_arch": {"pi": [*net.shared, *net.hidden], "vf": [*net.shared, *critic_hidden]},
         "log_std_init": net.log_std_init,
         "activation_fn": ACTIVATIONS[net.activation],
     }
@@ -103,31 +107,58 @@ def live_or_read(source: str | Path | VecNormalize | None) -> Statistics | None:
     return statistics_of(numbers | {"clip": source.clip_obs, "epsilon": source.epsilon}, "this VecNormalize")
 
 
-def export_sb3(policy: Policy, path: str | Path) -> None:
-    """Writes an SB3 PPO file, and the observation statistics beside it as NAME.obs_norm.npz.
+def export_sb3(policy: Policy, path: str | Path) -> list[Path]:
+    """Writes an SB3 PPO file and, beside it, the observation statistics as NAME.obs_norm.npz and (if there are any) as
+    NAME.vecnormalize.pkl, which `VecNormalize.load` reads. Returns the files.
 
     `PPO.load(path).predict(x, deterministic=True)` is then our clipped mode for
-    x = clip((obs - mean) / sqrt(var + 1e-8), -10, 10). That clip is why the statistics are not folded into the
-    first layer. To go on in SB3, put `mean`, `var` and `count` into the `obs_rms` of a new VecNormalize; the
-    hyperparameters in the file are SB3's defaults.
+    x = clip((obs - mean) / sqrt(var + 1e-8), -10, 10), of observations as `gymnasium.wrappers.FlattenObservation` has
+    them. That clip is why the statistics are not folded into the first layer. Layers that actor and critic share are
+    written for each. The hyperparameters in the file are SB3's defaults. Raises UserError for what SB3 cannot be.
     """
-    if policy.encoder.seen:
-        raise UserError("only flat policies can be exported to SB3, and this one sees pictures through a CNN")
-    path = Path(path)
-    with closing(sb3_envs(policy.env_id, policy.env, 1)) as env:
-        model = PPO("MlpPolicy", env, policy_kwargs=policy_kwargs(policy.config), device="cpu")
-    names = _names(len(policy.config.hidden))
-    weights = policy.state_dict()
+    net, seen, path = policy.config, bool(policy.encoder.seen), Path(path)
+    if net.state_dependent_std:
+        raise UserError("SB3's PPO has one noise for all states, and this policy's depends on them; use torchscript")
+    if seen and policy.encoder.counted:
+        raise UserError("a policy that sees pictures beside numbers cannot be exported to SB3")
+    kwargs, weights = policy_kwargs(net), untied(policy)
+    if seen:
+        kwargs |= {"features_extractor_kwargs": {"features_dim": net.picture_features}}
+        kwargs |= {"share_features_extractor": not net.separate_encoders}
+    with closing(sb3_envs(policy.env_id, policy.env, 1, flat=not seen)) as env:
+        model = PPO("CnnPolicy" if seen else "MlpPolicy", env, policy_kwargs=kwargs, device="cpu")
+        normalised = VecNormalize(env, clip_obs=policy.obs_norm.clip)
+    names = _names(len(kwargs["net_arch"]["pi"]), len(kwargs["net_arch"]["vf"]))
     if _is_multi_binary(policy.env_id, policy.env):
-        for name in names.values():
-            if name.startswith(f"actor.{2 * len(policy.config.hidden)}"):
-                weights[name] = _one_logit(weights[name])
-    model.policy.load_state_dict({name: weights[names[name]] for name in model.policy.state_dict()})
+        for kind in ("weight", "bias"):
+            last = names[f"action_net.{kind}"]
+            weights[last] = _one_logit(weights[last])
+    pictures = _picture_weights(policy) if seen else {}
+    model.policy.load_state_dict(pictures | {n: weights[names[n]] for n in model.policy.state_dict() if n in names})
     buffer = io.BytesIO()
     model.save(buffer)
     write_atomic(path, buffer.getvalue())
     norm = {name: tensor.numpy() for name, tensor in policy.obs_norm.state_dict().items()}
     save_state(path.with_suffix(".obs_norm.npz"), norm)
+    written = [path, path.with_suffix(".obs_norm.npz")]
+    if policy.obs_norm.count:
+        rms = normalised.obs_rms
+        assert not isinstance(rms, dict)
+        rms.mean, rms.var, rms.count = norm["mean"].copy(), norm["var"].copy(), float(norm["count"])
+        written.append(path.with_suffix(".vecnormalize.pkl"))
+        write_atomic(written[-1], pickle.dumps(normalised))
+    return written
+
+
+def _picture_weights(policy: Policy) -> dict[str, Tensor]:
+    """The CNNs under SB3's names, who has them three times."""
+    found = {}
+    for prefix, encoder in (("", None), ("pi_", None), ("vf_", policy.critic_encoder)):
+        for name, tensor in (encoder or policy.encoder).pictures[0].state_dict().items():
+            place, _, kind = name.partition(".")
+            layer = "linear.0" if place == "7" else f"cnn.{place}"
+            found[f"{prefix}features_extractor.{layer}.{kind}"] = tensor
+    return found
 
 
 def _is_multi_binary(env_id: str, env: Mapping[str, Any]) -> bool:
@@ -140,11 +171,11 @@ def _one_logit(rows: Tensor) -> Tensor:
     return rows[1::2] - rows[::2]
 
 
-def _names(depth: int) -> dict[str, str]:
-    """SB3's parameter names -> ours, for `depth` hidden layers; the tanhs stand at the odd places."""
-    names = {"log_std": "log_std"}
+def _names(depth: int, critic_depth: int | None = None) -> dict[str, str]:
+    """SB3's parameter names -> ours, for `depth` hidden layers; activations stand at the odd places."""
+    names, depths = {"log_std": "log_std"}, {"actor": depth, "critic": depth if critic_depth is None else critic_depth}
     for ours, body, head in (("actor", "policy_net", "action_net"), ("critic", "value_net", "value_net")):
         for kind in ("weight", "bias"):
-            names |= {f"mlp_extractor.{body}.{2 * i}.{kind}": f"{ours}.{2 * i}.{kind}" for i in range(depth)}
-            names[f"{head}.{kind}"] = f"{ours}.{2 * depth}.{kind}"
+            names |= {f"mlp_extractor.{body}.{2 * i}.{kind}": f"{ours}.{2 * i}.{kind}" for i in range(depths[ours])}
+            names[f"{head}.{kind}"] = f"{ours}.{2 * depths[ours]}.{kind}"
     return names

@@ -97,6 +97,7 @@ def test_what_is_no_such_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
         ({"pi.net.mlp.0.bias": np.full(2, np.nan, np.float32)}, "not finite"),
         ({"encoder.actor_encoder.net.cnn.0.weight": np.ones(2, np.float32)}, "only PPO's fully connected"),
         ({"encoder.actor_encoder.net.mlp.0.weight": np.ones((8, 4), np.float32)}, "but Pendulum-v1 has"),
+        ({"encoder.actor_encoder.net.mlp.9.weight": np.ones((8, 4), np.float32)}, r"cannot read .*mlp\.9\.bias"),
     ):
         state.write_bytes(pickle.dumps(OrderedDict({**weights, **change}), 5))
         refused(words)

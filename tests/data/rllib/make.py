@@ -53,7 +53,7 @@ def keep(whole: Path, target: Path) -> None:
     shutil.rmtree(whole)
 
 
-make("pendulum", "Pendulum-v1", {"fcnet_hiddens": [8, 6]}, normalised=True)
+make("pendulum", "Pendulum-v1", {"fcnet_hiddens": [8, 6], "vf_share_layers": False}, normalised=True)
 make("cartpole", "CartPole-v1", {"fcnet_hiddens": [8], "fcnet_activation": "relu", "vf_share_layers": True})
 make("free", "Pendulum-v1", {"fcnet_hiddens": [8], "head_fcnet_hiddens": [4], "head_fcnet_activation": "tanh",
                              "free_log_std": True})  # fmt: skip
