@@ -133,8 +133,29 @@ class Spaces:
     def fits(self, other: "Spaces") -> bool:
         """Tells whether a policy of these spaces can act in others: they are equal, or these are of a file from before
         observations had dtypes and parts, and all else is equal."""
-        before = replace(other, obs_dtype="float32", obs_parts=())
-        return self in (other, before)
+        return self in (other, other.before)
+
+    @property
+    def before(self) -> "Spaces":
+        """Returns these spaces as files have them that were written before observations had dtypes and parts: all that
+        `numbers_of` gives, as float32."""
+        shape = (self.numbers,) if self.obs_parts else self.obs_shape
+        return replace(self, obs_shape=shape, obs_dtype="float32", obs_parts=())
+
+    @property
+    def numbers(self) -> int:
+        """Returns V, the numbers of all parts, which are fewer than those of the packed array where that is bytes."""
+        return sum(math.prod(part.shape) for part in self.parts)
+
+    def packed(self, numbers: Array) -> Array:
+        """Returns (B, O) as packed, of the numbers (B, V) of all parts, as `gymnasium.spaces.flatten` makes them."""
+        columns, start = [], 0
+        for part in self.parts:
+            size = math.prod(part.shape)
+            own = np.ascontiguousarray(numbers[:, start : start + size].astype(part.dtype))
+            columns.append(own if part.dtype == self.obs_dtype else own.view(self.obs_dtype))
+            start += size
+        return np.concatenate(columns, -1)
 
     def __str__(self) -> str:
         action = f"choices of {self.choices}" if self.choices else f"Box{self.action_shape}"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_control.errors import UserError
-from rlhf_control.spaces import Spaces, entry, leaves, packing
+from rlhf_control.spaces import Spaces, entry, leaves, numbers_of, packing
 
 LEAVES = st.sampled_from([
     Box(0, 255, (8, 9, 3), np.uint8), Box(-1, 1, (3,), np.float32), Box(-5, 5, (2, 2), np.float64),
@@ -51,6 +51,23 @@ def test_a_policy_of_before_there_were_dtypes_fits() -> None:
     now = Spaces.of(Box(0, 255, (4,), np.uint8), Discrete(2))
     before = Spaces.from_state({"obs_shape": [4], "action_kind": "discrete", "action_shape": [2]})
     assert before != now and before.fits(now) and not before.fits(Spaces.of(Box(0, 1, (5,)), Discrete(2)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(SPACES, st.integers(0, 100))
+def test_what_is_flattened_is_packed(space: gymnasium.Space, seed: int) -> None:
+    """So is what a policy of before saw: float32 numbers side by side."""
+    space.seed(seed)
+    packed_space, pack = packing(space)
+    spaces, obs = Spaces.of(packed_space, Discrete(2)), space.sample()
+    flat = gymnasium.spaces.flatten(space, obs).reshape(1, -1)
+    assert flat.shape == (1, spaces.numbers)
+    packed = spaces.packed(flat)
+    np.testing.assert_array_equal(packed, spaces.flat(pack(obs)[None]))
+    np.testing.assert_array_equal(numbers_of(spaces.parts, packed), flat.astype(np.float32))
+    before = Spaces.from_state({"obs_shape": [spaces.numbers], "action_kind": "discrete", "action_shape": [2]})
+    if not isinstance(space, Box):
+        assert before == spaces.before and before.fits(spaces)
 
 
 def test_spaces_without_a_packed_form_are_refused() -> None:

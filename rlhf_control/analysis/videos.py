@@ -22,6 +22,7 @@ from rlhf_control.rendering.video import caption, side_by_side, write_gif, write
 from rlhf_control.simulation import pictures
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import mujoco_model
+from rlhf_control.simulation.rollouts import acting_in
 from rlhf_control.simulation.states import has_mujoco_data
 from rlhf_control.simulation.vector import start_envs
 
@@ -53,7 +54,7 @@ def policy_frames(
     envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
     if not policy.spaces.fits(envs.spaces):
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")
-    rate = 1 / envs.step_seconds
+    act, rate = acting_in(policy, envs.spaces), 1 / envs.step_seconds
     stride = pictures.stride(envs.step_seconds, MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
@@ -67,7 +68,7 @@ def policy_frames(
             states.append(state[0])
         elif (len(returns) - 1) % stride == 0:
             drawn.append(_fit(envs.backend.picture(0), height))
-        action = policy.act(envs.obs, None)
+        action = act(envs.obs, None)
         _, reward, terminated, truncated = envs.step(action, envs.spaces.execute(action))
         returns.append(returns[-1] + float(reward[0]))
         done = bool(terminated[0] | truncated[0])

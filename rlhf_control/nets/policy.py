@@ -173,14 +173,14 @@ class Policy(nn.Module):
         observation or a batch of them, (B, ...). Observations other than a Box are given as
         `gymnasium.spaces.flatten` makes them. Without `deterministic` the action is sampled from `rng`. `state` and
         `episode_start` are of no account: the policy remembers nothing."""
-        shape = self.spaces.obs_shape
+        shape, size = (self.spaces.numbers,) if self.spaces.obs_parts else self.spaces.obs_shape, self.spaces.numbers
         obs = np.asarray(observation)
         batch = obs.ndim == len(shape) + 1 and obs.shape[1:] == shape
-        if obs.dtype.kind not in "biuf" or not (batch or obs.shape in (shape, (self.spaces.obs_size,))):
+        if obs.dtype.kind not in "biuf" or not (batch or obs.shape in (shape, (size,))):
             raise UserError(f"the policy observes {shape}, one or a batch of them; this is {obs.shape} of {obs.dtype}")
         if not deterministic and rng is None:
             raise UserError("to sample an action, give rng=np.random.default_rng(seed), and the same one every time")
-        action = self.act(obs.reshape(-1, self.spaces.obs_size).astype(np.float32), None if deterministic else rng)
+        action = self.act(self.spaces.packed(obs.reshape(-1, size)), None if deterministic else rng)
         if self.spaces.action_kind == "box":
             action = self.spaces.execute(action).reshape(-1, *self.spaces.action_shape)
         elif len(self.spaces.choices) == 1:

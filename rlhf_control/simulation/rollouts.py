@@ -15,7 +15,7 @@ from rlhf_control.data import Array, Rollout, Segments, check_finite, widened
 from rlhf_control.simulation.early_ends import evaluation_steps
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.vector import Envs, start_envs
-from rlhf_control.spaces import Act, Part, numbers_of
+from rlhf_control.spaces import Act, Part, Spaces, numbers_of
 from rlhf_control.wording import counted
 
 
@@ -80,6 +80,13 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     )  # fmt: skip
 
 
+def acting_in(policy: EvaluatedPolicy, spaces: Spaces) -> Act:
+    """Returns `policy.act` for packed observations of these spaces, of a policy from before they had dtypes, too."""
+    if spaces != getattr(policy, "spaces", spaces) == spaces.before:
+        return lambda obs, rng: policy.act(numbers_of(spaces.parts, obs), rng)
+    return policy.act
+
+
 def check_observations(parts: tuple[Part, ...], field: str, obs: Array, step: int, first: int) -> None:
     """Stops on NaN or infinity in these parts of observations (N, O) of a step, as `check_finite` does; names the part
     and the number in it, from 0."""
@@ -118,10 +125,11 @@ def evaluate(
     lengths = np.zeros(episodes, np.int64)
     steps: list[dict[str, Array]] = []
     longest = evaluation_steps(policy.env_id, policy.env)
+    act = acting_in(policy, envs.spaces)
     while running.any() and len(steps) < longest:
         obs, state = envs.obs, envs.states()
         pictures = np.array(envs.pictures(len(steps)), "S") if envs.frames else None
-        action = policy.act(obs, rng)
+        action = act(obs, rng)
         executed = envs.spaces.execute(action)
         next_obs, reward, terminated, truncated = envs.step(action, executed)
         check_finite("reward", reward[None], len(steps))

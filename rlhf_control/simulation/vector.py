@@ -126,7 +126,13 @@ class Envs:
 
     def load_state(self, snapshot: Mapping[str, Any]) -> None:
         """Goes on from `state`. Where an environment does not come back, `differs` says how, and all begin new
-        episodes."""
+        episodes. Raises UserError where observations were kept in another form."""
+        if snapshot["obs"].shape != self.obs.shape:
+            raise UserError(
+                f"this run was begun by an older version, which kept observations of {self.name} as "
+                f"{snapshot['obs'].shape[-1]} numbers of one dtype, and cannot be gone on with; its policy can: name "
+                "the run as POLICY of another"
+            )
         self.differs = ""
         try:
             self.obs = self.spaces.flat(self.backend.load_state(snapshot))

@@ -15,7 +15,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import ACTIVATIONS, RunningNorm, mlp
 from rlhf_control.nets.policy import Policy, load_policy
 from rlhf_control.runs.files import save_state
-from rlhf_control.spaces import Spaces
+from rlhf_control.spaces import Spaces, packing
 
 
 def constant_policy(spaces: Spaces, out: list[float], log_std: float = 0.0) -> Policy:
@@ -174,6 +174,17 @@ def test_loosen(cheetah_policy: Policy) -> None:
     tight.loosen(shrink=0.1, min_log_std=-0.7)
     np.testing.assert_allclose(tight.act(obs, None), 0.1 * mean, rtol=1e-4, atol=1e-8)
     assert torch.allclose(tight.log_std, torch.tensor(-0.7))
+
+
+def test_predict_takes_pictures_and_flattened_dicts() -> None:
+    for space in (Box(0, 255, (8, 8, 3), np.uint8), Dict(camera=Box(0, 255, (8, 8), np.uint8), arm=Box(-1, 1, (2,)))):
+        space.seed(0)
+        packed, pack = packing(space)
+        policy = Policy(Spaces.of(packed, Discrete(3)), NetConfig((8,)), 0, "X", {})
+        obs = space.sample()
+        given = obs if isinstance(space, Box) else gymnasium.spaces.flatten(space, obs)
+        expected = policy.act(pack(obs)[None], None)[0, 0]
+        assert policy.predict(given)[0] == expected and policy.predict(given[None])[0].tolist() == [expected]
 
 
 def test_predict_is_what_stable_baselines3_has() -> None:

@@ -1,15 +1,19 @@
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 
-from rlhf_control.config import PretrainConfig
+from rlhf_control.config import NetConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import adopt, own_policy, shipped
-from rlhf_control.runs.files import sha256
+from rlhf_control.runs.files import save_state, sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.vector import start_envs
+from rlhf_control.spaces import numbers_of
+from tests.mixed_env import Mixed
 
 
 def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Policy) -> None:
@@ -47,3 +51,34 @@ def test_a_policy_for_another_environment_shows_both_spaces(cheetah_policy: Poli
     hopper = start_envs("Hopper-v5", 1, seed=0).spaces
     with pytest.raises(UserError, match=r"HalfCheetah-v5 .*Box\(17,\).*Hopper-v5 .*Box\(11,\)"):
         adopt(cheetah_policy, hopper, "Hopper-v5", {})
+
+
+def test_a_policy_of_before_acts_on_parts_of_several_dtypes(tmp_path: Path) -> None:
+    """It was saved when a Dict was float32 numbers side by side, whatever its dtypes."""
+    envs = start_envs("Mixed-v0", 2, seed=0)
+    before = Policy(envs.spaces.before, NetConfig((8,), encoder="flat"), 0, "Mixed-v0", {})
+    before.observe(numbers_of(envs.spaces.parts, envs.obs))
+    state = before.state()
+    for name in ("obs_dtype", "obs_parts"):
+        del state["spaces"][name]
+    del state["net"]["encoder"]
+    save_state(tmp_path / "policy.npz", {**state, "facts": {}})
+    policy = own_policy(tmp_path / "policy.npz")
+    returns, (episode, _) = evaluate(policy, 2, seed=0)
+    assert len(episode) == 7 and episode.obs.dtype == np.uint8
+    now = adopt(policy, envs.spaces, "Mixed-v0", {})
+    expected = before.act(numbers_of(envs.spaces.parts, episode.obs), None)
+    np.testing.assert_array_equal(now.act(episode.obs, None), expected)
+    np.testing.assert_allclose(envs.spaces.execute(expected), episode.action, atol=1e-6)
+    assert evaluate(now, 2, seed=0)[0] == returns
+    made = Mixed()
+    made.reset()
+    obs = gymnasium.spaces.flatten(made.observation_space, made.observe())
+    np.testing.assert_array_equal(now.predict(obs)[0], policy.predict(obs)[0])
+
+
+def test_a_run_of_before_whose_observations_had_another_form_is_refused() -> None:
+    envs = start_envs("Mixed-v0", 2, seed=0)
+    snapshot = {**envs.state(), "obs": numbers_of(envs.spaces.parts, envs.obs)}
+    with pytest.raises(UserError, match=r"older version, which kept observations of Mixed-v0 as 8 numbers .*as POLICY"):
+        envs.load_state(snapshot)
