@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from rlhf_control.config import commands as v
+from rlhf_control.config import comparing
 from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
 from rlhf_control.config.presets import preset
@@ -191,7 +192,7 @@ def plot(config: v.PlotConfig) -> None:
     print(summary_table(config.runs, names=config.names))
 
 
-def compare(config: v.CompareConfig) -> None:
+def compare(config: comparing.CompareConfig) -> None:
     from rlhf_control.analysis.comparison import compare, comparison_text
     from rlhf_control.analysis.figures import plot_profiles
     from rlhf_control.runs.files import write_atomic
@@ -203,7 +204,7 @@ def compare(config: v.CompareConfig) -> None:
     print(json.dumps(result) if config.json else comparison_text(result))
 
 
-def bench(config: v.BenchConfig) -> None:
+def bench(config: comparing.BenchConfig) -> None:
     module = importlib.import_module(f"rlhf_control.bench.{config.what}")
     print(getattr(module, f"bench_{config.what}")(config))
 
@@ -234,10 +235,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "record": (v.RecordConfig, record),
     "export": (v.ExportConfig, export),
     "plot": (v.PlotConfig, plot),
-    "compare": (v.CompareConfig, compare),
+    "compare": (comparing.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),
     "sweep": (SweepConfig, sweep),
-    "bench": (v.BenchConfig, bench),
+    "bench": (comparing.BenchConfig, bench),
     "behaviours": (v.BehavioursConfig, behaviours),
     "doctor": (v.DoctorConfig, doctor),
 }

@@ -24,7 +24,7 @@ from rlhf_control.analysis.statistics import (
     interquartile_mean,
     outcomes,
 )
-from rlhf_control.config.commands import CompareConfig
+from rlhf_control.config.comparing import CompareConfig
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.interop.policies import find_policy

@@ -18,7 +18,7 @@ import numpy as np
 
 from rlhf_control.bench import games_peer
 from rlhf_control.bench.peers import Peer, speeds
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.machine import environment_facts
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlhf_control.bench.peers import NUM_ENVS, STEPS, Peer, command, failure, speeds
 from rlhf_control.compute.processes import SAFE_PATH
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.progress import say

@@ -23,7 +23,7 @@ from rlhf_control.bench.peers import Peer
 from rlhf_control.bench.reward_peer import BATCH, HIDDEN, STEPS
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import QueryConfig, RewardConfig
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.nets.zoo import own_policy
 from rlhf_control.queries.choose import Pool, choose

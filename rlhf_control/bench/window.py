@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.compute.processes import python
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.data import Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from rlhf_control.analysis.comparison import compare, comparison_text
 from rlhf_control.cli import main
 from rlhf_control.config import NetConfig
-from rlhf_control.config.commands import CompareConfig
+from rlhf_control.config.comparing import CompareConfig
 from rlhf_control.errors import UserError
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy

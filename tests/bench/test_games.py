@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlhf_control.bench import games
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from rlhf_control.bench.peers import Peer
 from rlhf_control.bench.ppo import bench_ppo
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 
 

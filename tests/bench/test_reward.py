@@ -6,7 +6,7 @@ import pytest
 
 from rlhf_control.bench.reward import LENGTH, OURS, PAIRS, PEERS, TURNS, Trainer, bench_reward, comparisons, table
 from rlhf_control.bench.reward_peer import BATCH, STEPS
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 
 

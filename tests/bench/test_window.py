@@ -8,7 +8,7 @@ import pytest
 from rlhf_control.bench import window as bench_window
 from rlhf_control.cli import main
 from rlhf_control.compute import gl
-from rlhf_control.config.commands import BenchConfig
+from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 
 RESULT = {

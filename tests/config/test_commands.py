@@ -2,7 +2,7 @@ import getpass
 
 import pytest
 
-from rlhf_control.config.commands import BenchConfig, LabelConfig, PlayConfig, login_name
+from rlhf_control.config.commands import LabelConfig, PlayConfig, login_name
 from rlhf_control.errors import UserError
 
 
@@ -36,10 +36,3 @@ def test_playing_options() -> None:
     PlayConfig("CartPole-v1", fps=None)
     with pytest.raises(UserError, match="fps"):
         PlayConfig("CartPole-v1", fps=0)
-
-
-def test_every_bench_has_a_file_of_its_own() -> None:
-    assert BenchConfig("window").path() == "bench_window.json"
-    assert BenchConfig("ppo", out="x.json").path() == "x.json"
-    with pytest.raises(UserError, match="what"):
-        BenchConfig("wnidow")  # type: ignore[arg-type]
