@@ -61,7 +61,7 @@ class ExportConfig:
     path: Annotated[str, POSITIONAL]
     """A policy file, a run's folder, the name of a policy that ships with the project, or a file of another library."""
     to: Literal["sb3", "cleanrl", "torchscript", "npz"] = "sb3"
-    """sb3: a zip for `PPO.load`, with the statistics for `VecNormalize.load` beside it. cleanrl: an Agent's state dict,
+    """sb3: a zip for PPO.load, with the statistics for `VecNormalize.load` beside it. cleanrl: an Agent's state dict,
     with statistics beside it. torchscript: one module from raw observations to actions. npz: a policy of ours."""
     out: str = ""
     """The file to write (default: policy, with the format's suffix)."""
