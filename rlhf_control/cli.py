@@ -17,6 +17,7 @@ from rlhf_control.config import commands as v
 from rlhf_control.config import comparing
 from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
+from rlhf_control.config.export import ExportConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.config.sweeps import SweepConfig
 from rlhf_control.errors import UserError, guarded, tell, unknown_name
@@ -175,7 +176,7 @@ def record(config: v.RecordConfig) -> None:
     print(config.out)
 
 
-def export(config: v.ExportConfig) -> None:
+def export(config: ExportConfig) -> None:
     from rlhf_control.interop.export import export
     from rlhf_control.interop.policies import find_policy, foreign_options
 
@@ -233,7 +234,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "labels": (v.LabelsConfig, labels),
     "evaluate-reward": (v.EvaluateRewardConfig, evaluate_reward),
     "record": (v.RecordConfig, record),
-    "export": (v.ExportConfig, export),
+    "export": (ExportConfig, export),
     "plot": (v.PlotConfig, plot),
     "compare": (comparing.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),

@@ -111,7 +111,7 @@ def export_sb3(policy: Policy, path: str | Path) -> list[Path]:
     """Writes an SB3 PPO file and, beside it, the observation statistics as NAME.obs_norm.npz and (if there are any) as
     NAME.vecnormalize.pkl, which `VecNormalize.load` reads. Returns the files.
 
-    `PPO.load(path).predict(x, deterministic=True)` is then our clipped mode for
+    SB3's `load(path).predict(x, deterministic=True)` is then our clipped mode for
     x = clip((obs - mean) / sqrt(var + 1e-8), -10, 10), of observations as `gymnasium.wrappers.FlattenObservation` has
     them. That clip is why the statistics are not folded into the first layer. Layers that actor and critic share are
     written for each. The hyperparameters in the file are SB3's defaults. Raises UserError for what SB3 cannot be.
