@@ -182,9 +182,9 @@ def test_layers_that_both_begin_with_as_before_version_1_8(tmp_path: Path) -> No
 
 
 def test_reading_needs_no_stable_baselines3(tmp_path: Path) -> None:
-    saved(tmp_path / "m.zip", "discrete", net_arch=[4])
+    PPO("MlpPolicy", "CartPole-v1", device="cpu").save(tmp_path / "m.zip")
     code = (
-        "import sys; sys.modules['stable_baselines3'] = None; import tests.interop.shown_env; "
-        "from rlhf_control import find_policy; print(find_policy(sys.argv[1], 'Shown-v0', env={'kind': 'discrete'}))"
+        "import sys; sys.modules['stable_baselines3'] = None; from rlhf_control import find_policy; "
+        "find_policy(sys.argv[1], 'CartPole-v1')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.zip")], check=True, capture_output=True)
