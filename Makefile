@@ -26,9 +26,10 @@ test-kernels: .venv/installed
 interop: .venv-interop/installed
 	.venv-interop/bin/python -m pytest -q -n 0 -W default tests/peers
 
-# Sweeps on a real Ray, in an environment of its own: workers, nodes and the driver are killed. A few minutes.
+# Sweeps on a real Ray and searches by Optuna, in an environment of their own: workers, nodes and drivers are killed.
+# A few minutes.
 test-ray: .venv-ray/installed
-	.venv-ray/bin/python -m pytest -q -n 0 -W default tests/sweeps/test_on_ray.py
+	.venv-ray/bin/python -m pytest -q -n 0 -W default tests/sweeps/test_on_ray.py tests/sweeps/test_tune.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -57,5 +58,5 @@ clean:
 .venv-ray/installed: setup.cfg constraints.txt
 	@echo "setting up .venv-ray; once, a few minutes"
 	@$(PYTHON) -m venv .venv-ray
-	@.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,ray]"
+	@.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,ray,tune]"
 	@touch $@

@@ -19,7 +19,7 @@ from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
 from rlhf_control.config.export import ExportConfig
 from rlhf_control.config.presets import preset
-from rlhf_control.config.sweeps import SweepConfig
+from rlhf_control.config.sweeps import SweepConfig, TuneConfig
 from rlhf_control.errors import UserError, guarded, tell, unknown_name
 from rlhf_control.simulation.env_ids import look_here
 from rlhf_control.wording import counted
@@ -99,6 +99,19 @@ def sweep(config: SweepConfig) -> int:
     if failed:
         tell(f"{counted(len(failed), 'run')} failed: {', '.join(failed)}; the same command makes them again")
     return int(bool(failed))
+
+
+def tune(config: TuneConfig) -> None:
+    from rlhf_control.analysis.tune_report import tune_report
+    from rlhf_control.sweeps.sweep import Place
+    from rlhf_control.sweeps.tune import run_search
+    from rlhf_control.sweeps.tune_file import read_search
+    from rlhf_control.training.requests import refuse_unknown
+
+    search, about = read_search(config)
+    refuse_unknown(search.config, config.what)
+    trials, mattered = run_search(search, one_seed, Place(config.ray, config.address))
+    print(tune_report(trials, mattered, search.space, about, search.out))
 
 
 def resume(config: v.ResumeConfig) -> None:
@@ -239,6 +252,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "compare": (comparing.CompareConfig, compare),
     "resume": (v.ResumeConfig, resume),
     "sweep": (SweepConfig, sweep),
+    "tune": (TuneConfig, tune),
     "bench": (comparing.BenchConfig, bench),
     "behaviours": (v.BehavioursConfig, behaviours),
     "doctor": (v.DoctorConfig, doctor),

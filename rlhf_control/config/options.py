@@ -6,12 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf_control.config.presets import preset
-from rlhf_control.config.training import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError, unknown_name
-
-CONFIGS: dict[str, type] = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}
-ABOUT = {"pretrain": "env_id", "finetune": "policy"}  # the option that stands on the command line without its name
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -23,23 +18,6 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from None
-
-
-def config_of(command: str, options: Mapping[str, Any]) -> PretrainConfig | FinetuneConfig:
-    """Makes a command's config of nested options, which count on top of a preset that they name. Raises UserError,
-    with the nearest names, for an unknown one, and for what the command line would refuse."""
-    if command not in CONFIGS:
-        raise unknown_name("command", command, CONFIGS)
-    given = {name.replace("-", "_"): value for name, value in options.items()}
-    about = given.pop(ABOUT[command], None)
-    if not isinstance(about, str):
-        raise UserError(f"{ABOUT[command]} is missing; {command} needs it")
-    if command == "pretrain" and given.get("preset"):
-        start: Any = preset(about, given.pop("preset"))
-        given["env"] = {**start.env, **given.get("env", {})}
-    else:
-        start = CONFIGS[command](about)
-    return with_options(start, given)
 
 
 def with_options(config: Any, options: Mapping[str, Any], prefix: str = "") -> Any:

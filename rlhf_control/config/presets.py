@@ -7,6 +7,7 @@ experiments/results/tuning.jsonl; `experiments/ppo_table.py` measures them on ot
 
 from dataclasses import replace
 
+from rlhf_control.config.options import read_toml, with_options
 from rlhf_control.config.policy import NetConfig, PPOConfig
 from rlhf_control.config.training import PretrainConfig
 from rlhf_control.errors import UserError, unknown_name
@@ -62,7 +63,10 @@ PRESETS = {"tuned": TUNED, "fast": FAST}
 
 def preset(env_id: str, name: str) -> PretrainConfig:
     """Returns the preset of this name for a task; sb3 is for any. Raises UserError for an unknown name, and for `tuned`
-    and `fast` where nothing was tuned."""
+    and `fast` where nothing was tuned. NAME.toml is a file, such as `rlhf-control tune` leaves."""
+    if name.endswith(".toml"):
+        found = {key: value for key, value in read_toml(name).get("options", {}).items() if key != "env_id"}
+        return replace(with_options(PretrainConfig(env_id), found), preset=name)
     if name == "sb3":
         return replace(SB3, env_id=env_id, preset=name)
     if name not in PRESETS:

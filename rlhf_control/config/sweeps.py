@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rlhf_control.config.checks import POSITIONAL, explained, typed
+from rlhf_control.config.checks import POSITIONAL, explained, typed, within
 
 
 @explained
@@ -33,3 +33,41 @@ class SweepConfig:
     def folder(self) -> str:
         """Returns where the runs' folders lie."""
         return self.out or f"runs/{Path(self.file).stem}"
+
+
+@explained
+@dataclass(frozen=True)
+class TuneConfig:
+    """Search hyperparameters and architectures of PPO and the reward model by Optuna (`pip install
+    'rlhf_control[tune]'`).
+
+    Given again, goes on. It leaves preset.toml (for `pretrain --preset FILE`, or `sweep FILE`), report.md and figures.
+    """
+
+    what: Annotated[str, POSITIONAL]
+    """A Gymnasium id, for `pretrain`; or a TOML file with command (pretrain or finetune), metric and the tables options
+    (of all runs, as on the command line) and space (option = [choices] or {low = 1e-4, high = 1e-2, log = true};
+    default: config/search_space.py)."""
+    trials: int = 30
+    """Runs in all, those of earlier calls included."""
+    total_steps: int = 0
+    """Of a run (default: the file's, or as in `pretrain`)."""
+    seed: int = 0
+    """Of the search; the n-th run has seed + n."""
+    prune: bool = True
+    """Stop runs whose learning curve is below the median of the others at the same share of their steps."""
+    out: str = ""
+    """The folder (default: runs/tune-WHAT)."""
+    ray: bool = False
+    """Through Ray, as in `sweep`."""
+    address: str = ""
+    """Through a Ray cluster, as in `sweep`."""
+
+    def __post_init__(self) -> None:
+        typed(self)
+        within(self, "trials", low=1, high=1e6)
+        within(self, "total_steps", "seed", low=0, high=2**31 - 1)
+
+    def folder(self) -> str:
+        """Returns where the study and the runs' folders lie."""
+        return self.out or f"runs/tune-{Path(self.what).stem if self.what.endswith('.toml') else self.what}"

@@ -25,8 +25,8 @@ class PretrainConfig:
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
-    total_steps), fast (for the return after seconds) or sb3 (Stable-Baselines3's defaults). It may name arguments of
-    the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
+    total_steps), fast (for the return after seconds), sb3 (Stable-Baselines3's defaults) or a file that `tune` left. It
+    may name arguments of the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
     seed: int = 0
     """Of everything random in the run: the same seed gives the same bits."""
     seeds: str = ""

@@ -18,13 +18,14 @@ names "TASK/METHOD" or "TASK" for them.
 import hashlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.config.options import CONFIGS, config_of, merged, read_toml
+from rlhf_control.config.options import merged, read_toml
+from rlhf_control.config.requests import CONFIGS, config_of
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.sweeps.pool import RunCell
 from rlhf_control.sweeps.seeds import parse_seeds
@@ -41,13 +42,13 @@ class Matrix:
     metric: str = ""
 
 
-def read_matrix(path: str, out: str) -> Matrix:
-    """Reads a sweep file; the runs' folders lie in `out`. Runs the file if it is Python. Raises UserError, with the
-    file's name, for all that is wrong with it."""
+def read_matrix(path: str, out: str, begin: Callable[[Any], Any] | None = None) -> Matrix:
+    """Reads a sweep file; the runs' folders lie in `out`; `begin`: as in `config_of`. Runs the file if it is Python.
+    Raises UserError, with the file's name, for all that is wrong with it."""
     if not path.endswith((".toml", ".py")):
         raise UserError(f"{path} is neither TOML nor Python; name a file such as sweep.toml")
     try:
-        matrix = _of_python(path, out) if path.endswith(".py") else _of_toml(read_toml(path), out)
+        matrix = _of_python(path, out) if path.endswith(".py") else _of_toml(read_toml(path), out, begin)
     except UserError as error:
         raise error if str(error).startswith(("cannot read", path)) else UserError(f"{path}: {error}") from None
     if not matrix.cells:
@@ -62,7 +63,7 @@ def read_matrix(path: str, out: str) -> Matrix:
     return matrix
 
 
-def _of_toml(file: Mapping[str, Any], out: str) -> Matrix:
+def _of_toml(file: Mapping[str, Any], out: str, begin: Callable[[Any], Any] | None) -> Matrix:
     for key in file:
         if key not in KEYS:
             raise unknown_name("key", key, KEYS)
@@ -83,7 +84,7 @@ def _of_toml(file: Mapping[str, Any], out: str) -> Matrix:
                 for name, options in (("task", of_task), ("method", of_method)):
                     if not isinstance(options, Mapping):
                         raise UserError(f"the {name} is {options!r}; it is a table of options")
-                config = config_of(command, merged(merged(tables["options"], of_task), of_method))
+                config = config_of(command, merged(merged(tables["options"], of_task), of_method), begin)
                 _refuse_seed(config)
             except UserError as error:
                 raise UserError(f"{where}: {error}" if where else str(error)) from None

@@ -28,7 +28,7 @@ from rlhf_control.runs.files import open_own, read_own
 from rlhf_control.sweeps.parcels import Parcel, Signs, mend, pack, place, unpack
 from rlhf_control.sweeps.pool import POLL_SECONDS, LocalPool, RunCell
 
-CONNECT_SECONDS = 20.0  # to reach a cluster
+CONNECT_SECONDS = 14.0  # to reach a cluster: with the imports before, 20
 SNAPSHOT_SECONDS = 10.0  # between two parcels of a run that goes on, at least
 TRIES = 4  # of a run whose worker is lost
 INSTALL = "pip install 'rlhf_control[ray]'"

@@ -88,12 +88,12 @@ def test_native_code_that_does_not_come_back_ends_in_a_line() -> None:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster on this machine of a node without cores, which is asked, and two with one each."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # which Ray reads when it is imported
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     made.add_node(num_cpus=1)
     made.add_node(num_cpus=1)
@@ -170,8 +170,6 @@ def test_a_local_ray_and_a_run_that_fails(tmp_path: Path) -> None:
 def test_who_listens_but_is_no_ray_is_given_up(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        started = time.monotonic()
         process = driver(tmp_path, "--address", f"127.0.0.1:{deaf.getsockname()[1]}")
         _, stderr = process.communicate(timeout=90)
-    assert process.returncode == 2 and "no Ray cluster can be reached" in stderr
-    assert len(stderr.strip().splitlines()) < 8 and time.monotonic() - started < 60  # 20 s after the imports
+    assert process.returncode == 2 and "no Ray cluster can be reached" in stderr and ": nothing in 14 s" in stderr
