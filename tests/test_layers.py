@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "behaviours": {*GROUND, "runs", "simulation", "envs"},
     "feedback": {*GROUND, "runs", "behaviours"},
     "reward": {*GROUND, "runs", "nets", "behaviours"},
-    "interop": {*GROUND, "runs", "nets", "simulation", "reward"},
+    "interop": {*GROUND, "runs", "nets", "simulation", "feedback", "reward"},
     "rendering": {*GROUND, "runs", "simulation", "feedback"},
     "queries": {*GROUND, "runs", "nets", "simulation", "feedback", "reward", "interop"},
     "labelling": {*GROUND, "runs", "feedback", "rendering"},

@@ -13,7 +13,11 @@ from rlhf_control.feedback.agreement import JUDGED, agreement, consistency, posi
 from rlhf_control.feedback.export import export_labels, import_labels, import_pairs
 from rlhf_control.feedback.schema import Asked, Vote
 from rlhf_control.feedback.store import FeedbackStore, in_force, informative
+from rlhf_control.interop.minari_datasets import PREFIX as MINARI
+from rlhf_control.interop.minari_datasets import export_to_minari
+from rlhf_control.nets.zoo import CAME_IN
 from rlhf_control.runs.files import load_state
+from rlhf_control.spaces import Spaces
 from rlhf_control.wording import counted
 
 
@@ -36,13 +40,22 @@ def labels(config: LabelsConfig) -> str:
             path.unlink(missing_ok=True)
         raise
     if config.export:
-        export_labels(store, config.export)
+        if config.export.startswith(MINARI):
+            export_to_minari(store, config.export.removeprefix(MINARI), spaces_of(path.parent))
+        else:
+            export_labels(store, config.export)
         _tell(f"exported {len(store.asked())} queries and {len(store.votes())} votes to {config.export}")
     card = data_card(store)
     for name, trust in learned_trust(Path(config.run)).items():
         if name in card["annotators"]:
             card["annotators"][name]["trust"] = trust
     return json.dumps(card) if config.json else card_text(card)
+
+
+def spaces_of(folder: Path) -> Spaces | None:
+    """Returns the spaces of the run in this folder; None if there is no run."""
+    came_in = folder / CAME_IN
+    return Spaces.from_state(load_state(came_in)["spaces"]) if came_in.is_file() else None
 
 
 def _tell(text: str) -> None:

@@ -61,7 +61,8 @@ class LabelsConfig:
     run: Annotated[str, POSITIONAL]
     """A run's folder, or a feedback store (labels.sqlite)."""
     export: str = ""
-    """Also write the labels into this folder, as JSON Lines and .npz."""
+    """Also write the labels: into this folder, as JSON Lines and .npz, or, as minari:NAME, as a Minari data set of this
+    machine (`pip install 'rlhf_control[data]'`)."""
     load: str = ""
     """First import into the store: the folder of an export, or an .npz of pairs."""
     json: bool = False

@@ -129,8 +129,9 @@ class FinetuneConfig:
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
-    """A policy, or a person's recording (`rlhf-control play`), whose clips stand above the policy's own: in the first
-    round, or, with --labels 0, when nothing else is learned from, in all of them."""
+    """A policy, a person's recording (`rlhf-control play`), or minari:NAME, a Minari data set of this machine, whose
+    clips stand above the policy's own: in the first round, or, with --labels 0, when nothing else is learned from, in
+    all of them."""
     demonstration_clips: int = 10
     """How many of them a round."""
     clone_epochs: int = 0

@@ -54,17 +54,23 @@ LABELS = {1.0: (0, 1), 0.5: (0, 0), 0.0: (1, 0)}  # of a pair -> ranks
 
 def export_labels(store: FeedbackStore, folder: str | Path) -> None:
     """Writes the store's content into a folder, which is made when it is missing."""
-    asked, votes = store.asked(), store.votes()
+    asked, lines = tables(store)
     clips = store.segments({digest: None for query in asked for digest in query.clips})
     arrays = {f"{digest}/{name}": a for digest, clip in clips.items() for name, a in clip.arrays().items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(Path(folder) / CLIPS, buffer.getvalue())
-    lines = {QUERIES: _jsonl(asdict(query) for query in asked), ANSWERS: _jsonl(_line(vote) for vote in votes)}
     for name, content in lines.items():
         write_atomic(Path(folder) / name, content)
     sums = json.dumps({name: _sum(content) for name, content in lines.items()}, indent=1)
     write_atomic(Path(folder) / SUMS, sums.encode() + b"\n")
+
+
+def tables(store: FeedbackStore) -> tuple[list[Asked], dict[str, bytes]]:
+    """Returns the store's queries, and the content of queries.jsonl and answers.jsonl."""
+    asked = store.asked()
+    queries, answers = _jsonl(asdict(query) for query in asked), _jsonl(_line(vote) for vote in store.votes())
+    return asked, {QUERIES: queries, ANSWERS: answers}
 
 
 def import_labels(store: FeedbackStore, folder: str | Path) -> None:

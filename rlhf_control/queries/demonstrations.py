@@ -8,12 +8,14 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import DEMONSTRATION, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.recordings import KIND as RECORDING
-from rlhf_control.feedback.recordings import cut, load_recording
+from rlhf_control.feedback.recordings import Recording, cut, load_recording
+from rlhf_control.interop.minari_datasets import PREFIX, minari_recording
 from rlhf_control.interop.policies import find_policy, foreign_kind
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import adopt
 from rlhf_control.runs.files import load_state
 from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.spaces import Spaces
 from rlhf_control.wording import counted
 
 DEMONSTRATED_EPISODES = 4
@@ -28,8 +30,8 @@ def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
     """Returns clips (S, L, ...), cut end to end, of a person's recording or of another policy's episodes in the
     environment of this policy."""
     env_id, spaces = policy.env_id, policy.spaces
-    if is_recording(name):
-        return cut(load_recording(name, env_id, (spaces.obs_size, spaces.action_size)), length).without_frames()
+    if is_data(name):
+        return cut(recording_of(name, env_id, spaces), length).without_frames()
     demonstrator = adopt(find_policy(name, env_id, env=policy.env), spaces, env_id, policy.env)
     _, episodes = evaluate(demonstrator, DEMONSTRATED_EPISODES, seed=seed)
     clips = [episode[t : t + length] for episode in episodes for t in range(0, len(episode) - length + 1, length)]
@@ -42,15 +44,27 @@ def demonstrated(name: str, policy: Policy, length: int, seed: int) -> Segments:
 
 def check_demonstrations(name: str, policy: Policy, length: int) -> None:
     """Raises UserError if there will be no clips of these demonstrations."""
-    if is_recording(name):
+    if is_data(name):
         demonstrated(name, policy, length, 0)
     else:
         adopt(find_policy(name, policy.env_id, env=policy.env), policy.spaces, policy.env_id, policy.env)
 
 
+def is_data(name: str) -> bool:
+    """Tells whether this is a file that `rlhf-control play` wrote or a Minari data set, and no policy."""
+    return name.startswith(PREFIX) or is_recording(name)
+
+
 def is_recording(name: str) -> bool:
     """Tells whether this is a file that `rlhf-control play` wrote."""
     return Path(name).is_file() and not foreign_kind(name) and load_state(name).get("kind") == RECORDING
+
+
+def recording_of(name: str, env_id: str, spaces: Spaces) -> Recording:
+    """Reads data as a recording in the environment with these spaces. Raises UserError for data of others."""
+    if name.startswith(PREFIX):
+        return minari_recording(name.removeprefix(PREFIX), env_id, spaces)
+    return load_recording(name, env_id, (spaces.obs_size, spaces.action_size))
 
 
 def demonstrations(

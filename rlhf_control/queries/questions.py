@@ -17,19 +17,26 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
 from rlhf_control.feedback.labels import Labels
-from rlhf_control.feedback.recordings import load_recording, save_recording
+from rlhf_control.feedback.recordings import save_recording
 from rlhf_control.feedback.schema import GOLD, Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.choose import Form, Pool, ask_again, choose
 from rlhf_control.queries.corrections import correct
-from rlhf_control.queries.demonstrations import demonstrated, demonstrations, demonstrations_due, is_recording
+from rlhf_control.queries.demonstrations import (
+    demonstrated,
+    demonstrations,
+    demonstrations_due,
+    is_data,
+    recording_of,
+)
 from rlhf_control.queries.rounds import LabelRound, share_due
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
 from rlhf_control.runs.run import Run
+from rlhf_control.spaces import Spaces
 
 REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
@@ -182,12 +189,12 @@ def load_gold(path: str, seed: int) -> Gold:
 # -- what a run keeps of what it is started from
 
 
-def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, gold: Gold) -> None:
+def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, spaces: Spaces, gold: Gold) -> None:
     """Copies demonstrations and gold into the run's folder, unless they are there."""
     kept = run.path / DEMONSTRATIONS
     if config.demonstrations and not kept.exists():
-        if is_recording(config.demonstrations):
-            save_recording(kept, load_recording(config.demonstrations, env_id))
+        if is_data(config.demonstrations):
+            save_recording(kept, recording_of(config.demonstrations, env_id, spaces))
         else:
             find_policy(config.demonstrations, env_id).save(kept)
     if gold and not (run.path / GOLD_PAIRS).exists():
