@@ -267,6 +267,14 @@ def parts_from_state(state: list[dict[str, Any]]) -> tuple[Part, ...]:
 # -- actions
 
 
+def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
+    """Copies `actions` as the environment is given them to what our policies sample: (n, A), or choices (n, G)."""
+    flat_actions = np.asarray(actions).reshape(n, -1)
+    if isinstance(space, Box):
+        return flat_actions.astype(np.float32)
+    return flat_actions - np.ravel(getattr(space, "start", 0))
+
+
 @lru_cache
 def float32_bounds(low: tuple[float, ...], high: tuple[float, ...]) -> tuple[Array, Array]:
     """Returns the bounds (A,) as float32, not beyond the given ones: the nearest number to -0.1 lies below it."""

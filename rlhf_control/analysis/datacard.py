@@ -15,7 +15,6 @@ from rlhf_control.feedback.schema import Asked, Vote
 from rlhf_control.feedback.store import FeedbackStore, in_force, informative
 from rlhf_control.interop.minari_datasets import PREFIX as MINARI
 from rlhf_control.interop.minari_datasets import export_to_minari
-from rlhf_control.nets.zoo import CAME_IN
 from rlhf_control.runs.files import load_state
 from rlhf_control.spaces import Spaces
 from rlhf_control.wording import counted
@@ -54,6 +53,8 @@ def labels(config: LabelsConfig) -> str:
 
 def spaces_of(folder: Path) -> Spaces | None:
     """Returns the spaces of the run in this folder; None if there is no run."""
+    from rlhf_control.nets.zoo import CAME_IN  # torch takes seconds
+
     came_in = folder / CAME_IN
     return Spaces.from_state(load_state(came_in)["spaces"]) if came_in.is_file() else None
 

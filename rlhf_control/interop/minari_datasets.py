@@ -17,10 +17,9 @@ from rlhf_control.errors import CorruptFileError, UserError, tell, unknown_name
 from rlhf_control.feedback.export import ANSWERS, QUERIES, tables
 from rlhf_control.feedback.recordings import Recording
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.interop.reward_wrappers import sampled
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import write_atomic
-from rlhf_control.spaces import Spaces, packing
+from rlhf_control.spaces import Spaces, packing, sampled
 from rlhf_control.wording import counted
 
 PREFIX = "minari:"
@@ -177,6 +176,7 @@ def _actions(clip: Segments, spaces: Spaces | None) -> Array:
 def _observation_space(clip: Segments, spaces: Spaces | None) -> gymnasium.Space:
     if spaces is None:
         return _box(clip.obs.shape[1:], clip.obs.dtype)
+    boxes: dict[str, gymnasium.Space]
     boxes = {part.name.replace("/", "."): _box(part.shape, np.dtype(part.dtype)) for part in spaces.parts}
     return gymnasium.spaces.Dict(boxes) if spaces.obs_parts else boxes[""]
 
@@ -186,7 +186,11 @@ def _action_space(clip: Segments, spaces: Spaces | None) -> gymnasium.Space:
         return _box(clip.action.shape[1:], clip.action.dtype)
     if spaces.choices:
         one = len(spaces.choices) == 1
-        return gymnasium.spaces.Discrete(spaces.choices[0]) if one else gymnasium.spaces.MultiDiscrete(spaces.choices)
+        return (
+            gymnasium.spaces.Discrete(spaces.choices[0])
+            if one
+            else gymnasium.spaces.MultiDiscrete(list(spaces.choices))
+        )
     low, high = (np.array(bound, np.float32).reshape(spaces.action_shape) for bound in (spaces.low, spaces.high))
     return gymnasium.spaces.Box(low, high, dtype=np.float32)
 

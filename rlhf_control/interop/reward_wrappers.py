@@ -13,7 +13,7 @@ from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.reward.model import RewardModel, check_env
 from rlhf_control.simulation.foreign import lent
-from rlhf_control.spaces import Spaces
+from rlhf_control.spaces import Spaces, sampled
 
 
 class LearnedRewardWrapper(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
@@ -98,14 +98,6 @@ def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model
             f"environment has {spaces}"
         )
     return spaces
-
-
-def sampled(space: gymnasium.Space, actions: Any, n: int) -> Array:
-    """Copies `actions` as the environment is given them to what our policies sample: (n, A), or choices (n, G)."""
-    flat_actions = np.asarray(actions).reshape(n, -1)
-    if isinstance(space, gymnasium.spaces.Box):
-        return flat_actions.astype(np.float32)
-    return flat_actions - np.ravel(getattr(space, "start", 0))
 
 
 def learned_reward(model: RewardModel, spaces: Spaces, obs: Array, actions: Array, next_obs: Array) -> Array:
