@@ -87,7 +87,7 @@ def sweep(config: SweepConfig) -> int:
     from rlhf_control.training.requests import refuse_unknown
 
     out = config.folder()
-    matrix = read_matrix(config.file, out)
+    matrix = read_matrix(config.file, out, starting_from)
     for name, cell in {(cell.task, cell.method): cell for cell in matrix.cells}.items():
         refuse_unknown(cell.config, f"{config.file}: {'/'.join(filter(None, name))}")
     failed = run_sweep(matrix.cells, out, one_seed, Place(config.ray, config.address))
@@ -108,7 +108,7 @@ def tune(config: TuneConfig) -> None:
     from rlhf_control.sweeps.tune_file import read_search
     from rlhf_control.training.requests import refuse_unknown
 
-    search, about = read_search(config)
+    search, about = read_search(config, starting_from)
     refuse_unknown(search.config, config.what)
     trials, mattered = run_search(search, one_seed, Place(config.ray, config.address))
     print(tune_report(trials, mattered, search.space, about, search.out))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def written(tmp_path: Path, text: str, name: str = "sweep.toml") -> str:
 
 
 def test_a_matrix_is_seeds_by_tasks_by_methods(tmp_path: Path) -> None:
-    matrix = read_matrix(written(tmp_path, TOML), "runs/x")
+    matrix = read_matrix(written(tmp_path, TOML), "runs/x", lambda config: replace(config, ppo=PPOConfig(clip=0.1)))
     assert matrix.metric == "score"
     assert [cell.name for cell in matrix.cells] == [
         "jump-uniform-0", "jump-uniform-2", "jump-slow-0", "jump-slow-2",
@@ -45,7 +46,7 @@ def test_a_matrix_is_seeds_by_tasks_by_methods(tmp_path: Path) -> None:
     config = cell.config
     assert isinstance(config, FinetuneConfig) and config.labels == 40 and config.oracle == "jump"
     assert config.reward.hidden == (32, 32) and config.clip_seconds == 1.0
-    assert config.ppo == PPOConfig(lr=1e-5, epochs=3)
+    assert config.ppo == PPOConfig(lr=1e-5, epochs=3, clip=0.1)
     assert matrix.cells[4].config.env == {"exclude_current_positions_from_observation": False}
 
 
