@@ -15,6 +15,7 @@ from rlhf_control.feedback.schema import Asked, Vote
 from rlhf_control.feedback.store import FeedbackStore, in_force, informative
 from rlhf_control.interop.minari_datasets import PREFIX as MINARI
 from rlhf_control.interop.minari_datasets import export_to_minari
+from rlhf_control.interop.preference_pairs import load_pairs
 from rlhf_control.runs.files import load_state
 from rlhf_control.spaces import Spaces
 from rlhf_control.wording import counted
@@ -24,14 +25,17 @@ def labels(config: LabelsConfig) -> str:
     """Returns the card of a run's store, as text or JSON, after importing and exporting what is asked for."""
     path = Path(config.run)
     if config.load and not Path(config.load).exists():
-        raise UserError(f"nothing to load at {config.load}; give the folder of an export, or an .npz of pairs")
+        raise UserError(f"nothing to load at {config.load}; give the folder of an export, or a file of pairs")
     path = path / "labels.sqlite" if path.is_dir() else path.resolve()
     new = not path.exists()
     try:
         store = FeedbackStore(path, create=bool(config.load))
         if config.load:
             before = len(store.asked()), len(store.votes())
-            (import_labels if Path(config.load).is_dir() else import_pairs)(store, config.load)
+            if Path(config.load).is_dir():
+                import_labels(store, config.load)
+            else:
+                import_pairs(store, load_pairs(config.load, spaces_of(path.parent)))
             queries, votes = len(store.asked()) - before[0], len(store.votes()) - before[1]
             _tell(f"loaded {queries} new queries and {votes} new votes from {config.load} into {path}")
     except BaseException:

@@ -64,7 +64,8 @@ class LabelsConfig:
     """Also write the labels: into this folder, as JSON Lines and .npz, or, as minari:NAME, as a Minari data set of this
     machine (`pip install 'rlhf_control[data]'`)."""
     load: str = ""
-    """First import into the store: the folder of an export, or an .npz of pairs."""
+    """First import into the store: the folder of an export, an .npz of pairs, B-Pref's buffers (.npz or torch), or what
+    imitation's PreferenceDataset.save wrote."""
     json: bool = False
     """Print one JSON object instead of the table."""
 
