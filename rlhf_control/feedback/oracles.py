@@ -100,7 +100,8 @@ class RewardOracle:
 
     def _sums(self, reward: StepReward, clips: Segments) -> Array:
         weights = self.weights(clips)
-        sums = reward(clips) @ weights if clips.mask is None else (reward(clips) * weights).sum(-1)
+        rewards = reward(clips)
+        sums = rewards @ weights if clips.mask is None else (np.where(clips.mask, rewards, 0.0) * weights).sum(-1)
         if not np.isfinite(sums).all():
             raise UserError(f"the oracle '{self.name}' finds rewards that are not finite; look at what it reads")
         return sums

@@ -58,6 +58,7 @@ class ClipRenderer:
         """Draws the frames (T, H, W, 3) of a clip (L, ...), which lie evenly over it, seen by that one of `cameras`
         (modulo their number). MuJoCo fills width and height; others are as large as they can be in their own
         proportions. Raises UserError for a clip that cannot be drawn."""
+        clip = clip.present()
         if clip.frames is not None:
             return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
         if clip.state is None:
