@@ -50,6 +50,7 @@ _EXPORTS = {
     "comparisons": "reward.model",
     "LearnedRewardWrapper": "interop.reward_wrappers",
     "LearnedRewardVectorWrapper": "interop.reward_wrappers",
+    "learned_reward_env": "interop.reward_wrappers",
     "evaluate_reward": "analysis.reward_evaluation",
     "collect": "simulation.rollouts",
     "evaluate": "simulation.rollouts",

@@ -3,6 +3,7 @@
 The project's own loop replaces the reward on finished rollouts and needs none of this.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -10,9 +11,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from rlhf_control.data import Array, Segments
-from rlhf_control.errors import UserError
+from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.reward.model import RewardModel, check_env
-from rlhf_control.simulation.foreign import lent
+from rlhf_control.runs.files import refuse_module
+from rlhf_control.simulation.foreign import check_env_id, lent
 from rlhf_control.spaces import Spaces, sampled
 
 
@@ -81,6 +83,25 @@ class LearnedRewardVectorWrapper(VectorWrapper):
         self._resetting = done & (self.mode == AutoresetMode.NEXT_STEP)
         everybody = np.ones(self.num_envs, bool)
         return obs, reward, terminated, truncated, {**info, "env_reward": env_reward, "_env_reward": everybody}
+
+
+def learned_reward_env(config: Mapping[str, Any]) -> gymnasium.Env:
+    """Makes an environment with a learned reward from plain values, as an RLlib config keeps them: an environment
+    creator for `ray.tune.register_env`. Of `env_config` it reads `reward`, the path of a reward.npz (in full: Ray's
+    workers have other folders); `env_id` (default: the reward's own); and `env`, arguments of `gymnasium.make`. Raises
+    UserError for other keys, and for spaces that are not the model's."""
+    known = {"reward", "env_id", "env"}
+    if unknown := sorted(set(config) - known):
+        raise unknown_name("key of env_config", unknown[0], known)
+    if "reward" not in config:
+        raise UserError("env_config has no 'reward'; give the path of a run's reward.npz")
+    model = RewardModel.load(config["reward"])
+    refuse_module(model.env_id, config["reward"], config.get("env_id", ""))
+    env_id = config.get("env_id") or model.env_id
+    if not env_id:
+        raise UserError(f"{config['reward']} does not say its environment; add 'env_id' to env_config")
+    check_env_id(env_id)
+    return LearnedRewardWrapper(gymnasium.make(env_id, **config.get("env", {})), model)
 
 
 def id_of(env: gymnasium.Env | VectorEnv) -> str:

@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,7 +12,7 @@ import envs as project_envs
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
-from rlhf_control.interop.reward_wrappers import LearnedRewardVectorWrapper, LearnedRewardWrapper
+from rlhf_control.interop.reward_wrappers import LearnedRewardVectorWrapper, LearnedRewardWrapper, learned_reward_env
 from rlhf_control.reward.model import RewardModel, comparisons
 from tests.conftest import random_segments
 
@@ -178,3 +179,29 @@ def test_stable_baselines3_learns_on_it() -> None:
     late = [episode["r"] for episode in list(model.ep_info_buffer or [])[-5:]]
     after = model.predict(obs, deterministic=True)[0][:, 0].mean()
     assert after > before + 0.3 and np.mean(late) > early + 20
+
+
+def test_an_environment_from_plain_values(tmp_path: Path) -> None:
+    model, path = planted_model(), str(tmp_path / "reward.npz")
+    model.env_id = "HalfCheetah-v5"
+    model.save(path)
+    env = learned_reward_env({"reward": path, "env": {"max_episode_steps": 3}})
+    env.reset(seed=0)
+    rewards = [env.step(np.full(6, value, np.float32))[1] for value in (1.0, -1.0)]
+    assert rewards[0] > rewards[1] + 0.5 and env.step(np.zeros(6, np.float32))[3]
+    env.close()
+    for config, said in (
+        ({"rewards": path}, "did you mean reward"), ({}, "no 'reward'"), ({"reward": path + "2"}, "does not exist"),
+        ({"reward": path, "env_id": "Hopper-v5"}, "HalfCheetah-v5, not for Hopper-v5"),
+        ({"reward": path, "env_id": "HalfCheetah-v6"}, "unknown environment"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            learned_reward_env(config)
+    model.env_id = "no_such_module:Mine-v0"
+    model.save(path)
+    with pytest.raises(UserError, match="would import no_such_module"):
+        learned_reward_env({"reward": path})
+    model.env_id = ""
+    model.save(path)
+    with pytest.raises(UserError, match="does not say its environment"):
+        learned_reward_env({"reward": path})
