@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config.commands import LabelsConfig
 from rlhf_control.data import KINDS, Feedback
 from rlhf_control.errors import UserError
@@ -13,10 +14,13 @@ from rlhf_control.feedback.agreement import JUDGED, agreement, consistency, posi
 from rlhf_control.feedback.export import export_labels, import_labels, import_pairs
 from rlhf_control.feedback.schema import Asked, Vote
 from rlhf_control.feedback.store import FeedbackStore, in_force, informative
+from rlhf_control.interop.lerobot_datasets import PREFIX as LEROBOT
+from rlhf_control.interop.lerobot_datasets import export_to_lerobot
 from rlhf_control.interop.minari_datasets import PREFIX as MINARI
 from rlhf_control.interop.minari_datasets import export_to_minari
 from rlhf_control.interop.preference_pairs import load_pairs
 from rlhf_control.runs.files import load_state
+from rlhf_control.runs.run import Run
 from rlhf_control.spaces import Spaces
 from rlhf_control.wording import counted
 
@@ -43,8 +47,11 @@ def labels(config: LabelsConfig) -> str:
             path.unlink(missing_ok=True)
         raise
     if config.export:
-        if config.export.startswith(MINARI):
-            export_to_minari(store, config.export.removeprefix(MINARI), spaces_of(path.parent))
+        kind, _, place = config.export.partition(":")
+        if f"{kind}:" == MINARI:
+            export_to_minari(store, place, spaces_of(path.parent))
+        elif f"{kind}:" == LEROBOT:
+            export_to_lerobot(store, place, spaces_of(path.parent), *asked_of(path.parent, store))
         else:
             export_labels(store, config.export)
         _tell(f"exported {len(store.asked())} queries and {len(store.votes())} votes to {config.export}")
@@ -61,6 +68,19 @@ def spaces_of(folder: Path) -> Spaces | None:
 
     came_in = folder / CAME_IN
     return Spaces.from_state(load_state(came_in)["spaces"]) if came_in.is_file() else None
+
+
+def asked_of(folder: Path, store: FeedbackStore) -> tuple[str, int]:
+    """Returns what the run in this folder asks, in words, and its steps a second; a plain question and 30 if there is
+    no run."""
+    question, fps, asked = "Which is better?", 30, store.asked()
+    if (folder / "config.json").is_file() and asked:
+        config = Run.open(folder).config()[1]
+        behaviour = BEHAVIOURS.get(config.behaviour())
+        question = config.question or (behaviour.question if behaviour else question)
+        (clip,) = store.segments(asked[0].clips[:1]).values()
+        fps = max(1, round(len(clip) / config.clip_seconds))
+    return question, fps
 
 
 def _tell(text: str) -> None:

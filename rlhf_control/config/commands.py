@@ -61,8 +61,9 @@ class LabelsConfig:
     run: Annotated[str, POSITIONAL]
     """A run's folder, or a feedback store (labels.sqlite)."""
     export: str = ""
-    """Also write the labels: into this folder, as JSON Lines and .npz, or, as minari:NAME, as a Minari data set of this
-    machine (`pip install 'rlhf_control[data]'`)."""
+    """Also write the labels: into this folder, as JSON Lines and .npz; as minari:NAME, as a Minari data set of this
+    machine; as lerobot:DIR, as a LeRobot data set, version 3.0 (the latter two need `pip install
+    'rlhf_control[data]'`)."""
     load: str = ""
     """First import into the store: the folder of an export, an .npz of pairs, B-Pref's buffers (.npz or torch), or what
     imitation's PreferenceDataset.save wrote."""
