@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "bench": {
         *GROUND, "envs", "runs", "nets", "simulation", "rl", "feedback", "reward", "queries", "rendering", "viewer",
+        "sweeps", "train",
     },
     "doctor": {*GROUND, "rl", "rendering"},
     "api": {*GROUND, "runs", "feedback", "train", "analysis"},
