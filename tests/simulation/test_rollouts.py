@@ -63,8 +63,10 @@ def test_executed_actions_are_clipped_and_sampled_ones_are_kept() -> None:
     np.testing.assert_array_equal(cart.executed.argmax(-1), cart.action[..., 0])
 
 
-@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
-@pytest.mark.parametrize("kind", ACTIONS)
+@pytest.mark.parametrize(
+    ("kind", "gradients"),
+    [*((kind, "compiled") for kind in ACTIONS), ("box", "autograd"), ("multi-binary", "autograd")],
+)
 def test_ppo_learns_with_every_kind_of_action(kind: str, gradients: str) -> None:
     config = PPOConfig(num_envs=16, num_steps=32, minibatch_size=128, lr=3e-3, gamma=0.0, gradients=gradients)  # type: ignore[arg-type]
     envs = start_envs("Match-v0", 16, seed=0, env={"kind": kind})

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -120,17 +119,3 @@ def test_two_drivers_do_not_share_a_folder(tmp_path: Path, capsys: pytest.Captur
     sweep(tmp_path, 512)
     assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "another process is working" in capsys.readouterr().err and os.listdir(tmp_path / "out") == ["run.lock"]
-
-
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    driver = subprocess.Popen(sweep(tmp_path, 100_000_000), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 200
-    long = tmp_path / "out" / "long-0" / "metrics.jsonl"
-    while not long.exists() and driver.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGTERM)
-    _, err = driver.communicate(timeout=100)
-    assert driver.returncode == 143 and "same command" in err
-    run = Run.open(tmp_path / "out" / "long-0")
-    run.lock()
-    assert run.load_checkpoint()[0] > 0
