@@ -4,6 +4,7 @@ Minari 0.5.4. T time, O observation, A action. Nothing is downloaded. Names are 
 """
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -139,12 +140,13 @@ def export_to_minari(store: FeedbackStore, name: str, spaces: Spaces | None) -> 
         for clip in present.values()
     ]  # fmt: skip
     try:
-        dataset = minari.create_dataset_from_buffers(
-            name, buffers, observation_space=_observation_space(next(iter(present.values())), spaces),
-            action_space=_action_space(next(iter(present.values())), spaces), jpeg_encoding=False,
-            description="Clips that people or oracles judged; their votes are in queries.jsonl and answers.jsonl.",
-            author="rlhf_control", author_email="-", code_permalink="-", algorithm_name="-",
-        )  # fmt: skip
+        with warnings.catch_warnings(action="ignore"):  # that there is no environment to evaluate in
+            dataset = minari.create_dataset_from_buffers(
+                name, buffers, observation_space=_observation_space(next(iter(present.values())), spaces),
+                action_space=_action_space(next(iter(present.values())), spaces), jpeg_encoding=False,
+                description="Clips that people or oracles judged; their votes are in queries.jsonl and answers.jsonl.",
+                author="rlhf_control", author_email="-", code_permalink="-", algorithm_name="-",
+            )  # fmt: skip
         dataset.storage.update_episode_metadata([{"digest": digest} for digest in present], range(len(present)))
         for table in (QUERIES, ANSWERS):
             write_atomic(place / "data" / table, lines[table])
