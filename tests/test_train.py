@@ -778,7 +778,7 @@ def test_corrections_need_a_simulator_that_can_be_set(tmp_path: Path) -> None:
     start = train.pretrain(PretrainConfig("CartPole-v1", total_steps=64, out=str(tmp_path / "c"), ppo=TINY))
     config = FinetuneConfig(
         str(start.path), oracle="env", feedback=("correction",), total_steps=6400, termination="truncate",
-        out=str(tmp_path / "run"), clip_seconds=0.2, labels=20, rounds=2,
+        out=str(tmp_path / "run"), clip_seconds=0.2, labels=20, rounds=2, ppo=PPOConfig(),
     )  # fmt: skip
     with pytest.raises(UserError, match=r"CartPole-v1 cannot be put back .* --feedback"):
         train.finetune(config)

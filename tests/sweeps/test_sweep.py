@@ -38,17 +38,17 @@ def sweep(tmp_path: Path, steps: int, *arguments: str) -> list[str]:
 
 def test_a_killed_sweep_loses_nothing_and_goes_on(tmp_path: Path) -> None:
     command, out = sweep(tmp_path, 25_600), tmp_path / "out"
+    (out / "long-1").mkdir(parents=True)  # where nothing can be made
+    (out / "long-1" / "mine.txt").write_text("not a run")
     driver = subprocess.Popen(command, cwd=tmp_path)
     deadline = time.monotonic() + 200
-    long = out / "long-0" / "metrics.jsonl"
-    while not (long.exists() and long.stat().st_size) and driver.poll() is None and time.monotonic() < deadline:
+    begun, done = out / "long-0" / "metrics.jsonl", out / "short-0" / "results.json"
+    while not (begun.exists() and begun.stat().st_size and done.exists()) and driver.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     driver.kill()
     driver.wait()
     assert not (out / "long-0" / "policy.npz").exists()
     before = sha256(out / "short-0" / "policy.npz")
-    (out / "long-1").mkdir(exist_ok=True)  # where nothing can be made
-    (out / "long-1" / "mine.txt").write_text("not a run")
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert again.returncode == 1 and "long-1 failed: " in again.stderr and "1 run failed: long-1" in again.stderr
     assert sha256(out / "short-0" / "policy.npz") == before

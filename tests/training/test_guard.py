@@ -41,7 +41,7 @@ class Uncertain(KnownReward):
     """Rewards the first number of the observation, and is as uncertain as it is told."""
 
     def __init__(self) -> None:
-        super().__init__(lambda steps: steps.obs[..., 0], normalized=False)
+        super().__init__(lambda steps: steps.obs[..., 0], scaled=False)
         self.fitted, self.unsure = True, 0.5
 
     def uncertainty(self, steps: object) -> np.ndarray:
