@@ -43,7 +43,8 @@ def test_a_killed_sweep_loses_nothing_and_goes_on(tmp_path: Path) -> None:
     driver = subprocess.Popen(command, cwd=tmp_path)
     deadline = time.monotonic() + 200
     begun, done = out / "long-0" / "metrics.jsonl", out / "short-0" / "results.json"
-    while not (begun.exists() and begun.stat().st_size and done.exists()) and driver.poll() is None and time.monotonic() < deadline:
+    while not (begun.exists() and begun.stat().st_size and done.exists()):
+        assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     driver.kill()
     driver.wait()
