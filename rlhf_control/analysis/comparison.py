@@ -51,7 +51,8 @@ class Side:
 def compare(config: CompareConfig) -> dict[str, Any]:
     """Compare two policies by their episodes, or two groups of runs by their seeds. Returns what was found: plain
     values, for `comparison_text` and JSON."""
-    if len(config.runs) == len(config.against) == 1:
+    by_episodes = len(config.runs) == len(config.against) == 1
+    if by_episodes:
         what, sides, planned = compare_policies(config)
     else:
         what, sides = compare_runs(config)
@@ -69,7 +70,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
         for side in sides
     ]  # fmt: skip
     return {
-        "metric": what, "unit": "episodes" if len(config.runs) == len(config.against) == 1 else "runs",
+        "metric": what, "unit": "episodes" if by_episodes else "runs",
         "level": config.level, "sides": sided, "pairs": len(x), "planned": planned,
         "improvement": float(x.mean()), "interval": [float(low[-1]), float(high[-1])],
         "every_pair": list(improvement(sides[0].scores, sides[1].scores, rng, config.level)),
