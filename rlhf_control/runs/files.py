@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from rlhf_control.runs.npz import read_npz
 
 SEAL = b"rlhf_control sha256:"
 DIGITS = 64
+PICTURES, SAMPLE = 2**20, 2**16  # bytes: of an array that may be compressed, and of it those that decide
 PLAIN = "plain.json"  # the entry that holds everything that is not an array
 
 
@@ -100,11 +102,24 @@ def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool 
     plain = _split(state, "", arrays)
     arrays[PLAIN] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    with zipfile.ZipFile(buffer, "a") as archive:
+    with zipfile.ZipFile(buffer, "w", compresslevel=1) as archive:
+        for name, array in arrays.items():
+            archive.compression = zipfile.ZIP_DEFLATED if shrinks(array) else zipfile.ZIP_STORED
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
         archive.comment = SEAL + b"0" * DIGITS
-    content = buffer.getvalue()[:-DIGITS]
-    write_atomic(path, content + hashlib.sha256(content).hexdigest().encode(), make_folder=make_folder)
+    with buffer.getbuffer() as content:  # which may be hundreds of megabytes: no copies
+        content[-DIGITS:] = hashlib.sha256(content[:-DIGITS]).hexdigest().encode()
+        write_atomic(path, content, make_folder=make_folder)
+
+
+def shrinks(array: np.ndarray) -> bool:
+    """Tells whether an array is of pictures that are worth compressing, by the middle of it."""
+    if array.dtype != np.uint8 or array.nbytes < PICTURES:
+        return False
+    flat = array.ravel()  # a view, but of arrays whose rows lie apart
+    some = flat[len(flat) // 2 :][:SAMPLE].tobytes()
+    return len(zlib.compress(some, 1)) < 0.8 * len(some)
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -130,7 +145,7 @@ def load_state(path: str | Path) -> dict[str, Any]:
         raise CorruptFileError(f"{path} is sealed, but not laid out as rlhf_control does ({error!r})") from None
 
 
-def write_atomic(path: str | Path, content: bytes, *, make_folder: bool = True) -> None:
+def write_atomic(path: str | Path, content: bytes | memoryview, *, make_folder: bool = True) -> None:
     """Writes a file whole or not at all (temporary file, fsync, rename, fsync of the folder): a crash at any moment
     leaves the old file or the new. The folder is made when it is missing, unless `make_folder` is False."""
     path = Path(path)
@@ -157,7 +172,7 @@ def sync(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
+def replace_file(path: Path, content: bytes | memoryview, *, sync: bool = False) -> None:
     """Puts a new file in the place of whatever has that name: readers find the one or the other, whole. A link there
     is replaced itself. Raises OSError, and leaves nothing behind."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

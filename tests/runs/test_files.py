@@ -34,6 +34,22 @@ def test_round_trip(tmp_path: Path) -> None:
     assert same(load_state(tmp_path / "s.npz"), STATE)
 
 
+def test_pictures_are_compressed_where_that_helps(tmp_path: Path) -> None:
+    """Bit for bit the same; noise, numbers and what is small stay as they are."""
+    pictures = np.zeros((200, 84, 84, 4), np.uint8)
+    pictures[:, 20:30, 20:30] = 200
+    noise = np.random.default_rng(0).integers(0, 256, pictures.shape, np.uint8)
+    for name, array, least, most in (
+        ("pictures", pictures, 0, 0.05), ("rows apart", pictures[:, ::2, ::2], 0, 0.05), ("noise", noise, 1, 1.01),
+        ("numbers", np.zeros(10**5), 1, 1.01), ("small", pictures[0], 1, 1.2),
+    ):  # fmt: skip
+        path = tmp_path / f"{name}.npz"
+        save_state(path, {"a": array, "b": [1, "x"]})
+        assert same(load_state(path), {"a": array, "b": [1, "x"]})
+        assert least <= path.stat().st_size / array.nbytes <= most, name
+        np.testing.assert_array_equal(np.load(path)["a"], array)
+
+
 keys = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=4)
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(max_size=5), st.floats(allow_nan=False),

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -256,3 +257,14 @@ def test_digits_that_are_lost_are_said(capsys: Any) -> None:
     env = {"obs": "list", "large": 2.0**25}  # float32: nothing is lost
     collect(start_envs("Rude-v0", 2, seed=0, env=env), policy_for(env), 3, np.random.default_rng(0))
     assert not capsys.readouterr().err
+
+
+def test_closing_that_raises_is_one_line_once_the_work_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["pretrain", "Rude-v0", "--env", "fault", "close", "--total-steps", "128", *SMALL]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().err
+    assert "Traceback" not in told and (tmp_path / "run" / "policy.npz").exists()
+    (line, *_) = [line for line in told.splitlines() if "the door is stuck" in line]
+    assert line.startswith("rlhf-control: environment 0 ") and "fails in close: OSError: the door is stuck (" in line
