@@ -100,7 +100,11 @@ class Segments:
         return len(self.obs)
 
     def __getitem__(self, index: int | slice | Array) -> "Segments":
-        return Segments(**{name: value[index] for name, value in self.arrays().items()})
+        both = _together(self) if isinstance(index, Array) and index.ndim == 1 else None
+        if both is None:
+            return Segments(**{name: value[index] for name, value in self.arrays().items()})
+        others = {name: value[index] for name, value in self.arrays().items() if name not in ("obs", "next_obs")}
+        return Segments(**_apart(both[index]), **others)
 
     def arrays(self) -> dict[str, Array]:
         """Returns the fields by name, without those that are absent."""
@@ -129,8 +133,9 @@ class Segments:
         obs."""
         if not follows(self.obs, self.next_obs):
             return self
-        both = np.concatenate([self.obs, self.next_obs[..., -1:, :]], -2)
-        return replace(self, obs=both[..., :-1, :], next_obs=both[..., 1:, :])
+        if _together(self) is not None:
+            return self
+        return replace(self, **_apart(np.concatenate([self.obs, self.next_obs[..., -1:, :]], -2)))
 
     def without_frames(self) -> "Segments":
         """Returns the same clips without their pictures, which nobody needs but who looks at them."""
@@ -140,13 +145,37 @@ class Segments:
     def concatenate(parts: Sequence["Segments"]) -> "Segments":
         """Puts pools (S, L, ...) one after the other, with the fields that all of them have; filled up to one
         length."""
-        return Segments(**{name: np.concatenate(arrays) for name, arrays in _common(_filled(parts)).items()})
+        parts = _filled(parts)
+        both = [_together(part) for part in parts]
+        found: dict[str, Array] = {}
+        if (whole := [array for array in both if array is not None]) and len(whole) == len(parts):
+            found = _apart(np.concatenate(whole))
+        return Segments(**found, **{
+            name: np.concatenate(arrays) for name, arrays in _common(parts).items() if name not in found
+        })  # fmt: skip
 
     @staticmethod
     def stack(parts: Sequence["Segments"]) -> "Segments":
         """Puts clips side by side along a new first dimension, with the fields that all of them have; filled up to one
         length."""
         return Segments(**{name: np.stack(arrays) for name, arrays in _common(_filled(parts)).items()})
+
+
+def _together(segments: Segments) -> Array | None:
+    """Returns the one piece of memory (S, ..., L + 1, O) that `compact` put large clips' obs and next_obs in, if they
+    still stand there. Floats, whose last bits hang on how they lie in memory, are left as they are."""
+    obs, both = segments.obs, segments.obs.base
+    if obs.dtype.kind == "f" or not isinstance(both, Array) or obs.ndim < 3 or segments.next_obs.base is not both:
+        return None
+    if both.strides != obs.strides or segments.next_obs.strides != obs.strides or both[..., 1:, :].shape != obs.shape:
+        return None
+    start, of_obs, of_next = (array.__array_interface__["data"][0] for array in (both, obs, segments.next_obs))
+    return both if start == of_obs == of_next - both.strides[-2] else None
+
+
+def _apart(both: Array) -> dict[str, Array]:
+    """Returns obs and next_obs (..., L, O) of one piece of memory (..., L + 1, O)."""
+    return {"obs": both[..., :-1, :], "next_obs": both[..., 1:, :]}
 
 
 def _filled(parts: Sequence[Segments]) -> Sequence[Segments]:
@@ -189,6 +218,8 @@ def follows(obs: Array, next_obs: Array) -> bool:
     """Tells whether each successor (..., L, O) but the last is, to the bit, the obs one step later."""
     if obs.dtype != next_obs.dtype or obs.shape != next_obs.shape or obs.ndim < 2:
         return False
+    if obs.dtype.kind in "iu":  # without copies
+        return bool((obs[..., 1:, :] == next_obs[..., :-1, :]).all())
     return obs[..., 1:, :].tobytes() == next_obs[..., :-1, :].tobytes()
 
 

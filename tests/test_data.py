@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,27 @@ def test_clips_of_unequal_length_are_filled_up_and_masked() -> None:
     assert mean_over_steps(both.env_reward, both.mask).tolist() == [2, 5]
     assert both[1].present().digest() == both[1].digest() == short.digest() != long.digest()
     assert Segments.stack([long, long]).mask is None
+
+
+def test_large_clips_stay_in_one_piece_of_memory() -> None:
+    """When they are chosen from and put together; all numbers are those of clips that lie apart."""
+    both = np.random.default_rng(0).integers(0, 256, (6, 5, 7), np.uint8)
+    apart = random_segments(np.random.default_rng(0), 6, 4)
+    apart = replace(apart, obs=both[:, :-1].copy(), next_obs=both[:, 1:].copy())
+    compact, index = apart.compact(), np.array([4, 1, 1])
+    for make in (
+        lambda s: s, lambda s: s[index], lambda s: s[np.arange(6) > 2], lambda s: Segments.concatenate([s, s[index]]),
+        lambda s: s.compact(), lambda s: Segments.concatenate([s[index], s]).compact()[index],
+    ):  # fmt: skip
+        found, expected = make(compact), make(apart)
+        assert found.digest() == expected.digest()
+        assert np.shares_memory(found.obs, found.next_obs)
+        assert found.next_obs.ctypes.data - found.obs.ctypes.data == 7
+    for part in (compact[2:4], compact[::-1], compact[0], replace(compact, next_obs=compact.obs)):
+        alike = replace(part, obs=part.obs.copy(), next_obs=part.next_obs.copy())
+        assert Segments.stack([part, part]).digest() == Segments.stack([alike, alike]).digest()
+    assert compact[::-1][index].digest() == apart[::-1][index].digest()
+    assert replace(compact, next_obs=compact.obs)[index].next_obs.tobytes() == compact.obs[index].tobytes()
 
 
 def test_successors_are_kept_once() -> None:
