@@ -1,24 +1,21 @@
 """`rlhf-control COMMAND` and `python -m rlhf_control COMMAND`. Nothing heavy is imported before it is needed."""
 
-import contextlib
 import importlib
 import io
 import json
 import os
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Any
 
+from rlhf_control.arguments import parse, starting_from
 from rlhf_control.config import commands as v
 from rlhf_control.config import comparing
 from rlhf_control.config import training as c
-from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
+from rlhf_control.config.checks import summary
 from rlhf_control.config.export import ExportConfig
-from rlhf_control.config.presets import preset
 from rlhf_control.config.sweeps import SweepConfig, TuneConfig
 from rlhf_control.errors import UserError, guarded, tell, unknown_name
 from rlhf_control.simulation.env_ids import look_here
@@ -259,16 +256,6 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
 }
 
 
-# What `--help` explains of the two long commands; `--help-all` explains the rest too
-EVERYDAY = {
-    "pretrain": ("env_id", "total_steps", "preset", "seed", "seeds", "out", "learner", "track", "env"),
-    "finetune": (
-        "policy", "oracle", "behaviours", "labels", "feedback", "labelling", "question", "queries", "clip_seconds",
-        "total_steps", "seed", "seeds", "out", "track", "shrink", "termination", "env_id", "env",
-    ),
-}  # fmt: skip
-
-
 def usage() -> str:
     commands = [f"  {command:<16} {summary(config).splitlines()[0]}" for command, (config, _) in COMMANDS.items()]
     hint = (
@@ -316,82 +303,3 @@ def run_command(command: str, arguments: Sequence[str]) -> int:
     config = parse(config_type, command, arguments)
     look_here(getattr(config, "env_id", ""))
     return function(config) or 0
-
-
-def mark_positional(config_type: Any) -> None:
-    """Says in tyro's words, on the class, which fields are positional. The configs say it in a word of their own, for
-    to import tyro takes longer than all that `--help` does."""
-    import tyro
-
-    for name, hint in get_type_hints(config_type, include_extras=True).items():
-        if POSITIONAL in getattr(hint, "__metadata__", ()):
-            config_type.__annotations__[name] = Annotated[hint.__origin__, tyro.conf.Positional]
-
-
-def everyday_help(config_type: Any, command: str) -> None:
-    """Prints the options that one needs every day, and where the others are; raises SystemExit."""
-    import tyro
-
-    hints, texts = get_type_hints(config_type, include_extras=True), field_texts(config_type)
-    known = {f.name: f for f in fields(config_type)}
-    columns: list[Any] = []
-    for name in EVERYDAY[command]:
-        f = known[name]
-        again = field(default=f.default, default_factory=f.default_factory)
-        columns.append((name, Annotated[hints[name], tyro.conf.arg(help=texts[name])], again))
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    try:
-        description = summary(config_type).splitlines()[0]
-        tyro.cli(make_dataclass(config_type.__name__, columns), prog=f"rlhf-control {command}", args=["--help"],
-                 description=description)  # fmt: skip
-    finally:
-        single = [f"--{name.replace('_', '-')}" for name in known if name not in (*EVERYDAY[command], *groups)]
-        print(textwrap.fill(f"And {', '.join(single)}; and groups:", 80, break_on_hyphens=False))
-        for name, hint in groups.items():
-            print(f"  --{name + '.*':<13} {' '.join(summary(hint).split()).partition('. ')[0].rstrip('.')}")
-        print(f"rlhf-control {command} --help-all explains them all.")
-
-
-def current(argument: str) -> str:
-    """Returns an option of older command lines under the name that it has now."""
-    name, sign, value = argument.partition("=")
-    return f"--{RENAMED[name[2:]]}{sign}{value}" if name[:2] == "--" and name[2:] in RENAMED else argument
-
-
-def starting_from(config: Any) -> Any:
-    """Returns the config that a command line changes, where that is not the default one: a preset, or what the policy
-    to fine-tune was trained with."""
-    if getattr(config, "preset", ""):
-        return preset(config.env_id, config.preset)
-    if isinstance(config, c.FinetuneConfig):
-        from rlhf_control.training.continuing import hyperparameters
-
-        return c.FinetuneConfig(config.policy, ppo=hyperparameters(config.policy, config.env_id))
-    return None
-
-
-def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
-    """Returns the command's config. What tyro says about wrong arguments, in a box of many lines, becomes one line."""
-    import tyro
-
-    mark_positional(config_type)
-    if "--help-all" in arguments:
-        arguments = ["--help"]
-    elif command in EVERYDAY and {"-h", "--help"} & set(arguments):
-        everyday_help(config_type, command)
-    said, arguments = io.StringIO(), [current(argument) for argument in arguments]
-    try:
-        with contextlib.redirect_stderr(said):
-            config: Any = tyro.cli(config_type, prog=f"rlhf-control {command}", args=arguments)
-            if start := starting_from(config):  # once more, on top of it
-                # With keys in the default, tyro would want a flag for each
-                config = tyro.cli(config_type, args=arguments, default=replace(start, env={}))
-                config = replace(config, env={**start.env, **config.env})
-            return config
-    except SystemExit as stopped:
-        if not stopped.code:
-            raise
-        lines = [line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()]
-        words = [line for line in lines if line and not line.startswith("For full helptext")]
-        message = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
-        raise UserError(f"{message} (see rlhf-control {command} --help)") from None

@@ -52,9 +52,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "doctor": {*GROUND, "rl", "rendering"},
     "api": {*GROUND, "runs", "feedback", "train", "analysis"},
+    "arguments": {*GROUND, "training"},
     "cli": {
         *GROUND, "runs", "nets", "simulation", "sweeps", "behaviours", "analysis", "bench", "viewer", "train", "doctor",
-        "training", "interop",
+        "training", "interop", "arguments",
     },
     "__main__": {"cli"},
 }  # fmt: skip

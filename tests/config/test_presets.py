@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import gymnasium
 import pytest
 
-from rlhf_control.cli import parse
+from rlhf_control.arguments import parse
 from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.config.checks import from_dict
 from rlhf_control.config.presets import FAST, PRESETS, TUNED, preset

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlhf_control import train
-from rlhf_control.cli import parse
+from rlhf_control.arguments import parse
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.policy import AS_TRAINED
 from rlhf_control.config.presets import TUNED

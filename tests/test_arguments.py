@@ -1,0 +1,29 @@
+import dataclasses
+
+import pytest
+
+from rlhf_control.arguments import EVERYDAY, parse
+from rlhf_control.cli import COMMANDS, main
+from rlhf_control.config import FinetuneConfig
+
+
+@pytest.mark.parametrize("command", EVERYDAY)
+def test_the_everyday_options_come_first(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for level in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "something", level])
+        assert stopped.value.code == 0
+        told.append(capsys.readouterr().out)
+    short, long = told
+    assert len(short.splitlines()) < 90 and "--ppo.gae-lambda" in long and "--ppo.gae-lambda" not in short
+    for f in dataclasses.fields(COMMANDS[command][0]):
+        option = f"--{f.name.replace('_', '-')}"
+        positional = f.default is f.default_factory is dataclasses.MISSING
+        assert positional or (option in short and (option in long or f"{option}." in long))
+    assert "--ppo.*" in short and "--help-all" in short and "(default: 0)" in short
+
+
+@pytest.mark.parametrize("words", [["--query.tries", "6"], ["--query.tries=6"], ["--query.attempts", "6"]])
+def test_an_option_is_known_by_the_name_it_had_before(words: list[str]) -> None:
+    assert parse(FinetuneConfig, "finetune", ["halfcheetah", *words]).query.attempts == 6
