@@ -46,6 +46,7 @@ class Rollout:
     episode_returns: tuple[float, ...] = ()  # raw environment returns of the episodes that ended here
     episode_lengths: tuple[int, ...] = ()
     frames: Array | None = None  # (T, N) bytes: as in Segments
+    success: Array | None = None  # (T, N) bool: as in Segments
 
     @classmethod
     def of(cls, *, next_obs: Array, terminated: Array, truncated: Array, **columns: Any) -> "Rollout":
@@ -67,7 +68,8 @@ class Rollout:
 
     def as_segments(self) -> "Segments":
         """Returns the same steps (T, N, ...) as oracles and reward models read them."""
-        return Segments(self.obs, self.executed, self.next_obs, self.env_reward, self.state, self.frames)
+        seen = (self.obs, self.executed, self.next_obs, self.env_reward, self.state, self.frames)
+        return Segments(*seen, success=self.success)
 
     def with_reward(self, reward: Array) -> "Rollout":
         """Returns the same steps under another reward, (T, N); everything else stays as collected."""
@@ -95,6 +97,9 @@ class Segments:
     # empty at steps that were not recorded. See `pictures`.
     frames: Array | None = None
     mask: Array | None = None  # (..., L) bool: the steps there are, where clips differ in length; None: all of them
+    # (..., L) bool: whether the environment says, after the step, that its task is done (info "success" or
+    # "is_success"); only oracles and figures may read it
+    success: Array | None = None
 
     def __len__(self) -> int:
         return len(self.obs)
@@ -247,8 +252,8 @@ def trimmed(frames: Array) -> Array:
     return frames.astype(f"S{longest}")
 
 
-COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD = KINDS = (
-    "comparison", "ranking", "rating", "demonstration", "correction", "reward"
+COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD, SUCCESS = KINDS = (
+    "comparison", "ranking", "rating", "demonstration", "correction", "reward", "success"
 )  # fmt: skip
 RANKED = (COMPARISON, RANKING, DEMONSTRATION, CORRECTION)  # answered by ranks; the others by a value
 
@@ -258,7 +263,7 @@ class Query:
     """Holds K clips to be judged.
 
     comparison: K = 2. ranking: K >= 2. rating and reward: K = 1. demonstration: somebody's clip first, then the
-    policy's own. correction: the policy's clip first, then the improved one.
+    policy's own. correction: the policy's clip first, then the improved one. success: K = 1, an episode up to its end.
     """
 
     round: int  # label round, from 0
@@ -276,7 +281,8 @@ class Feedback:
     ranks: tuple[int, ...] | None  # one per clip: 0 is best, equal numbers tie
     annotator: str  # who answered
     seconds: float | None = None  # time to answer; None for an oracle
-    value: float | None = None  # a rating, a whole number from 1 (worst) to at most 100; or a reward
+    # A rating, a whole number from 1 (worst) to at most 100; a reward; or a success mark: 1 success, 0 failure
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -287,7 +293,7 @@ class Answers:
     items: Array  # (Q, K) int64: the clips of each answer, as indices into `clips`; -1 where it has fewer than K
     ranks: Array  # (Q, K) int64: 0 is best, equal numbers tie; -1 where there is no clip; 0 for a value
     kind: Array  # (Q,) int64: index into KINDS
-    value: Array  # (Q,) float64: the rating or the reward; NaN for ranks
+    value: Array  # (Q,) float64: the rating, the reward or the success mark; NaN for ranks
     at_random: Array | None = None  # (Q,) bool: about clips that no model chose, a fair sample; None: not known
     annotator: Array | None = None  # (Q,) str: who gave each; None: one and the same
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.feedback.schema import SCHEMA, SCHEMA_1, SCHEMA_BEFORE, SCHEMA_VERSION
+from rlhf_control.feedback.schema import SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_BEFORE, SCHEMA_VERSION
 from rlhf_control.runs.files import refuse_foreign
 
 HEADER = 100  # bytes; no SQLite file is shorter, and SQLite takes one of a single byte for a new one
@@ -166,13 +166,13 @@ def check_file(path: Path) -> int:
     if not header.startswith(MAGIC):
         return 0  # SQLite says so, without changing it
     version = int.from_bytes(header[60:64], "big")
-    if version not in (0, 1, SCHEMA_VERSION):
+    if version > SCHEMA_VERSION:
         raise _of_another(path, version)
     if 2 in header[18:20]:  # in WAL mode, so it was not left by us: opened for writing, it would be changed
         uri = f"{path.absolute().as_uri()}?immutable=1"
         try:
             with closing(sqlite3.connect(uri, uri=True)) as db:
-                check_schema(db, path, 1 if version == 1 else SCHEMA_VERSION)
+                check_schema(db, path, version or SCHEMA_VERSION)
         except sqlite3.DatabaseError as error:
             raise CorruptFileError(f"{path}: {' '.join(str(error).split())[:200]}; {DAMAGED}") from error
     return version
@@ -189,7 +189,7 @@ def check_schema(db: Connection, path: Path, version: int = SCHEMA_VERSION) -> N
     if any(found == known for known in _known(version)):
         db.execute("PRAGMA trusted_schema = ON")  # it is ours
         return
-    if version_of(db) not in (1, SCHEMA_VERSION):
+    if not 1 <= version_of(db) <= SCHEMA_VERSION:
         raise _of_another(path, version_of(db))
     known = frozenset().union(*_known(version))
     other = sorted(f"{kind} {str(name)[:60]!r}" for kind, name, *_ in found - known)
@@ -229,7 +229,7 @@ def _check_numbers(path: Path, what: str, rows: Sequence[tuple[int]]) -> None:
 
 def _of_another(path: Path, version: int) -> UserError:
     return UserError(
-        f"{path} has schema version {version}, this program reads 1 and {SCHEMA_VERSION}; use the version of "
+        f"{path} has schema version {version}, this program reads 1 to {SCHEMA_VERSION}; use the version of "
         "rlhf_control that wrote it, if it is a feedback store at all"
     )
 
@@ -256,12 +256,16 @@ def _schema(db: Connection) -> Rows:
 
 @cache
 def _known(version: int) -> tuple[Rows, ...]:
-    """What `_schema` finds in the stores of a version, as SQLite itself says it. Version 2 had other limits and another
-    comment before, and a store that came from version 1 keeps the first table of that."""
+    """What `_schema` finds in the stores of a version, as SQLite itself says it. Those of before had other limits on
+    values and another comment on clips, and a store that came from them keeps these tables."""
     if version == 1:
         return (_made(SCHEMA_1),)
+    latest = {2: SCHEMA_2}.get(version, SCHEMA)
     first_tables = (SCHEMA[0], SCHEMA_BEFORE[0], SCHEMA_1[0])
-    return tuple(_made((first, *rest)) for rest in (SCHEMA[1:], SCHEMA_BEFORE[1:]) for first in first_tables)
+    votes = next(i for i, statement in enumerate(SCHEMA) if statement.startswith("CREATE TABLE votes"))
+    wide = (*latest[1:votes], SCHEMA_BEFORE[votes], *latest[votes + 1 :])
+    others = (latest[1:], SCHEMA_BEFORE[1:] if version == 2 else wide)
+    return tuple(_made((first, *rest)) for rest in others for first in first_tables)
 
 
 def _made(statements: tuple[str, ...]) -> Rows:

@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKED, RATING, REWARD, Array, Feedback, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    CORRECTION,
+    KINDS,
+    RANKED,
+    RATING,
+    REWARD,
+    SUCCESS,
+    Array,
+    Feedback,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import UserError
 from rlhf_control.wording import counted
 
@@ -22,7 +34,7 @@ TRIED_AGAIN = "tried again"  # the strategy of corrections
 AT_RANDOM = ("uniform", TRIED_AGAIN)  # strategies of queries about clips that no model chose
 
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LONGEST_LEASE = 900.0  # seconds; one that would last longer was made before the clock was set back, and is void
 BEST_RATING = 100  # as `AnnotatorConfig.levels`: the likelihood keeps a threshold for each level
 LARGEST_REWARD = 1e30  # of a clip, either way: its square must be finite when rewards are standardised
@@ -47,7 +59,7 @@ SCHEMA = (
         seal TEXT NOT NULL,
         CHECK (CASE WHEN kind IN ('comparison', 'correction') THEN size = 2
                     WHEN kind IN ('ranking', 'demonstration') THEN size >= 2
-                    WHEN kind IN ('rating', 'reward') THEN size = 1 ELSE 0 END)
+                    WHEN kind IN ('rating', 'reward', 'success') THEN size = 1 ELSE 0 END)
     )""",
     """CREATE TABLE items (
         query TEXT NOT NULL REFERENCES queries(key),
@@ -81,14 +93,15 @@ SCHEMA = (
         SELECT 1 FROM votes w WHERE w.query = v.query AND w.annotator = v.annotator AND w.id > v.id)""",
     """CREATE TRIGGER possible_ranks BEFORE INSERT ON votes WHEN NEW.ranks IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'these ranks do not answer this query') FROM queries q WHERE q.key = NEW.query AND (
-            q.kind IN ('rating', 'reward') OR json_array_length(NEW.ranks) <> q.size
+            q.kind IN ('rating', 'reward', 'success') OR json_array_length(NEW.ranks) <> q.size
             OR (SELECT min(value) FROM json_each(NEW.ranks)) <> 0
             OR EXISTS (SELECT 1 FROM json_each(NEW.ranks) WHERE type <> 'integer' OR value >= q.size));
     END""",
     """CREATE TRIGGER possible_value BEFORE INSERT ON votes WHEN NEW.value IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'this value does not answer this query') FROM queries q WHERE q.key = NEW.query AND (
-            q.kind NOT IN ('rating', 'reward') OR typeof(NEW.value) <> 'real'
-            OR q.kind = 'rating' AND (NOT NEW.value BETWEEN 1 AND 100 OR NEW.value <> round(NEW.value)));
+            q.kind NOT IN ('rating', 'reward', 'success') OR typeof(NEW.value) <> 'real'
+            OR q.kind = 'rating' AND (NOT NEW.value BETWEEN 1 AND 100 OR NEW.value <> round(NEW.value))
+            OR q.kind = 'success' AND NEW.value NOT IN (0, 1));
     END""",
     """CREATE TRIGGER possible_order BEFORE INSERT ON votes WHEN NEW.shown IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'the order shown is not one of this query') FROM queries q WHERE q.key = NEW.query AND (
@@ -102,12 +115,19 @@ SCHEMA = (
     "CREATE TRIGGER no_update BEFORE UPDATE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
     "CREATE TRIGGER no_delete BEFORE DELETE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
 )
-# What older stores hold: of this version, with wider limits and before clips were packed; and of version 1.
+# What older stores hold: of version 2, before success marks; the same with wider limits, before clips were packed; and
+# of version 1.
+SCHEMA_2 = tuple(
+    statement.replace("'reward', 'success')", "'reward')").replace(
+        "\n            OR q.kind = 'success' AND NEW.value NOT IN (0, 1)", ""
+    )
+    for statement in SCHEMA
+)
 SCHEMA_BEFORE = tuple(
     statement.replace("see `packing`", ".npz")
     .replace("BETWEEN -1e30 AND 1e30", "BETWEEN -1e300 AND 1e300")
     .replace("NOT NEW.value BETWEEN 1 AND 100", "NEW.value < 1")
-    for statement in SCHEMA
+    for statement in SCHEMA_2
 )
 SCHEMA_1 = (
     """CREATE TABLE segments (
@@ -142,7 +162,7 @@ SCHEMA_1 = (
 NEXT_QUERIES = f"""
 SELECT q.key FROM queries q
 LEFT JOIN leases mine ON mine.query = q.key AND mine.annotator = :annotator AND mine.expires > :now
-WHERE q.kind IN ('comparison', 'ranking', 'rating')
+WHERE q.kind IN ('comparison', 'ranking', 'rating', 'success')
 AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.query = q.key AND a.annotator = :annotator)
 AND (SELECT count(*) FROM answers a WHERE a.query = q.key)
   + (SELECT count(*) FROM leases l WHERE l.query = q.key AND l.annotator <> :annotator
@@ -152,7 +172,7 @@ ORDER BY q.key IS NOT :key, mine.query IS NULL, q.number LIMIT :n
 """
 # Of these: answers in force, answers wanted, the annotator's own answers, and queries that others have claimed.
 TALLY = f"""
-WITH others AS (SELECT key FROM queries WHERE kind NOT IN ('comparison', 'ranking', 'rating'))
+WITH others AS (SELECT key FROM queries WHERE kind NOT IN ('comparison', 'ranking', 'rating', 'success'))
 SELECT (SELECT count(*) FROM answers WHERE query NOT IN others),
        (SELECT sum(annotators) FROM queries WHERE key NOT IN others),
        (SELECT count(*) FROM answers WHERE query NOT IN others AND annotator = :annotator),
@@ -228,7 +248,7 @@ def check_query(query: Asked) -> None:
         raise UserError(
             f"a query has the key {brief(query.key)} and the time {brief(query.time)}; give text and number"
         )
-    size, one = len(query.clips), query.kind in (RATING, REWARD)
+    size, one = len(query.clips), query.kind in (RATING, REWARD, SUCCESS)
     if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
         raise UserError(f"a {query.kind} cannot be about {counted(size, 'clip')}")
     if min(query.repeat, query.round, query.index) < 0 or query.annotators < 1:
@@ -281,7 +301,7 @@ def check_vote(vote: Vote, kind: str, size: int) -> None:
     if value is not None and (kind in RANKED or not _possible_value(kind, value)):
         raise UserError(
             f"the value {brief(value)} does not answer a {kind}; a rating is a whole number from 1 to {BEST_RATING}, a "
-            f"reward a number within {LARGEST_REWARD:g}"
+            f"reward a number within {LARGEST_REWARD:g}, a success 1 and a failure 0"
         )
     if ranks is not None and (kind not in RANKED or not _possible_ranks(ranks, size)):
         raise UserError(
@@ -347,4 +367,6 @@ def _possible_value(kind: str, value: float) -> bool:
     if not _number(value):
         return False
     value = float(value)
+    if kind == SUCCESS:
+        return value in (0.0, 1.0)
     return abs(value) <= LARGEST_REWARD if kind == REWARD else 1 <= value <= BEST_RATING and value.is_integer()

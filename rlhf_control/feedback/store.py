@@ -42,8 +42,8 @@ from rlhf_control.runs.files import refuse_foreign
 
 
 class FeedbackStore:
-    """Opens with a path; the file is made when it is missing, unless `create` is False. A store of version 1 is brought
-    to version 2. `timeout` (s): for how long another process may keep it locked before that is said, or, if not
+    """Opens with a path; the file is made when it is missing, unless `create` is False. A store of an older version is
+    brought to ours. `timeout` (s): for how long another process may keep it locked before that is said, or, if not
     `patient`, is a UserError."""
 
     def __init__(self, path: str | Path, *, create: bool = True, timeout: float = 10.0, patient: bool = True) -> None:
@@ -64,9 +64,9 @@ class FeedbackStore:
                 self.database.may_create = False  # whatever becomes of the file
                 return self._check(db)
         with self.database.writing(check=lambda db: None) as db:
-            if version_of(db) == 1:
-                check_schema(db, self.path, 1)
-                _migrate(db)
+            if 1 <= (version := version_of(db)) < SCHEMA_VERSION:
+                check_schema(db, self.path, version)
+                (_migrate_first if version == 1 else _migrate)(db)
             elif create and version_of(db) == 0 and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 _create(db)
             self._check(db)  # another process may have been first
@@ -299,6 +299,23 @@ def _create(db: Connection) -> None:
 
 
 def _migrate(db: Connection) -> None:
+    """Older versions than ours, from 2 on, differ in nothing but what they allow, so every row stays as it is. How the
+    CHECK of a table is changed in place: https://www.sqlite.org/lang_altertable.html#otheralter."""
+    triggers = [statement for statement in SCHEMA if statement.startswith("CREATE TRIGGER")]
+    for trigger in triggers:
+        db.execute(f"DROP TRIGGER {trigger.split()[2]}")
+    queries = next(statement for statement in SCHEMA if statement.startswith("CREATE TABLE queries"))
+    number = db.execute("PRAGMA schema_version").fetchone()[0]
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = 'queries'", (queries,))
+    db.execute(f"PRAGMA schema_version = {number + 1}")
+    db.execute("PRAGMA writable_schema = OFF")
+    for trigger in triggers:
+        db.execute(trigger)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _migrate_first(db: Connection) -> None:
     """Version 1 knew comparisons only, one annotator a query, and neither undo nor the order shown."""
     queries = db.execute("SELECT digest, round, place, strategy, asked FROM queries ORDER BY round, place").fetchall()
     items = db.execute("SELECT query, segment FROM items ORDER BY query, side").fetchall()

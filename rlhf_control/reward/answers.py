@@ -13,8 +13,15 @@ import torch
 from torch import Tensor
 
 from rlhf_control.config import RewardConfig
-from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, Answers, Array
-from rlhf_control.reward.likelihoods import ordered_cuts, ranking_log_prob, rating_log_prob, raw_cuts, reward_log_prob
+from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, SUCCESS, Answers, Array
+from rlhf_control.reward.likelihoods import (
+    ordered_cuts,
+    ranking_log_prob,
+    rating_log_prob,
+    raw_cuts,
+    reward_log_prob,
+    success_log_prob,
+)
 from rlhf_control.reward.trust import CANDIDATES, most_likely_trust
 
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
@@ -83,6 +90,8 @@ class Targets:
     reward: Tensor  # (Q,) standardised; 0 for the other kinds
     is_rating: Tensor  # (Q,) bool
     is_reward: Tensor  # (Q,) bool
+    success: Tensor  # (Q,) 1 success, 0 failure; 0 for the other kinds
+    is_success: Tensor  # (Q,) bool
     question: Tensor  # (Q,) number, the same for answers about the same clips
     fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
     annotator: Tensor  # (Q,) number, as in `annotators_in`
@@ -90,7 +99,7 @@ class Targets:
     @staticmethod
     def of(answers: Answers) -> "Targets":
         kind = np.array(KINDS)[answers.kind]
-        is_rating, is_reward = kind == RATING, kind == REWARD
+        is_rating, is_reward, is_success = (kind == one for one in (RATING, REWARD, SUCCESS))
         given = answers.value[is_reward]
         mean, std = (given.mean(), max(given.std(), 1e-6)) if len(given) else (0.0, 1.0)
         tied = (answers.ranks == 0).sum(1) > 1
@@ -103,6 +112,8 @@ class Targets:
             np.where(is_reward, (answers.value - mean) / std, 0).astype(np.float32),
             is_rating,
             is_reward,
+            np.where(is_success, answers.value, 0).astype(np.float32),
+            is_success,
             questions_of(answers.items),
             answers.at_random if known else np.ones(len(answers), bool),
             annotators_in(answers)[1],
@@ -112,12 +123,16 @@ class Targets:
     def __getitem__(self, index: Tensor) -> "Targets":
         return Targets(*(column[index] for column in vars(self).values()))
 
+    def is_ranked(self) -> Tensor:
+        """Tells which answers (Q,) are ranks that somebody gave, who could have said "equal"."""
+        return ~(self.forced | self.is_rating | self.is_reward | self.is_success)
+
     def largest_tie(self) -> int:
         """Counts the clips that tie for a place that is not the last, at most; 1 without ties."""
         largest = 1
         for place in range(self.ranks.shape[1] - 1):
             tied, rest = (self.ranks == place).sum(1), (self.ranks > place).sum(1)
-            said = ~self.forced & ~self.is_rating & ~self.is_reward & ((rest > 0) | (place == 0))
+            said = self.is_ranked() & ((rest > 0) | (place == 0))
             largest = max(largest, int((tied * said).max()))
         return largest
 
@@ -131,7 +146,7 @@ class Answering:
         self.mixed = bool(targets.forced.any()) and self.order > 1
         start: dict[str, Tensor] = {}
         if self.order > 1:
-            asked = ~targets.forced & ~targets.is_rating & ~targets.is_reward
+            asked = targets.is_ranked()
             share = float(((targets.ranks == 0).sum(1) > 1)[asked].float().mean())
             share = min(max(share, 1 / (len(asked) + 1)), MAX_TIE_SHARE)
             start["tie"] = torch.tensor([math.log(2 * share / (1 - share))])  # P(tie) of equals, Davidson
@@ -141,6 +156,9 @@ class Answering:
             start["cuts"] = raw_cuts(torch.logit(counts.cumsum(0)[:-1] / counts.sum())).float()
         if targets.is_reward.any():
             start |= {"slope": torch.tensor([-1.0]), "intercept": torch.zeros(1), "std": torch.zeros(1)}
+        if targets.is_success.any():
+            marks = targets.success[targets.is_success]
+            start["threshold"] = -torch.logit((marks.sum(0, keepdim=True) + 0.5) / (len(marks) + 1))
         self.parameters = {
             name: (value / config.logit_scale).expand(config.members, -1).clone() for name, value in start.items()
         }
@@ -153,9 +171,9 @@ class Answering:
         given the logits (E, S) of all clips."""
         if self.trust is None:
             return
-        self.trust = None
         with torch.no_grad():
-            each = [self.log_prob(float(c) * logits[:, targets.items], targets) for c in CANDIDATES]
+            trusts = torch.tensor(CANDIDATES, dtype=torch.float32)
+            each = [self.log_prob(logits[:, targets.items], targets, trust) for trust in trusts]
         spoken = held_out if held_out.any(0).all() else torch.ones_like(held_out)  # too few members: all may speak
         log_prob = (torch.stack(each) * spoken).sum(1) / spoken.sum(0)
         trust, self.without = most_likely_trust(
@@ -163,11 +181,13 @@ class Answering:
         )
         self.trust = torch.tensor([*trust, 1.0], dtype=torch.float32)
 
-    def log_prob(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items."""
+    def log_prob(self, logits: Tensor, targets: Targets, trust: Tensor | None = None) -> Tensor:
+        """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items, and
+        how far their annotators are trusted (default: as found)."""
         lapse = self.config.lapse
-        if self.trust is not None:
-            logits = logits * self.trust[targets.annotator][..., None]
+        if trust is None:
+            trust = torch.ones(()) if self.trust is None else self.trust[targets.annotator]
+        logits = logits * trust[..., None]
         p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
         result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
         if self.mixed:
@@ -179,13 +199,16 @@ class Answering:
             std = torch.log(MIN_STD + torch.exp(p["std"]))
             rewarded = reward_log_prob(logits[..., 0], targets.reward, p["slope"], p["intercept"], std, lapse)
             result = torch.where(targets.is_reward, rewarded, result)
+        if "threshold" in p:  # who always says the opposite calls what lies below it a success
+            marked = success_log_prob(logits[..., 0] - trust * p["threshold"], targets.success, lapse)
+            result = torch.where(targets.is_success, marked, result)
         return result
 
 
 def stated_preferences(targets: Targets) -> tuple[Array, Array]:
     """Returns (P, 2) clips, what was preferred and to what, and (P, 2) the answers that say so. From ranks, each strict
-    pair of an answer counts; from ratings and rewards, unequal answers of the same kind, each with at most PARTNERS
-    others."""
+    pair of an answer counts; from ratings, rewards and success marks, unequal answers of the same kind, each with at
+    most PARTNERS others."""
     clips, answers = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
     items, ranks = targets.items.numpy(), targets.ranks.numpy()
     for i in range(ranks.shape[1]):
@@ -193,7 +216,11 @@ def stated_preferences(targets: Targets) -> tuple[Array, Array]:
             q = np.flatnonzero((ranks[:, i] >= 0) & (ranks[:, i] < ranks[:, j]))
             clips.append(items[q][:, [i, j]])
             answers.append(np.stack([q, q], 1))
-    for of_kind, value in ((targets.is_rating, targets.rating), (targets.is_reward, targets.reward)):
+    for of_kind, value in (
+        (targets.is_rating, targets.rating),
+        (targets.is_reward, targets.reward),
+        (targets.is_success, targets.success),
+    ):
         rows = np.flatnonzero(of_kind.numpy())
         near = [np.stack([rows, np.roll(rows, n)], 1) for n in range(1, min(PARTNERS // 2 + 1, len(rows)))]
         pairs = np.unique(np.sort(np.concatenate([answers[0], *near]), 1), axis=0)
@@ -214,7 +241,11 @@ class Minibatches:
         self.clips, self.x, self.targets, self.config, self.rng = clips, clips.x, targets, config, rng
         self.seen = [np.flatnonzero(~row) for row in held_out]
         self.items = targets.items.numpy()
-        self.stride = stride_of(self.x.shape[1], config.max_frames) if clips.mask is None and alike(self.x) else 1
+        self.lengths: Array | None = None  # (S,) of clips that differ in length, if steps of them are left out
+        if clips.mask is not None and targets.is_success.any():  # episodes can be long
+            self.lengths = clips.mask.sum(1).numpy()
+        thinned = (clips.mask is None or self.lengths is not None) and alike(self.x)
+        self.stride = stride_of(self.x.shape[1], config.max_frames) if thinned else 1
 
     def indices(self, steps: int) -> tuple[Array, Array]:
         """Returns (steps, E, B) answers, and (steps,) the first step of a clip to look at, where every n-th is."""
@@ -234,7 +265,7 @@ class Minibatches:
         for row, (used, _) in zip(clips, found, strict=True):
             row[: len(used)] = used
         places = np.stack([inverse.reshape(index.shape[1], -1) for _, inverse in found])
-        mask = self.clips.mask
+        mask = self.clips.mask if self.stride == 1 else None
         return (
             self._frames(torch.from_numpy(clips), phase),
             None if mask is None else mask[torch.from_numpy(clips)],
@@ -245,6 +276,10 @@ class Minibatches:
     def _frames(self, clips: Tensor, phase: int) -> Tensor:
         """(E, C, L', I): every n-th step from `phase` on, of all of the clip or of a random stretch of it."""
         length, config = self.x.shape[1], self.config
+        if self.lengths is not None and self.stride > 1:  # as many of each, evenly spread over its own steps
+            at = np.arange(phase, -(-length // self.stride) * self.stride, self.stride)
+            steps = at * self.lengths[clips.numpy()][..., None] // (self.stride * len(at))
+            return self.x[clips[..., None], torch.from_numpy(steps)]
         if config.crop == 1 or self.clips.mask is not None:  # whole clips, if they differ in length
             return self.x[:, phase :: self.stride][clips]
         cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))

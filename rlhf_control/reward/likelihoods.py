@@ -108,6 +108,22 @@ def rating_log_prob(logits: Tensor, rating: Tensor, cuts: Tensor, lapse: float =
     return with_lapse(log_prob, -math.log(cuts.shape[-1] + 1), lapse)
 
 
+# -- success marks
+
+
+def success_log_prob(margin: Tensor, success: Tensor, lapse: float = 0.0) -> Tensor:
+    """Returns the log-likelihood (...,) of marks (...,), 1 success and 0 failure, of episodes whose logits lie `margin`
+    (...,) above a threshold that is learned with the reward.
+
+    One binary label an episode, logistic in what its steps add up to (Chatterji et al., arXiv 2105.14363, equation 1):
+    P(success) = sigmoid(logit - threshold). Here the steps' mean takes the place of their sum, as in every other
+    answer, so that marks and comparisons speak of one reward on one scale; the threshold says how good is good enough.
+    It is a rating of two levels with a cut of its own.
+    """
+    log_prob = functional.logsigmoid(torch.where(success > 0, margin, -margin))
+    return with_lapse(log_prob, -math.log(2), lapse)
+
+
 # -- rewards
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Feedback, Query, Segments
+from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, SUCCESS, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.feedback.schema import SCHEMA_1, SCHEMA_BEFORE, Asked, Tally, Vote, new_vote, query_key
-from rlhf_control.feedback.store import FeedbackStore, in_force
+from rlhf_control.feedback.packing import pack
+from rlhf_control.feedback.schema import SCHEMA_1, SCHEMA_2, SCHEMA_BEFORE, Asked, Tally, Vote, new_vote, query_key
+from rlhf_control.feedback.store import FeedbackStore, _insert_query, _insert_vote, in_force
 from tests.conftest import random_segments
 from tests.feedback.stores import make_queries, make_store
 
@@ -59,7 +60,8 @@ def test_the_same_clips_can_be_asked_again_and_as_another_kind(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"), [(COMPARISON, 3), (RANKING, 1), (DEMONSTRATION, 1), (RATING, 2), (REWARD, 2), ("wish", 1)]
+    ("kind", "size"),
+    [(COMPARISON, 3), (RANKING, 1), (DEMONSTRATION, 1), (RATING, 2), (REWARD, 2), (SUCCESS, 2), ("wish", 1)],
 )
 def test_impossible_queries_are_refused(tmp_path: Path, kind: str, size: int) -> None:
     with pytest.raises(UserError, match=kind):
@@ -360,18 +362,18 @@ def test_leases_are_renewed_together_and_given_back_together(tmp_path: Path, mon
 def test_a_tally_counts_what_people_judge(tmp_path: Path) -> None:
     store, keys = make_store(tmp_path, 3, annotators=2)
     assert store.tally("a") == Tally(0, 6, 0, 0)
-    kinds = ((DEMONSTRATION, 2), (REWARD, 1), (RATING, 1))
+    kinds = ((DEMONSTRATION, 2), (REWARD, 1), (RATING, 1), (SUCCESS, 1))
     others = [store.ask(make_queries(1, i, kind, size))[0].key for i, (kind, size) in enumerate(kinds, 5)]
     store.vote(others[0], Feedback((0, 1), "demonstration"))
     store.vote(others[1], Feedback(None, "sensor", value=1.0))
     store.vote(keys[0], Feedback((0, 1), "a"))
     store.vote(keys[0], Feedback((0, 1), "b"))
     store.claim("b", 60)
-    assert store.tally("a") == Tally(2, 7, 1, 1) and store.tally("b") == Tally(2, 7, 1, 0)
-    assert [asked.kind for asked in store.upcoming("a", 9)] == [COMPARISON, COMPARISON, RATING]
+    assert store.tally("a") == Tally(2, 8, 1, 1) and store.tally("b") == Tally(2, 8, 1, 0)
+    assert [asked.kind for asked in store.upcoming("a", 9)] == [COMPARISON, COMPARISON, RATING, SUCCESS]
 
 
-def test_a_store_of_version_1_is_brought_to_version_2(tmp_path: Path) -> None:
+def test_a_store_of_version_1_is_brought_to_ours(tmp_path: Path) -> None:
     """The tables as version 1 made them, filled as it filled them."""
     path, query = tmp_path / "labels.sqlite", make_queries(1)[0]
     digest = query.segments.digest()
@@ -628,18 +630,40 @@ def test_a_cut_file_is_no_new_store(tmp_path: Path, create: bool) -> None:
         assert store.path.read_bytes() == data[:size]
 
 
-def test_a_store_with_the_wider_limits_of_before_still_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it holds is read, and new votes are held to the limits of now."""
-    with monkeypatch.context() as patch:
-        patch.setattr("rlhf_control.feedback.store.SCHEMA", SCHEMA_BEFORE)
-        patch.setattr("rlhf_control.feedback.store.check_vote", lambda *_: None)
-        store = FeedbackStore(tmp_path / "labels.sqlite")
-        (asked,) = store.ask(make_queries(1, kind=RATING, size=1))
-        store.vote(asked.key, Feedback(None, "a\nb", value=1e8))
-    again = FeedbackStore(tmp_path / "labels.sqlite", create=False)
-    assert again.votes() == store.votes() and again.asked() == [asked]
+@pytest.mark.parametrize("schema", [SCHEMA_2, SCHEMA_BEFORE])
+def test_a_store_of_version_2_is_brought_to_version_3(tmp_path: Path, schema: tuple[str, ...]) -> None:
+    """Every row stays as it is, beyond the limits of now, too; new votes are held to these, and there are marks."""
+    path, (query,) = tmp_path / "labels.sqlite", make_queries(1, kind=RATING, size=1)
+    clip, rating = query.segments[0], 1e8 if schema is SCHEMA_BEFORE else 3.0
+    asked = Asked(query_key(query), RATING, 0, 0, 0, "uniform", 1, None, None, 5.0, (clip.digest(),))
+    vote = Vote(asked.key, "me", Feedback(None, "me", 1.0, rating), (0,), 6.0)
+    with sqlite(path) as db:
+        for statement in (*schema, "PRAGMA user_version = 2"):
+            db.execute(statement)
+        db.execute("INSERT INTO segments VALUES (?, ?)", (clip.digest(), pack(clip)))
+        _insert_query(db, asked)
+        _insert_vote(db, vote)
+        db.execute("INSERT INTO leases VALUES (?, 'you', ?)", (asked.key, time.time() + 60))
+    store = FeedbackStore(path, create=False)
+    assert store.asked() == [asked] and store.votes() == [vote] and store.tally("me").elsewhere == 1
     with pytest.raises(UserError, match="from 1 to 100"):
-        again.vote(asked.key, Feedback(None, "me", value=1e8))
+        store.vote(asked.key, Feedback(None, "me", value=1e8))
+    (mark,) = store.ask(make_queries(1, 7, SUCCESS, 1))
+    store.vote(mark.key, Feedback(None, "me", value=1.0))
+    assert len(FeedbackStore(path, create=False).votes()) == 2
+
+
+def test_a_mark_is_a_success_a_failure_or_cannot_tell(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    (mark,) = store.ask(make_queries(1, 7, SUCCESS, 1))
+    for wrong in (Feedback(None, "me", value=0.5), Feedback(None, "me", value=2.0), Feedback((0,), "me")):
+        with pytest.raises(UserError, match="not answer a success"):
+            store.vote(mark.key, wrong)
+        with pytest.raises(UserError, match="not answer this query"), store.database.writing() as db:
+            _insert_vote(db, Vote(mark.key, "me", wrong, (0,), 6.0))  # the tables refuse what `check_vote` did not see
+    for value in (1.0, 0.0, None):
+        store.vote(mark.key, Feedback(None, "me", value=value))
+    assert [vote.feedback.value for vote in store.votes() if vote.feedback] == [1.0, 0.0, None]
 
 
 @pytest.mark.parametrize("jump", [-86_400, -3_600, 86_400])

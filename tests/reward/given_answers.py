@@ -15,7 +15,7 @@ def planted(s: Segments) -> np.ndarray:
 def answers_of(kinds: dict[str, int], seed: int = 0, length: int = 30) -> Answers:
     """So many answers of each kind about clips of their own, right about the planted reward."""
     items, ranks, kind, value, used = [], [], [], [], 0
-    sizes = {"comparison": 2, "ranking": 4, "rating": 1, "demonstration": 3, "correction": 2, "reward": 1}
+    sizes = {"comparison": 2, "ranking": 4, "rating": 1, "demonstration": 3, "correction": 2, "reward": 1, "success": 1}
     clips = random_segments(np.random.default_rng(seed), sum(sizes[k] * n for k, n in kinds.items()), length)
     means = planted(clips).mean(-1)
     levels = np.quantile(means, [0.2, 0.4, 0.6, 0.8])
@@ -27,10 +27,11 @@ def answers_of(kinds: dict[str, int], seed: int = 0, length: int = 30) -> Answer
             order = np.minimum(order, 1) if name == "demonstration" else order  # one of them above the rest
             padding = [-1] * (4 - len(mine))
             items.append([*mine, *padding])
-            ranks.append([*(order if name not in ("rating", "reward") else [0]), *padding])
+            ranks.append([*(order if name not in ("rating", "reward", "success") else [0]), *padding])
             kind.append(KINDS.index(name))
             rating = 1 + np.searchsorted(levels, means[mine[0]])
-            value.append({"rating": rating, "reward": 100 * means[mine[0]] + 7}.get(name, NAN))
+            of_one = {"rating": rating, "reward": 100 * means[mine[0]] + 7, "success": means[mine[0]] > levels[2]}
+            value.append(of_one.get(name, NAN))
     return Answers(clips, np.array(items), np.array(ranks), np.array(kind), np.array(value, float))
 
 

@@ -81,6 +81,47 @@ def test_ratings_state_as_much_whether_they_rise_or_fall(kind: str, n: int) -> N
     assert rising == {(b, a) for a, b in falling} and len(rising) == min(n * (n - 1) // 2, n * PARTNERS // 2)
 
 
+def test_every_success_stands_above_failures() -> None:
+    marks = [1.0, 0.0, 1.0, 0.0]
+    answers = small(items=[[0], [1], [2], [3]], ranks=[[0]] * 4, kind=["success"] * 4, value=marks)
+    clips, says = stated_preferences(Targets.of(answers))
+    np.testing.assert_array_equal(clips, says)
+    assert {tuple(pair) for pair in clips.tolist()} == {(0, 1), (0, 3), (2, 1), (2, 3)}
+
+
+def test_marks_by_hand_and_of_one_who_says_the_opposite() -> None:
+    """A threshold learned at 3, a logit of 5: P(success) = sigmoid(2); of somebody not trusted sigmoid(-2)."""
+    kinds = ["success", "success", "comparison"]
+    answers = small(items=[[0, -1], [1, -1], [0, 1]], ranks=[[0, -1], [0, -1], [0, 1]], kind=kinds, value=[1, 0, NAN])
+    targets, config = Targets.of(answers), RewardConfig(members=1, lapse=0.0)
+    answering = Answering(targets, config)
+    torch.testing.assert_close(answering.parameters["threshold"], torch.zeros(1, 1))  # as many of either
+    answering.parameters["threshold"][:] = 3 / config.logit_scale
+    logits = torch.tensor([[[5.0, 0.0], [5.0, 0.0], [5.0, 4.0]]])
+    p = torch.sigmoid(torch.tensor([2.0, -2.0, 1.0]))
+    torch.testing.assert_close(answering.log_prob(logits, targets).exp(), p[None])
+    opposite = torch.sigmoid(torch.tensor([-2.0, 2.0, -1.0]))
+    torch.testing.assert_close(answering.log_prob(logits, targets, -torch.ones(())).exp(), opposite[None])
+
+
+def test_of_long_episodes_each_minibatch_sees_some_steps_of_their_own() -> None:
+    """Evenly spread over what there is of each, however much; all steps have their turn."""
+    answers = small(items=[[0], [1]], ranks=[[0]] * 2, kind=["success"] * 2, value=[1.0, 0.0])
+    lengths = torch.tensor([100, 37])
+    x = torch.arange(100.0)[None, :, None].expand(2, 100, 1).contiguous()
+    mask = torch.arange(100) < lengths[:, None]
+    config = RewardConfig(members=2, batch_size=50)
+    rng = np.random.default_rng(0)
+    batches = Minibatches(ClipInputs(x, mask), Targets.of(answers), np.zeros((2, 2), bool), config, rng)
+    seen: list[set[int]] = [set(), set()]
+    for clips, present, places, _ in batches.draw(60):
+        assert clips.shape[2] == 10 and present is None and places.max() == 1
+        for i in (0, 1):
+            seen[i] |= set(clips[:, i].flatten().int().tolist())
+            assert clips[:, i, :, 0].diff(dim=1).min() >= (9 if i == 0 else 3)
+    assert [len(steps) for steps in seen] == [100, 37]
+
+
 def test_a_correction_that_can_tie_is_no_forced_choice() -> None:
     for ties in (False, True):
         answers = small(items=[[0, 1]] * 2, ranks=[[1, 0], [0, 0] if ties else [1, 0]], kind=["correction"] * 2)

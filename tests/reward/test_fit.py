@@ -75,8 +75,12 @@ KINDS_TO_LEARN = {
     "demonstration": {"demonstration": 60},
     "correction": {"correction": 80},
     "reward": {"reward": 100},
-    "mixed": {"comparison": 20, "ranking": 10, "rating": 30, "demonstration": 10, "correction": 10, "reward": 20},
-}
+    "success": {"success": 160},
+    "mixed": {
+        "comparison": 20, "ranking": 10, "rating": 30, "demonstration": 10, "correction": 10, "reward": 20,
+        "success": 20,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS_TO_LEARN)

@@ -15,6 +15,7 @@ from rlhf_control.reward.likelihoods import (
     rating_log_prob,
     raw_cuts,
     reward_log_prob,
+    success_log_prob,
 )
 
 logit = st.floats(-8, 8)
@@ -180,12 +181,29 @@ def test_ratings_have_probability_one_and_rise_with_the_logit(
     torch.testing.assert_close(ordered_cuts(raw_cuts(cuts)), cuts)
 
 
+def test_a_mark_worked_by_hand() -> None:
+    """A logit of log 3 above a threshold of log 1.5: P(success) = 2 / 3, with a lapse of 0.1 0.9 * 2 / 3 + 0.05."""
+    margin = torch.tensor([math.log(3.0) - math.log(1.5)])
+    success, failure = (success_log_prob(margin, torch.tensor([mark])).exp().item() for mark in (1.0, 0.0))
+    assert (success, failure) == (pytest.approx(2 / 3, rel=1e-6), pytest.approx(1 / 3, rel=1e-6))
+    assert success_log_prob(margin, torch.ones(1), 0.1).exp().item() == pytest.approx(0.65, rel=1e-6)
+    assert success_log_prob(margin, torch.zeros(1), 0.1).exp().item() == pytest.approx(0.35, rel=1e-6)
+
+
+@given(st.floats(-60, 60), st.floats(-5, 5), st.sampled_from([0, 1]), st.sampled_from([0.0, 0.1]))
+def test_a_mark_is_a_rating_of_two_levels(logit: float, threshold: float, mark: int, lapse: float) -> None:
+    x, cut = torch.tensor([logit], dtype=torch.float64), torch.tensor([threshold], dtype=torch.float64)
+    rating = rating_log_prob(x, torch.tensor([mark]), cut[None], lapse)
+    torch.testing.assert_close(success_log_prob(x - cut, torch.tensor([float(mark)]), lapse), rating)
+
+
 @pytest.mark.parametrize("far", [-80.0, 80.0])
 def test_far_logits_stay_finite(far: float) -> None:
     logits = torch.tensor([far, 0.0, -far], requires_grad=True)
     cuts = torch.tensor([-1.0, 1.0])
     total = ranking_log_prob(logits, torch.tensor([0, 1, 2]), torch.tensor(-3.0), 0.1).sum()
     total = total + rating_log_prob(logits, torch.tensor([0, 1, 2]), cuts, 0.1).sum()
+    total = total + success_log_prob(logits, torch.tensor([0.0, 1.0, 1.0]), 0.1).sum()
     total.backward()
     assert torch.isfinite(total) and torch.isfinite(logits.grad).all()
 
@@ -207,6 +225,8 @@ def test_gradients_equal_finite_differences(lapse: float) -> None:
     assert gradcheck(
         lambda x, raw: rating_log_prob(x, rating, ordered_cuts(raw)[:, None], lapse), (numbers(2, 5), numbers(2, 3))
     )
+    marks = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
+    assert gradcheck(lambda x: success_log_prob(x, marks, lapse), numbers(2, 5))
     value = numbers(5).detach()
     assert gradcheck(
         lambda x, a, b, s: reward_log_prob(x, value, a, b, s, lapse),
