@@ -17,6 +17,10 @@ from gymnasium.spaces import Box
 from rlhf_control.errors import UserError
 
 PICTURE_SIDE = 8  # of a uint8 array: what is smaller, such as 3 x 4 x 3, is a table of numbers
+FLOAT_SIDE, COLOURS = (
+    32,
+    4,
+)  # of floats in three dimensions, the least sides and most channels that can but be a picture
 Array = np.ndarray
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # (B, ...), rng (None: the mode) -> actions
 
@@ -35,6 +39,12 @@ class Part:
     def picture(self) -> bool:
         """Tells whether it is a picture: uint8, with two sides that are long enough, in either order with channels."""
         return self.dtype == "uint8" and len(self.shape) in (2, 3) and sorted(self.shape)[-2] >= PICTURE_SIDE
+
+    @property
+    def float_picture(self) -> bool:
+        """Tells whether it is in all likelihood a picture that was made floats, in [0, 1] or so."""
+        sides = sorted(self.shape)
+        return self.dtype.startswith("float") and len(sides) == 3 and sides[0] <= COLOURS and sides[1] >= FLOAT_SIDE
 
     def read(self, packed: Array) -> Array:
         """Returns the part of packed observations (..., O), in its own dtype: (..., *shape)."""

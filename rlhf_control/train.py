@@ -39,6 +39,7 @@ from rlhf_control.training.parts import (
     refuse_many_seeds,
     started,
     tell_of_far_bounds,
+    tell_of_flat_pictures,
 )
 from rlhf_control.training.sessions import record_session
 
@@ -100,6 +101,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     )
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     tell_of_far_bounds(policy)
+    tell_of_flat_pictures(policy)
     tell_of_endless_episodes(config.env_id, config.env)
     learner = make_learner(policy, config)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_control import train
+from rlhf_control.cli import main
 from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PPOConfig, PretrainConfig, RewardConfig
 from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.feedback.store import FeedbackStore
@@ -82,3 +83,33 @@ def test_people_see_what_it_observes(tmp_path: Path) -> None:
         assert len({picture.tobytes() for picture in seen}) > 1
         np.testing.assert_array_equal(decode(clip.frames), seen)
         np.testing.assert_array_equal(renderer.draw(clip, 64, 64), seen)
+
+
+def test_every_command_takes_pictures(config: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an environment of somebody else, 64 x 64 x 3, which cannot be put into a stored state."""
+    run = train.finetune(replace(config, labels=4, first_labels=4, rounds=1, total_steps=80)).path
+    (tmp_path / "name").write_text("1\n" * 8)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    few = ["--episodes", "2"]
+    for command, *arguments in (
+        ["evaluate", *few],
+        ["compare", "--against", config.policy, "--episodes", "8"],
+        ["evaluate-reward", *few, "--pairs", "4"],
+        ["labels", "--export", str(tmp_path / "labels")],
+        ["record", "--out", str(tmp_path / "clip.gif"), "--seconds", "0.3"],
+        ["export", "--to", "npz", "--out", str(tmp_path / "policy.npz")],
+        ["export", "--to", "sb3", "--out", str(tmp_path / "policy.zip")],
+        ["plot", "--out", str(tmp_path / "curves")],
+        ["resume"],
+    ):  # fmt: skip
+        assert main([command, str(run), *arguments]) == 0, command
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "labels",
+        "clip.gif",
+        "policy.npz",
+        "policy.zip",
+        "curves.png",
+    }
+    again = find_policy(tmp_path / "policy.zip", "Pictures-v0")  # as Stable-Baselines3 wrote it
+    obs = np.random.default_rng(0).integers(256, size=(4, 64 * 64 * 3)).astype(np.uint8)
+    np.testing.assert_array_equal(again.act(obs, None), find_policy(run).act(obs, None))

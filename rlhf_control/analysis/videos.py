@@ -23,8 +23,8 @@ from rlhf_control.simulation import pictures
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.rollouts import acting_in
-from rlhf_control.simulation.states import has_mujoco_data
-from rlhf_control.simulation.vector import start_envs
+from rlhf_control.simulation.states import draws_itself, has_mujoco_data
+from rlhf_control.simulation.vector import Envs, start_envs
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
 MAX_FPS = 30  # Hopper lives at 125 steps a second; nobody sees that many
@@ -46,12 +46,12 @@ def policy_frames(
     noise, all of it if None.
 
     With a title (it may be empty) the frames carry it, and under the picture the time, the speed of a MuJoCo body
-    that can leave, and the return so far. Environments other than MuJoCo draw themselves, `height` pixels high.
+    that can leave, and the return so far. Environments other than MuJoCo draw themselves, `height` pixels high; where
+    they cannot, and the policy observes pictures, those are shown.
     """
     if not has_display():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # or the games' pygame prints that it found none
-    options = {**policy.env, "render_mode": "rgb_array"}
-    envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=options)
+    envs = _envs_that_draw(policy, seed)
     if not policy.spaces.fits(envs.spaces):
         raise UserError(f"the policy does not fit {policy.env_id}: it has {policy.spaces}, not {envs.spaces}")
     act, rate = acting_in(policy, envs.spaces), 1 / envs.step_seconds
@@ -67,7 +67,7 @@ def policy_frames(
         if state is not None:
             states.append(state[0])
         elif (len(returns) - 1) % stride == 0:
-            drawn.append(_fit(envs.backend.picture(0), height))
+            drawn.append(_fit(envs.picture(0), height))
         action = act(envs.obs, None)
         _, reward, terminated, truncated = envs.step(action, envs.spaces.execute(action))
         returns.append(returns[-1] + float(reward[0]))
@@ -112,6 +112,17 @@ def record_video(
         raise UserError(f"these environments run at different speeds ({rates} frames a second); record them apart")
     write(out, side_by_side(clips), rates[0])
     return list(returns)
+
+
+def _envs_that_draw(policy: Policy, seed: int) -> Envs:
+    """One environment, which draws itself if it can."""
+    if any(part.picture for part in policy.spaces.parts):
+        envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=policy.env)
+        inner: Any = envs.vector.envs[0]  # type: ignore[attr-defined]  # as the backend gymnasium has them
+        if not draws_itself(inner):
+            return envs
+        envs.close()
+    return start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env={**policy.env, "render_mode": "rgb_array"})
 
 
 def _fit(picture: Array, height: int) -> Array:

@@ -87,9 +87,10 @@ class NetConfig:
     """Width of each layer of the actor, and of the critic unless critic_hidden says otherwise."""
     log_std_init: float = -0.5
     """Log of the Gaussian's initial standard deviation, for Box actions."""
-    encoder: Literal["auto", "flat", "cnn"] = "auto"
-    """Of pictures (uint8, height x width x channels). cnn, and auto where there are any: a convolutional network each.
-    flat: as so many numbers."""
+    encoder: Literal["auto", "flat", "cnn", "cnn-small", "impala"] = "auto"
+    """Of pictures (uint8, height x width x channels), a network each. cnn, and auto where there are any: that of Mnih
+    et al. (Nature 2015). cnn-small: the one before it (arXiv 1312.5602), a third of the work. impala: residual (arXiv
+    1802.01561), six times the work. flat: as so many numbers."""
     activation: Literal[
         "tanh", "relu", "elu", "leaky-relu", "gelu", "silu", "mish", "selu", "sigmoid", "softplus", "identity"
     ] = "tanh"
@@ -104,6 +105,9 @@ class NetConfig:
     """Normalised observations are clipped to +- so many standard deviations."""
     picture_features: int = 512
     """What the CNN makes of a picture, so many numbers."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the CNN's products. bfloat16: three times as fast where the processor has it in hardware (AMX), else much
+    slower."""
     separate_encoders: bool = False
     """Actor and critic look at pictures through a CNN each."""
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.interop.statistics import Statistics
-from rlhf_control.nets.encoders import ACTIVATIONS, check_pictures
+from rlhf_control.nets.encoders import ACTIVATIONS
+from rlhf_control.nets.pictures import Sight, check_pictures
 from rlhf_control.nets.policy import MAX_LOG_STD, Policy, layer_sizes
 from rlhf_control.nets.zoo import unfit
 from rlhf_control.spaces import Spaces
@@ -83,9 +84,7 @@ def policy_of(networks: Networks, spaces: Spaces, env_id: str, env: Mapping[str,
     weights = parameters(networks)
     try:
         for prefix in ("encoder.", "critic_encoder.")[: 1 + net.separate_encoders]:
-            check_pictures(
-                spaces.parts, weights, flat=net.encoder == "flat", prefix=prefix, picture_features=net.picture_features
-            )
+            check_pictures(spaces.parts, weights, Sight.of(net), prefix)
     except (KeyError, ValueError) as error:
         raise unfit(where, networks.theirs or f"pictures of another size ({error})", env_id, spaces) from None
     policy = Policy(spaces, net, 0, env_id, dict(env))

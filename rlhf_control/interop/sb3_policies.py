@@ -23,6 +23,7 @@ from rlhf_control.interop.networks import untied
 from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, read_sb3_zip, refuse_others
 from rlhf_control.interop.statistics import NUMBERS, Statistics, read_statistics, statistics_of
 from rlhf_control.nets.encoders import ACTIVATIONS
+from rlhf_control.nets.pictures import NATURE_SIDE
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.files import save_state, write_atomic
 from rlhf_control.simulation.foreign import make_env
@@ -121,6 +122,8 @@ def export_sb3(policy: Policy, path: str | Path) -> list[Path]:
         raise UserError("SB3's PPO has one noise for all states, and this policy's depends on them; use torchscript")
     if seen and policy.encoder.counted:
         raise UserError("a policy that sees pictures beside numbers cannot be exported to SB3")
+    if seen and (net.encoder != "cnn" or min(sorted(policy.encoder.seen[0].shape)[-2:]) < NATURE_SIDE):
+        raise UserError("SB3's CnnPolicy has the CNN of Nature, and this policy has another one; use --to npz")
     kwargs, weights = policy_kwargs(net), untied(policy)
     if seen:
         kwargs |= {"features_extractor_kwargs": {"features_dim": net.picture_features}}

@@ -5,23 +5,25 @@ side by side. B batch, O observation as packed, V its numbers, F features.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlhf_control.compute.threads import side_by_side
+from rlhf_control.nets.pictures import PictureEncoder, Sight, check_pictures
 from rlhf_control.spaces import Part, numbers_of, parts_from_state
 
-NATURE_SIDE = 36  # the least side that its three strides leave something of
-PICTURE_FEATURES = 512
 ACTIVATIONS: dict[str, type[nn.Module]] = {  # the names of `NetConfig.activation`
     "tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "leaky-relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU,
     "mish": nn.Mish, "selu": nn.SELU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "identity": nn.Identity,
 }  # fmt: skip
 ROWS = 256  # that are encoded at a time without gradients: activations of pictures take memory
+FEW = 16  # that are not worth a second thread
 
 
 class RunningNorm(nn.Module):
@@ -85,57 +87,33 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-class PictureEncoder(nn.Sequential):
-    """Encodes pictures: the convolutional network of Mnih et al. (Nature 2015), as Stable-Baselines3 has it too, or,
-    for sides below 36, two layers of 3x3; then a linear layer to 512 features (or as many as are asked for)."""
-
-    def __init__(self, shape: tuple[int, ...], generator: torch.Generator, features: int = PICTURE_FEATURES) -> None:
-        """For pictures of (height, width, channels), (channels, height, width) or (height, width)."""
-        kernels, flat = layout(shape)
-        layers: list[nn.Module] = []
-        for kernel in kernels:
-            layers += [orthogonal(nn.utils.skip_init(nn.Conv2d, *kernel), generator), nn.ReLU()]
-        last = nn.utils.skip_init(nn.Linear, flat, features)
-        layers += [nn.Flatten(), orthogonal(last, generator), nn.ReLU()]
-        super().__init__(*layers)
-        self.shape = shape if len(shape) == 3 else (*shape, 1)
-        self.channels_first = channels_first(self.shape)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Returns the features (B, 512) of pixels (B, prod(shape)) uint8."""
-        x = pixels.reshape(-1, *self.shape)
-        x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
-        return super().forward(x.float() / 255)
-
-
 class Encoder(nn.Module):
     """Reads observations of these parts: pictures by a network each, all else as numbers, or all of it as numbers."""
 
     def __init__(
-        self, parts: tuple[Part, ...], generator: torch.Generator, *, flat: bool = False, clip: float = 10.0,
-        picture_features: int = PICTURE_FEATURES,
-    ) -> None:  # fmt: skip
+        self, parts: tuple[Part, ...], generator: torch.Generator | None, sight: Sight, clip: float = 10.0
+    ) -> None:
+        """Without a `generator` the weights are not initialised."""
         super().__init__()
-        self.parts, self.picture_features = parts, picture_features
-        self.seen = () if flat else tuple(part for part in parts if part.picture)
+        self.parts = parts
+        self.seen = () if sight.kind == "flat" else tuple(part for part in parts if part.picture)
+        self.sight = sight if self.seen else replace(sight, kind="flat")
         self.counted = tuple(part for part in parts if part not in self.seen)
         self.norm = RunningNorm(sum(math.prod(part.shape) for part in self.counted), clip)
-        self.pictures = nn.ModuleList(PictureEncoder(part.shape, generator, picture_features) for part in self.seen)
-
-    @property
-    def kind(self) -> Literal["cnn", "flat"]:
-        """Names the `NetConfig.encoder` that makes one like this."""
-        return "cnn" if self.seen else "flat"
+        self.pictures = nn.ModuleList(PictureEncoder(part.shape, sight, generator) for part in self.seen)
 
     @property
     def size(self) -> int:
         """Returns the number F of features."""
-        return len(self.norm.mean) + self.picture_features * len(self.seen)
+        return Encoder.size_of(self.parts, self.sight)
 
     @staticmethod
-    def size_of(parts: Sequence[Part], *, flat: bool, picture_features: int = PICTURE_FEATURES) -> int:
+    def size_of(parts: Sequence[Part], sight: Sight) -> int:
         """Return the `size` of the encoder of these parts, without making it."""
-        return sum(picture_features if part.picture and not flat else math.prod(part.shape) for part in parts)
+        seen = [part.picture and sight.kind != "flat" for part in parts]
+        return sum(
+            sight.features if is_seen else math.prod(part.shape) for part, is_seen in zip(parts, seen, strict=True)
+        )
 
     def numbers(self, packed: np.ndarray) -> np.ndarray:
         """Returns the numbers of packed observations (..., O), raw: (..., V) float32."""
@@ -144,6 +122,7 @@ class Encoder(nn.Module):
     def prepare(self, packed: np.ndarray) -> Tensor:
         """Returns what no gradient changes of packed observations (..., O): the normalised numbers (..., V). If there
         are pictures, their bytes as they are stand behind, in one tensor of bytes. `forward` reads it."""
+        packed = np.require(packed, requirements="W")  # clips from files are not; torch knows no other tensors
         numbers = self.norm(torch.from_numpy(self.numbers(packed)))
         if not self.seen:
             return numbers
@@ -170,7 +149,8 @@ class Encoder(nn.Module):
         if not self.seen:
             return prepared
         rows = prepared.flatten(0, -2)
-        return torch.cat([self(some) for some in rows.split(ROWS)]).reshape(*prepared.shape[:-1], -1)
+        size = min(ROWS, max(FEW, -(-len(rows) // 2)))
+        return torch.cat(side_by_side(torch.no_grad()(self), rows.split(size))).reshape(*prepared.shape[:-1], -1)
 
     def frozen(self) -> "Encoder":
         """Return a copy that no longer changes."""
@@ -180,55 +160,14 @@ class Encoder(nn.Module):
         """Return all of it, as arrays and plain values."""
         parts = [{**vars(part), "shape": list(part.shape)} for part in self.parts]
         parameters = {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()}
-        facts = {"flat": not self.seen, "clip": self.norm.clip, "picture_features": self.picture_features}
-        return {"parts": parts, "parameters": parameters, **facts}
+        sight = {"kind": self.sight.kind, "picture_features": self.sight.features, "precision": self.sight.precision}
+        return {"parts": parts, "parameters": parameters, "clip": self.norm.clip, **sight}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "Encoder":
         """Make a copy that no longer changes, from what `state` gave. Raises KeyError or ValueError for another."""
-        parts, features = parts_from_state(state["parts"]), int(state.get("picture_features", PICTURE_FEATURES))
-        check_pictures(parts, state["parameters"], flat=state["flat"], picture_features=features)
-        clip = float(state.get("clip", 10.0))  # older files know no other
-        encoder = cls(parts, torch.Generator(), flat=state["flat"], clip=clip, picture_features=features)
+        parts, sight = parts_from_state(state["parts"]), Sight.from_state(state)
+        check_pictures(parts, state["parameters"], sight)
+        encoder = cls(parts, None, sight, float(state.get("clip", 10.0)))  # older files know no other
         encoder.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})
         return encoder.requires_grad_(False)
-
-
-def channels_first(shape: tuple[int, ...]) -> bool:
-    """Say whether a picture of three dimensions has its channels, of which there are fewest, before its sides."""
-    return shape[0] < shape[-1]
-
-
-def layout(shape: tuple[int, ...]) -> tuple[list[tuple[int, int, int, int]], int]:
-    """Return the convolutions for pictures of this shape, each (channels in, out, kernel, stride), and the number of
-    values that the last of them puts out."""
-    shape = shape if len(shape) == 3 else (*shape, 1)
-    channels, *sides = shape if channels_first(shape) else (shape[-1], *shape[:-1])
-    if min(sides) >= NATURE_SIDE:
-        kernels = [(channels, 32, 8, 4), (32, 64, 4, 2), (64, 64, 3, 1)]
-    else:
-        kernels = [(channels, 32, 3, 1), (32, 64, 3, 2)]
-    for _, _, kernel, stride in kernels:
-        sides = [(side - kernel) // stride + 1 for side in sides]
-    return kernels, kernels[-1][1] * math.prod(sides)
-
-
-def check_pictures(
-    parts: Sequence[Part], parameters: Mapping[str, Any], *, flat: bool, prefix: str = "",
-    picture_features: int = PICTURE_FEATURES,
-) -> None:  # fmt: skip
-    """Raise ValueError unless the widest weights of each picture's network are there, each as large as `layout` says:
-    a network is made only of what a file has, however much it claims."""
-    for i, part in enumerate(() if flat else [part for part in parts if part.picture]):
-        kernels, values = layout(part.shape)
-        name = f"{prefix}pictures.{i}.{2 * len(kernels) + 1}.weight"
-        if tuple(parameters[name].shape) != (picture_features, values):
-            raise ValueError(f"{name} is {tuple(parameters[name].shape)}, not {(picture_features, values)}")
-
-
-def orthogonal(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> nn.Module:
-    """Return the layer with orthogonal weights (gain sqrt 2) and zero biases."""
-    assert layer.bias is not None
-    nn.init.orthogonal_(layer.weight, math.sqrt(2), generator=generator)
-    nn.init.zeros_(layer.bias)
-    return layer

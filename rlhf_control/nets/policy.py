@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.distributions import Categorical, Gaussian
-from rlhf_control.nets.encoders import Encoder, RunningNorm, check_pictures, mlp
+from rlhf_control.nets.encoders import Encoder, RunningNorm, mlp
+from rlhf_control.nets.pictures import Sight, check_pictures
 from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
@@ -60,10 +61,14 @@ class Policy(nn.Module):
         super().__init__()
         self.spaces, self.env_id, self.env = spaces, env_id, env
         generator = torch.Generator().manual_seed(seed)
+        if config.encoder != "flat":
+            refuse_float_pictures(spaces, env_id)
         self.encoder = new_encoder(spaces, config, generator)
-        if config.encoder == "cnn" and not self.encoder.seen:
-            raise UserError(f"--net.encoder cnn is for pictures, and {env_id} shows {spaces}; leave it out")
-        self.config = replace(config, encoder=self.encoder.kind)
+        if config.encoder not in ("auto", "flat") and not self.encoder.seen:
+            raise UserError(
+                f"--net.encoder {config.encoder} is for pictures, and {env_id} shows {spaces}; leave it out"
+            )
+        self.config = replace(config, encoder=self.encoder.sight.kind)  # type: ignore[arg-type]
         self.critic_encoder = new_encoder(spaces, config, generator) if config.separate_encoders else None
         trunk, actor, critic = layer_sizes(spaces, self.config)
         self.trunk = mlp(trunk, None, generator, config.activation)
@@ -231,10 +236,7 @@ class Policy(nn.Module):
             for name, sizes in zip(("trunk", "actor", "critic"), layer_sizes(spaces, net), strict=True):
                 check_sizes(sizes, state["parameters"], name)
             for prefix in ("encoder.", "critic_encoder.")[: 1 + net.separate_encoders]:
-                check_pictures(
-                    spaces.parts, state["parameters"], flat=net.encoder == "flat", prefix=prefix,
-                    picture_features=net.picture_features,
-                )  # fmt: skip
+                check_pictures(spaces.parts, state["parameters"], Sight.of(net), prefix)
             policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
             policy.load_parameters(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
@@ -255,9 +257,17 @@ class Policy(nn.Module):
 
 
 def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder:
-    return Encoder(
-        spaces.parts, generator, flat=net.encoder == "flat", clip=net.obs_clip, picture_features=net.picture_features
-    )
+    return Encoder(spaces.parts, generator, Sight.of(net), net.obs_clip)
+
+
+def refuse_float_pictures(spaces: Spaces, env_id: str) -> None:
+    """Raises UserError for a picture as floats, which no CNN would see and which would take four times the memory."""
+    for part in (part for part in spaces.parts if part.float_picture):
+        name = f"'{part.name}', a picture" if part.name else "a picture"
+        raise UserError(
+            f"{env_id} shows {name} {part.shape} of {part.dtype}; a CNN sees pictures of uint8, 0 to 255: have the "
+            "environment give those, or choose --net.encoder flat to have them read as numbers"
+        )
 
 
 def acting_in_torch(policy: Policy) -> Act:
@@ -274,7 +284,7 @@ def acting_in_torch(policy: Policy) -> Act:
 def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], list[int]]:
     """Returns inputs, widths and outputs of what actor and critic share, of the actor and of the critic; `net.encoder`
     has been decided."""
-    inputs = Encoder.size_of(spaces.parts, flat=net.encoder == "flat", picture_features=net.picture_features)
+    inputs = Encoder.size_of(spaces.parts, Sight.of(net))
     outputs = spaces.action_size * (2 if net.state_dependent_std and not spaces.choices else 1)
     trunk = [inputs, *net.shared]
     critic_hidden = net.hidden if net.critic_hidden is None else net.critic_hidden

@@ -116,6 +116,10 @@ class CompiledUpdate:
         """Returns the critic's values, (...,)."""
         return self._outputs(1, features)[..., 0]
 
+    def outputs_and_values(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both."""
+        return self.outputs(features), self.values(features)
+
     def _outputs(self, network: int, features: Tensor) -> Tensor:
         """Returns (..., A) of the actor or (..., 1) of the critic. A row's bits do not depend on the rows beside it."""
         x = np.ascontiguousarray(features.detach().numpy().reshape(-1, self.sizes[0]))

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlhf_control.compute.threads import side_by_side
 from rlhf_control.config import PPOConfig
 from rlhf_control.data import Array, Rollout, alone
 from rlhf_control.errors import NonFiniteError
 from rlhf_control.nets.distributions import Categorical, Gaussian
+from rlhf_control.nets.encoders import FEW
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.batch import Batch, minibatches
 from rlhf_control.rl.compiled import CompiledUpdate, supports
@@ -25,6 +27,8 @@ from rlhf_control.spaces import Act
 
 DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
 MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
+LOSS_METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
+KL_ROWS = 1024  # of pictures, on which the KL of an update is measured
 
 
 def ppo_loss(
@@ -40,7 +44,7 @@ def ppo_loss(
     ratio = log_ratio.exp()
     advantage = batch.advantage
     if config.normalize_advantage:
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        advantage = normalised(advantage)
     if config.step_control == "clip":
         clipped = ratio.clamp(1 - clip, 1 + clip)
         policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
@@ -52,8 +56,13 @@ def ppo_loss(
     with torch.no_grad():
         approx_kl = (ratio - 1 - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html, k3
         clip_fraction = ((ratio - 1).abs() > clip).float().mean()
-    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "approx_kl": approx_kl}
-    return loss, {**{k: v.detach() for k, v in metrics.items()}, "clip_fraction": clip_fraction}
+    metrics = (policy_loss, value_loss, entropy, approx_kl, clip_fraction)
+    return loss, {name: value.detach() for name, value in zip(LOSS_METRICS, metrics, strict=True)}
+
+
+def normalised(advantage: Tensor) -> Tensor:
+    """Returns advantages (B,) with mean 0 and standard deviation 1."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 class AutogradUpdate:
@@ -73,6 +82,14 @@ class AutogradUpdate:
     def values(self, features: Tensor) -> Tensor:
         """Returns the critic's values, (...,)."""
         return self.policy.value(features, gradients=False)
+
+    def outputs_and_values(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both. What actor and critic share of a network that sees is computed once."""
+        policy = self.policy
+        if policy.critic_encoder is not None or not policy.encoder.seen:
+            return self.outputs(features), self.values(features)
+        hidden = policy.trunk(policy.encoder.without_gradients(features))
+        return policy.actor(hidden), policy.critic(hidden)[..., 0]
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """Returns the log-probabilities (B,) of these actions."""
@@ -94,21 +111,46 @@ class AutogradUpdate:
 
     def value_steps(self, batch: Batch, order: Sequence[Array], lr: float) -> None:
         """Steps the critic alone, down its part of the loss: what the actor reads too stays as it is."""
-        for rows in order:
-            minibatch = batch[torch.from_numpy(rows)]
+        policy, sees_alone = self.policy, self.policy.critic_encoder is not None
+        read = batch.features  # by what is the critic's own
+        if policy.encoder.seen and not sees_alone:
+            with torch.no_grad():
+                read = policy.trunk(policy.encoder.without_gradients(batch.features))
+        for rows in map(torch.from_numpy, order):
             self.optimizer.zero_grad(set_to_none=True)
-            error = self.policy.value(minibatch.features) - minibatch.returns
-            (self.config.value_coef * error.square().mean()).backward()
-            for name, parameter in self.policy.named_parameters():
+            value = policy.critic(read[rows])[..., 0] if read is not batch.features else policy.value(read[rows])
+            (self.config.value_coef * (value - batch.returns[rows]).square().mean()).backward()
+            for name, parameter in policy.named_parameters():
                 parameter.grad = parameter.grad if name.startswith("critic") else None  # else Adam would move it
             self.apply(lr)
 
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
-        """Takes the gradient of one minibatch's loss and returns the loss's metrics."""
+        """Takes the gradient of one minibatch's loss and returns the loss's metrics. Of pictures, each half of the
+        minibatch has a thread of its own."""
+        if self.policy.encoder.seen and len(batch) >= 2 * FEW:
+            return self._gradient_of_halves(batch, clip, kl_coef)
         self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
         loss.backward()
         return {name: value.item() for name, value in metrics.items()}
+
+    def _gradient_of_halves(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
+        """Every term of the loss is a mean over the minibatch, whose advantages are normalised as a whole."""
+        parameters, config = list(self.policy.parameters()), self.config
+        if config.normalize_advantage:
+            batch = replace(batch, advantage=normalised(batch.advantage))
+            config = replace(config, normalize_advantage=False)
+
+        def of_half(rows: slice) -> tuple[list[Tensor], list[Tensor]]:
+            loss, metrics = ppo_loss(self.policy, half := batch[rows], config, clip, kl_coef)
+            share = len(half) / len(batch)
+            return list(torch.autograd.grad(share * loss, parameters)), [share * x for x in metrics.values()]
+
+        middle = len(batch) // 2
+        (first, ours), (second, theirs) = side_by_side(of_half, [slice(middle), slice(middle, None)])
+        for parameter, a, b in zip(parameters, first, second, strict=True):
+            parameter.grad = a.add_(b)
+        return {name: (a + b).item() for name, a, b in zip(LOSS_METRICS, ours, theirs, strict=True)}
 
     def apply(self, lr: float) -> None:
         """Clips the gradient and takes Adam's step."""
@@ -155,9 +197,9 @@ class PPO:
         """Computes values, advantages and the old policy's log-probabilities, of the present policy's rollout."""
         features = self.policy.features(rollout.obs).flatten(0, 1)
         action = torch.from_numpy(rollout.action).flatten(0, 1)
-        out = self.optimizer.outputs(features)
+        out, value = self.optimizer.outputs_and_values(features)
         old_log_prob = self.optimizer.log_prob(out, action)
-        advantage, returns = self.advantages(rollout)
+        advantage, returns = self.advantages(rollout, value.numpy().reshape(rollout.reward.shape))
         return Batch(features, action, advantage, returns, self.policy.head(out).detached(), old_log_prob)
 
     def revalued(self, batch: Batch, rollout: Rollout) -> Batch:
@@ -166,9 +208,9 @@ class PPO:
         return replace(batch, advantage=advantage, returns=returns)
 
     @torch.no_grad()
-    def advantages(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Returns (advantage, return), (T * N,) each, by the critic as it now is."""
-        value = self.values(rollout.obs)
+    def advantages(self, rollout: Rollout, value: Array | None = None) -> tuple[Tensor, Tensor]:
+        """Returns (advantage, return), (T * N,) each, by the critic as it now is. `value` (T, N): if it is known."""
+        value = self.values(rollout.obs) if value is None else value
         next_value = np.concatenate([value[1:], value[:1]])
         next_value[alone(rollout.done)] = self.values(rollout.successors)
         both = gae(
@@ -224,9 +266,10 @@ class PPO:
 
     @torch.no_grad()
     def _measure_kl(self, batch: Batch) -> float:
-        """Returns KL(new || old), on the mean over the whole batch, in nats."""
-        new = self.policy.head(self.optimizer.outputs(batch.features))
-        return new.kl(batch.old).mean().item()
+        """Returns KL(new || old), on the mean over the whole batch, or some of its pictures, in nats."""
+        some = slice(None, None, -(-len(batch) // KL_ROWS) if self.policy.encoder.seen else None)
+        new = self.policy.head(self.optimizer.outputs(batch.features[some]))
+        return new.kl(batch.old[some]).mean().item()
 
     def _adapt(self, kl: float) -> None:
         """Brings the KL of the next update nearer to the target: by the coefficient of the KL penalty (section 4 of

@@ -62,6 +62,10 @@ class Update(Protocol):
         """Returns the critic's values, (...,)."""
         ...
 
+    def outputs_and_values(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns both of these."""
+        ...
+
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """Returns the log-probabilities (B,) of these actions, given the actor's outputs (B, A)."""
         ...

@@ -110,11 +110,16 @@ class Envs:
             return [b""] * self.num_envs
         return [self._picture(i) for i in range(self.num_envs)]
 
+    def picture(self, i: int) -> Array:
+        """Returns how environment i draws itself, or the picture that it observes, (H, W, 3) uint8. Raises
+        UserError."""
+        if self.shown is not None and self._draws_what_it_observes():
+            return observed_picture(self.shown.read(self.obs[i]))
+        return self.backend.picture(i)
+
     def _picture(self, i: int) -> bytes:
         try:
-            if self.shown is not None and self._draws_what_it_observes():
-                return encode(observed_picture(self.shown.read(self.obs[i])))
-            return encode(self.backend.picture(i))
+            return encode(self.picture(i))
         except UserError as error:  # one picture less
             say_once(f"rlhf-control: {error}; clips lack such pictures")
             return b""

@@ -219,6 +219,14 @@ def tell_of_far_bounds(policy: Policy) -> None:
             return
 
 
+def tell_of_flat_pictures(policy: Policy) -> None:
+    """Says so if pictures are read as so many numbers, which the policy may have been meant to see."""
+    pictures = [part for part in policy.spaces.parts if part.picture]
+    if pictures and not policy.encoder.seen:
+        numbers = sum(math.prod(part.shape) for part in pictures)
+        tell(f"{policy.env_id} shows pictures, which are read as {numbers:,} numbers; --net.encoder cnn would see them")
+
+
 def env_seed(seed: int) -> int:
     """Returns a seed far from those of the next run's: environments are seeded with this, this + 1, ..."""
     return int(stream(seed, "envs").integers(2**30))

@@ -5,7 +5,8 @@ from gymnasium.spaces import Box, Dict, Discrete
 
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.nets.encoders import PICTURE_FEATURES, Encoder, layout
+from rlhf_control.nets.encoders import Encoder
+from rlhf_control.nets.pictures import PICTURE_FEATURES, Sight
 from rlhf_control.nets.policy import Policy
 from rlhf_control.spaces import Spaces, packing
 
@@ -18,13 +19,6 @@ def observed(n: int) -> tuple[Spaces, np.ndarray]:
     MIXED.seed(0)
     space, pack = packing(MIXED)
     return Spaces.of(space, Discrete(3)), np.stack([pack(MIXED.sample()) for _ in range(n)])
-
-
-def test_the_layers_of_nature() -> None:
-    """Mnih et al. 2015, on 84 x 84 x 4: 20 x 20 x 32, 9 x 9 x 64, 7 x 7 x 64."""
-    expected = [(4, 32, 8, 4), (32, 64, 4, 2), (64, 64, 3, 1)], 3136
-    assert layout((84, 84, 4)) == layout((4, 84, 84)) == expected
-    assert layout((10, 10)) == ([(1, 32, 3, 1), (32, 64, 3, 2)], 64 * 9)
 
 
 def test_every_part_counts_and_gradients_reach_every_weight() -> None:
@@ -72,6 +66,6 @@ def test_flat_reads_pictures_as_numbers_and_cnn_wants_some() -> None:
     spaces, obs = observed(2)
     flat = Policy(spaces, NetConfig((8,), encoder="flat"), 0, "X", {})
     assert flat.encoder.size == 305 and flat.features(obs).shape == (2, 305)
-    assert Encoder.size_of(spaces.parts, flat=True) == 305
+    assert Encoder.size_of(spaces.parts, Sight("flat")) == 305
     with pytest.raises(UserError, match="is for pictures"):
         Policy(Spaces.of(Box(-1, 1, (3,)), Discrete(2)), NetConfig((8,), encoder="cnn"), 0, "X", {})

@@ -288,3 +288,19 @@ def test_weights_that_a_file_lacks_make_no_network(tmp_path: Path) -> None:
             Policy.from_state({**state, "parameters": lacking})
     with pytest.raises(CorruptFileError, match="not a policy of this version"):
         Policy.from_state({**state, "net": {**state["net"], "critic_hidden": [10**9]}})
+
+
+def test_pictures_of_floats_are_refused_by_name_unless_they_are_to_be_numbers() -> None:
+    floats = Spaces.of(Box(0, 1, (64, 64, 3), np.float32), Discrete(2))
+    for encoder in ("auto", "cnn"):
+        with pytest.raises(
+            UserError, match=r"Mine-v0 shows a picture \(64, 64, 3\) of float32; .* or choose --net.encoder f"
+        ):
+            Policy(floats, NetConfig((8,), encoder=encoder), 0, "Mine-v0", {})  # type: ignore[arg-type]
+    policy = Policy(floats, NetConfig((8,), encoder="flat"), 0, "Mine-v0", {})
+    assert policy.encoder.size == 64 * 64 * 3 and Policy.from_state(policy.state()).encoder.size == policy.encoder.size
+    camera = Dict(arm=Box(-1, 1, (3,)), camera=Box(0, 1, (3, 40, 40), np.float32))
+    with pytest.raises(UserError, match="shows 'camera', a picture"):
+        Policy(Spaces.of(packing(camera)[0], Discrete(2)), NetConfig((8,)), 0, "Mine-v0", {})
+    table = Spaces.of(Box(0, 1, (10, 10, 4), np.float32), Discrete(2))
+    assert Policy(table, NetConfig((8,)), 0, "Mine-v0", {}).encoder.size == 400

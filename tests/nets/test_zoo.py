@@ -3,7 +3,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.spaces import Discrete
 
+from envs.games.bricks import BRICKS
+from envs.games.env import spaces_of
 from rlhf_control.config import NetConfig, PretrainConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
@@ -12,7 +15,7 @@ from rlhf_control.runs.files import save_state, sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.vector import start_envs
-from rlhf_control.spaces import numbers_of
+from rlhf_control.spaces import Spaces, numbers_of
 from tests.mixed_env import Mixed
 
 
@@ -82,3 +85,14 @@ def test_a_run_of_before_whose_observations_had_another_form_is_refused() -> Non
     snapshot = {**envs.state(), "obs": numbers_of(envs.spaces.parts, envs.obs)}
     with pytest.raises(UserError, match=r"older version, which kept observations of Mixed-v0 as 8 numbers .*as POLICY"):
         envs.load_state(snapshot)
+
+
+@pytest.mark.parametrize("own", ["state", "planes"])
+def test_a_policy_of_another_view_says_both_views(own: str) -> None:
+    """Vectors for a network that sees, and the reverse."""
+    views = {view: spaces_of(BRICKS, view)[0] for view in ("state", "planes")}
+    spaces = {view: Spaces.of(box, Discrete(3)) for view, box in views.items()}
+    other = {"state": "planes", "planes": "state"}[own]
+    policy = Policy(spaces[own], NetConfig((8,), picture_features=8), 0, "rlhf/Bricks-v0", {"obs": own})
+    with pytest.raises(UserError, match=f"with --env obs {own} .* but rlhf/Bricks-v0 with --env obs {other} has"):
+        adopt(policy, spaces[other], "rlhf/Bricks-v0", {"obs": other})

@@ -1,10 +1,11 @@
 import copy
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from rlhf_control.config import NetConfig, PPOConfig
 from rlhf_control.nets.policy import Policy
@@ -13,6 +14,7 @@ from rlhf_control.rl.ppo import PPO, AutogradUpdate, ppo_loss
 from rlhf_control.rl.returns import gae
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.vector import start_envs
+from rlhf_control.spaces import Spaces
 from tests.conftest import TINY_PPO, random_rollout
 
 
@@ -187,3 +189,57 @@ def test_state_round_trip_continues_bit_equal(cheetah_policy: Policy, control: s
     )
     for name, value in learner.policy.state_dict().items():
         assert torch.equal(value, other.policy.state_dict()[name]), name
+
+
+def seeing(**options: Any) -> tuple[AutogradUpdate, Batch]:
+    """Of a policy of small pictures, and a rollout that it did not collect."""
+    spaces = Spaces.of(Box(0, 255, (10, 10, 2), np.uint8), Discrete(3))
+    net = NetConfig((8,), picture_features=16, **options)
+    learner = PPO(Policy(spaces, net, 0, "X", {}), PPOConfig(num_envs=2, num_steps=35, minibatch_size=70))
+    rng = np.random.default_rng(0)
+    features = learner.policy.features(rng.integers(256, size=(70, 200)).astype(np.uint8))
+    action, (advantage, returns) = rng.integers(3, size=(70, 1)), rng.standard_normal((2, 70), np.float32)
+    with torch.no_grad():
+        old = learner.policy.distribution(features).detached()
+    log_prob = old.log_prob(torch.from_numpy(action)) + 0.3 * torch.from_numpy(rng.standard_normal(70, np.float32))
+    assert isinstance(learner.optimizer, AutogradUpdate)
+    columns = map(torch.from_numpy, (action, advantage, returns))
+    return learner.optimizer, Batch(features, *columns, old, log_prob)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_both_halves_of_a_minibatch_of_pictures_make_its_gradient_on_any_number_of_cores(
+    separate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, batch = seeing(separate_encoders=separate)
+    metrics = update.gradient(batch, 0.2, 1.0)
+    halves = [p.grad.clone() for p in update.policy.parameters() if p.grad is not None]
+    monkeypatch.setattr("rlhf_control.compute.threads.available_cores", lambda: [0])
+    assert update.gradient(batch, 0.2, 1.0) == metrics
+    for parameter, grad in zip(update.policy.parameters(), halves, strict=True):
+        assert parameter.grad is not None and torch.equal(parameter.grad, grad)
+    update.optimizer.zero_grad()
+    loss, whole = ppo_loss(update.policy, batch, update.config, 0.2, 1.0)
+    loss.backward()
+    assert metrics == pytest.approx({name: value.item() for name, value in whole.items()}, rel=1e-4, abs=1e-6)
+    for parameter, grad in zip(update.policy.parameters(), halves, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-3, atol=1e-6)
+
+
+def test_what_actor_and_critic_see_alike_is_computed_once() -> None:
+    update, batch = seeing()
+    out, value = update.outputs_and_values(batch.features)
+    torch.testing.assert_close(out, update.outputs(batch.features))
+    torch.testing.assert_close(value, update.values(batch.features))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_steps_of_the_critic_of_pictures_lower_its_loss_and_leave_what_the_actor_sees(separate: bool) -> None:
+    update, batch = seeing(separate_encoders=separate)
+    before = {name: value.detach().clone() for name, value in update.policy.named_parameters()}
+    error = (update.values(batch.features) - batch.returns).square().mean()
+    update.value_steps(batch, [np.arange(70)] * 20, 1e-3)
+    assert (update.values(batch.features) - batch.returns).square().mean() < 0.95 * error
+    moved = {name for name, value in update.policy.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if name.startswith("critic")}
