@@ -22,6 +22,8 @@ for _id, _envs in GAMES.items():
         _id, f"envs.games.env:{_envs.game.name}", max_episode_steps=_envs.game.limit,
         vector_entry_point=f"envs.games.vector:{_envs.__name__}",
     )  # fmt: skip
+for _name, _steps in {"Reach": 50, "Grasp": 75, "Door": 75}.items():
+    gymnasium.register(f"rlhf/Arm{_name}-v0", f"envs.arm.{_name.lower()}:Arm{_name}", max_episode_steps=_steps)
 
 
 def _warn(message: str) -> None:

@@ -19,7 +19,7 @@ DIVERGENCE_FIELDS = {
     mujoco.mjtWarning.mjWARN_BADQACC: "qacc",
     mujoco.mjtWarning.mjWARN_BADCTRL: "ctrl",
 }
-NO_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value
+NO_STAGE, VELOCITY_STAGE = mujoco.mjtStage.mjSTAGE_NONE.value, mujoco.mjtStage.mjSTAGE_VEL.value
 
 
 class SimulationError(RuntimeError):
@@ -42,7 +42,8 @@ class Simulation:
 
     `qpos` (n, nq), `qvel` (n, nv) and `ctrl` (n, nu) are the current state. The fields named in `derived_fields` are
     attributes too; as in Gymnasium they describe the state before the last substep of `step`, and the state itself
-    after `reset`. All are float64. Copy what you keep.
+    after `reset`. With `current` they describe the state itself after `step` too, at no cost: the next one begins with
+    them. All are float64. Copy what you keep.
     """
 
     xpos: np.ndarray  # (n, nbody, 3) m, body frames
@@ -57,14 +58,16 @@ class Simulation:
     ten_velocity: np.ndarray  # (n, ntendon)
 
     def __init__(
-        self, model: mujoco.MjModel, frame_skip: int, num_envs: int, num_threads: int, derived_fields: Sequence[str]
-    ) -> None:
+        self, model: mujoco.MjModel, frame_skip: int, num_envs: int, num_threads: int, derived_fields: Sequence[str],
+        current: bool = False,
+    ) -> None:  # fmt: skip
         self.model = model
         self.num_envs = num_envs
         self.frame_skip = frame_skip
         self.dt = model.opt.timestep * frame_skip  # s, one environment step
         # By number too, as `mujoco.MjData.body` takes them; every kind of integer finds its int.
         self.body_ids: dict[int | str, int] = {key: i for i in range(model.nbody) for key in (i, model.body(i).name)}
+        self.site_ids = _site_ids(model)
 
         self._data = mujoco.MjData(model)
         self.init_qpos = self._data.qpos.copy()
@@ -72,7 +75,8 @@ class Simulation:
 
         # mj_step leaves cfrc_ext alone; computing it afterwards needs each simulation's whole MjData.
         self._reads_cfrc_ext = "cfrc_ext" in derived_fields
-        self._batch = mujoco_batch.Batch(model, num_envs, num_threads, persistent=self._reads_cfrc_ext)
+        self._stage = VELOCITY_STAGE if current else NO_STAGE
+        self._batch = mujoco_batch.Batch(model, num_envs, num_threads, persistent=self._reads_cfrc_ext or current)
         self.qpos = self._batch.bind("qpos")
         self.qvel = self._batch.bind("qvel")
         self.ctrl = self._batch.bind("ctrl")
@@ -86,7 +90,7 @@ class Simulation:
     def step(self, ctrl: np.ndarray) -> None:
         """Advance every simulation by `frame_skip` substeps under `ctrl`, (n, nu)."""
         self.ctrl[:] = ctrl
-        self._run(self._batch.step, nstep=self.frame_skip)
+        self._run(self._batch.step, nstep=self.frame_skip, stage=self._stage)
         # A warning means that the state was replaced; under RK4 a state can also stop being finite without one.
         if self._warning_counts.any() or not np.isfinite(self.motion).all():
             self._raise_if_diverged()
@@ -126,3 +130,29 @@ class Simulation:
             diverged = np.flatnonzero(~np.isfinite(getattr(self, field)).all(axis=1))
             if diverged.size:
                 raise SimulationError(int(diverged[0]), field, "not finite: the simulation is unstable")
+
+
+class Single(Simulation):
+    """One simulation that steps an `MjData` of somebody else's, where a `current` batch of one would step its own."""
+
+    def __init__(
+        self, model: mujoco.MjModel, data: mujoco.MjData, frame_skip: int, derived_fields: Sequence[str]
+    ) -> None:
+        self.model, self.num_envs, self.frame_skip = model, 1, frame_skip
+        self.dt = model.opt.timestep * frame_skip
+        self.site_ids = _site_ids(model)
+        self._data = data
+        self.init_qpos, self.init_qvel = data.qpos.copy(), data.qvel.copy()
+        for field in ("qpos", "qvel", "ctrl", *derived_fields):
+            setattr(self, field, getattr(data, field)[None])
+
+    def step(self, ctrl: np.ndarray) -> None:
+        """Do what `Simulation.step` does. The data must be current: after `mj_forward`, or after a step."""
+        self.ctrl[:] = ctrl
+        for _ in range(self.frame_skip):
+            mujoco.mj_step2(self.model, self._data)
+            mujoco.mj_step1(self.model, self._data)
+
+
+def _site_ids(model: mujoco.MjModel) -> dict[str, int]:
+    return {model.site(i).name: i for i in range(model.nsite)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 
 from envs.mujoco.simulation import Simulation
@@ -30,6 +31,19 @@ class Task:
     xml_file: str  # a path, or the name of one of Gymnasium's models
     frame_skip: int  # simulator steps an environment step
     derived_fields: ClassVar[tuple[str, ...]] = ()  # what the task reads of `sim` besides qpos, qvel and ctrl
+    current: ClassVar[bool] = False  # they are to describe the state after a step; see `Simulation`
+
+    def prepare(self, model: mujoco.MjModel) -> None:
+        """Change the model as the options ask for it."""
+
+    def action_bounds(self, model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest actions, (A,) float32 each."""
+        low, high = model.actuator_ctrlrange.astype(np.float32).T
+        return low, high
+
+    def controls(self, sim: Simulation, actions: np.ndarray) -> np.ndarray:
+        """Return what the model's actuators are told, (n, nu), by actions (n, A)."""
+        return actions
 
     def start(self, sim: Simulation, rng: np.random.Generator) -> Start:
         """Draw one environment's initial state."""
@@ -52,6 +66,10 @@ class Task:
             actions: (n, A), as given by the caller: neither clipped nor converted.
         """
         raise NotImplementedError
+
+    def success(self, sim: Simulation) -> np.ndarray:
+        """Tell where the task is done now, (n,): 1 or 0, or NaN if it has no such end."""
+        return np.full(sim.num_envs, np.nan)
 
     def state_info(self, sim: Simulation) -> Terms:
         """Return the part of the info that a state has without a step to it: after a reset too."""

@@ -1,4 +1,4 @@
-"""Gymnasium's MuJoCo tasks, stepped together on threads by `mujoco.batch`; see `MujocoVectorEnv`."""
+"""Gymnasium's MuJoCo tasks and our arm's, stepped together on threads by `mujoco.batch`; see `MujocoVectorEnv`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envs.arm.door import Door
+from envs.arm.grasp import Grasp
+from envs.arm.reach import Reach
 from envs.mujoco.generators import GENERATOR_WORDS, generator_of, generator_words
 from envs.mujoco.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from envs.mujoco.pendulums_and_arms import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
@@ -33,7 +36,13 @@ WITHOUT_EFFECT = {
     "visual_options", "width",
 }  # fmt: skip
 
+ARMS: dict[str, type[Task]] = {
+    "rlhf/ArmDoor-v0": Door,
+    "rlhf/ArmGrasp-v0": Grasp,
+    "rlhf/ArmReach-v0": Reach,
+}
 TASKS: dict[str, type[Task]] = {
+    **ARMS,
     "Ant-v5": Ant,
     "HalfCheetah-v5": HalfCheetah,
     "Hopper-v5": Hopper,
@@ -54,7 +63,8 @@ def has_batched(env_id: str) -> bool:
 
 
 class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Step Gymnasium's MuJoCo tasks (version 5), many at a time: about twice as fast on two cores.
+    """Step Gymnasium's MuJoCo tasks (version 5), and those of `envs.arm`, many at a time: about twice as fast on two
+    cores.
 
     For the same seed and actions, observations, rewards, ends and infos equal, bit for bit and for any number of
     threads, those of
@@ -114,18 +124,19 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._env_id = env_id
         self.model = mujoco.MjModel.from_xml_path(expand_model_path(task.xml_file))
         self._task = task
-        self._sim = Simulation(self.model, task.frame_skip, num_envs, num_threads, task.derived_fields)
+        task.prepare(self.model)
+        self._sim = Simulation(self.model, task.frame_skip, num_envs, num_threads, task.derived_fields, task.current)
 
         self._dt = self._sim.dt
         self.metadata = _metadata(self.spec, self._dt) | {"autoreset_mode": AutoresetMode.SAME_STEP}
 
-        low, high = self.model.actuator_ctrlrange.astype(np.float32).T
+        self.single_action_space = gymnasium.spaces.Box(*task.action_bounds(self.model), dtype=np.float32)
         observation_shape = self._checked_observation().shape[1:]
-        self.single_action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.single_observation_space = gymnasium.spaces.Box(-np.inf, np.inf, observation_shape, dtype=np.float64)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
 
+        self.success = np.full(num_envs, np.nan)  # 1 or 0 as the last step left the task; NaN: it does not tell
         self.infos = True  # False: none but `final_obs`; `collect` reads no other
         self._started = False
         self._generators: dict[int, np.random.Generator] = {}
@@ -200,7 +211,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         actions = self._checked(actions)
-        self._sim.step(actions)
+        self._sim.step(self._task.controls(self._sim, actions))
         self._elapsed_steps += 1
 
         positions = self._task.position(self._sim)
@@ -208,6 +219,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._positions = positions
         self._observations = self._task.observation(self._sim)
         rewards, terminated, terms = self._task.outcome(self._sim, velocities, actions)
+        self.success = self._task.success(self._sim).astype(np.float64)
         if self.infos:
             terms = self._task.state_info(self._sim) | terms
         truncated = self._elapsed_steps >= self._limit
@@ -256,7 +268,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         sim = self._sim
         try:
             velocity = np.zeros_like(self._task.position(sim))
-            self._task.outcome(sim, velocity, np.zeros(sim.ctrl.shape))
+            self._task.outcome(sim, velocity, np.zeros((sim.num_envs, len(self._task.action_bounds(self.model)[0]))))
             self._task.state_info(sim)
             return self._task.observation(sim)
         except KeyError as error:

@@ -22,7 +22,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import make_env
 
-OWN = "gymnasium.envs.mujoco."  # tasks that change nothing but positions and velocities
+OWN = ("gymnasium.envs.mujoco.", "envs.arm.")  # tasks that change nothing but positions and velocities
 DATA = ("time", "act", "mocap_pos", "mocap_quat", "eq_active", "userdata", "qfrc_applied", "xfrc_applied")
 MODEL = (
     "body_pos", "body_quat", "body_ipos", "body_iquat", "body_mass", "body_inertia", "body_gravcomp",

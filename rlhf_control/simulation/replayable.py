@@ -93,12 +93,13 @@ class Replayable(gymnasium.Wrapper):
 
 
 def carries_nothing(env: gymnasium.Env) -> bool:
-    """Tells whether only np_random outlives a reset, for certain: Gymnasium's own under wrappers of the usual kinds."""
+    """Tells whether only np_random outlives a reset, for certain: Gymnasium's own and our arm, under wrappers
+    of the usual kinds."""
     while isinstance(env, gymnasium.Wrapper):
         if type(env) not in CARRY_NOTHING:
             return False
         env = env.env
-    return type(env).__module__.startswith("gymnasium.envs.")
+    return type(env).__module__.startswith(("gymnasium.envs.", "envs.arm."))
 
 
 # -- what is carried from one episode to the next
