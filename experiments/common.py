@@ -1,9 +1,9 @@
-"""What the multi-seed experiments share: training through the command line, and curves small enough for git."""
+"""What the multi-seed experiments share: sweeps of runs, and curves small enough for git."""
 
+import argparse
 import json
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from rlhf_control.analysis.axes import WIDTH, draw_bands, label_axes, style
 from rlhf_control.analysis.curves import aggregate, load_curves
 from rlhf_control.analysis.figures import save_figure
 from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
+from rlhf_control.cli import one_seed
+from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.errors import UserError, guarded
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.rng import stream
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.sweeps.pool import RunCell
+from rlhf_control.sweeps.sweep import Place, run_sweep
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = 40  # of a kept curve
@@ -27,11 +32,30 @@ LAST = 0.1  # of a run: its episodes are what a final return in training is the 
 EPISODES = 20  # of the final policy
 
 
-def train(env_id: str, arguments: Sequence[str], seeds: str, out: Path) -> None:
-    """Several seeds side by side into OUT-SEED; those that are finished stay as they are."""
-    command = [sys.executable, "-m", "rlhf_control", "pretrain", env_id, *arguments, "--seeds", seeds]
-    print(" ".join(command[1:]), flush=True)
-    subprocess.run([*command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+def add_place(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Adds the options of where runs are made, as `rlhf-control sweep` has them; `names`: others of --workers."""
+    help_ = "runs side by side (default: one for each core)"
+    parser.add_argument("--workers", *names, dest="workers", type=int, default=0, help=help_)
+    parser.add_argument("--ray", action="store_true", help="through a Ray of this machine")
+    parser.add_argument("--address", default="", help="through the Ray cluster at HOST:PORT")
+
+
+def make_runs(
+    configs: Iterable[PretrainConfig | FinetuneConfig], runs: Path, arguments: argparse.Namespace,
+    work: Callable[[Any], object] = one_seed,
+) -> None:  # fmt: skip
+    """Makes the runs that are not finished yet, as `rlhf-control sweep` does, each into its `out`, below the folder
+    `runs`, by `work(config)`. Exits, with what is finished kept, if one failed or it is stopped."""
+    cells = [RunCell(Path(config.out).name, config) for config in configs]
+    print(f"{len(cells)} runs to be made, in {runs}", flush=True)
+
+    def sweep() -> None:
+        place = Place(arguments.ray, arguments.address, arguments.workers)
+        if failed := run_sweep(cells, str(runs), work, place):
+            raise UserError(f"{len(failed)} of {len(cells)} runs failed: {', '.join(failed)}; the same command goes on")
+
+    if code := guarded(sweep):
+        sys.exit(code)
 
 
 def mode_return(run: Path) -> float:

@@ -9,14 +9,13 @@ import argparse
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, interval
+from common import RESULTS, add_place, interval, make_runs
 
 from rlhf_control.analysis.curves import Curve, load_curves
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
@@ -24,11 +23,11 @@ from rlhf_control.analysis.figures import plot_each_group, plot_groups, plot_ove
 from rlhf_control.analysis.reward_evaluation import finite, open_run
 from rlhf_control.analysis.reward_evaluation import measure as judge
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
-from rlhf_control.compute.threads import available_cores, one_thread
+from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import COMPARISON
-from rlhf_control.errors import Stopped, guarded
+from rlhf_control.errors import guarded
 from rlhf_control.feedback.store import FeedbackStore, in_force
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import load_policy
@@ -37,7 +36,6 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
-from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, run_cells
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
 
@@ -98,7 +96,7 @@ def options(doc: str | None, tasks: Sequence[str] = tuple(TASKS)) -> argparse.Na
     parser.add_argument("--steps", type=int, help="of a run (default: the task's)")
     parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
     parser.add_argument("--runs", type=Path, default=Path("runs/feedback"), help="where runs are kept and found")
-    parser.add_argument("--workers", type=int, default=len(available_cores()), help="runs side by side, a core each")
+    add_place(parser)
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go")
     return parser.parse_args()
 
@@ -134,34 +132,12 @@ def run_all(conditions: Mapping[str, FinetuneConfig], arguments: argparse.Namesp
     configs = {config.out: config for config in wanted.values()}
     missing = [config for config in configs.values() if not (Path(config.out) / "result.json").is_file()]
     if missing:
-        print(f"{len(configs)} runs, {len(missing)} of them to be made", flush=True)
-        train_all(missing, arguments.workers)
+        make_runs(missing, arguments.runs, arguments, make)
     results = {out: Run.open(out).read_json("result.json") for out in configs}
     commits = {result["commit"] for result in results.values()}
     if len(commits) > 1:
         print(f"the runs are of several commits: {', '.join(sorted(commits))}; remove {arguments.runs} for one")
     return {c: {str(seed): results[wanted[c, seed].out] for seed in seeds} for c in conditions}
-
-
-def train_all(configs: Sequence[FinetuneConfig], workers: int) -> None:
-    """Makes these runs, `workers` at a time. Exits, with what is finished kept, if one failed or it is stopped."""
-    cells = [RunCell(config.out, config) for config in configs]
-    started, told = time.monotonic(), 0
-
-    def show(done: int, running: int, failed: int) -> None:
-        nonlocal told
-        if done > told:
-            told = done
-            minutes = (time.monotonic() - started) / 60
-            print(f"{minutes:5.1f} min, {done} of {len(cells)} done, {failed} failed", flush=True)
-
-    try:
-        with LocalPool(make, cores_for(workers)) as pool:
-            failed = run_cells(pool, cells, show)
-    except Stopped:
-        sys.exit("stopped; the same command goes on")
-    if failed:
-        sys.exit(f"{len(failed)} of {len(cells)} runs failed: {', '.join(failed)}; the same command makes them again")
 
 
 def make(config: FinetuneConfig) -> int:

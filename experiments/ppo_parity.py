@@ -11,11 +11,14 @@ Result:  results/ppo_parity.json, with the curves, .png and .pdf: see README
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
+from common import RESULTS, add_place, curve, keep, make_runs, over_seeds, plot_by_task
 
+from rlhf_control.config import PretrainConfig
+from rlhf_control.config.presets import preset
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.sweeps.seeds import parse_seeds
 
@@ -30,15 +33,16 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--runs", type=Path, default=Path("runs/ppo_parity"))
+    add_place(parser)
     arguments = parser.parse_args()
+    configs = {(env_id, learner): of_learner(env_id, learner, arguments)
+               for env_id in arguments.tasks for learner in arguments.learners}  # fmt: skip
+    make_runs((config for of_one in configs.values() for config in of_one.values()), arguments.runs, arguments)
     tasks: dict[str, Any] = {}
     folders: dict[str, dict[str, list[Path]]] = {}
     for env_id in arguments.tasks:
         for learner in arguments.learners:
-            out = arguments.runs / f"{learner}-{env_id}"
-            options = ["--preset", "sb3", "--learner", learner, "--total-steps", str(arguments.steps)]
-            train(env_id, options, arguments.seeds, out)
-            runs = {seed: Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
+            runs = {seed: Path(config.out) for seed, config in configs[env_id, learner].items()}
             folders.setdefault(env_id, {})[LEARNERS[learner]] = list(runs.values())
             curves = {str(seed): curve(run) for seed, run in runs.items()}
             summary = over_seeds(curves.values())
@@ -49,6 +53,13 @@ def main() -> None:
         command = f"python experiments/ppo_parity.py --seeds {arguments.seeds}"
         keep("ppo_parity", {"command": command, **environment_facts(), "tasks": tasks})
         plot_by_task(folders, RESULTS / "ppo_parity")
+
+
+def of_learner(env_id: str, learner: str, arguments: argparse.Namespace) -> dict[int, PretrainConfig]:
+    """A learner's run of a task for each seed."""
+    config = replace(preset(env_id, "sb3"), learner=learner, total_steps=arguments.steps)
+    out = arguments.runs / f"{learner}-{env_id}"
+    return {seed: replace(config, seed=seed, out=f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
 
 
 if __name__ == "__main__":

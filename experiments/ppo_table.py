@@ -13,12 +13,13 @@ Result:  results/ppo_table.json, .md, .png and .pdf
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, curve, keep, over_seeds, plot_by_task, train
+from common import RESULTS, add_place, curve, keep, make_runs, over_seeds, plot_by_task
 
-from rlhf_control.config.presets import TUNED
+from rlhf_control.config.presets import TUNED, preset
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.sweeps.seeds import parse_seeds
 
@@ -44,13 +45,20 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TUNED))
     parser.add_argument("--seeds", default="0-4")
     parser.add_argument("--runs", type=Path, default=Path("runs/ppo_table"))
+    add_place(parser)
     arguments = parser.parse_args()
+    configs = {
+        env_id: [
+            replace(preset(env_id, "tuned"), seed=seed, out=str(arguments.runs / f"{env_id}-{seed}"))
+            for seed in parse_seeds(arguments.seeds)
+        ]
+        for env_id in arguments.tasks
+    }
+    make_runs((config for of_task in configs.values() for config in of_task), arguments.runs, arguments)
     tasks: dict[str, Any] = {}
     folders: dict[str, dict[str, list[Path]]] = {}
     for env_id in arguments.tasks:
-        out = arguments.runs / env_id
-        train(env_id, ["--preset", "tuned"], arguments.seeds, out)
-        runs = {str(seed): Path(f"{out}-{seed}") for seed in parse_seeds(arguments.seeds)}
+        runs = {str(config.seed): Path(config.out) for config in configs[env_id]}
         curves = {seed: curve(run) for seed, run in runs.items()}
         tasks[env_id] = {**over_seeds(curves.values()), "seeds": curves}
         folders[env_id] = {"tuned": list(runs.values())}

@@ -87,7 +87,7 @@ def sweep(config: SweepConfig) -> int:
     matrix = read_matrix(config.file, out, starting_from)
     for name, cell in {(cell.task, cell.method): cell for cell in matrix.cells}.items():
         refuse_unknown(cell.config, f"{config.file}: {'/'.join(filter(None, name))}")
-    failed = run_sweep(matrix.cells, out, one_seed, Place(config.ray, config.address))
+    failed = run_sweep(matrix.cells, out, one_seed, Place(config.ray, config.address, config.workers))
     outcomes = [
         Outcome(cell.name, cell.config.out, cell.task, cell.method, cell.config.seed, failed.get(cell.name, ""))
         for cell in matrix.cells
@@ -107,7 +107,7 @@ def tune(config: TuneConfig) -> None:
 
     search, about = read_search(config, starting_from)
     refuse_unknown(search.config, config.what)
-    trials, mattered = run_search(search, one_seed, Place(config.ray, config.address))
+    trials, mattered = run_search(search, one_seed, Place(config.ray, config.address, config.workers))
     print(tune_report(trials, mattered, search.space, about, search.out))
 
 

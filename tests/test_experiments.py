@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlhf_control.cli import one_seed
 from rlhf_control.config import FinetuneConfig, GuardConfig, QueryConfig
 from rlhf_control.data import Feedback, Query
 from rlhf_control.feedback.schema import query_key
@@ -15,17 +16,22 @@ from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.queries.strategies import STRATEGIES
 from rlhf_control.runs.files import sha256
 from rlhf_control.runs.run import Run
+from rlhf_control.sweeps.pool import RunCell
+from rlhf_control.sweeps.sweep import Place
 from tests.conftest import random_segments
 from tests.synthetic_runs import finetuning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import common
 import feedback
 import feedback_kinds
 import kl_anchor
 import online_labels
 import oracles
+import ppo_table
 import preference_overhead
 import query_strategies
+import quickstart_seeds
 import reward_fits
 
 BASE = feedback.BASE
@@ -131,7 +137,7 @@ def test_a_run_is_made_once_and_measured(
     tiny = replace(tiny_config, guard=GuardConfig(chance="off", alarm="off"))
     conditions = {"one": tiny, "the same": replace(tiny, out="elsewhere"), "known": replace(tiny, learn_from="oracle")}
     results = feedback.run_all(conditions, options)
-    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert len(list((tmp_path / "runs").glob("*-*"))) == 4
     assert results["one"] == results["the same"] != results["known"]
     run = results["one"]["0"]
     assert (run["labels"], run["answers"], run["wrong"], run["ties"], run["cannot_tell"]) == (12, 12, 0, 0, 0)
@@ -165,6 +171,54 @@ def test_true_reward_is_that_of_whole_episodes() -> None:
 def test_curves_are_thinned() -> None:
     assert feedback.thinned([1.0, 2.0, None]) == [1.0, 2.0]
     assert feedback.thinned(list(range(48))) == [0.5 + 2 * k for k in range(24)]
+
+
+def swept(made: list[RunCell]):
+    """In the place of a sweep: notes its cells and leaves what its runs would."""
+
+    def run_sweep(cells, out, work, place) -> dict[str, str]:
+        assert (work, place) == (one_seed, Place(False, "", 2))
+        made.extend(cells)
+        for cell in cells:
+            config = cell.config
+            run = Run(finetuning(Path(config.out), config))
+            after = {"returns": [1.0], "return_mean": 1.0, "scores": [2.0], "score_mean": 2.0 + config.seed}
+            facts = {"labels": 100, "env_steps": 1000, "wall_seconds": 9.0}
+            run.write_json("results.json", {"before": {}, "after": after, **facts})
+        return {}
+
+    return run_sweep
+
+
+def test_the_quickstarts_seeds_are_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells: list[RunCell] = []
+    drawn: list[str] = []
+    monkeypatch.setattr(common, "run_sweep", swept(cells))
+    monkeypatch.setattr(quickstart_seeds, "measure", lambda *_: {"score_mean": -2.7})
+    monkeypatch.setattr(quickstart_seeds, "plot_runs", lambda runs, out, metrics: drawn.extend([*runs, out.name]))
+    folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "seeds.json")]
+    monkeypatch.setattr(sys, "argv", ["quickstart_seeds.py", "--seeds", "3", "4", "--jobs", "2", *folders])
+    quickstart_seeds.main()
+    names = ["votes", "oracles-reward", "coin-flip-votes", "constant-reward"]
+    assert [cell.name for cell in cells] == [f"{name}-{seed}" for name in names for seed in (3, 4)]
+    assert {cell.config.behaviour() for cell in cells} == {"backward"} and not any(c.config.video for c in cells)
+    result = json.loads((tmp_path / "seeds.json").read_text())
+    assert result["arms"]["votes"][1] == {
+        "returns": [1.0], "return_mean": 1.0, "scores": [2.0], "score_mean": 6.0, "seed": 4, "labels": 100,
+        "env_steps": 1000, "wall_seconds": 9.0,
+    }  # fmt: skip
+    assert result["summary"]["votes"]["iqm"] == 5.5 and result["before"] == {"score_mean": -2.7}
+    assert drawn == [*(cell.config.out for cell in cells), "quickstart_seeds"]
+
+
+def test_an_experiment_whose_run_fails_ends_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(common, "run_sweep", lambda *_: {"Hopper-v5-3": "no memory"})
+    monkeypatch.setattr(sys, "argv", ["ppo_table.py", "--tasks", "Hopper-v5", "--seeds", "3", "--runs", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        ppo_table.main()
+    assert stopped.value.code == 2 and "1 of 1 runs failed: Hopper-v5-3" in capsys.readouterr().err
 
 
 # -- results

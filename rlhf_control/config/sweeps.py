@@ -6,6 +6,8 @@ from typing import Annotated
 
 from rlhf_control.config.checks import POSITIONAL, explained, typed, within
 
+MOST_WORKERS = 10_000
+
 
 @explained
 @dataclass(frozen=True)
@@ -26,9 +28,12 @@ class SweepConfig:
     address: str = ""
     """Through the Ray cluster at HOST:PORT, or auto. All nodes need this version of rlhf_control, and no common file
     system: what the options name below the current folder travels there, and the runs' folders come back."""
+    workers: int = 0
+    """Runs side by side (default: one for each core)."""
 
     def __post_init__(self) -> None:
         typed(self)
+        within(self, "workers", low=0, high=MOST_WORKERS)
 
     def folder(self) -> str:
         """Returns where the runs' folders lie."""
@@ -62,11 +67,14 @@ class TuneConfig:
     """Through Ray, as in `sweep`."""
     address: str = ""
     """Through a Ray cluster, as in `sweep`."""
+    workers: int = 0
+    """Runs side by side (default: one for each core)."""
 
     def __post_init__(self) -> None:
         typed(self)
         within(self, "trials", low=1, high=1e6)
         within(self, "total_steps", "seed", low=0, high=2**31 - 1)
+        within(self, "workers", low=0, high=MOST_WORKERS)
 
     def folder(self) -> str:
         """Returns where the study and the runs' folders lie."""

@@ -14,7 +14,7 @@ from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.on_ray import RayPool
 from rlhf_control.sweeps.parcels import mend
-from rlhf_control.sweeps.pool import LocalPool, RunCell, run_cells
+from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, run_cells
 from rlhf_control.wording import counted
 
 PATIENCE = 60.0  # seconds for the processes of a driver that was killed to save
@@ -26,10 +26,13 @@ class Place:
 
     ray: bool = False
     address: str = ""
+    workers: int = 0  # 0: one for each core
 
     def pool(self, work: Callable[[Any], object], most: int) -> AbstractContextManager[Any]:
         """Makes the pool, for `most` runs at a time."""
-        return RayPool(work, self.address, most) if self.ray or self.address else LocalPool(work)
+        if self.ray or self.address:
+            return RayPool(work, self.address, min(most, self.workers or most))
+        return LocalPool(work, cores_for(self.workers) if self.workers else None)
 
 
 def run_sweep(cells: Sequence[RunCell], out: str, work: Callable[[Any], object], place: Place) -> dict[str, str]:
