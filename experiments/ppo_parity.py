@@ -55,7 +55,7 @@ def main() -> None:
         plot_by_task(folders, RESULTS / "ppo_parity")
 
 
-def of_learner(env_id: str, learner: str, arguments: argparse.Namespace) -> dict[int, PretrainConfig]:
+def of_learner(env_id: str, learner: Any, arguments: argparse.Namespace) -> dict[int, PretrainConfig]:
     """A learner's run of a task for each seed."""
     config = replace(preset(env_id, "sb3"), learner=learner, total_steps=arguments.steps)
     out = arguments.runs / f"{learner}-{env_id}"

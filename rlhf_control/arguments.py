@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
-from rlhf_control.config.presets import preset
+from rlhf_control.config.presets import from_file, preset
 from rlhf_control.errors import UserError
 
 # What `--help` explains of the two long commands; `--help-all` explains the rest too
@@ -66,12 +66,13 @@ def current(argument: str) -> str:
 def starting_from(config: Any) -> Any:
     """Returns the config that a command line changes, where that is not the default one: a preset, or what the policy
     to fine-tune was trained with."""
-    if getattr(config, "preset", ""):
-        return preset(config.env_id, config.preset)
+    if isinstance(config, c.PretrainConfig):
+        return preset(config.env_id, config.preset) if config.preset else None
     if isinstance(config, c.FinetuneConfig):
         from rlhf_control.training.continuing import hyperparameters
 
-        return c.FinetuneConfig(config.policy, ppo=hyperparameters(config.policy, config.env_id))
+        start = c.FinetuneConfig(config.policy, ppo=hyperparameters(config.policy, config.env_id))
+        return from_file(start, config.preset) if config.preset else start
     return None
 
 

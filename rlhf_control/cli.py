@@ -174,13 +174,9 @@ def labels(config: v.LabelsConfig) -> None:
 
 def record(config: v.RecordConfig) -> None:
     from rlhf_control.analysis.videos import record_video
-    from rlhf_control.interop.policies import find_policy, foreign_kind, foreign_options
+    from rlhf_control.interop.policies import find_each
 
-    foreign = [path for path in config.paths if foreign_kind(path)] or config.paths  # whose options these are
-    policies = [
-        find_policy(path, config.env_id, **(foreign_options(config) if path in foreign else {}))
-        for path in config.paths
-    ]
+    policies = find_each(config.paths, config)
     captions = config.captions or config.paths
     record_video(list(zip(captions, policies, strict=True)), config.out, seed=config.seed, seconds=config.seconds)
     print(config.out)

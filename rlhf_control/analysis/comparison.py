@@ -27,7 +27,7 @@ from rlhf_control.analysis.statistics import (
 from rlhf_control.config.comparing import CompareConfig
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.interop.policies import find_policy
+from rlhf_control.interop.policies import find_each
 from rlhf_control.rng import stream
 from rlhf_control.runs.progress import say
 from rlhf_control.wording import counted
@@ -86,7 +86,7 @@ def verdict(low: float, high: float) -> str:
 def compare_policies(config: CompareConfig) -> tuple[str, list[Side], int]:
     """Run both policies in episodes of the same seeds, until one is shown to be better or there are enough."""
     paths = (config.runs[0], config.against[0])
-    policies = [find_policy(path, config.env_id) for path in paths]
+    policies = find_each(paths, config)
     if policies[0].env_id != policies[1].env_id:
         raise UserError(
             f"{paths[0]} is for {policies[0].env_id}, {paths[1]} for {policies[1].env_id}; compare policies of one "

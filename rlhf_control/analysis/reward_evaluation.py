@@ -84,7 +84,7 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     policies = {
         "on-policy": final,
         "without noise": final,
-        **({"expert": find_policy(config.expert, final.env_id, env=final.env)} if config.expert else {}),
+        **({"expert": expert_of(config, final)} if config.expert else {}),
         "before": load_policy(opened.run.path / "pretrained.npz", final.env_id),
     }
     episodes = {}
@@ -162,6 +162,11 @@ def not_asked(opened: Opened, asked: dict[str, Segments]) -> dict[str, Segments]
     known = {clips[i].digest() for clips in asked.values() for i in range(len(clips))}
     free = [i for i in range(len(opened.earlier)) if opened.earlier[i].digest() not in known]
     return {"earlier": opened.earlier[np.array(free)]} if len(free) >= 2 else {}
+
+
+def expert_of(config: EvaluateRewardConfig, final: Policy) -> Policy:
+    """The expert's policy, in the environment of the run's."""
+    return find_policy(config.expert, final.env_id, env=final.env, obs_stats=config.obs_stats, trust=config.trust)
 
 
 def asked_by_round(run: Run) -> dict[str, Segments]:

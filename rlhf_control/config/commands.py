@@ -88,7 +88,11 @@ class EvaluateRewardConfig:
     truth: str = ""
     """The oracle whose reward counts as the true one (default: the run's own; people have none)."""
     expert: str = ""
-    """A policy that is good at the true reward, for a row of its own."""
+    """A policy that is good at the true reward, for a row of its own; it may be another library's file."""
+    obs_stats: str = ""
+    """For an expert of another library: a file of its observation statistics (an .npz of mean, var and count)."""
+    trust: bool = False
+    """Read obs_stats from a pickled VecNormalize too, as data."""
     episodes: int = 8
     """Fresh episodes of each policy."""
     pairs: int = 500

@@ -1,6 +1,6 @@
 """Options of the commands that compare: policies, runs, speeds. Frozen dataclasses, like those of `training`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rlhf_control.config.checks import POSITIONAL, explained, positive, typed, within
@@ -16,7 +16,7 @@ class CompareConfig:
     """
 
     runs: Annotated[tuple[str, ...], POSITIONAL]
-    """Folders of runs, or one policy."""
+    """Folders of runs, or one policy, which may be another library's file."""
     against: tuple[str, ...] = ()
     """The others. One and one are compared by episodes, several by the runs' last values."""
     metric: str = ""
@@ -33,7 +33,14 @@ class CompareConfig:
     seed: int = 10_000
     """Of the episodes; the i-th of either has seed + i."""
     env_id: str = ""
-    """Only for policies of an environment MODULE:ID: the same id again, to say that you trust the module."""
+    """For policies of an environment MODULE:ID, the same id again, to say that you trust the module; for a file of
+    another library, the environment that it is for, and so below."""
+    env: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """For a file of another library: arguments of the environment, as in `gymnasium.make`."""
+    obs_stats: str = ""
+    """For a policy of another library: a file of its observation statistics (an .npz of mean, var and count)."""
+    trust: bool = False
+    """Read obs_stats from a pickled VecNormalize too, as data."""
     behaviours: str = ""
     """For runs about behaviours of your own: the file or module again, to say that you trust it."""
     json: bool = False

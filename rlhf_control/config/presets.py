@@ -5,12 +5,16 @@ defaults on eight environments. Chosen on seeds 100 to 103, one to four runs a c
 experiments/results/tuning.jsonl; `experiments/ppo_table.py` measures them on other seeds.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from rlhf_control.config.options import read_toml, with_options
 from rlhf_control.config.policy import NetConfig, PPOConfig
-from rlhf_control.config.training import PretrainConfig
+from rlhf_control.config.training import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError, unknown_name
+
+ABOUT = ("env_id", "policy", "obs_stats", "trust")  # options that say what is trained, and not how
 
 SB3 = PretrainConfig(
     "",
@@ -60,13 +64,33 @@ FAST = {
 
 PRESETS = {"tuned": TUNED, "fast": FAST}
 
+Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
+
+
+def from_file(start: Config, path: str) -> Config:
+    """Returns the config with the options of a file such as `rlhf-control tune` leaves, but for those that say which
+    task or policy that was about. Raises UserError for a file of the other command."""
+    command = "pretrain" if isinstance(start, PretrainConfig) else "finetune"
+    if not path.endswith(".toml"):
+        raise UserError(f"{command} takes no preset {path}, but a file that `tune` left: NAME.toml")
+    file = read_toml(path)
+    if file.get("command", command) != command:
+        raise UserError(f"{path} is a preset of {file['command']}, and this is {command}; search with that command")
+    options = file.get("options", {})
+    if not isinstance(options, Mapping):
+        raise UserError(f"{path}: options is {options!r}; it is a table, [options]")
+    try:
+        found = with_options(start, {name: value for name, value in options.items() if name not in ABOUT})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return replace(found, preset=path)
+
 
 def preset(env_id: str, name: str) -> PretrainConfig:
     """Returns the preset of this name for a task; sb3 is for any. Raises UserError for an unknown name, and for `tuned`
     and `fast` where nothing was tuned. NAME.toml is a file, such as `rlhf-control tune` leaves."""
     if name.endswith(".toml"):
-        found = {key: value for key, value in read_toml(name).get("options", {}).items() if key != "env_id"}
-        return replace(with_options(PretrainConfig(env_id), found), preset=name)
+        return from_file(PretrainConfig(env_id), name)
     if name == "sb3":
         return replace(SB3, env_id=env_id, preset=name)
     if name not in PRESETS:

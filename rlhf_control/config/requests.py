@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlhf_control.config.options import with_options
-from rlhf_control.config.presets import preset
+from rlhf_control.config.presets import from_file, preset
 from rlhf_control.config.training import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError, unknown_name
 
@@ -21,13 +21,14 @@ def config_of(
     if command not in CONFIGS:
         raise unknown_name("command", command, CONFIGS)
     given = {name.replace("-", "_"): value for name, value in options.items()}
-    about = given.pop(ABOUT[command], None)
+    about, name = given.pop(ABOUT[command], None), given.get("preset", "")
     if not isinstance(about, str):
         raise UserError(f"{ABOUT[command]} is missing; {command} needs it")
-    if command == "pretrain" and given.get("preset"):
-        start: Any = preset(about, given.pop("preset"))
-        given["env"] = {**start.env, **given.get("env", {})}
+    if command == "pretrain" and name:
+        start: Any = preset(about, name)
     else:
-        default = CONFIGS[command](about)
+        default = FinetuneConfig(about, given.get("env_id", "")) if command == "finetune" else PretrainConfig(about)
         start = (begin and begin(default)) or default
-    return with_options(start, given)
+        start = from_file(start, name) if name else start
+    env = {**start.env, **given.get("env", {})}
+    return with_options(start, given | {"env": env, "preset": start.preset})

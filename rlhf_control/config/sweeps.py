@@ -46,7 +46,8 @@ class TuneConfig:
     """Search hyperparameters and architectures of PPO and the reward model by Optuna (`pip install
     'rlhf_control[tune]'`).
 
-    Given again, goes on. It leaves preset.toml (for `pretrain --preset FILE`, or `sweep FILE`), report.md and figures.
+    Given again, goes on. It leaves preset.toml (for `pretrain` or `finetune --preset FILE`, or `sweep FILE`), report.md
+    and figures.
     """
 
     what: Annotated[str, POSITIONAL]

@@ -3,6 +3,7 @@
 This file imports nothing heavy, so that `--help` is instant. The options of the other commands are in `commands`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,16 @@ from rlhf_control.config.policy import AS_TRAINED, NetConfig, PPOConfig, Referen
 from rlhf_control.config.reward import GuardConfig, RewardConfig
 from rlhf_control.config.schedules import schedule
 from rlhf_control.errors import UserError
+
+
+def refuse_name_alone(given: Mapping[str, Any], config: str, instead: str) -> None:
+    """Refuses a preset's name without what it stands for, which would be recorded, but not used."""
+    named = isinstance(given.get("preset"), str) and given["preset"]  # other types: `typed` says it
+    if named and not {"total_steps", "env", "ppo"} <= given.keys():
+        raise UserError(
+            f"{config}(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
+            f"rlhf_control.config.presets.{instead} and change it with dataclasses.replace"
+        )
 
 
 @explained
@@ -56,14 +67,7 @@ class PretrainConfig:
     ppo: PPOConfig = PPOConfig()
 
     def __new__(cls, *_: Any, **given: Any) -> "PretrainConfig":
-        """Refuses a preset's name without what it stands for, which would be recorded, but not used."""
-        named = isinstance(given.get("preset"), str) and given["preset"]  # other types: `typed` says it
-        if named and not {"total_steps", "env", "net", "ppo"} <= given.keys():
-            raise UserError(
-                f"PretrainConfig(preset={given['preset']!r}) would not have the preset's hyperparameters; start from "
-                f"rlhf_control.config.presets.preset(env_id, {given['preset']!r}) and change it with "
-                "dataclasses.replace"
-            )
+        refuse_name_alone(given, "PretrainConfig", f"preset(env_id, {given.get('preset')!r})")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,9 @@ class FinetuneConfig:
     """For a policy of another library: a file of its observation statistics (an .npz of mean, var and count)."""
     trust: bool = False
     """Read obs_stats from a pickled VecNormalize too, as data."""
+    preset: str = ""
+    """A file that `tune` left of a search of fine-tuning: options to start from, which the others then change. In
+    Python, `presets.from_file(FinetuneConfig(policy, ppo=hyperparameters(policy)), FILE)`."""
     oracle: str = "backward"
     """Who answers: `human` (people, in a window), `env` (the environment's reward), `coin-flip`, or a behaviour:
     backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
@@ -191,6 +198,10 @@ class FinetuneConfig:
     ppo: PPOConfig = AS_TRAINED
 
     BEFORE = (("normalize_reward", False),)  # what configs mean that were written before there were these options
+
+    def __new__(cls, *_: Any, **given: Any) -> "FinetuneConfig":
+        refuse_name_alone(given, "FinetuneConfig", f"from_file(FinetuneConfig(policy), {given.get('preset')!r})")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         typed(self)

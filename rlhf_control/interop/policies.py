@@ -1,7 +1,7 @@
 """From what a user names to a policy: ours, or the file of another library, which is read without that library."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ def foreign_kind(name: str | Path) -> str:
 def foreign_options(config: Any) -> dict[str, Any]:
     """Return what a command's options say of a file of another library, for `find_policy`."""
     return {"env": config.env, "obs_stats": config.obs_stats, "trust": config.trust}
+
+
+def find_each(names: Sequence[str], config: Any) -> list[Policy]:
+    """Return the policies that a command names. Its options for files of other libraries are for those that are."""
+    foreign = [name for name in names if foreign_kind(name)] or names
+    return [find_policy(name, config.env_id, **(foreign_options(config) if name in foreign else {})) for name in names]
 
 
 def find_policy(

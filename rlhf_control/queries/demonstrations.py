@@ -6,11 +6,11 @@ import numpy as np
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import DEMONSTRATION, Query, Segments
-from rlhf_control.errors import UserError
+from rlhf_control.errors import UserError, tell
 from rlhf_control.feedback.recordings import KIND as RECORDING
 from rlhf_control.feedback.recordings import Recording, cut, load_recording
 from rlhf_control.interop.minari_datasets import PREFIX, minari_recording
-from rlhf_control.interop.policies import find_policy, foreign_kind
+from rlhf_control.interop.policies import SB3, TORCH, find_policy, foreign_kind
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import adopt
 from rlhf_control.runs.files import load_state
@@ -46,8 +46,13 @@ def check_demonstrations(name: str, policy: Policy, length: int) -> None:
     """Raises UserError if there will be no clips of these demonstrations."""
     if is_data(name):
         demonstrated(name, policy, length, 0)
-    else:
-        adopt(find_policy(name, policy.env_id, env=policy.env), policy.spaces, policy.env_id, policy.env)
+        return
+    if foreign_kind(name) in (SB3, TORCH):
+        tell(
+            f"the demonstrator's own statistics, if it has any, go with it by rlhf-control export {name} --to npz "
+            f"--env-id {policy.env_id} --obs-stats FILE; then demonstrate by policy.npz"
+        )
+    adopt(find_policy(name, policy.env_id, env=policy.env), policy.spaces, policy.env_id, policy.env)
 
 
 def is_data(name: str) -> bool:

@@ -36,7 +36,6 @@ from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
 from rlhf_control.runs.run import Run
-from rlhf_control.spaces import Spaces
 
 REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
@@ -189,14 +188,14 @@ def load_gold(path: str, seed: int) -> Gold:
 # -- what a run keeps of what it is started from
 
 
-def keep_inputs(config: FinetuneConfig, run: Run, env_id: str, spaces: Spaces, gold: Gold) -> None:
-    """Copies demonstrations and gold into the run's folder, unless they are there."""
+def keep_inputs(config: FinetuneConfig, run: Run, policy: Policy, gold: Gold) -> None:
+    """Copies demonstrations for the policy's environment and gold into the run's folder, unless they are there."""
     kept = run.path / DEMONSTRATIONS
     if config.demonstrations and not kept.exists():
         if is_data(config.demonstrations):
-            save_recording(kept, recording_of(config.demonstrations, env_id, spaces))
+            save_recording(kept, recording_of(config.demonstrations, policy.env_id, policy.spaces))
         else:
-            find_policy(config.demonstrations, env_id).save(kept)
+            find_policy(config.demonstrations, policy.env_id, env=policy.env).save(kept)
     if gold and not (run.path / GOLD_PAIRS).exists():
         pairs = {
             f"{i:06d}": {"ranks": list(ranks), "clips": query.segments.arrays()}

@@ -260,7 +260,9 @@ def inputs_of(config: PretrainConfig | FinetuneConfig) -> list[str]:
     it names absolutely has to be on every node."""
     if isinstance(config, PretrainConfig):
         return []
-    named = (config.policy, config.demonstrations, config.behaviours, config.replay, config.query.gold)
+    named = (
+        config.policy, config.obs_stats, config.demonstrations, config.behaviours, config.replay, config.query.gold
+    )  # fmt: skip
     return [name for name in named if name and not Path(name).is_absolute() and Path(name).exists()]
 
 

@@ -143,7 +143,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if not kept:
         came_in.save(run.path / CAME_IN, learner=training["learner"], config=training["config"])
     if not begun:
-        keep_inputs(config, run, policy.env_id, policy.spaces, gold)
+        keep_inputs(config, run, policy, gold)
     if config.clone_epochs and not begun:
         anchor.pretrained.policy.save(run.path / CLONED)
     store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one

@@ -11,6 +11,7 @@ from rlhf_control.cli import main
 from rlhf_control.config import NetConfig
 from rlhf_control.config.comparing import CompareConfig
 from rlhf_control.errors import UserError
+from rlhf_control.interop.export import export
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from tests.synthetic_runs import ONE, finetuning
@@ -40,6 +41,14 @@ def test_a_policy_is_no_better_than_itself(short_policies: tuple[str, str], caps
     assert main(["compare", good, "--against", good, "--episodes", "30"]) == 0
     said = capsys.readouterr().out
     assert "0.50" in said and "not decided" in said and "30 pairs of episodes" in said
+
+
+def test_another_librarys_policy_is_compared_with_its_statistics(short_policies: tuple[str, str]) -> None:
+    good, _ = short_policies
+    theirs, stats = export(find_policy(good), "cleanrl", Path(good).with_suffix(".cleanrl_model"))
+    foreign = {"env_id": "HalfCheetah-v5", "env": {"max_episode_steps": 60}, "obs_stats": str(stats)}
+    result = compare(CompareConfig((good,), (str(theirs),), episodes=20, **foreign))
+    np.testing.assert_allclose(*(side["scores"] for side in result["sides"]), rtol=1e-2)
 
 
 def test_groups_of_runs_are_compared_seed_by_seed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

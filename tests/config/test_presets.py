@@ -2,14 +2,16 @@ import copy
 import json
 import pickle
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import gymnasium
 import pytest
 
 from rlhf_control.arguments import parse
-from rlhf_control.config import PPOConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.checks import from_dict
-from rlhf_control.config.presets import FAST, PRESETS, TUNED, preset
+from rlhf_control.config.presets import FAST, PRESETS, TUNED, from_file, preset
+from rlhf_control.config.requests import config_of
 from rlhf_control.errors import UserError
 
 
@@ -56,3 +58,39 @@ def test_a_presets_name_alone_is_refused_from_python() -> None:
     fast = preset("HalfCheetah-v5", "fast")
     assert replace(fast, seed=3).ppo == fast.ppo and copy.deepcopy(fast) == pickle.loads(pickle.dumps(fast)) == fast
     assert from_dict(PretrainConfig, json.loads(json.dumps(asdict(fast)))) == fast
+
+
+def test_what_a_search_of_fine_tuning_left_is_a_preset_too(tmp_path: Path) -> None:
+    file = tmp_path / "found.toml"
+    file.write_text(
+        'command = "finetune"\n[options]\npolicy = "other.zip"\nenv_id = "Other-v0"\nobs_stats = "other.npz"\n'
+        'trust = true\noracle = "jump"\nlabels = 40\nppo.lr = 1e-4\nreward.hidden = [32, 32]\nreward.members = 3\n'
+    )
+    given = ["halfcheetah", "--preset", str(file), "--reward.members", "7", "--seed", "4"]
+    config = parse(FinetuneConfig, "finetune", given)
+    start = parse(FinetuneConfig, "finetune", ["halfcheetah"])
+    assert config == replace(
+        start, preset=str(file), oracle="jump", labels=40, seed=4, ppo=replace(start.ppo, lr=1e-4),
+        reward=replace(start.reward, hidden=(32, 32), members=7),
+    )  # fmt: skip
+    assert config_of("finetune", {"policy": "halfcheetah", "preset": str(file)}) == from_file(
+        FinetuneConfig("halfcheetah"), str(file)
+    )
+    assert from_dict(FinetuneConfig, json.loads(json.dumps(asdict(config)))) == config
+    with pytest.raises(UserError, match=r"would not have the preset's hyperparameters; start from .*from_file"):
+        FinetuneConfig("halfcheetah", preset=str(file))
+
+
+def test_presets_of_the_other_command_and_other_files_are_named(tmp_path: Path) -> None:
+    found = tmp_path / "found.toml"
+    found.write_text('command = "finetune"\n[options]\nlabels = 40\n')
+    with pytest.raises(UserError, match="is a preset of finetune, and this is pretrain"):
+        preset("Hopper-v5", str(found))
+    found.write_text("[options]\nlabel = 40\n")
+    with pytest.raises(UserError, match=r"found.toml: unknown option 'label'; did you mean labels"):
+        from_file(FinetuneConfig("halfcheetah"), str(found))
+    found.write_text("options = 3\n")
+    with pytest.raises(UserError, match="options is 3; it is a table"):
+        from_file(FinetuneConfig("halfcheetah"), str(found))
+    with pytest.raises(UserError, match="finetune takes no preset tuned, but a file"):
+        parse(FinetuneConfig, "finetune", ["halfcheetah", "--preset", "tuned"])

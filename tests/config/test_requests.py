@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.config import PPOConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.options import nested, with_options
 from rlhf_control.config.presets import preset
 from rlhf_control.config.requests import config_of
@@ -20,6 +20,13 @@ def test_what_a_config_begins_from_is_changed() -> None:
     config = config_of("pretrain", {"env_id": "X", "ppo": {"lr": 1e-4}}, lambda c: replace(c, ppo=PPOConfig(epochs=3)))
     assert (config.ppo.lr, config.ppo.epochs) == (1e-4, 3)
     assert config_of("pretrain", {"env_id": "X"}, lambda c: None) == PretrainConfig("X")
+
+
+def test_what_fine_tuning_begins_from_knows_the_environment_that_is_given() -> None:
+    """A file of another library does not: the preset of its task would be missed."""
+    asked: list[FinetuneConfig] = []
+    config_of("finetune", {"policy": "model.zip", "env-id": "Hopper-v5", "labels": 9}, asked.append)
+    assert asked == [FinetuneConfig("model.zip", "Hopper-v5")]
 
 
 def test_a_file_is_a_preset_too(tmp_path: Path) -> None:

@@ -219,14 +219,14 @@ def test_a_run_keeps_what_it_is_started_from(tmp_path: Path, cheetah_policy: Pol
     before = demonstrated(config.demonstrations, cheetah_policy, 500, 0)
     gold = gold_of(config, None)
     assert gold_of(config, run).keys() == gold.keys() == set(gold) and len(gold) == 2
-    keep_inputs(config, run, "HalfCheetah-v5", cheetah_policy.spaces, gold)
+    keep_inputs(config, run, cheetah_policy, gold)
     shutil.rmtree(tmp_path / "gold")
     Policy(cheetah_policy.spaces, NetConfig(hidden=(8,)), 1, "HalfCheetah-v5", {}).save(tmp_path / "p.npz")
     kept = demonstrations_of(config, run.path)
     assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
     again = gold_of(config, run)
     assert list(again) == list(gold) and [ranks for _, ranks in again.values()] == [r for _, r in gold.values()]
-    keep_inputs(config, run, "HalfCheetah-v5", cheetah_policy.spaces, gold)  # left as they are
+    keep_inputs(config, run, cheetah_policy, gold)  # left as they are
     assert demonstrated(kept, cheetah_policy, 500, 0).digest() == before.digest()
 
 
@@ -235,6 +235,6 @@ def test_a_recording_is_kept(tmp_path: Path, cheetah_policy: Policy) -> None:
     save_recording(tmp_path / "mine.npz", made)
     config = FinetuneConfig("p", demonstrations=str(tmp_path / "mine.npz"))
     run = Run.create(tmp_path / "run", "finetune", config)
-    keep_inputs(config, run, made.env_id, cheetah_policy.spaces, {})
+    keep_inputs(config, run, cheetah_policy, {})
     (tmp_path / "mine.npz").unlink()
     assert is_recording(demonstrations_of(config, run.path))

@@ -46,6 +46,7 @@ def test_what_a_config_names_below_the_current_folder_travels(tmp_path: Path, mo
     config = FinetuneConfig("runs/start", behaviours="mine.py", demonstrations=str(tmp_path / "mine.py"))
     assert inputs_of(config) == ["runs/start", "mine.py"] and inputs_of(PretrainConfig("X")) == []
     assert inputs_of(replace(config, policy="halfcheetah", behaviours="")) == []
+    assert inputs_of(replace(config, obs_stats="mine.py", behaviours="")) == ["runs/start", "mine.py"]
     assert input_parcel(run).contents == {
         "runs/start/config.json": b"config.json", "runs/start/policy.npz": b"policy.npz"
     }  # fmt: skip
