@@ -1,10 +1,10 @@
-# demo, demo-human, test, test-kernels, interop, test-ray, lint, bench: each sets up .venv by itself when it is missing or
+# demo, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench: each sets up .venv by itself when it is missing or
 # its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-human test test-kernels interop test-ray lint bench clean
+.PHONY: demo demo-human test test-kernels interop test-ray robotics test-robotics lint bench clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
@@ -31,6 +31,14 @@ interop: .venv-interop/installed
 test-ray: .venv-ray/installed
 	.venv-ray/bin/python -m pytest -q -n 0 -W default tests/sweeps/test_on_ray.py tests/sweeps/test_tune.py
 
+# Gymnasium-Robotics and MetaWorld, into .venv: MuJoCo and NumPy stay as they are.
+robotics: .venv/robotics
+
+# Their environments, trained, resumed after a kill, fine-tuned and drawn, in an environment of their own, which has
+# other people's robots and games too; half an hour.
+test-robotics: .venv-robotics/installed
+	.venv-robotics/bin/python -m pytest -q -n 2 -W default tests/robotics
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +49,7 @@ bench: .venv/installed
 	$(BIN)/python experiments/bench_envs.py
 
 clean:
-	rm -rf .venv .venv-interop .venv-ray build *.egg-info
+	rm -rf .venv .venv-interop .venv-ray .venv-robotics build *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv; once, a few minutes"
@@ -59,4 +67,17 @@ clean:
 	@echo "setting up .venv-ray; once, a few minutes"
 	@$(PYTHON) -m venv .venv-ray
 	@.venv-ray/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,ray,tune]"
+	@touch $@
+
+.venv/robotics: .venv/installed
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[robotics]"
+	@touch $@
+
+.venv-robotics/installed: tests/robotics/requirements.txt tests/robotics/without_dependencies.txt setup.cfg constraints.txt
+	@echo "setting up .venv-robotics; once, a few minutes"
+	@$(PYTHON) -m venv .venv-robotics
+	@.venv-robotics/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt \
+		-r tests/robotics/requirements.txt -e ".[dev,robotics]"
+	@.venv-robotics/bin/python -m pip install --disable-pip-version-check -q --no-deps \
+		-r tests/robotics/without_dependencies.txt
 	@touch $@

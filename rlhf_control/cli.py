@@ -134,6 +134,8 @@ def evaluate(config: v.EvaluateConfig) -> None:
         f"return {result['return_mean']:.1f} over {counted(len(result['returns']), 'episode')} "
         f"({min(result['returns']):.1f} to {max(result['returns']):.1f})"
     )
+    if "success_rate" in result:
+        print(f"success {result['success_rate']:.0%} (at any step of an episode)")
     if "score_mean" in result:
         print(f"score {result['score_mean']:.3f} {result['score_unit']}")
 

@@ -27,14 +27,18 @@ XML = """
 
 
 class Goal(gymnasium.Env):
-    """Drive to the goal. `hide`: where it lies Python alone knows. `own_picture`: `render` alone draws it."""
+    """Drive to the goal. `hide`: where it lies an attribute alone knows; `secret`: one that is no number.
+    `own_picture`: `render` alone draws it."""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
-    def __init__(self, render_mode: str | None = None, hide: bool = False, own_picture: bool = False) -> None:
+    def __init__(
+        self, render_mode: str | None = None, hide: bool = False, own_picture: bool = False, secret: bool = False
+    ) -> None:
         self.model = mujoco.MjModel.from_xml_string(XML)
         self.data = mujoco.MjData(self.model)
         self.frame_skip, self.render_mode, self.hide, self.own_picture = 10, render_mode, hide, own_picture
+        self.secret: Any = [np.zeros(2)] if secret else None
         self.observation_space, self.action_space = Box(-np.inf, np.inf, (6,)), Box(-1, 1, (2,))
         self.hidden = np.zeros(2)
 
@@ -42,6 +46,8 @@ class Goal(gymnasium.Env):
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
         self.hidden = self.np_random.uniform(-1, 1, 2)
+        if self.secret:
+            self.secret[0] = self.hidden.copy()
         if not self.hide:
             self.data.mocap_pos[0, :2] = self.hidden
             self.model.site_pos[0, :2] = self.np_random.uniform(-1, 1, 2)
@@ -64,6 +70,8 @@ class Goal(gymnasium.Env):
         return picture
 
     def _goal(self) -> Any:
+        if self.secret:
+            return self.secret[0]
         return self.hidden if self.hide else self.data.mocap_pos[0, :2]
 
     def _get_obs(self) -> Any:

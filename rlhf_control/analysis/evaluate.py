@@ -13,14 +13,15 @@ from rlhf_control.interop.policies import find_policy, foreign_options
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.early_ends import evaluation_steps, time_limit
-from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.simulation.rollouts import fresh_episodes
 
 EPISODES = 10
 SEED = 10_000  # of the evaluation episodes
 
 
 def evaluation(config: EvaluateConfig) -> dict[str, Any]:
-    """Returns `returns` (one number an episode), `return_mean` and, where a behaviour is named, `scores`, `score_mean`,
+    """Returns `returns` (one number an episode), `return_mean`; where the environment tells of it, `successes` (whether
+    there was one at any step) and `success_rate`; and where a behaviour is named, `scores`, `score_mean`,
     `score_unit`."""
     if config.behaviours and config.score:
         load_behaviours(config.behaviours)
@@ -37,11 +38,14 @@ def measure(
         raise unknown_name("behaviour", score, BEHAVIOURS)
     if score and BEHAVIOURS[score].env_id != policy.env_id:
         raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
-    returns, whole = evaluate(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
+    found = fresh_episodes(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
+    returns, whole = found.returns, found.segments
     result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
     longest = evaluation_steps(policy.env_id, policy.env)
     if longest != time_limit(policy.env_id, policy.env) and max(map(len, whole)) == longest:
         result["cut_off_after"] = longest
+    if found.success is not None:
+        result |= {"successes": found.success, "success_rate": float(np.mean(found.success))}
     if score:
         scores = [float(BEHAVIOURS[score].score(episode)) for episode in whole]
         result |= {"scores": scores, "score_mean": float(np.mean(scores)), "score_unit": BEHAVIOURS[score].unit}

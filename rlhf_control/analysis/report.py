@@ -45,8 +45,9 @@ def report_pretraining(run: Run, env_id: str = "") -> str:
         plot_runs([run.path], run.path / "curves", metrics=["env_return"])
     show_tracker(run)
     policy = run.path / "policy.npz"
+    success = f"success {result['success_rate']:.0%} at any step, " if "success_rate" in result else ""
     return (
-        f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, "
+        f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, {success}"
         f"{counted(last['env_steps'], 'step')}, {seconds_text(last['wall_seconds'])}\npolicy {policy}\n"
         f"sha256 {sha256(policy)}"
     )
@@ -150,6 +151,8 @@ def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> li
             *(spread(results[w]["returns"], 0) for w in ("before", "after")),
         )
     )
+    if all("success_rate" in result for result in results.values()):
+        rows.append(("success at any step", *(f"{results[w]['success_rate']:.0%}" for w in ("before", "after"))))
     rows.append(("labels", "", str(facts["labels"])))
     rows.append(("environment steps", "", f"{facts['env_steps']:,}"))
     rows.append(("training time", "", seconds_text(facts["wall_seconds"])))

@@ -45,7 +45,8 @@ class EvaluateConfig:
     stochastic: bool = False
     """Sample actions instead of taking the mode."""
     json: bool = False
-    """Print one JSON object: returns, return_mean and, where a behaviour is named, scores and score_mean."""
+    """Print one JSON object: returns, return_mean, success_rate where the environment tells of it, and, where a
+    behaviour is named, scores and score_mean."""
 
     def __post_init__(self) -> None:
         typed(self)

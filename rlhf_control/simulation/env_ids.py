@@ -10,11 +10,13 @@ from collections.abc import Iterable
 
 from rlhf_control.errors import UserError, unknown_name
 
+ROBOTICS = "rlhf_control[robotics]"
 # Ids, the module whose import registers them, and the package that brings it. Gymnasium 1.x imports none by itself.
 REGISTERED_BY = (
     (r"ALE/|\w+(NoFrameskip|Deterministic|-ram|-ramNoFrameskip|-ramDeterministic)-v\d+$", "ale_py", "ale-py"),
-    (r"Fetch|Hand(Reach|Manipulate)|Adroit|FrankaKitchen|(Point|Ant)Maze_", "gymnasium_robotics", "gymnasium-robotics"),
-    (r"Meta-World/", "metaworld", "metaworld"),
+    (r"Fetch|Hand(Reach|Manipulate)|Adroit|FrankaKitchen|(Point|Ant)Maze_", "gymnasium_robotics", ROBOTICS),
+    (r"Meta-World/", "metaworld", ROBOTICS),
+    (r"MinAtar/", "minatar", "minatar"),
     (r"MiniGrid-|BabyAI-", "minigrid", "minigrid"),
     (r"MiniWorld-", "miniworld", "miniworld"),
     (r"dm_control/|bsuite/|GymV2[16]Environment-|DmControl", "shimmy", "shimmy"),
@@ -36,11 +38,23 @@ def unregistered(env_id: str, registry: Iterable[str]) -> UserError:
     names."""
     for ids, module, package in REGISTERED_BY:
         if re.match(ids, env_id):
-            missing = "" if found(module) else f" after `pip install {package}`"
+            missing = "" if found(module) else f" after {_installing(package)}"
             return UserError(
                 f"unknown environment '{env_id}': importing {module} registers it, so write {module}:{env_id}{missing}"
             )
     return unknown_name("environment", env_id, registry)
+
+
+def to_install(module: str) -> str:
+    """Returns how to install a module of the packages above; "" for others."""
+    packages = [package for _, known, package in REGISTERED_BY if known.partition(".")[0] == module.partition(".")[0]]
+    return _installing(packages[0]) if packages else ""
+
+
+def _installing(package: str) -> str:
+    if package == ROBOTICS:
+        return f"`make robotics`, or `pip install '{ROBOTICS}'`"
+    return f"`pip install {package}`"
 
 
 def look_here(env_id: str) -> None:

@@ -24,6 +24,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.runs.watchdog import WATCHDOG, HungError
 from rlhf_control.simulation.env_ids import unregistered
+from rlhf_control.simulation.robots import complete, ends_by_its_clock, import_module_of, turn_cameras
 
 SAME_STEP = AutoresetMode.SAME_STEP
 LONGEST = 400  # characters of what an error says
@@ -51,6 +52,7 @@ class ForeignEnv(gymnasium.Wrapper):
         self.closed = False
         close_with_the_work(self.close)
         self.episode = self.steps = 0
+        self._clock = ends_by_its_clock(env)
         self._space: spaces.Space = env.observation_space  # each look at it goes through all wrappers
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -75,6 +77,8 @@ class ForeignEnv(gymnasium.Wrapper):
             reward = reward if type(reward) is float else number("reward", reward)
             terminated = terminated if type(terminated) is bool else bool(number("terminated", terminated))
             truncated = truncated if type(truncated) is bool else bool(number("truncated", truncated))
+            if terminated and self._clock:
+                terminated, truncated = False, True
             return obs, reward, terminated, truncated, info
         except BaseException as error:
             self._fail(f"step {self.steps}", error)
@@ -149,15 +153,17 @@ def close_with_the_work(close: Callable[[], None]) -> None:
 
 
 class ForeignVectorEnv(SyncVectorEnv):
-    """Is Gymnasium's SyncVectorEnv in its mode SAME_STEP, without infos, which nobody reads: it puts those of all
-    environments into arrays, and dies of what does not fit. `info` holds `final_obs`, an object array (N,) with the
-    last observations of the episodes that ended in this step, and the mask `_final_obs`, in such steps alone."""
+    """Is Gymnasium's SyncVectorEnv in its mode SAME_STEP, without infos: it puts those of all environments into arrays,
+    and dies of what does not fit. `info` holds `final_obs`, an object array (N,) with the last observations of the
+    episodes that ended in this step, and the mask `_final_obs`, in such steps alone. Of infos there is `success` (N,):
+    1 or 0 after the last step, NaN where the environment does not tell."""
 
     def __init__(self, makers: Sequence[Callable[[], gymnasium.Env]]) -> None:
         with ExitStack() as stack:  # if one cannot be made, those before it are closed
             made = [stack.enter_context(closing(make())) for make in makers]
             super().__init__([partial(made.__getitem__, i) for i in range(len(made))], autoreset_mode=SAME_STEP)
             stack.pop_all()
+        self.success = np.full(self.num_envs, np.nan)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
@@ -168,7 +174,8 @@ class ForeignVectorEnv(SyncVectorEnv):
         observations, rewards, terminated, truncated = [], np.empty(self.num_envs), [], []
         info: dict[str, Any] = {}
         for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
-            obs, rewards[i], ended, cut, _ = env.step(action)
+            obs, rewards[i], ended, cut, told_of = env.step(action)
+            self.success[i] = success_in(told_of)
             if ended or cut:
                 if not info:
                     info = {"final_obs": np.full(self.num_envs, None), "_final_obs": np.zeros(self.num_envs, bool)}
@@ -178,6 +185,16 @@ class ForeignVectorEnv(SyncVectorEnv):
             terminated.append(ended)
             truncated.append(cut)
         return np.stack(observations), rewards, np.array(terminated), np.array(truncated), info
+
+
+def success_in(info: Any) -> float:
+    """Returns 1 or 0 as an info says whether the task is done now (`is_success` or `success`), and NaN if it does not
+    say."""
+    for key in ("is_success", "success"):
+        value = np.asarray(info.get(key)) if isinstance(info, Mapping) else np.array(None)
+        if value.size == 1 and value.dtype.kind in "biuf":
+            return float(value.item() > 0)
+    return np.nan
 
 
 def check_env_id(env_id: str) -> None:
@@ -190,7 +207,10 @@ def make_env(env_id: str, arguments: Mapping[str, Any], number: int = 0) -> Fore
     """Calls `gymnasium.make`. Raises UserError for an unknown id, and for whatever the environment raises."""
     check_env_id(env_id)
     with in_one_line(f"cannot make {described(env_id, arguments)}"):
-        return ForeignEnv(gymnasium.make(env_id, **arguments), described(env_id, arguments), number)
+        import_module_of(env_id)
+        env = gymnasium.make(env_id, **complete(env_id, arguments))
+        turn_cameras(env)
+        return ForeignEnv(env, described(env_id, arguments), number)
 
 
 def described(env_id: str, arguments: Mapping[str, Any]) -> str:

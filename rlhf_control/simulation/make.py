@@ -1,7 +1,6 @@
 """Environments made from an id and its arguments, one or many; every refusal is one line."""
 
 import functools
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from rlhf_control.simulation.backends.gymnasium import GymnasiumBackend
 from rlhf_control.simulation.backends.mujoco import MujocoBackend
 from rlhf_control.simulation.backends.protocol import Backend
 from rlhf_control.simulation.foreign import check_env_id, described, in_one_line, make_env
+from rlhf_control.simulation.robots import import_module_of
 from rlhf_control.wording import counted
 
 BACKENDS: dict[str, Callable[[str, int, Mapping[str, Any], int], Backend]] = {
@@ -67,9 +67,8 @@ def make_backend(
 def refuse_misread(env_id: str, env: Mapping[str, Any]) -> None:
     """Raises UserError for a value that an environment takes without a word and misreads, such as the string "false",
     which is true, or with which only its first step fails."""
-    module, _, registered = env_id.rpartition(":")
-    if module:
-        importlib.import_module(module)  # registers it
+    import_module_of(env_id)
+    registered = env_id.rpartition(":")[2]
     spec = gymnasium.registry.get(registered)
     if spec is None or spec.entry_point is None:
         return

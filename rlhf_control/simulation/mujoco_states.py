@@ -18,8 +18,10 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from rlhf_control.data import Array
+from rlhf_control.data import Array, widened
 from rlhf_control.errors import UserError
+from rlhf_control.simulation.attributes import put as put_numbers
+from rlhf_control.simulation.attributes import read
 from rlhf_control.simulation.foreign import make_env
 
 OWN = ("gymnasium.envs.mujoco.", "envs.arm.")  # tasks that change nothing but positions and velocities
@@ -34,7 +36,26 @@ MODEL = (
     "mat_rgba", "mat_emission", "mat_texrepeat", "tendon_rgba", "tendon_width", "skin_rgba",
     "actuator_gear", "actuator_gainprm", "actuator_biasprm", "actuator_ctrlrange", "eq_data", "opt.gravity", "opt.wind",
 )  # fmt: skip
-FIELDS = (*DATA, *MODEL)  # stored states name them by their places here: append only
+PYTHON = "python"
+FIELDS = (*DATA, *MODEL, PYTHON)  # stored states name them by their places here: append only
+
+
+def marks_goals(bare: Any) -> bool:
+    """Tells whether an environment shows its goal only when it draws itself, as those of Gymnasium-Robotics do."""
+    return type(bare).__module__.startswith("gymnasium_robotics.") and hasattr(bare, "_render_callback")
+
+
+def with_goals_marked(bare: Any, scratch: mujoco.MjData) -> mujoco.MjData:
+    """Has such an environment mark its goal in its model and in a copy of its data, which is returned: in its own data
+    it would compute anew what its next step begins from, and go elsewhere than without."""
+    own = bare.data
+    mujoco.mj_copyData(scratch, bare.model, own)
+    bare.data = scratch
+    try:
+        bare._render_callback()
+    finally:
+        bare.data = own
+    return scratch
 
 
 def is_own(env: gymnasium.Env) -> bool:
@@ -53,7 +74,7 @@ def field(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> Any:
 def defaults(model: mujoco.MjModel) -> dict[str, Array]:
     """Name -> value of all FIELDS of a model that has them, as it is now and before any step."""
     data = mujoco.MjData(model)
-    values = {name: np.array(field(model, data, name), np.float64) for name in FIELDS}
+    values = {name: np.array(field(model, data, name), np.float64) for name in (*DATA, *MODEL)}
     return {name: value for name, value in values.items() if value.size}
 
 
@@ -86,13 +107,22 @@ class MujocoReader:
     def __init__(self, envs: Sequence[gymnasium.Env]) -> None:
         self._bare: list[Any] = [env.unwrapped for env in envs]
         self.origin = origin(envs[0])
+        self._own = is_own(envs[0])
+        self._scratch = [mujoco.MjData(env.model) for env in self._bare] if marks_goals(self._bare[0]) else []
         self.fields: list[str] = []  # those that have changed so far, in the order of FIELDS
         self._watched: list[Watched | None] = [None] * len(envs)
 
     def __call__(self) -> Array:
+        shown = [env.data for env in self._bare]
+        for i, data in enumerate(self._scratch):
+            shown[i] = with_goals_marked(self._bare[i], data)
         if self.origin:
             self._look()
-        return np.stack([self._state(env.model, env.data) if self.fields else plain(env.data) for env in self._bare])
+        states = []
+        for env, data in zip(self._bare, shown, strict=True):
+            numbers = [] if self._own else [read(env)]
+            states.append(self._state(env.model, data, numbers) if self.fields or numbers else plain(data))
+        return np.stack(widened(states))
 
     def _look(self) -> None:
         """Finds fields that have begun to change: at every step, so it costs 10 us rather than the 160 us of comparing
@@ -118,10 +148,11 @@ class MujocoReader:
             self.fields = [name for name in FIELDS if name in found or name == "time"]
             self._watched = [None] * len(self._bare)
 
-    def _state(self, model: mujoco.MjModel, data: mujoco.MjData) -> Array:
-        head = [len(self.fields), *map(FIELDS.index, self.fields)]
+    def _state(self, model: mujoco.MjModel, data: mujoco.MjData, numbers: Sequence[Array] = ()) -> Array:
+        python = [FIELDS.index(PYTHON)] * len(numbers)
+        head = [len(self.fields) + len(python), *map(FIELDS.index, self.fields), *python]
         values = [np.ravel(field(model, data, name)) for name in self.fields]
-        return np.concatenate([data.qpos, data.qvel, head, *values])
+        return np.concatenate([data.qpos, data.qvel, head, *values, *([len(n), *n] for n in numbers)])
 
 
 def plain(data: Any) -> Array:
@@ -136,7 +167,10 @@ def parts(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> dict[str,
     count = int(rest[0]) if len(rest) and 0 <= rest[0] <= len(FIELDS) else 0
     at = 1 + count
     for number in rest[1:at].tolist():
-        shape = np.shape(field(model, data, FIELDS[int(number)])) if 0 <= number < len(FIELDS) else ()
+        if number == FIELDS.index(PYTHON) and at < len(rest):
+            shape, at = (max(int(rest[at]), 0),), at + 1
+        else:
+            shape = np.shape(field(model, data, FIELDS[int(number)])) if 0 <= number < FIELDS.index(PYTHON) else ()
         size = int(np.prod(shape))
         if at + size > len(rest) or number not in range(len(FIELDS)):
             break
@@ -158,12 +192,16 @@ def put(model: mujoco.MjModel, data: mujoco.MjData, state: Array, origin: Mappin
     for name, value in values.items():
         if name == "time":
             data.time = float(value)
-        else:
+        elif name != PYTHON:
             field(model, data, name)[...] = value
 
 
-def put_back(env: gymnasium.Env, state: Array, origin: Mapping[str, Array]) -> None:
-    """Does what `put` does for a running environment (`origin`: its own), with all that follows."""
+def put_back(env: gymnasium.Env, state: Array, origin: Mapping[str, Array], *, attributes: bool = True) -> None:
+    """Does what `put` does for a running environment (`origin`: its own), with all that follows, and the numbers in its
+    attributes."""
     bare: Any = env.unwrapped
+    numbers = parts(bare.model, bare.data, state).get(PYTHON)
+    if attributes and numbers is not None:
+        put_numbers(bare, numbers)
     put(bare.model, bare.data, state, origin)
     mujoco.mj_forward(bare.model, bare.data)

@@ -5,6 +5,7 @@ T time, N environments, O observation, A action, D simulator state.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -101,27 +102,41 @@ def check_observations(parts: tuple[Part, ...], field: str, obs: Array, step: in
             check_finite(name, values[tuple(index)][None, None], step, first + env)
 
 
+@dataclass(frozen=True)
+class Episodes:
+    """Holds whole episodes of a policy."""
+
+    returns: list[float]  # raw
+    segments: list[Segments]
+    success: list[bool] | None  # whether the task was done at any step; None where the environment does not tell
+
+
+def evaluate(
+    policy: EvaluatedPolicy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True,
+    frames: bool = False,
+) -> tuple[list[float], list[Segments]]:  # fmt: skip
+    """Returns what `fresh_episodes` does, without the successes."""
+    found = fresh_episodes(
+        policy, episodes, seed=seed, backend=backend, deterministic=deterministic, frames=frames
+    )  # fmt: skip
+    return found.returns, found.segments
+
+
 @environments_closed()
 @one_thread()
-def evaluate(
-    policy: EvaluatedPolicy,
-    episodes: int,
-    *,
-    seed: int,
-    backend: str = "auto",
-    deterministic: bool = True,
+def fresh_episodes(
+    policy: EvaluatedPolicy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True,
     frames: bool = False,
-) -> tuple[list[float], list[Segments]]:
-    """Returns the raw returns of fresh episodes, and the episodes; `frames` as in `start_envs`. The policy's statistics
-    stay as they are. Episodes without a time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps,
-    and that is said.
+) -> Episodes:  # fmt: skip
+    """Plays fresh episodes; `frames` as in `start_envs`. The policy's statistics stay as they are. Episodes without a
+    time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that is said.
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
     envs = start_envs(policy.env_id, episodes, seed=seed, backend=backend, env=policy.env, frames=frames)
     rng = None if deterministic else np.random.default_rng(seed)
     returns = np.zeros(episodes)
-    running = np.ones(episodes, bool)
+    running, successes, tells = np.ones(episodes, bool), np.zeros(episodes, bool), False
     lengths = np.zeros(episodes, np.int64)
     steps: list[dict[str, Array]] = []
     longest = evaluation_steps(policy.env_id, policy.env)
@@ -138,6 +153,8 @@ def evaluate(
         steps.append(step | {name: value for name, value in optional.items() if value is not None})
         returns += np.where(running, reward, 0)
         lengths += running
+        if (succeeded := envs.success()) is not None:
+            tells, successes = True, successes | (running & succeeded)
         running &= ~(terminated | truncated)
     envs.close()
     if running.any():
@@ -151,4 +168,4 @@ def evaluate(
     columns = {name: widened(column) if name == "state" else column for name, column in columns.items()}
     arrays = {name: np.stack(column, axis=1) for name, column in columns.items()}  # (N, T, ...)
     whole = [Segments(**{name: a[i, : lengths[i]] for name, a in arrays.items()}) for i in range(episodes)]
-    return returns.tolist(), whole
+    return Episodes(returns.tolist(), whole, successes.tolist() if tells else None)

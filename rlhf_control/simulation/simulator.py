@@ -16,14 +16,14 @@ from rlhf_control.compute.gl import choose_gl
 from rlhf_control.data import Array, Segments, widened
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.foreign import make_env
-from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, put_back
+from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, marks_goals, put_back
 from rlhf_control.simulation.pictures import rendered
 from rlhf_control.simulation.states import CLASSIC, draws_itself, has_mujoco_data, is_game, put_classic, state_reader
 from rlhf_control.spaces import packing
 
 PROBED = 5  # steps
 LOOK_AFTER, VISIBLE = 5, 32  # steps; of 255, a difference in a picture
-INSTEAD = ", so there are no corrections; leave them out of --feedback"
+INSTEAD = ", so there are no corrections; leave them out of --feedback: all other kinds, clips and videos can be had"
 
 
 def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Array) -> tuple[Segments, Array] | None:
@@ -51,10 +51,11 @@ def simulated(env_id: str, env: Mapping[str, Any], points: Segments, actions: Ar
 
 
 class Simulator:
-    """Puts one environment into stored states (D,), once it has been reset, and steps it from there."""
+    """Puts one environment into stored states (D,), once it has been reset, and steps it from there. `attributes`: with
+    the numbers that it keeps beside its simulator."""
 
-    def __init__(self, env_id: str, env: gymnasium.Env) -> None:
-        self.env_id, self.env = env_id, env
+    def __init__(self, env_id: str, env: gymnasium.Env, attributes: bool = True) -> None:
+        self.env_id, self.env, self.attributes = env_id, env, attributes
         self.pack = packing(env.observation_space)[1]
 
     @cached_property
@@ -74,7 +75,7 @@ class Simulator:
     def put(self, state: Array) -> None:
         """Brings the environment to a stored state. Raises UserError where that cannot be."""
         if isinstance(self._read, MujocoReader):
-            put_back(self.env, state, self._read.origin)
+            put_back(self.env, state, self._read.origin, attributes=self.attributes)
             return
         size = self.state().size if self.has_state else 0
         if np.shape(state) != (size,):
@@ -106,15 +107,15 @@ class Simulator:
         self.env.close()
 
 
-def bare_simulator(env_id: str, env: Mapping[str, Any]) -> Simulator:
+def bare_simulator(env_id: str, env: Mapping[str, Any], seed: int = 0) -> Simulator:
     """Makes one of a MuJoCo environment, or a game of our own, without its time limit. Raises UserError where there is
     none."""
-    bare = make_env(env_id, env).bare()
-    if not (has_mujoco_data(bare) or is_game(bare)):
-        bare.close()
+    made = make_env(env_id, env)
+    if not (has_mujoco_data(made) or is_game(made)):
+        made.close()
         raise UserError(f"{refusal(env_id)} (it is no MuJoCo environment){INSTEAD}")
-    bare.reset(seed=0)
-    return Simulator(env_id, bare)
+    made.reset(seed=seed)  # with its wrappers: MetaWorld's draw the task
+    return Simulator(env_id, made.bare())
 
 
 def refusal(env_id: str) -> str:
@@ -127,13 +128,11 @@ def refusal(env_id: str) -> str:
 def check_simulator(env_id: str, env: Mapping[str, Any]) -> None:
     """Raises UserError for an environment that is not all in its state: one in which the same actions lead elsewhere
     after another one has been brought to the same state."""
-    one, two = bare_simulator(env_id, env), bare_simulator(env_id, env)
-    one.env.reset(seed=1)
+    one, two = bare_simulator(env_id, env, seed=1), bare_simulator(env_id, env, seed=2)
     one.env.action_space.seed(0)
     actions = [one.env.action_space.sample() for _ in range(2 * PROBED)]
     for action in actions[:PROBED]:
         one.step(action)
-    two.env.reset(seed=2)
     try:
         two.put(one.state())
         for action in () if is_own(one.env) else actions[PROBED:]:
@@ -153,7 +152,9 @@ def seen_whole(env: gymnasium.Env, make: Callable[[], gymnasium.Env]) -> bool:
     """Tells whether a clip can be drawn from its states: whether two copies of the environment (`make` makes them, with
     the render mode rgb_array) draw themselves alike once one has been given the state of the other. Where that cannot
     be tried, yes."""
-    if is_game(env) or type(env.unwrapped).__module__.startswith(CLASSIC) or (has_mujoco_data(env) and is_own(env)):
+    if is_game(env) or type(env.unwrapped).__module__.startswith(CLASSIC):
+        return True
+    if has_mujoco_data(env) and (is_own(env) or marks_goals(env.unwrapped)):
         return True
     if not draws_itself(env) or (has_mujoco_data(env) and choose_gl() == "none"):
         return True
@@ -176,7 +177,7 @@ def _alike(one: gymnasium.Env, two: gymnasium.Env) -> bool:
     if has_mujoco_data(one):
         mujoco.mj_forward(bare.model, bare.data)  # a step ends a substep behind
     try:
-        Simulator("", two).put(Simulator("", one).state())
+        Simulator("", two, attributes=False).put(Simulator("", one).state())
     except (UserError, ValueError, IndexError):  # it is of another size
         return False
     try:

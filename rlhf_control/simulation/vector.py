@@ -124,6 +124,12 @@ class Envs:
             say_once(f"rlhf-control: {error}; clips lack such pictures")
             return b""
 
+    def success(self) -> Array | None:
+        """Returns which environments were told in the last step that their task is done, (N,) bool; None where they do
+        not tell."""
+        told_of = getattr(self.vector, "success", None)
+        return None if told_of is None or np.isnan(told_of).all() else told_of == 1
+
     def state(self) -> dict[str, Any]:
         """Returns all that decides what comes next; `load_state` continues from it bit for bit."""
         counts = {"returns": self.returns.copy(), "lengths": self.lengths.copy()}

@@ -15,7 +15,17 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.corrections import attempt_again
 from rlhf_control.rendering import clips, mujoco_renderer
 from rlhf_control.rendering.flat import draw_flat
-from rlhf_control.simulation.mujoco_states import FIELDS, MujocoReader, defaults, field, origin, parts, put, put_back
+from rlhf_control.simulation.mujoco_states import (
+    DATA,
+    MODEL,
+    MujocoReader,
+    defaults,
+    field,
+    origin,
+    parts,
+    put,
+    put_back,
+)
 from rlhf_control.simulation.rollouts import collect
 from rlhf_control.simulation.simulator import bare_simulator, check_simulator, seen_whole
 from rlhf_control.simulation.vector import start_envs
@@ -75,7 +85,7 @@ def test_put_back_and_everything_is_as_it_was() -> None:
         two.step(two.action_space.sample())
     (state,) = MujocoReader([one])()
     put_back(two, state, origin(two))
-    for name in FIELDS:
+    for name in (*DATA, *MODEL):
         pair = [field(env.unwrapped.model, env.unwrapped.data, name) for env in (one, two)]
         np.testing.assert_array_equal(*pair, err_msg=name)
     action = one.action_space.sample()
@@ -201,7 +211,19 @@ def test_what_python_alone_knows_is_no_ground_for_corrections() -> None:
     with pytest.raises(
         UserError, match=r"Goal-v0 cannot be put back .* observation 5 is .*leave them out of --feedback"
     ):
-        check_simulator("Goal-v0", {"hide": True})
+        check_simulator("Goal-v0", {"secret": True})
+    check_simulator("Goal-v0", {"hide": True})
+
+
+def test_goals_that_an_attribute_keeps_come_back_with_the_clip() -> None:
+    one, two = (bare_simulator("Goal-v0", {"hide": True}, seed=seed) for seed in (1, 2))
+    assert not np.array_equal(one.env.unwrapped.hidden, two.env.unwrapped.hidden)  # type: ignore[attr-defined]
+    state = one.state()
+    two.put(state)
+    action = np.array([1, -0.5], np.float32)
+    for found, expected in zip(two.step(action), one.step(action), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(two.state(), one.state())
 
 
 def test_what_draws_more_than_its_state_is_recorded() -> None:

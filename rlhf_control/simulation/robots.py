@@ -1,0 +1,148 @@
+"""What robots of other people need to run beside our MuJoCo: small repairs, put in when their package is imported.
+
+Each tries the library first and leaves it alone where it works. Seen with Gymnasium-Robotics 1.4.2 and MetaWorld 3.0.0
+and 3.1.1 on MuJoCo 3.17.0.
+"""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from rlhf_control.errors import UserError
+from rlhf_control.simulation.env_ids import found, to_install
+
+HINGE = """<mujoco><worldbody><body><joint name="hinge"/><geom size=".1"/></body></worldbody></mujoco>"""
+WELD = """<mujoco><worldbody>
+  <body name="hand" mocap="true"/><body name="held"><freejoint/><geom size=".1"/></body>
+</worldbody><equality><weld body1="hand" body2="held"/></equality></mujoco>"""
+# Environments whose every `terminated` is a time limit: Freeway's clock (2048 steps of ALE's, 2501 of MinAtar's), and
+# the horizon of robosuite's wrapper for Gymnasium.
+CLOCKS = ("ALE/Freeway-", "Freeway", "MinAtar/Freeway-")
+CLOCK_MODULES = ("robosuite.wrappers.gym_wrapper",)
+WELD_NUMBERS = 11  # of a weld's row in `eq_data`: anchor, relative position and quaternion, torque scale
+META_WORLD = "Meta-World/"
+
+
+def import_module_of(env_id: str) -> None:
+    """Imports MODULE of MODULE:ID, which registers it, and repairs it. Raises UserError where it is one of the known
+    packages and not installed."""
+    module = env_id.rpartition(":")[0]
+    if module:
+        if not found(module) and (how := to_install(module)):
+            raise UserError(f"{module} is not installed: {how}")
+        importlib.import_module(module)
+    if "minatar" in sys.modules and not any(name.startswith("MinAtar/") for name in gymnasium.registry):
+        importlib.import_module("minatar.gym").register_envs()
+    repair()
+
+
+def repair() -> None:
+    """Repairs the packages that were imported."""
+    if "gymnasium_robotics" in sys.modules:
+        compare_joint_types_as_numbers()
+    if "metaworld" in sys.modules:
+        fill_welds_as_far_as_they_go()
+        draw_tasks_from_the_seed()
+        draw_goals_once()
+
+
+def complete(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments to make an environment with. MetaWorld draws the 50 goals of a task when it is made; which
+    ones is said by its argument `seed`, without which no two copies have the same, and which is 0 here."""
+    if env_id.rpartition(":")[2].startswith(META_WORLD):
+        return {"seed": 0, **arguments}
+    return dict(arguments)
+
+
+def turn_cameras(env: gymnasium.Env) -> None:
+    """Turns the cameras of MetaWorld that see the table upside down (corner, corner2, corner3, corner4)."""
+    if not type(env.unwrapped).__module__.startswith("metaworld."):
+        return
+    bare: Any = env.unwrapped
+    mujoco.mj_kinematics(bare.model, bare.data)
+    mujoco.mj_camlight(bare.model, bare.data)
+    for camera in np.flatnonzero(bare.data.cam_xmat[:, 7] < 0):  # its up points down
+        turned = np.empty(4)
+        mujoco.mju_mulQuat(turned, bare.model.cam_quat[camera], np.array([0.0, 0, 0, 1]))  # half a turn as it looks
+        bare.model.cam_quat[camera] = turned
+    mujoco.mj_camlight(bare.model, bare.data)
+
+
+def ends_by_its_clock(env: gymnasium.Env) -> bool:
+    """Tells whether an environment's `terminated` says that time is up, so that the value of what would come next
+    counts."""
+    if env.spec is not None and env.spec.id.startswith(CLOCKS):
+        return True
+    while isinstance(env, gymnasium.Wrapper) and type(env).__module__ not in CLOCK_MODULES:
+        env = env.env
+    return type(env).__module__ in CLOCK_MODULES
+
+
+@functools.cache
+def compare_joint_types_as_numbers() -> None:
+    """From MuJoCo 3.12 on, a number of NumPy's is not among members of MuJoCo's enumerations, so that an assertion of
+    Gymnasium-Robotics fails for every hinge: Fetch, hands and kitchen cannot be made."""
+    utils = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
+    model = mujoco.MjModel.from_xml_string(HINGE)
+    try:
+        utils.get_joint_qpos(model, mujoco.MjData(model), "hinge")
+    except AssertionError:
+        numbers = {name: int(member) for name, member in mujoco.mjtJoint.__members__.items()}
+        utils.mujoco = SimpleNamespace(**{**vars(mujoco), "mjtJoint": SimpleNamespace(**numbers)})
+
+
+@functools.cache
+def fill_welds_as_far_as_they_go() -> None:
+    """From MuJoCo 3.17 on, a row of `eq_data` has 12 numbers, and MetaWorld, which writes 11, cannot be made. The last
+    stays as the model was compiled."""
+    base = importlib.import_module("metaworld.sawyer_xyz_env").SawyerMocapBase
+    model = mujoco.MjModel.from_xml_string(WELD)
+    theirs: Callable[[Any], None] = base.reset_mocap_welds
+    try:
+        theirs(SimpleNamespace(model=model, data=mujoco.MjData(model)))
+    except ValueError:
+
+        def reset_mocap_welds(env: Any) -> None:
+            welds = env.model.eq_type == int(mujoco.mjtEq.mjEQ_WELD)
+            env.model.eq_data[welds, :WELD_NUMBERS] = [0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 5]
+
+        base.reset_mocap_welds = reset_mocap_welds
+
+
+@functools.cache
+def draw_tasks_from_the_seed() -> None:
+    """MetaWorld draws an episode's task before it hears of the seed, and its environments ignore it."""
+    wrapper = importlib.import_module("metaworld.wrappers").RandomTaskSelectWrapper
+    theirs = wrapper.reset
+
+    def reset(env: Any, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if seed is not None:
+            env.unwrapped.np_random = gymnasium.utils.seeding.np_random(seed)[0]
+        return theirs(env, seed=seed, options=options)
+
+    wrapper.reset = reset
+
+
+@functools.cache
+def draw_goals_once() -> None:
+    """MetaWorld draws the goals of a task by 50 resets for every copy that is made, which takes seconds; those of one
+    seed are the same."""
+    metaworld = importlib.import_module("metaworld")
+    theirs, drawn = metaworld._make_tasks, {}
+
+    def make_tasks(classes: Any, args_kwargs: Any, kwargs_override: Any, seed: int | None = None) -> Any:
+        if seed is None:
+            return theirs(classes, args_kwargs, kwargs_override)
+        key = (*args_kwargs, *map(str, kwargs_override.items()), seed, metaworld._N_GOALS)
+        if key not in drawn:
+            drawn[key] = theirs(classes, args_kwargs, kwargs_override, seed=seed)
+        return list(drawn[key])
+
+    metaworld._make_tasks = make_tasks
