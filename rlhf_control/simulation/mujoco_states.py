@@ -166,6 +166,7 @@ def parts(model: mujoco.MjModel, data: mujoco.MjData, state: Array) -> dict[str,
     found: dict[str, Array] = {}
     count = int(rest[0]) if len(rest) and 0 <= rest[0] <= len(FIELDS) else 0
     at = 1 + count
+    shape: tuple[int, ...]
     for number in rest[1:at].tolist():
         if number == FIELDS.index(PYTHON) and at < len(rest):
             shape, at = (max(int(rest[at]), 0),), at + 1

@@ -68,7 +68,7 @@ def turn_cameras(env: gymnasium.Env) -> None:
     bare: Any = env.unwrapped
     mujoco.mj_kinematics(bare.model, bare.data)
     mujoco.mj_camlight(bare.model, bare.data)
-    for camera in np.flatnonzero(bare.data.cam_xmat[:, 7] < 0):  # its up points down
+    for camera in np.flatnonzero(bare.data.cam_xmat[:, 7] < -0.1):  # its up points down
         turned = np.empty(4)
         mujoco.mju_mulQuat(turned, bare.model.cam_quat[camera], np.array([0.0, 0, 0, 1]))  # half a turn as it looks
         bare.model.cam_quat[camera] = turned
@@ -89,7 +89,7 @@ def ends_by_its_clock(env: gymnasium.Env) -> bool:
 def compare_joint_types_as_numbers() -> None:
     """From MuJoCo 3.12 on, a number of NumPy's is not among members of MuJoCo's enumerations, so that an assertion of
     Gymnasium-Robotics fails for every hinge: Fetch, hands and kitchen cannot be made."""
-    utils = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
+    utils: Any = importlib.import_module("gymnasium_robotics.utils.mujoco_utils")
     model = mujoco.MjModel.from_xml_string(HINGE)
     try:
         utils.get_joint_qpos(model, mujoco.MjData(model), "hinge")
@@ -134,8 +134,8 @@ def draw_tasks_from_the_seed() -> None:
 def draw_goals_once() -> None:
     """MetaWorld draws the goals of a task by 50 resets for every copy that is made, which takes seconds; those of one
     seed are the same."""
-    metaworld = importlib.import_module("metaworld")
-    theirs, drawn = metaworld._make_tasks, {}
+    metaworld: Any = importlib.import_module("metaworld")
+    theirs, drawn = metaworld._make_tasks, dict[Any, list[Any]]()
 
     def make_tasks(classes: Any, args_kwargs: Any, kwargs_override: Any, seed: int | None = None) -> Any:
         if seed is None:
