@@ -125,7 +125,7 @@ def killed(tried: Tried, out: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return collect(*arguments)
 
-    DoubleBufferedEnvs.collect = dying  # type: ignore[method-assign]
+    DoubleBufferedEnvs.collect = dying  # type: ignore[method-assign, assignment]
     trained(tried, out)
 
 
@@ -200,7 +200,8 @@ def clips(tried: Tried) -> tuple[str, Clip, Clip]:
             one.step(action, one.spaces.execute(action))
         two.load_state(one.state())
         if two.differs:
-            return two.differs, *[clip_of(one, tried, actions_of(one, LENGTH, rng))] * 2
+            clip = clip_of(one, tried, actions_of(one, LENGTH, rng))
+            return two.differs, clip, clip
         actions = actions_of(one, LENGTH, rng)
         first, again = clip_of(one, tried, actions), clip_of(two, tried, actions)
     blank = first.frames.std() == 0 or not np.any(first.frames[0] != first.frames[-1])
