@@ -74,7 +74,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             rollout = p.scaled(rollout.with_reward(learned - penalty))  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
-                p.learner.fit_value(rollout, config.value_epochs, stream(seed, "value", iteration), progress)
+                p.learner.fit_value(rollout, p.value_epochs, stream(seed, "value", iteration), progress)
                 p.guard.keep(p.learner, run.path, p.result(run))
             if not p.guard.closed:
                 if p.reward.fitted:
@@ -115,7 +115,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
             if config.normalize_obs:
                 policy.observe(rollout.obs)
             log |= episode_metrics(rollout)
-        policy.save(run.path / "policy.npz", learner=optimiser_of(learner), config=asdict(config))
+        policy.save(run.path / "policy.npz", learner=optimiser_of(learner, scaler), config=asdict(config))
     return run
 
 

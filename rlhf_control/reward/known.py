@@ -20,10 +20,13 @@ class KnownReward:
     control. It is brought to a standard deviation of 1 as the learned one is, and at the same moments. Its zero is
     known too and stays, unless it is `centered`: where an episode can end, it says whether that is a loss."""
 
-    def __init__(self, reward: Callable[[Segments], Array], *, scaled: bool = True, centered: bool = False) -> None:
+    def __init__(
+        self, reward: Callable[[Segments], Array], *, scaled: bool = True, centered: bool = False, ready: bool = False
+    ) -> None:
+        """`ready`: from the first step on, rather than from the first fit."""
         self.reward, self.scaled, self.centered = reward, scaled, centered
         self.mean, self.std = 0.0, 1.0
-        self.fitted = False
+        self.fitted = ready
 
     def predict(self, steps: Rollout | Segments) -> Array:
         """Returns rewards, (...,) float32; zero before the first fit."""
@@ -62,12 +65,14 @@ class KnownReward:
 
 
 def make_reward(
-    config: FinetuneConfig, obs_size: int, action_size: int, env_id: str, encoder: Encoder | None = None
-) -> Reward:
-    """Makes the learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`."""
+    config: FinetuneConfig, obs_size: int, action_size: int, env_id: str, encoder: Encoder | None = None,
+    *, same: bool = False,
+) -> Reward:  # fmt: skip
+    """Makes the learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`; `same`:
+    the oracle's is the one that the policy was trained on, and stays in its unit."""
     if config.learn_from == "votes":
         return RewardModel(obs_size, action_size, config.reward, env_id, encoder)
     if config.learn_from == "oracle":
         centered = not config.normalize_reward  # as it was before there was that option
-        return KnownReward(reward_named(config.oracle, env_id), centered=centered)
+        return KnownReward(reward_named(config.oracle, env_id), scaled=not same, centered=centered, ready=same)
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), scaled=False)

@@ -48,6 +48,12 @@ class RewardScaler:
         std = np.sqrt(self.moments[2] / total + 1e-8)
         return rollout.with_reward(np.clip(rollout.reward / std, -10, 10))
 
+    def with_moments(self, moments: Array) -> "RewardScaler":
+        """Returns a scaler of new episodes that goes on with these moments."""
+        other = RewardScaler(len(self.discounted), self.gamma)
+        other.moments = moments.copy()
+        return other
+
     def state(self) -> dict[str, Array]:
         return {"discounted": self.discounted.copy(), "moments": self.moments.copy()}
 

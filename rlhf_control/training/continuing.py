@@ -1,10 +1,16 @@
-"""What a fine-tuning goes on with beside the policy itself: how PPO was set when the policy was trained, and the state
-of its optimiser."""
+"""What a fine-tuning goes on with beside the policy itself: how PPO was set when the policy was trained, the state of
+its optimiser and, where the reward stays the same, the unit in which its critic learned it.
+
+On the reward that the policy was trained on, fine-tuning is the computation that `pretrain` would go on with, bit for
+bit: nothing is fitted, anchored or refitted, and the scale of the reward is that of before.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rlhf_control.config import FinetuneConfig, PPOConfig
 from rlhf_control.config.checks import from_dict
@@ -15,7 +21,9 @@ from rlhf_control.interop.policies import foreign_kind
 from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.zoo import find_training
 from rlhf_control.rl.protocol import Learner
+from rlhf_control.rl.returns import RewardScaler
 
+SCALE = "return_moments"
 SAID = ("num_envs", "num_steps", "minibatch_size", "lr", "lr_schedule", "gamma", "gae_lambda")  # at the start of a run
 
 
@@ -70,15 +78,45 @@ def where_from(config: FinetuneConfig) -> dict[str, Any]:
     return {"hyperparameters": {"from": source, "given": given}}
 
 
-def optimiser_of(learner: Learner) -> dict[str, Any]:
-    """Returns the learner's state but for its policy, for that policy's file."""
-    return {name: value for name, value in learner.state().items() if name != "policy"}
+def optimiser_of(learner: Learner, scaler: RewardScaler) -> dict[str, Any]:
+    """Returns the learner's state but for its policy, and the moments of the returns that the critic learned in units
+    of, for that policy's file."""
+    state = {name: value for name, value in learner.state().items() if name != "policy"}
+    return state | {SCALE: scaler.state()["moments"]}
+
+
+def same_reward(config: FinetuneConfig, training: Mapping[str, Any]) -> bool:
+    """Tells whether the policy learns on from the very reward that its critic knows, in a unit that its file tells."""
+    scaled = training["config"].get("normalize_reward", True)
+    known = bool(training["learner"]) and (not scaled or SCALE in training["learner"])
+    environments = {name.rpartition(":")[2] for name in (config.env_id, str(training["env_id"])) if name}
+    true = config.learn_from == "oracle" and config.oracle == "env" and config.normalize_reward
+    return true and known and len(environments) == 1 and not forgets(config)
+
+
+def forgets(config: FinetuneConfig) -> bool:
+    """Tells whether the policy is not to go on from what it can do."""
+    return config.shrink != 1 or bool(config.clone_epochs)
+
+
+def make_scaler(config: FinetuneConfig, training: Mapping[str, Any]) -> RewardScaler | None:
+    """Makes what brings the reward into the critic's unit; None if that is the reward's own. Where the reward stays the
+    same, its scale is that of before."""
+    scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)
+    if not same_reward(config, training):
+        return scaler if config.normalize_reward else None
+    if SCALE not in training["learner"]:
+        return None
+    moments = np.asarray(training["learner"][SCALE], np.float64)
+    if moments.shape != scaler.moments.shape or not np.isfinite(moments).all() or (moments[[0, 2]] < 0).any():
+        raise CorruptFileError(f"{config.policy} does not hold the scale of this policy's reward")
+    return scaler.with_moments(moments)
 
 
 def take_over(learner: Learner, config: FinetuneConfig, state: Mapping[str, Any] | None) -> None:
     """Has the learner of a fresh run go on with the optimiser of the policy's training, where there is one and the
     policy is not to forget what it was about. An adaptive learning rate goes on from where it was."""
-    if not state or config.shrink != 1 or config.clone_epochs:
+    if not state or forgets(config):
         return
     own = learner.state()
     kept = {"kl_coef": state.get("kl_coef", own["kl_coef"]), "adam": state.get("adam", own["adam"])}

@@ -11,7 +11,7 @@ import numpy as np
 
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
-from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.data import CORRECTION, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
@@ -44,11 +44,13 @@ from rlhf_control.simulation.early_ends import environment_arguments, tell_of_en
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
 from rlhf_control.training.again import make_way
-from rlhf_control.training.continuing import take_over, training_of, where_from
+from rlhf_control.training.continuing import make_scaler, same_reward, take_over, training_of, where_from
 from rlhf_control.training.guard import Guard
 from rlhf_control.training.people import attended, film
 from rlhf_control.training.sessions import record_session
 from rlhf_control.training.trial import try_out
+
+NO_ANCHOR = ReferenceConfig(beta=0.0)  # of what is known: it cannot be hacked
 
 
 def refuse_many_seeds(config: FinetuneConfig | PretrainConfig) -> None:
@@ -70,10 +72,11 @@ class Parts:
     votes: Asynchronous
     guard: Guard
     scaler: RewardScaler | None  # None: the reward is learned from as it is
+    value_epochs: int = 0  # of the critic alone, after a fit
 
     def stateful(self) -> dict[str, Any]:
         """Returns those whose state belongs into the checkpoints."""
-        return {name: part for name, part in vars(self).items() if part is not None}
+        return {name: part for name, part in vars(self).items() if hasattr(part, "load_state")}
 
     def scaled(self, rollout: Rollout) -> Rollout:
         """Returns the rollout with its reward in the unit that the critic is to learn it in."""
@@ -118,10 +121,12 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     length = max(2, round(config.clip_seconds / envs.step_seconds))
     if config.demonstrations and not begun:
         take_up_demonstrations(config, policy, length)
-    anchor = Anchor(policy, config.reference)
-    policy.loosen(config.shrink, config.min_log_std)
+    same = same_reward(config, training)
+    anchor = Anchor(policy, NO_ANCHOR if config.learn_from == "oracle" else config.reference)
+    if not same or config.min_log_std is not None:
+        policy.loosen(config.shrink, config.min_log_std)
     encoder = policy.encoder.frozen() if policy.encoder.seen else None
-    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id, encoder)
+    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id, encoder, same=same)
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(
@@ -153,8 +158,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     learner = make_learner(policy, config)
     if not begun:
         take_over(learner, config, training["learner"])
-    scaler = RewardScaler(ppo.num_envs, ppo.gamma) if config.normalize_reward else None
-    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler)
+    scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
+    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler, epochs)
 
 
 def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, dict[str, Any]]:

@@ -13,11 +13,24 @@ from rlhf_control.config.policy import AS_TRAINED
 from rlhf_control.config.presets import TUNED
 from rlhf_control.config.training import asks_for
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import find_training
+from rlhf_control.rl.returns import RewardScaler
+from rlhf_control.rng import stream
 from rlhf_control.runs.run import Run
-from rlhf_control.training.continuing import continued, hyperparameters, origin, take_over, where_from
-from rlhf_control.training.parts import make_learner, prepare
+from rlhf_control.simulation.double_buffer import start_double_buffered
+from rlhf_control.training.continuing import (
+    SCALE,
+    continued,
+    hyperparameters,
+    make_scaler,
+    origin,
+    same_reward,
+    take_over,
+    where_from,
+)
+from rlhf_control.training.parts import env_seed, make_learner, prepare
 
 OWN = PPOConfig(num_envs=2, num_steps=80, minibatch_size=16, epochs=1, gamma=0.9, gae_lambda=0.8)
 
@@ -142,3 +155,53 @@ def test_a_run_is_what_a_config_asks_for_whatever_its_policy_says(trained: Path)
     assert asks_for(asked, replace(continued(asked), out="elsewhere"))
     assert not asks_for(asked, replace(continued(asked), seed=1))
     assert not asks_for(replace(asked, ppo=PPOConfig()), continued(asked))
+
+
+def gone_on(start: Path, config: FinetuneConfig) -> Policy:
+    """Returns what `pretrain`'s loop makes of a policy that it trained, with optimiser and scale, in new episodes."""
+    kept = find_training(start)["learner"]
+    policy, ppo = find_policy(start), config.ppo
+    envs = start_double_buffered(policy.env_id, ppo.num_envs, seed=env_seed(config.seed), backend="auto", env={})
+    learner, scaler = make_learner(policy, config), RewardScaler(ppo.num_envs, ppo.gamma).with_moments(kept[SCALE])
+    learner.load_state(learner.state() | {"adam": kept["adam"]})
+    iterations = config.total_steps // (ppo.num_envs * ppo.num_steps)
+    for i in range(iterations):
+        rollout = envs.collect(learner, ppo.num_steps, stream(config.seed, "act", i))
+        learner.update(scaler(rollout), stream(config.seed, "update", i), i / iterations)
+        policy.observe(rollout.obs)
+    envs.close()
+    return policy
+
+
+def test_on_the_true_reward_it_is_what_pretrain_would_go_on_with(tmp_path: Path) -> None:
+    """Bit for bit, with all defaults, early ends and label rounds."""
+    out = str(tmp_path / "start")
+    ppo = replace(OWN, num_envs=8, num_steps=40)
+    start = train.pretrain(PretrainConfig("Hopper-v5", total_steps=8 * 40 * 3, out=out, ppo=ppo)).path
+    config = continued(
+        FinetuneConfig(
+            str(start), oracle="env", learn_from="oracle", labels=6, first_labels=4, rounds=2, clip_seconds=0.1,
+            termination="allow", total_steps=8 * 40 * 5, out=str(tmp_path / "on"), video=False,
+        )
+    )  # fmt: skip
+    on, expected = find_policy(train.finetune(config).path), gone_on(start, config)
+    for (name, ours), theirs in zip(on.state_dict().items(), expected.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_the_scale_goes_on_only_where_the_reward_does(trained: Path) -> None:
+    training, true = find_training(trained), FinetuneConfig(str(trained), oracle="env", learn_from="oracle", ppo=OWN)
+    moments = training["learner"][SCALE]
+    assert moments[0] == 480 and moments[2] > 0
+    scaler = make_scaler(true, training)
+    assert scaler is not None
+    np.testing.assert_array_equal(scaler.moments, moments)
+    for changed in ({"oracle": "backward"}, {"learn_from": "votes"}, {"shrink": 0.1}, {"env_id": "Mine-v0"}):
+        other = replace(true, **changed)  # type: ignore[arg-type]
+        fresh = make_scaler(other, training)
+        assert not same_reward(other, training) and fresh is not None and fresh.moments[0] == 0
+    raw = {**training, "config": {"normalize_reward": False}, "learner": {"adam": training["learner"]["adam"]}}
+    assert same_reward(true, raw) and make_scaler(true, raw) is None
+    assert not same_reward(true, {**training, "learner": {"adam": training["learner"]["adam"]}}), "of an older file"
+    with pytest.raises(CorruptFileError, match="scale of this policy's reward"):
+        make_scaler(true, {**training, "learner": {SCALE: np.array([1.0, np.nan, 1.0])}})
