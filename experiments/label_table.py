@@ -1,0 +1,182 @@
+"""How much of what the oracle's own reward would bring do so many votes bring?
+
+Tasks x votes x seeds, from a policy that `pretrain --preset tuned` made in --start-steps steps and from a fresh one.
+Every run has a partner that differs from it in --learn-from oracle alone: the same seed, start and number of steps, and
+the oracle's reward at every step. With `before` and `oracle` the returns of the start and of the partner, a run's
+return r counts (r - before) / (oracle - before): 0 is as good as nothing, 1 as good as the reward itself. Seeds whose
+partner gains less than ROOM of its return leave no room to tell, and are counted apart. A return is the mean over 20
+fresh episodes of the run's own environment, without exploration noise; over seeds there are the interquartile mean and
+its 95 % bootstrap interval. Early ends are treated alike in all arms (--termination, where a task has them).
+
+Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
+Cost:    all of it some 40 core-hours, --quick a quarter of one; the same command goes on with what was stopped
+Result:  results/label_table.json has every return
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import EPISODES, add_place, interval, keep, make_runs
+
+from rlhf_control.analysis.evaluate import SEED
+from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
+from rlhf_control.config.presets import preset
+from rlhf_control.errors import guarded
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.policy import Policy
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
+from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.simulation.vector import start_envs
+from rlhf_control.sweeps.seeds import parse_seeds
+from rlhf_control.train import finetune, pretrain, resume
+
+TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5", "HumanoidStandup-v5")
+END_EARLY = ("Hopper-v5", "Walker2d-v5", "Ant-v5")
+VOTES = (0, 20, 50, 100, 200)  # 0: the start as it is
+STARTS = ("pretrained", "scratch")
+QUICK = {"tasks": TASKS[:2], "seeds": "0-1", "votes": (0, 100), "starts": STARTS[:1], "steps": 100_000}
+ROOM = 0.05
+
+
+# -- the runs
+
+
+def start_of(env_id: str, start: str, seed: int, arguments: argparse.Namespace) -> PretrainConfig:
+    """The policy to start from, in a folder of its own. One from scratch knows how it is to be trained, no more."""
+    steps = arguments.start_steps if start == "pretrained" else 1
+    out = arguments.runs / f"{env_id}-{start}-{steps}-{seed}"
+    return replace(preset(env_id, "tuned"), seed=seed, total_steps=steps, out=str(out), checkpoint_seconds=60)
+
+
+def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) -> FinetuneConfig:
+    """A run of so many votes from a start, or with "oracle" its partner."""
+    labels = votes if isinstance(votes, int) else 100
+    return FinetuneConfig(
+        start.out, oracle="env", labels=labels, first_labels=max(1, labels // 5), total_steps=arguments.steps,
+        seed=start.seed, out=f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}", video=False,
+        checkpoint_seconds=60, guard=GuardConfig(alarm="warn"), learn_from="oracle" if votes == "oracle" else "votes",
+        termination=arguments.termination if start.env_id in END_EARLY else "refuse",
+    )  # fmt: skip
+
+
+def make(config: PretrainConfig | FinetuneConfig) -> int:
+    """Makes a run, or goes on with it, and leaves the return of its policy in its folder."""
+
+    def work() -> None:
+        path = Path(config.out)
+        if (path / "config.json").is_file():
+            run = resume(path)
+        elif isinstance(config, FinetuneConfig):
+            run = finetune(config)
+        elif config.total_steps == 1:
+            run = fresh(config)
+        else:
+            run = pretrain(config)
+        run.write_json("result.json", {"returns": evaluate(find_policy(run.path), EPISODES, seed=SEED)[0]})
+
+    return guarded(work)
+
+
+def fresh(config: PretrainConfig) -> Run:
+    """Leaves an untrained policy that says how it is to be trained."""
+    envs = start_envs(config.env_id, 1, seed=0, env=config.env)
+    run = Run.create(Path(config.out), "pretrain", config, env_id=config.env_id)
+    Policy(envs.spaces, config.net, config.seed, config.env_id, config.env).save(
+        run.path / "policy.npz", config=asdict(config)
+    )
+    envs.close()
+    return run
+
+
+def make_lacking(configs: Iterable[PretrainConfig | FinetuneConfig], arguments: argparse.Namespace) -> None:
+    """Makes those that have no return yet."""
+    lacking = [config for config in configs if not (Path(config.out) / "result.json").is_file()]
+    if lacking:
+        make_runs(lacking, arguments.runs, arguments, make)
+
+
+# -- the table
+
+
+def returned(config: PretrainConfig | FinetuneConfig) -> float:
+    return float(np.mean(Run.open(Path(config.out)).read_json("result.json")["returns"]))
+
+
+def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
+    """The return of a start in the environment that its runs are evaluated in."""
+    path = Path(partner.out) / "before.json"
+    if not path.is_file():
+        policy = find_policy(Path(partner.out) / "pretrained.npz")
+        Run.open(path.parent).write_json("before.json", {"returns": evaluate(policy, EPISODES, seed=SEED)[0]})
+    return float(np.mean(Run.open(path.parent).read_json("before.json")["returns"]))
+
+
+def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict[str, Any]:
+    """All returns of a task and a kind of start, and the shares of the oracle's gain over seeds."""
+    before = [in_its_own(start, arm(start, "oracle", arguments)) for start in starts]
+    arms: dict[str, list[float]] = {
+        str(v): [returned(arm(start, v, arguments)) for start in starts]
+        for v in ("oracle", *filter(None, arguments.votes))
+    }
+    gains = np.subtract(arms["oracle"], before)
+    room = np.abs(gains) > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
+    room &= gains > 0
+    shares = {
+        votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
+    }
+    return {
+        "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
+        "shares": shares, "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
+    }  # fmt: skip
+
+
+def tell(env_id: str, start: str, found: Mapping[str, Any]) -> None:
+    """A line of the table."""
+    cells = [f"{v}: {x['iqm']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in found["over seeds"].items()]
+    print(f"{env_id}, {start}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the small version; the other options change it")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--votes", nargs="+", type=int)
+    parser.add_argument("--seeds")
+    parser.add_argument("--starts", nargs="+", choices=STARTS)
+    parser.add_argument("--steps", type=int, help="of a fine-tuning")
+    parser.add_argument("--start-steps", type=int)
+    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "allow"), default="fixed-horizon")
+    parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
+    add_place(parser)
+    parser.add_argument("--name", default="label_table", help="of the file among the results")
+    arguments = parser.parse_args()
+    whole = {"tasks": TASKS, "seeds": "0-9", "votes": VOTES, "starts": STARTS, "steps": 400_000}
+    for name, value in (QUICK if arguments.quick else whole).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    arguments.start_steps = arguments.start_steps or arguments.steps // 2
+    seeds = parse_seeds(arguments.seeds)
+    starts = {
+        (task, start): [start_of(task, start, seed, arguments) for seed in seeds]
+        for start in arguments.starts for task in arguments.tasks
+    }  # fmt: skip
+    make_lacking((s for some in starts.values() for s in some), arguments)
+    arms = [arm(s, votes, arguments) for votes in ("oracle", *filter(None, arguments.votes))
+            for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
+    make_lacking(arms, arguments)
+    rows = {f"{task}, {start}": row(some, arguments) for (task, start), some in starts.items()}
+    for task, start in starts:
+        tell(task, start, rows[f"{task}, {start}"])
+    settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination")}
+    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))
