@@ -60,12 +60,12 @@ class CompareConfig:
 class BenchConfig:
     """Measure how fast it is, beside the peers that are installed. Leave the machine alone meanwhile."""
 
-    what: Annotated[Literal["ppo", "window", "reward", "games", "sweep"], POSITIONAL]
+    what: Annotated[Literal["ppo", "window", "reward", "games", "sweep", "loop"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
     rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
     core-second of our own games, against other fast ones (--games-python). sweep: short runs through Ray, against our
-    own pool of processes."""
+    own pool of processes. loop: a whole fine-tuning, against another build (--against)."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
     """Gymnasium ids, for ppo."""
     runs: int = 5
@@ -74,6 +74,8 @@ class BenchConfig:
     """Of a run, rounded up to whole iterations."""
     million: int = 0
     """So many turns of a million steps of HalfCheetah-v5 as well, from process start to saved policy."""
+    against: str = ""
+    """For loop: a commit of this package's repository, such as HEAD~20."""
     out: str = ""
     """For all raw figures (default: bench_WHAT.json)."""
     rllib_python: str = ""

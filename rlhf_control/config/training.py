@@ -159,14 +159,14 @@ class FinetuneConfig:
     score: str = ""
     """The behaviour whose success score is reported (default: the oracle's)."""
     learn_from: Literal["votes", "oracle", "constant"] = "votes"
-    """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound.
+    """votes: the reward model. oracle: the behaviour's own reward at every step, as an upper bound, without an anchor.
     constant: +1 at every step, as a control: what it gains, the episodes' length has leaked."""
     shrink: float = 1.0
     """Scale of the policy's last layer at the start: 1 keeps the old skill; small, such as 0.1, forgets it at once, for
     what is far from it or its opposite."""
     min_log_std: float | None = None
     """The policy's log standard deviations are raised to this at the start, to try things again (default: -0.7 or, if
-    that is less, what it was made with)."""
+    that is less, what it was made with; not at all on the reward that it was trained on)."""
     normalize_reward: bool = True
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8

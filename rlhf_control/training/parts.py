@@ -79,8 +79,13 @@ class Parts:
         return {name: part for name, part in vars(self).items() if hasattr(part, "load_state")}
 
     def scaled(self, rollout: Rollout) -> Rollout:
-        """Returns the rollout with its reward in the unit that the critic is to learn it in."""
-        return rollout if self.scaler is None else self.scaler(rollout)
+        """Returns the rollout with its reward in the unit that the critic is to learn it in, once there is a reward."""
+        if self.scaler is None or not self.reward.fitted:
+            return rollout
+        if not self.scaler.moments[0]:  # returns are longer than a rollout: those before the first fit count too
+            for earlier in self.bank.rollouts[:-1]:
+                self.scaler(earlier.with_reward(self.reward.predict(earlier)))
+        return self.scaler(rollout)
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""

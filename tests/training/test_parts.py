@@ -10,8 +10,11 @@ from rlhf_control.config import (
 )
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
+from rlhf_control.reward.known import KnownReward
+from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.spaces import Spaces
 from rlhf_control.training.parts import prepare, tell_of_far_bounds
+from tests.conftest import random_rollout
 
 
 def test_by_default_the_old_skill_is_there_from_the_first_step_on(tiny_config: FinetuneConfig) -> None:
@@ -49,3 +52,22 @@ def test_a_round_that_is_planned_is_due_and_more_answers_come_before_the_last(ti
     planned = parts.votes.rounds
     assert [parts.votes.due(i) for i in range(8)] == [planned.get(i) for i in range(8)]
     assert [parts.votes.more_to_come(i) for i in range(8)] == [i < max(planned) for i in range(8)]
+
+
+def test_the_scale_of_a_learned_reward_begins_with_its_first_fit_and_knows_what_was_before(
+    tiny_config: FinetuneConfig,
+) -> None:
+    """Steps without a reward say nothing of its scale; returns that began before the fit do."""
+    _, parts = prepare(tiny_config, None, None)
+    rollouts = [random_rollout(np.random.default_rng(i), T=40, N=4, ends=0.0) for i in range(3)]
+    for rollout in rollouts[:2]:
+        parts.bank.add(rollout)
+        assert parts.scaled(rollout) is rollout
+    parts.reward = KnownReward(lambda steps: steps.env_reward + 1, scaled=False, ready=True)
+    parts.bank.add(rollouts[2])
+    now = parts.scaled(rollouts[2].with_reward(rollouts[2].env_reward + 1))
+    expected = RewardScaler(4, tiny_config.ppo.gamma)
+    whole = [expected(r.with_reward(r.env_reward + 1)) for r in rollouts]
+    np.testing.assert_array_equal(now.reward, whole[-1].reward)
+    parts.scaled(rollouts[2])
+    assert parts.scaler is not None and parts.scaler.moments[0] == 4 * 40 * 4
