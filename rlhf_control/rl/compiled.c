@@ -23,6 +23,14 @@ typedef float real;
 #endif
 enum { V = 64 / sizeof(real), MAX_LAYERS = 8, METRICS = 5, SPINS = 20000, CHUNK = 64 };
 typedef real vec __attribute__((vector_size(64), aligned(sizeof(real))));
+/* A tile of a product is held in registers. Without AVX-512 these are half as wide and half as many: larger tiles are
+   spilled, and take ten times as long. Each number of a product is the same sum in the same order in either. */
+#ifdef __AVX512F__
+enum { PART = 64, WIDE = 4 };
+#else
+enum { PART = 32, WIDE = 1 };
+#endif
+typedef real part __attribute__((vector_size(PART), aligned(sizeof(real))));
 static const double LOG_2PI = 1.8378770664093453, BETA1 = 0.9, BETA2 = 0.999, EPS = 1e-5; /* Adam's, as in SB3 */
 
 enum { GAUSSIAN, CATEGORICAL };          /* a categorical distribution for each of `groups` choices */
@@ -56,14 +64,15 @@ static int64_t padded(int64_t n) { return (n + V - 1) / V * V; }
 static inline __attribute__((always_inline)) void tile(
     int R, int W, int64_t n, int64_t k, const real *a, int64_t row, int64_t col, const real *b, const real *bias, real *c)
 {
-    vec sum[8][4];
+    enum { P = PART / sizeof(real), PARTS = V / P };
+    part sum[8][4 * PARTS];
     for (int i = 0; i < R; i++)
-        for (int j = 0; j < W; j++) sum[i][j] = bias ? *(const vec *)(bias + j * V) : (vec){0};
+        for (int j = 0; j < W * PARTS; j++) sum[i][j] = bias ? *(const part *)(bias + j * P) : (part){0};
     for (int64_t l = 0; l < k; l++)
         for (int i = 0; i < R; i++)
-            for (int j = 0; j < W; j++) sum[i][j] += a[i * row + l * col] * *(const vec *)(b + l * n + j * V);
+            for (int j = 0; j < W * PARTS; j++) sum[i][j] += a[i * row + l * col] * *(const part *)(b + l * n + j * P);
     for (int i = 0; i < R; i++)
-        for (int j = 0; j < W; j++) *(vec *)(c + i * n + j * V) = sum[i][j];
+        for (int j = 0; j < W * PARTS; j++) *(part *)(c + i * n + j * P) = sum[i][j];
 }
 
 /* C (m, n) = bias + A (m, k) B (k, n), A[i, l] at a[i row + l col]. n is a multiple of V. */
@@ -71,16 +80,16 @@ static void product(int64_t m, int64_t n, int64_t k, const real *a, int64_t row,
                     const real *bias, real *c)
 {
     for (int64_t j = 0; j < n;) {
-        int wide = n - j >= 4 * V;
+        int wide = n - j >= WIDE * V;
         const real *bj = b + j, *zero = bias ? bias + j : NULL;
         int64_t i = 0;
         for (; i + 4 <= m; i += 4)
-            if (wide) tile(4, 4, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
+            if (wide) tile(4, WIDE, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
             else tile(4, 1, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
         for (; i < m; i++)
-            if (wide) tile(1, 4, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
+            if (wide) tile(1, WIDE, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
             else tile(1, 1, n, k, a + i * row, row, col, bj, zero, c + i * n + j);
-        j += wide ? 4 * V : V;
+        j += wide ? WIDE * V : V;
     }
 }
 
