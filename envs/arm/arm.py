@@ -61,7 +61,7 @@ class Arm(Task):
         high = np.ones(5 if self.control == "cartesian" else 8, np.float32)
         return -high, high
 
-    def controls(self, sim: Simulation, actions: np.ndarray) -> np.ndarray:
+    def controls(self, actions: np.ndarray) -> np.ndarray:
         """Return what the 16 actuators are told by actions (n, A)."""
         actions = clip(actions.astype(np.float64), -1, 1)
         told = np.zeros((len(actions), 16))

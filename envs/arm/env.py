@@ -40,7 +40,7 @@ class ArmEnv(MujocoEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         actions = np.asarray(action)[None]
-        self._sim.step(self.task.controls(self._sim, actions))
+        self._sim.step(self.task.controls(actions))
         reward, terminated, terms = self.task.outcome(self._sim, np.empty((1, 0)), actions)
         if self.render_mode == "human":
             self.render()

@@ -41,7 +41,7 @@ class Task:
         low, high = model.actuator_ctrlrange.astype(np.float32).T
         return low, high
 
-    def controls(self, sim: Simulation, actions: np.ndarray) -> np.ndarray:
+    def controls(self, actions: np.ndarray) -> np.ndarray:
         """Return what the model's actuators are told, (n, nu), by actions (n, A)."""
         return actions
 

@@ -20,9 +20,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.arm.door import Door
-from envs.arm.grasp import Grasp
-from envs.arm.reach import Reach
+from envs.arm import ARMS
 from envs.mujoco.generators import GENERATOR_WORDS, generator_of, generator_words
 from envs.mujoco.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from envs.mujoco.pendulums_and_arms import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
@@ -36,11 +34,6 @@ WITHOUT_EFFECT = {
     "visual_options", "width",
 }  # fmt: skip
 
-ARMS: dict[str, type[Task]] = {
-    "rlhf/ArmDoor-v0": Door,
-    "rlhf/ArmGrasp-v0": Grasp,
-    "rlhf/ArmReach-v0": Reach,
-}
 TASKS: dict[str, type[Task]] = {
     **ARMS,
     "Ant-v5": Ant,
@@ -63,8 +56,7 @@ def has_batched(env_id: str) -> bool:
 
 
 class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """Step Gymnasium's MuJoCo tasks (version 5), and those of `envs.arm`, many at a time: about twice as fast on two
-    cores.
+    """Step Gymnasium's MuJoCo tasks (version 5) and those of `envs.arm`, many at a time: twice as fast on two cores.
 
     For the same seed and actions, observations, rewards, ends and infos equal, bit for bit and for any number of
     threads, those of
@@ -138,8 +130,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
         self.success = np.full(num_envs, np.nan)  # 1 or 0 as the last step left the task; NaN: it does not tell
         self.infos = True  # False: none but `final_obs`; `collect` reads no other
-        self._started = False
-        self._generators: dict[int, np.random.Generator] = {}
+        self._started, self._generators = False, dict[int, np.random.Generator]()
         self._elapsed_steps = np.zeros(num_envs, dtype=np.int64)
         # What the last step saw. Both may depend on derived fields, which no state brings back.
         self._observations = np.zeros((num_envs, *observation_shape))
@@ -211,7 +202,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         actions = self._checked(actions)
-        self._sim.step(self._task.controls(self._sim, actions))
+        self._sim.step(self._task.controls(actions))
         self._elapsed_steps += 1
 
         positions = self._task.position(self._sim)
