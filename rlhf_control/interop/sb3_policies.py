@@ -1,8 +1,9 @@
 """Stable-Baselines3's live models, read into policies, and its files written. `sb3_zips` reads files without it."""
 
 import io
+import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor
 
@@ -20,7 +23,7 @@ from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.interop.environments import environment
 from rlhf_control.interop.networks import untied
-from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, read_sb3_zip, refuse_others
+from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, places, read_sb3_zip, refuse_others
 from rlhf_control.interop.statistics import NUMBERS, Statistics, read_statistics, statistics_of
 from rlhf_control.nets.encoders import ACTIVATIONS
 from rlhf_control.nets.pictures import NATURE_SIDE
@@ -114,28 +117,30 @@ def export_sb3(policy: Policy, path: str | Path) -> list[Path]:
 
     SB3's `load(path).predict(x, deterministic=True)` is then our clipped mode for
     x = clip((obs - mean) / sqrt(var + 1e-8), -10, 10), of observations as `gymnasium.wrappers.FlattenObservation` has
-    them. That clip is why the statistics are not folded into the first layer. Layers that actor and critic share are
-    written for each. The hyperparameters in the file are SB3's defaults. Raises UserError for what SB3 cannot be.
+    them or, where there are pictures, as the environment does. That clip is why the statistics are not folded into the
+    first layer. Layers that actor and critic share are written for each. The hyperparameters in the file are SB3's
+    defaults. Raises UserError for what SB3 cannot be.
     """
     net, seen, path = policy.config, bool(policy.encoder.seen), Path(path)
     if net.state_dependent_std:
         raise UserError("SB3's PPO has one noise for all states, and this policy's depends on them; use torchscript")
-    if seen and policy.encoder.counted:
-        raise UserError("a policy that sees pictures beside numbers cannot be exported to SB3")
-    if seen and (net.encoder != "cnn" or min(sorted(policy.encoder.seen[0].shape)[-2:]) < NATURE_SIDE):
-        raise UserError("SB3's CnnPolicy has the CNN of Nature, and this policy has another one; use --to npz")
-    kwargs, weights = policy_kwargs(net), untied(policy)
-    if seen:
-        kwargs |= {"features_extractor_kwargs": {"features_dim": net.picture_features}}
-        kwargs |= {"share_features_extractor": not net.separate_encoders}
+    kwargs, weights, kind = policy_kwargs(net), untied(policy), "MlpPolicy"
     with closing(sb3_envs(policy.env_id, policy.env, 1, flat=not seen)) as env:
-        model = PPO("CnnPolicy" if seen else "MlpPolicy", env, policy_kwargs=kwargs, device="cpu")
-        normalised = VecNormalize(env, clip_obs=policy.obs_norm.clip)
+        if seen:
+            kind, more = _seeing(policy, env.observation_space)
+            kwargs |= more
+        model = PPO(kind, env, policy_kwargs=kwargs, device="cpu")
+        normalised = VecNormalize(env, norm_obs_keys=_normalised(policy, env), clip_obs=policy.obs_norm.clip)
     names = _names(len(kwargs["net_arch"]["pi"]), len(kwargs["net_arch"]["vf"]))
     if _is_multi_binary(policy.env_id, policy.env):
-        for kind in ("weight", "bias"):
-            last = names[f"action_net.{kind}"]
+        for of in ("weight", "bias"):
+            last = names[f"action_net.{of}"]
             weights[last] = _one_logit(weights[last])
+    if kind == "MultiInputPolicy":
+        _fold_choices(policy, weights, normalised.norm_obs_keys or [])
+        theirs = places(policy.spaces.parts, list(model.observation_space.spaces), net.picture_features)  # type: ignore[attr-defined]
+        for of in ("actor", "critic"):
+            weights[f"{of}.0.weight"] = weights[f"{of}.0.weight"][:, torch.from_numpy(theirs.argsort())]
     pictures = _picture_weights(policy) if seen else {}
     model.policy.load_state_dict(pictures | {n: weights[names[n]] for n in model.policy.state_dict() if n in names})
     buffer = io.BytesIO()
@@ -145,22 +150,82 @@ def export_sb3(policy: Policy, path: str | Path) -> list[Path]:
     save_state(path.with_suffix(".obs_norm.npz"), norm)
     written = [path, path.with_suffix(".obs_norm.npz")]
     if policy.obs_norm.count:
-        rms = normalised.obs_rms
-        assert not isinstance(rms, dict)
-        rms.mean, rms.var, rms.count = norm["mean"].copy(), norm["var"].copy(), float(norm["count"])
+        _fill(normalised, policy)
         written.append(path.with_suffix(".vecnormalize.pkl"))
         write_atomic(written[-1], pickle.dumps(normalised))
     return written
+
+
+def _seeing(policy: Policy, space: gymnasium.Space) -> tuple[str, dict[str, Any]]:
+    """SB3's policy for pictures, alone or in a Dict, and what makes its networks as large as ours. Raises UserError for
+    what it does not take for a picture, and for spaces that it does not have."""
+    parts: dict[str, gymnasium.Space] = space.spaces if isinstance(space, gymnasium.spaces.Dict) else {"": space}
+    if policy.config.encoder != "cnn":
+        raise UserError("SB3's policies see by the CNN of Nature, and this policy has another one; use --to npz")
+    for part in policy.encoder.seen:
+        sides = sorted(part.shape)[-2:]
+        if part.name not in parts or not is_image_space(parts[part.name]) or min(sides) < NATURE_SIDE:
+            raise UserError(
+                f"SB3's policies see pictures (height, width, channels) of {NATURE_SIDE} pixels a side and more, alone "
+                f"or in a plain Dict, and {policy.env_id} shows {policy.spaces}"
+            )
+    if {part.name for part in policy.spaces.parts} != parts.keys():
+        raise UserError(f"SB3 has no Dicts within Dicts, and {policy.env_id} shows {policy.spaces}")
+    features = policy.config.picture_features
+    of_size = {"cnn_output_dim" if "" not in parts else "features_dim": features}
+    separate = {"share_features_extractor": not policy.config.separate_encoders}
+    return ("CnnPolicy" if "" in parts else "MultiInputPolicy"), {"features_extractor_kwargs": of_size} | separate
+
+
+def _normalised(policy: Policy, env: DummyVecEnv) -> list[str] | None:
+    """The entries of a Dict that VecNormalize can normalise: Boxes of numbers."""
+    if not isinstance(env.observation_space, gymnasium.spaces.Dict):
+        return None
+    spaces, numbers = env.observation_space.spaces, [part.name for part in policy.encoder.counted]
+    return [name for name in numbers if isinstance(spaces[name], gymnasium.spaces.Box)]
+
+
+def _fold_choices(policy: Policy, weights: dict[str, Tensor], keys: Sequence[str]) -> None:
+    """Folds the statistics of what VecNormalize leaves alone, and is 0 or 1, into the first layers: two values, so that
+    the clip is in it."""
+    norm = policy.obs_norm
+    bits = torch.stack([torch.zeros(len(norm.mean)), torch.ones(len(norm.mean))])
+    zero, one = norm(bits)
+    at = 0
+    for part in policy.encoder.counted:
+        columns = slice(at, at := at + math.prod(part.shape))
+        if part.name in keys:
+            continue
+        for of in ("actor", "critic"):
+            weight = weights[f"{of}.0.weight"]
+            weights[f"{of}.0.bias"] += weight[:, columns] @ zero[columns]
+            weight[:, columns] *= one[columns] - zero[columns]
+
+
+def _fill(normalised: VecNormalize, policy: Policy) -> None:
+    """Has a VecNormalize know the policy's statistics."""
+    norm, at = {name: tensor.numpy() for name, tensor in policy.obs_norm.state_dict().items()}, 0
+    if not isinstance(normalised.obs_rms, dict):
+        rms = normalised.obs_rms
+        rms.mean, rms.var, rms.count = norm["mean"].copy(), norm["var"].copy(), float(norm["count"])
+        return
+    for part in policy.encoder.counted:
+        columns = slice(at, at := at + math.prod(part.shape))
+        if part.name in normalised.obs_rms:
+            rms = normalised.obs_rms[part.name]
+            rms.mean, rms.var = (norm[name][columns].reshape(part.shape).copy() for name in ("mean", "var"))
+            rms.count = float(norm["count"])
 
 
 def _picture_weights(policy: Policy) -> dict[str, Tensor]:
     """The CNNs under SB3's names, who has them three times."""
     found = {}
     for prefix, encoder in (("", None), ("pi_", None), ("vf_", policy.critic_encoder)):
-        for name, tensor in (encoder or policy.encoder).pictures[0].state_dict().items():
-            place, _, kind = name.partition(".")
-            layer = "linear.0" if place == "7" else f"cnn.{place}"
-            found[f"{prefix}features_extractor.{layer}.{kind}"] = tensor
+        for part, network in zip(policy.encoder.seen, (encoder or policy.encoder).pictures, strict=True):
+            own = f"{prefix}features_extractor" + (f".extractors.{part.name}" if part.name else "")
+            for name, tensor in network.state_dict().items():
+                place, _, kind = name.partition(".")
+                found[f"{own}.{'linear.0' if place == '7' else f'cnn.{place}'}.{kind}"] = tensor
     return found
 
 

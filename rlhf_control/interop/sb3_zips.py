@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,12 +165,19 @@ def columns(data: Mapping[str, Any], networks: Networks, made: Environment) -> n
     if _image(data, made) and not seen and np.argmin(shape) != 0:
         return np.arange(made.spaces.obs_size).reshape(shape[-1], *shape[:-1]).transpose(1, 2, 0).ravel()
     features = networks.pictures[0]["7.weight"].shape[0] if seen else 0
-    sizes = {part.name: features if part.picture and seen else int(np.prod(part.shape)) for part in parts}
-    text = str(_entry(data.get("observation_space"), "spaces"))
-    theirs = sorted(sizes, key=lambda name: _place(name, text)) if text else list(sizes)  # else it was flattened before
+    text, names = str(_entry(data.get("observation_space"), "spaces")), [part.name for part in parts]
+    theirs = sorted(names, key=lambda name: _place(name, text)) if text else names  # else it was flattened before
+    return places(parts, theirs, features)
+
+
+def places(parts: Sequence[Part], theirs: Sequence[str], features: int) -> np.ndarray:
+    """Tells where each of our inputs is among those of who keeps the order `theirs` of the parts. Pictures have so many
+    features; 0: they are read as numbers."""
+    seen = {part.name: bool(part.picture and features) for part in parts}
+    sizes = {part.name: features if seen[part.name] else int(np.prod(part.shape)) for part in parts}
     ends = np.cumsum([sizes[name] for name in theirs])
     at = {name: np.arange(end - sizes[name], end) for name, end in zip(theirs, ends, strict=True)}
-    ours = sorted(parts, key=lambda part: part.picture and seen)  # stable: numbers first, then pictures
+    ours = sorted(parts, key=lambda part: seen[part.name])  # stable: numbers first, then pictures
     return np.concatenate([at[part.name] for part in ours])
 
 

@@ -19,6 +19,7 @@ SPACES: dict[str, tuple[Space, Space]] = {
     "multi-binary": (VECTOR, MultiBinary(4)),
     "choice-seen": (Discrete(5), Discrete(3)),
     "picture": (PICTURE, Discrete(3)),
+    "small-picture": (Box(0, 255, (20, 20, 3), np.uint8), Discrete(3)),
     "channels-first": (Box(0, 255, (4, 40, 44), np.uint8), ACTION),
     "dict": (Dict([("v", VECTOR), ("a", Discrete(4)), ("m", Box(-1, 1, (2, 2)))]), ACTION),
     "mixed": (Dict([("v", VECTOR), ("img", PICTURE), ("a", Discrete(4))]), ACTION),

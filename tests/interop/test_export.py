@@ -28,7 +28,8 @@ def made(kind: str, **net: Any) -> Policy:
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    policy.observe(samples(kind)[1] * 2 + 1)
+    seen = samples(kind)[1]
+    policy.observe(seen * 2 + 1 if seen.dtype.kind == "f" else seen)  # pictures beside numbers are bytes
     return policy
 
 
@@ -131,6 +132,29 @@ def test_pictures_go_to_stable_baselines3(tmp_path: Path) -> None:
         torch.testing.assert_close(
             policy.distribution(policy.features(packed)).log_p()[0], theirs, rtol=1e-4, atol=1e-5
         )
+
+
+def test_pictures_beside_numbers_go_to_stable_baselines3(tmp_path: Path) -> None:
+    policy = made("mixed", hidden=(8,), separate_encoders=True, picture_features=24)
+    export(policy, "sb3", tmp_path / "m.zip")
+    model = PPO.load(tmp_path / "m.zip", device="cpu")
+    v = VecNormalize.load(str(tmp_path / "m.vecnormalize.pkl"), DummyVecEnv([lambda: Shown("mixed")]))
+    raw, packed = samples("mixed", 16)
+    seen, _ = model.policy.obs_to_tensor(v.normalize_obs(raw))
+    with torch.no_grad():
+        theirs, ours = model.policy.get_distribution(seen).distribution, policy.distribution(policy.features(packed))
+        torch.testing.assert_close(ours.mean, theirs.mean, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.log_std.exp().expand(16, 2), theirs.stddev, rtol=1e-5, atol=1e-5)
+        value = policy.value(policy.features(packed))
+        torch.testing.assert_close(value, model.policy.predict_values(seen)[:, 0], rtol=1e-4, atol=1e-4)
+    again = find_policy(tmp_path / "m.zip", "Shown-v0", env={"kind": "mixed"},
+                        obs_stats=tmp_path / "m.vecnormalize.pkl", trust=True)  # fmt: skip
+    np.testing.assert_allclose(again.act(packed, None), policy.act(packed, None), rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_that_stable_baselines3_cannot_see_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="36 pixels a side"):
+        export(made("small-picture"), "sb3", tmp_path / "m.zip")
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
