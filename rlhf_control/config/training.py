@@ -88,7 +88,7 @@ class FinetuneConfig:
 
     policy: Annotated[str, POSITIONAL]
     """A policy file, a run's folder, the name of a policy that ships with the project, or a file of Stable-Baselines3,
-    CleanRL or RLlib, which needs --env-id."""
+    CleanRL, RLlib or rsl_rl, which needs --env-id."""
     env_id: str = ""
     """A Gymnasium id (default: the policy's own)."""
     obs_stats: str = ""

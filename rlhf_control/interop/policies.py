@@ -16,7 +16,7 @@ RLLIB_FILES = ("rllib_checkpoint.json", "module_state.pkl", "module_state.msgpac
 
 
 def foreign_kind(name: str | Path) -> str:
-    """Return whose file or folder this seems to be: SB3, TORCH (CleanRL), RLLIB, or "" for ours."""
+    """Return whose file or folder this seems to be: SB3, TORCH (CleanRL, rsl_rl), RLLIB, or "" for ours."""
     path = Path(name)
     if path.is_dir():
         return RLLIB if any((path / file).is_file() for file in RLLIB_FILES) else ""
@@ -45,7 +45,8 @@ def find_policy(
     trust: bool = False,
 ) -> Policy:  # fmt: skip
     """Return the policy of a file, of a run's folder (its last, or its newest checkpoint's), of a shipped name, or of
-    another library: a zip of Stable-Baselines3's PPO or A2C, a `*.cleanrl_model`, a checkpoint of RLlib's PPO.
+    another library: a zip of Stable-Baselines3's PPO or A2C, a `*.cleanrl_model`, a checkpoint of RLlib's or rsl_rl's
+    PPO.
 
     `env_id`: see `files.refuse_module`; for a file of another library, the environment that it is for, made with the
     arguments `env`. `obs_stats` is a file of its observation statistics; with `trust`, a pickled VecNormalize too.
@@ -57,12 +58,12 @@ def find_policy(
         return own_policy(name, env_id)
     if not env_id:
         raise UserError(f"{name} does not say which environment it is for; give --env-id ID")
-    from rlhf_control.interop.cleanrl import read_cleanrl  # torch takes seconds to import
-    from rlhf_control.interop.environments import environment
+    from rlhf_control.interop.environments import environment  # torch takes seconds to import
     from rlhf_control.interop.rllib import read_rllib
+    from rlhf_control.interop.rsl_rl import read_torch_policy
     from rlhf_control.interop.sb3_zips import read_sb3_zip
     from rlhf_control.interop.statistics import read_statistics
 
     statistics = read_statistics(obs_stats, trust=trust) if obs_stats else None
     made = environment(env_id, env or {})
-    return {SB3: read_sb3_zip, TORCH: read_cleanrl, RLLIB: read_rllib}[kind](name, made, statistics)
+    return {SB3: read_sb3_zip, TORCH: read_torch_policy, RLLIB: read_rllib}[kind](name, made, statistics)

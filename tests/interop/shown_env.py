@@ -1,5 +1,6 @@
 """Environments of any spaces, with observations at random: `Shown-v0`."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Shown(gymnasium.Env):
     """Shows what its space has; a reward of noise; episodes of 10 steps."""
 
     def __init__(self, kind: str = "box") -> None:
-        self.observation_space, self.action_space = SPACES[kind]
+        self.observation_space, self.action_space = deepcopy(SPACES[kind])  # each draws from its own
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
