@@ -146,7 +146,8 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
     k, seed = label_round.index, config.seed
     pool, recent = p.bank.pool(stream(seed, "pool", k), clips_wanted(config, label_round, p.labels))
-    queries = round_queries(config, label_round, (pool, recent), p.reward, p.labels, p.learner.policy)
+    sources = (pool, recent), p.reward, p.labels, p.learner.policy, p.bank.episodes
+    queries = round_queries(config, label_round, *sources)
     if queries:
         p.labels.ask(queries, pool, reward=k)
     p.bank.archive(stream(seed, "archive", k))

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config.commands import LabelsConfig
-from rlhf_control.data import KINDS, Feedback
+from rlhf_control.data import KINDS, SUCCESS, Feedback
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.agreement import JUDGED, agreement, consistency, position, quartiles
 from rlhf_control.feedback.export import export_labels, import_labels, import_pairs
@@ -119,7 +119,8 @@ def card_text(card: dict[str, Any]) -> str:
     ]
     for kind, n in card["kinds"].items():
         asked, given = counted(n["queries"], "query", "queries"), counted(n["answers"], "answer")
-        rows.append((kind, f"{asked}, {given}, {counted(n['ties'], 'tie')}, {n['cannot_tell']} cannot tell"))
+        said = counted(n["successes"], "success", "successes") if kind == SUCCESS else counted(n["ties"], "tie")
+        rows.append((kind, f"{asked}, {given}, {said}, {n['cannot_tell']} cannot tell"))
     for name, n in card["annotators"].items():
         given = counted(n["answers"], "answer")
         trust = f", trust {n['trust']:.2f}" if "trust" in n else ""
@@ -173,7 +174,7 @@ def _of_kind(kind: str, asked: Iterable[Asked], given: Iterable[tuple[Asked, Fee
         "answers": len(answers),
         "ties": sum(f.ranks is not None and len(set(f.ranks)) < len(f.ranks) for f in answers),
         "cannot_tell": sum(not informative(f) for f in answers),
-    }
+    } | ({"successes": sum(f.value == 1 for f in answers)} if kind == SUCCESS else {})
 
 
 def _of_annotator(answers: Sequence[Feedback]) -> dict[str, Any]:

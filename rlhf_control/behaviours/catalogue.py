@@ -1,5 +1,7 @@
 """The behaviours that ship, by name, and the reward that a name stands for."""
 
+from collections.abc import Callable
+
 from rlhf_control.behaviours.behaviour import Behaviour, StepReward
 from rlhf_control.behaviours.games import (
     BRICKS_ID,
@@ -149,6 +151,12 @@ NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to comp
 def env_reward(segments: Segments) -> Array:
     """Returns the environment's own reward, (..., L)."""
     return segments.env_reward
+
+
+def score_named(name: str) -> Callable[[Segments], Array]:
+    """Returns the score behind an oracle's name, (...,) of clips or episodes: a behaviour's, or else the environment's
+    mean reward a step."""
+    return BEHAVIOURS[name].score if name in BEHAVIOURS else lambda segments: segments.env_reward.mean(-1)
 
 
 def reward_named(name: str, env_id: str) -> StepReward:

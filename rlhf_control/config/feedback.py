@@ -39,6 +39,10 @@ class AnnotatorConfig:
     the toss of a coin, -1 always the opposite; 1 1 1 -1 are three honest ones and a liar."""
     levels: int = 5
     """Of a rating, from 1 (worst); equally many of the pool's clips deserve each."""
+    success: float | None = None
+    """An episode is a success from this score of the behaviour on (of the oracle env: mean reward a step). Default:
+    with the oracle env what the environment itself says at its end, if it does; else it must be better, a step, than
+    half of the pool's clips, so that the standard rises with the policy."""
 
     def __post_init__(self) -> None:
         typed(self)
@@ -73,12 +77,15 @@ class QueryConfig:
     gold: str = ""
     """Questions with known answers, to check people by: an exported store, or an .npz of pairs. Shown among the others,
     one in twenty; counted apart and not learned from."""
+    episode_seconds: float = 10.0
+    """Of an episode whose success is asked about, how many seconds up to its end are shown and judged; less where it is
+    shorter."""
     attempts: int = 4
     """New attempts from the start of a clip, the best of which is its correction."""
 
     def __post_init__(self) -> None:
         typed(self)
-        positive(self, "candidates", "attempts", "older_mb")
+        positive(self, "candidates", "attempts", "older_mb", "episode_seconds")
         within(self, "random_share", "recent_share", "older_share", low=0.0, high=1.0)
         if self.recent_share + self.older_share > 1:
             raise UserError(

@@ -130,9 +130,12 @@ class FinetuneConfig:
     """How the answers after the first round are spread over the other rounds: evenly, as 1 / (1 + t), or as 0.01^t."""
     label_until: float = 0.7
     """The share of the run after which nothing more is asked."""
-    feedback: tuple[Literal["comparison", "ranking", "rating", "reward", "correction"], ...] = ("comparison",)
+    feedback: tuple[
+        Literal["comparison", "ranking", "rating", "reward", "correction", "success"], ...
+    ] = ("comparison",)  # fmt: skip
     """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
-    best of several new attempts from the start of a clip, beside the clip."""
+    best of several new attempts from the start of a clip, beside the clip. success: whether an episode that has ended
+    was one."""
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""

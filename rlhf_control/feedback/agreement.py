@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import COMPARISON, RANKING, RATING, Array, Feedback
+from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS, Array, Feedback
 from rlhf_control.feedback.schema import Asked, Vote
 
-Judgement = int | float | str  # -1: the first clip; 0: a tie; 1: the second; a rating; CANNOT_TELL
+Judgement = int | float | str  # -1: the first clip; 0: a tie; 1: the second; a rating or a mark; CANNOT_TELL
 CANNOT_TELL = "cannot tell"
-JUDGED = (COMPARISON, RANKING, RATING)  # kinds on which annotators can agree: the others assert or measure
+JUDGED = (COMPARISON, RANKING, RATING, SUCCESS)  # kinds on which annotators can agree: the others assert or measure
 
 
 def agreement(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any] | None:
@@ -69,9 +69,9 @@ def position(votes: Sequence[tuple[Asked, Vote]]) -> dict[str, Any]:
 
 
 def judgements(query: Asked, feedback: Feedback) -> dict[tuple[str, ...], Judgement]:
-    """Returns the judgement of each item: a clip and its rating, or each two clips, in the order of their digests
-    whatever order they stood in, and which is better. Nothing for kinds on which there is nothing to agree."""
-    if query.kind == RATING:
+    """Returns the judgement of each item: a clip and its rating or mark, or each two clips, in the order of their
+    digests whatever order they stood in, and which is better. Nothing for kinds on which there is nothing to agree."""
+    if query.kind in (RATING, SUCCESS):
         return {query.clips: CANNOT_TELL if feedback.value is None else feedback.value}
     if query.kind not in JUDGED:
         return {}

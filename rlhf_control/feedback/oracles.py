@@ -5,6 +5,7 @@ anything of the learner. What it answers depends on these alone, not on what it 
 the same. To add one, write a function.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -12,12 +13,24 @@ from typing import Protocol
 import numpy as np
 
 from rlhf_control.behaviours.behaviour import StepReward
-from rlhf_control.behaviours.catalogue import reward_named
+from rlhf_control.behaviours.catalogue import reward_named, score_named
 from rlhf_control.config import AnnotatorConfig
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, Array, Feedback, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    DEMONSTRATION,
+    RANKING,
+    RATING,
+    REWARD,
+    SUCCESS,
+    Array,
+    Feedback,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import UserError
 
 PERFECT = AnnotatorConfig()
+SUCCESSFUL = 0.5  # a success is better than this share of the pool's clips, where nothing else says what one is
 
 
 class Oracle(Protocol):
@@ -40,7 +53,9 @@ class RewardOracle:
     cannot tell, or it ranks or rates with Boltzmann noise and ties, and then may turn the answer upside down.
 
     A demonstration is not judged: it stands above the policy's own clips, and nothing is said about these. A correction
-    is judged like a comparison.
+    is judged like a comparison. A success mark goes by `score` where the config says from which score on an episode is
+    a success; else by what the environment says after the last step, if `told`; else by the episode's mean return over
+    a clip's length, which must be above the median of the pool's.
     """
 
     reward: StepReward
@@ -48,6 +63,8 @@ class RewardOracle:
     temperature: float = 0.0
     config: AnnotatorConfig = PERFECT
     later: StepReward | None = None  # where the preference drifts; none: nowhere
+    score: Callable[[Segments], Array] | None = None  # (...,) of episodes, as config.success has it
+    told: bool = False  # the environment's own word on success counts
     memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
@@ -59,6 +76,8 @@ class RewardOracle:
         if query.kind in (COMPARISON, RANKING) and rng.random() < config.position_bias:
             return Feedback(tuple(range(K)), name)
         returns, pool_returns = self.returns(query, pool)
+        if query.kind == SUCCESS:  # as of a clip of the pool's length
+            returns = returns * self.weights(pool[0]).sum() / self.weights(query.segments[0]).sum()
         spread = pool_returns.std()
         if config.skip and returns.max() < np.quantile(pool_returns, config.skip):
             return Feedback(None, name)
@@ -70,6 +89,11 @@ class RewardOracle:
             cuts = np.quantile(pool_returns, np.arange(1, config.levels) / config.levels)
             rating = 1 + int((returns[0] + noise * rng.logistic() > cuts).sum())
             return Feedback(None, name, value=float(config.levels + 1 - rating if upside_down else rating))
+        if query.kind == SUCCESS:
+            good = self.said_success(query.segments[0])
+            if good is None:
+                good = bool(returns[0] + noise * rng.logistic() >= np.quantile(pool_returns, SUCCESSFUL))
+            return Feedback(None, name, value=float(good != upside_down))
         if query.kind == REWARD:
             value = returns[0] + noise * rng.normal()
             value = 2 * pool_returns.mean() - value if upside_down else value
@@ -90,6 +114,12 @@ class RewardOracle:
         share = min(1.0, self.config.drift * query.round)
         shares = [(1 - share) / (of_pool[0].std() or 1.0), share / (of_pool[1].std() or 1.0)]
         return shares[0] * of_query[0] + shares[1] * of_query[1], shares[0] * of_pool[0] + shares[1] * of_pool[1]
+
+    def said_success(self, episode: Segments) -> bool | None:
+        """Tells whether an episode (L, ...) is a success, where that is said of it and not by comparison."""
+        if self.config.success is not None and self.score is not None:
+            return bool(self.score(episode) >= self.config.success)
+        return bool(episode.success[-1]) if self.told and episode.success is not None else None
 
     def weights(self, clips: Segments) -> Array:
         """Returns the weights (L,) of clips' steps, or (..., L) if they differ in length; ones without myopia."""
@@ -127,8 +157,9 @@ def ranks_with_ties(perceived: Array, returns: Array, threshold: float) -> Array
 
 def coin_flip(query: Query, pool: Segments, rng: np.random.Generator, levels: int = 5) -> Feedback:
     """Answers without looking: a control that must teach nothing."""
-    if query.kind in (RATING, REWARD):
-        value = rng.integers(1, levels + 1) if query.kind == RATING else rng.normal()
+    if query.kind in (RATING, REWARD, SUCCESS):
+        possible = (1, levels + 1) if query.kind == RATING else (0, 2)
+        value = rng.normal() if query.kind == REWARD else rng.integers(*possible)
         return Feedback(None, "oracle:coin-flip", value=float(value))
     return Feedback(tuple(rng.permutation(len(query.segments)).tolist()), "oracle:coin-flip")
 
@@ -143,4 +174,5 @@ def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorCon
     if name == "custom":
         raise UserError("this run was answered by an oracle of its own; pass it: resume(path, oracle=...)")
     later = reward_named(config.drift_to, env_id) if config.drift else None
-    return RewardOracle(reward_named(name, env_id), name, temperature, config, later)
+    reward = reward_named(name, env_id)
+    return RewardOracle(reward, name, temperature, config, later, score_named(name), told=name == "env")

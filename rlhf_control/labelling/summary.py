@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf_control.data import RANKED, RATING, Feedback
+from rlhf_control.data import RANKED, RATING, SUCCESS, Feedback
 from rlhf_control.feedback.agreement import agreement, consistency, position, quartiles
 from rlhf_control.feedback.schema import Asked
 from rlhf_control.feedback.store import in_force
@@ -78,7 +78,7 @@ def _position(p: Mapping[str, Any]) -> Fact:
 
 def _agreement(given: Sequence[tuple[Asked, Feedback]]) -> Fact | None:
     """With the other annotators, about what this one judged too. The kind with the most to tell."""
-    found = [a for kind in (*RANKED, RATING) if (a := agreement([(q, f) for q, f in given if q.kind == kind]))]
+    found = [a for kind in (*RANKED, RATING, SUCCESS) if (a := agreement([(q, f) for q, f in given if q.kind == kind]))]
     if not found:
         return None
     best = max(found, key=lambda a: a["items"])

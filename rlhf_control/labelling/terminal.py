@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rlhf_control.config.commands import LabelConfig
+from rlhf_control.data import SUCCESS
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling.keyboard import BACKSPACE, DOWN, ENTER, ESCAPE, LEFT, RIGHT, UP, Keyboard
@@ -52,6 +53,7 @@ CANNOT = ("s", DOWN)
 COMPARING = {
     "a": LEFT_BETTER, LEFT: LEFT_BETTER, "d": RIGHT_BETTER, RIGHT: RIGHT_BETTER, "w": TIE, UP: TIE,
 }  # fmt: skip
+MARKING = {"y": 1.0, "d": 1.0, RIGHT: 1.0, "n": 0.0, "a": 0.0, LEFT: 0.0}
 WORDS = {LEFT_BETTER: "left is better", RIGHT_BETTER: "right is better", TIE: "both are equally good"}
 OVER = {  # situations in which no question will come, and what is to be said
     FINISHED: "the run has finished{message}: no more questions",
@@ -236,9 +238,9 @@ class Voting:
         typed = self.read_ranking(len(question.shown)) if whole else self.keyboard.read(RENEW_SECONDS)
         if typed is None:
             return LEAVE if self.keyboard.ended else None
-        meant = meaning(typed, len(question.shown), self.config.levels)
+        meant = meaning(typed, len(question.shown), self.config.levels, question.kind)
         if meant is None:
-            say(f"'{typed}' means nothing here: {keys(len(question.shown), self.config.levels)}")
+            say(f"'{typed}' means nothing here: {keys(len(question.shown), self.config.levels, question.kind)}")
             return ""
         return meant
 
@@ -266,7 +268,8 @@ class Voting:
         """Prints the question in words, where its video is, and the keys."""
         news = read_news(self.run, self.session.store, self.session.annotator)
         clips = len(question.shown)
-        words = question_of(clips, news.status.question if news.status is not None else "")
+        asked = news.status.question if news.status is not None else ""
+        words = question_of(clips, asked, success=question.kind == SUCCESS)
         given = f"{news.tally.answers} of {counted(goal(news.tally, news.status), 'answer')} so far"
         say(f"\n{words} ({given})")
         try:
@@ -276,7 +279,7 @@ class Voting:
         if self.studio.notice and self.studio.notice != self.noticed:
             self.noticed = self.studio.notice
             say(f"  {self.noticed}")
-        say(f"  {keys(clips, self.config.levels)}")
+        say(f"  {keys(clips, self.config.levels, question.kind)}")
 
     def tell_waiting(self, where: str, news: News) -> None:
         """Prints on a terminal one line that counts down; elsewhere a line whenever the situation changes."""
@@ -300,12 +303,15 @@ class Voting:
 # -- answers
 
 
-def meaning(typed: str, clips: int, levels: int) -> Answer | str | None:
+def meaning(typed: str, clips: int, levels: int, kind: str = "") -> Answer | str | None:
     """Reads an answer to a question about so many clips, a command, or None."""
     if typed in COMMANDS:
         return COMMANDS[typed]
     if typed in CANNOT:
         return Answer(None, None, "cannot tell")
+    if kind == SUCCESS:
+        mark = MARKING.get(typed)
+        return None if mark is None else Answer(None, mark, "success" if mark else "failure")
     if clips == 2:
         ranks = COMPARING.get(typed)
         return None if ranks is None else Answer(ranks, None, WORDS[ranks])
@@ -334,9 +340,11 @@ def ranking(typed: str, clips: int) -> tuple[int, ...] | None:
     return tuple(rank[number] for number in numbers)
 
 
-def keys(clips: int, levels: int) -> str:
+def keys(clips: int, levels: int, kind: str = "") -> str:
     """Returns the key table, in a line."""
     rest = "s cannot tell   u undo   Enter repeats   q leaves"
+    if kind == SUCCESS:
+        return f"y success   n failure   {rest}"
     if clips == 2:
         return f"a left   d right   w equal   {rest}"
     if clips == 1:

@@ -142,7 +142,8 @@ class Asynchronous:
         uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)
         query = replace(config.query, random_share=min(1.0, uniform / n))
         narrowed = replace(config, feedback=(kind,), query=query)
-        batch = questions(narrowed, LabelRound(self.batches, n), (pool, recent), self.reward, self.labels, self.policy)
+        asking = (narrowed, LabelRound(self.batches, n), (pool, recent), self.reward, self.labels, self.policy)
+        batch = questions(*asking, self.bank.episodes)
         self.labels.issue(batch, reward=self.fits)
 
 

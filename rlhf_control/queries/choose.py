@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import COMPARISON, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.data import COMPARISON, RANKING, RATING, REWARD, SUCCESS, Array, Query, Segments
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.queries.strategies import (
     NEEDS_NO_MODEL,
@@ -165,7 +165,7 @@ def find_different(seen: Array, clips: Array, size: int, least: float) -> Array 
 
 def check_kind(kind: str, clips: int) -> None:
     """Raises UserError for a kind that cannot be asked about this many clips of a pool."""
-    fits = {COMPARISON: clips == 2, RANKING: clips >= 2, RATING: clips == 1, REWARD: clips == 1}
+    fits = {COMPARISON: clips == 2, RANKING: clips >= 2, **dict.fromkeys((RATING, REWARD, SUCCESS), clips == 1)}
     if kind not in fits:
         raise unknown_name("kind of query about the policy's own clips", kind, fits)
     if not fits[kind]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.schedules import apportion
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, SUCCESS, Array, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
@@ -35,9 +35,11 @@ from rlhf_control.queries.rounds import LabelRound, share_due
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
+from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
+from rlhf_control.wording import counted
 
-REPEATABLE = (COMPARISON, RANKING, RATING)  # kinds of which an answer can be held against an earlier one
+REPEATABLE = (COMPARISON, RANKING, RATING, SUCCESS)  # kinds of which an answer can be held against an earlier one
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
 GOLD_SHARE = 0.05  # of the run's own questions
 
@@ -55,11 +57,12 @@ REPLAY_MAY_DIFFER = (
 
 def round_queries(
     config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
-    policy: Policy,
+    policy: Policy, episodes: Sequence[Segments] = (),
 ) -> list[Query]:  # fmt: skip
     """Returns all queries of a round: its questions, if it has any, and the demonstrations that are due."""
     k, (clips, recent), seed = label_round.index, pool, config.seed
-    queries = questions(config, label_round, pool, reward, labels, policy) if label_round.labels else []
+    asking = (config, label_round, pool, reward, labels, policy, episodes)
+    queries = questions(*asking) if label_round.labels else []
     if not demonstrations_due(config, k):
         return queries
     name = demonstrations_of(config, labels.store.path.parent)
@@ -71,15 +74,16 @@ def round_queries(
 
 def questions(
     config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
-    policy: Policy,
+    policy: Policy, episodes: Sequence[Segments] = (),
 ) -> list[Query]:  # fmt: skip
     """Returns a round's questions: new ones about the policy's own clips, in place of some of them such as were asked
-    before, and beside them gold. `pool`: the clips to choose from, and how many of them, the first, are recent."""
+    before, and beside them gold. `pool`: the clips to choose from, and how many of them, the first, are recent;
+    `episodes`: those whose success can be asked about, the newest last."""
     k, n, rng = label_round.index, label_round.labels, stream(config.seed, "repeats", label_round.index)
     asked = labels.questions()
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
     due, of_this_round = repeats_due(config, n, labels)
-    new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy)
+    new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy, episodes)
     again = ask_again(earlier, due, k, 0, rng)
     again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
@@ -110,7 +114,7 @@ def shares(config: FinetuneConfig, n: int) -> list[int]:
 
 def make_queries(
     config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
-    policy: Policy,
+    policy: Policy, episodes: Sequence[Segments] = (),
 ) -> list[Query]:  # fmt: skip
     """Returns queries about the policy's own clips: of every kind of feedback the same number, as far as possible, in
     random order, and no clip twice while there are others."""
@@ -120,6 +124,9 @@ def make_queries(
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind))
+        if kind == SUCCESS:
+            queries += marks(config, n, k, episodes, reward, labels)
+            continue
         few = source.free[:recent] if recent >= n * size else source.free
         if few.sum() < n * size:
             source.free[:] = True
@@ -131,6 +138,25 @@ def make_queries(
     if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
     return [replace(query, index=index) for index, query in enumerate(queries)]
+
+
+def marks(
+    config: FinetuneConfig, n: int, k: int, episodes: Sequence[Segments], reward: Reward, labels: Labels
+) -> list[Query]:
+    """Returns queries of round k about n of the newest episodes that were not asked about before, fewer if there are no
+    more."""
+    known = {digest for asked in labels.asked.values() if asked.kind == SUCCESS for digest in asked.clips}
+    fresh = [episode for episode in episodes if episode.digest() not in known][-config.query.candidates * n :]
+    if len(fresh) < n:
+        say_once(
+            f"rlhf-control: a round asks whether {counted(n, 'episode')} succeeded, and only {len(fresh)} ended since "
+            "the round before: wherever it is so, fewer are asked about; raise --ppo.num-envs or lower --rounds"
+        )
+    n, form, rng = min(n, len(fresh)), Form(SUCCESS, 1), stream(config.seed, "queries", k, KINDS.index(SUCCESS))
+    if not n:
+        return []
+    pool = Pool.of(Segments.concatenate([episode[None] for episode in fresh]))
+    return choose(config.queries, pool, n, k, reward, rng, form=form, config=config.query)
 
 
 def asked_alone(pool: Segments, recent: int, labels: Labels) -> Array:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import SUCCESS
 from rlhf_control.errors import UserError
 
 
@@ -47,6 +48,12 @@ def clips_needed(config: FinetuneConfig) -> int:
     largest = max(rounds) if config.labelling == "blocking" else max(rounds[0], config.human.open_queries)
     share = -(-largest // len(config.feedback))
     return max(share * max(config.clips_by_kind().values()), config.demonstration_clips if config.demonstrations else 0)
+
+
+def episodes_needed(config: FinetuneConfig) -> int:
+    """Returns how many episodes the first round asks about."""
+    first = config.labels_by_round()[0] if config.labels else 0
+    return -(-first // len(config.feedback)) if SUCCESS in config.feedback else 0
 
 
 def share_due(share: float, asked: int, more: int, had: int) -> int:

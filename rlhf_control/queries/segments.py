@@ -17,6 +17,7 @@ from rlhf_control.wording import counted
 
 MOST_ROLLOUTS = 10_000
 OLDER_BYTES = 256_000_000  # of older clips, in every checkpoint too: some 790 of Humanoid's, more than a run has
+MOST_EPISODES = 1000  # whose ends are kept, fewer if they are large
 FRAME_BYTES = 100_000_000  # of pictures among the older clips: they are in every checkpoint
 
 
@@ -73,6 +74,20 @@ def ages(done: Array) -> Array:
     return age
 
 
+def endings(rollout: Rollout, length: int, newest: int) -> list[Segments]:
+    """Cuts, of each episode that ended in the newest steps, its last `length` steps, or as many as there are: from its
+    first step, or from the rollout's. Those of a single step are left out."""
+    done, steps_of = rollout.done, rollout.as_segments().arrays()
+    found = []
+    for step, n in np.argwhere(done[-newest:]):
+        t = len(done) - newest + step
+        before = np.flatnonzero(done[:t, n])
+        start = max(t + 1 - length, 0, *(before[-1:] + 1))
+        if t > start:
+            found.append(Segments(**{name: array[start : t + 1, n].copy() for name, array in steps_of.items()}))
+    return found
+
+
 class SegmentBank:
     """Keeps the last rollouts whole, and a random choice of clips from earlier label rounds.
 
@@ -82,11 +97,12 @@ class SegmentBank:
 
     def __init__(
         self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000,
-        older_bytes: int = OLDER_BYTES, time_limit: int | None = None,
+        older_bytes: int = OLDER_BYTES, time_limit: int | None = None, ending: int = 0, episodes: int = 0,
     ) -> None:  # fmt: skip
         """Keeps rollouts enough for `clips` recent clips of this length, whatever the offsets they are cut at, where
-        only the time limit (in steps) ends episodes. Raises UserError if no number of rollouts is enough."""
-        self.length, self.num_steps = length, num_steps
+        only the time limit (in steps) ends episodes; and beside them the last `ending` steps of the newest episodes, of
+        which the first questions need so many. Raises UserError if no number of rollouts is enough."""
+        self.length, self.num_steps, self.ending = length, num_steps, ending
 
         def enough(ends: Callable[[int], float]) -> int:
             """Returns the fewest rollouts. Of each environment a clip is lost to the offset and one to each end."""
@@ -103,10 +119,13 @@ class SegmentBank:
             raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
 
         self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
-        self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))))
+        self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))), -(-ending // num_steps) + 1)
+        if time_limit:  # else it is not known when episodes end
+            self.first_full = max(self.first_full, -(-episodes // num_envs * time_limit // num_steps) - 1)
         self.capacity, self.older_bytes = capacity, older_bytes  # of the older clips
         self.rollouts: list[Rollout] = []
         self.older: Segments | None = None
+        self.episodes: list[Segments] = []  # (L', ...) each, at most `ending` steps up to the last; the newest last
 
     @property
     def steps(self) -> int:
@@ -115,6 +134,12 @@ class SegmentBank:
 
     def add(self, rollout: Rollout) -> None:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]
+        if not self.ending or not rollout.done.any():
+            return
+        self.episodes += endings(join(self.rollouts), self.ending, len(rollout.done))
+        sizes = np.array([sum(array.nbytes for array in episode.arrays().values()) for episode in self.episodes])
+        kept = int((np.cumsum(sizes[::-1]) <= self.older_bytes).sum())
+        self.episodes = self.episodes[-max(1, min(kept, MOST_EPISODES)) :]
 
     def recent(self, rng: np.random.Generator, wanted: int = 0) -> Segments:
         """Clips of the last rollouts, as `cut_segments` cuts them."""
@@ -176,7 +201,9 @@ class SegmentBank:
 
     def state(self) -> dict[str, Any]:
         kept = {str(i): {f.name: getattr(r, f.name) for f in fields(r)} for i, r in enumerate(self.rollouts)}
-        return {"rollouts": kept, "older": None if self.older is None else without_next_obs(self.older.arrays())}
+        episodes = {str(i): without_next_obs(episode.arrays()) for i, episode in enumerate(self.episodes)}
+        older = None if self.older is None else without_next_obs(self.older.arrays())
+        return {"rollouts": kept, "older": older} | ({"episodes": episodes} if episodes else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         kept = state["rollouts"]
@@ -184,6 +211,8 @@ class SegmentBank:
         # Older checkpoints hold all successors
         self.rollouts = [Rollout.of(**r) if "next_obs" in r else Rollout(**r) for r in rollouts]
         self.older = None if state["older"] is None else Segments(**with_next_obs(state["older"])).compact()
+        found = state.get("episodes", {})
+        self.episodes = [Segments(**with_next_obs(found[str(i)])) for i in range(len(found))]
 
 
 def cut(episodes: Sequence[Segments], length: int) -> Segments:

@@ -47,6 +47,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     actions: list[Array] = []
     states: list[Any] = []
     pictures: list[Any] = []
+    success: list[Array | None] = []
     reward = np.empty((T, N), np.float32)
     terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
     act, first, check = actor.acting(), envs.first, partial(check_observations, envs.spaces.counted)
@@ -61,6 +62,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         executed[t] = envs.spaces.execute(action)
         actions.append(action)
         next_obs, step_reward, terminated[t], truncated[t] = envs.step(action, executed[t])
+        success.append(envs.success())
         check("observation", next_obs, t, first)
         done = terminated[t] | truncated[t]
         ended = done.any()
@@ -77,7 +79,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     frames = np.array(pictures, "S") if pictures else None  # (T, N)
     return Rollout(
         obs, np.stack(actions), executed, np.concatenate(successors), reward, reward, terminated, truncated, state,
-        *episodes, frames,
+        *episodes, frames, success=None if any(told is None for told in success) else np.array(success),
     )  # fmt: skip
 
 
@@ -149,7 +151,7 @@ def fresh_episodes(
         next_obs, reward, terminated, truncated = envs.step(action, executed)
         check_finite("reward", reward[None], len(steps))
         step = {"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": reward.astype(np.float32)}
-        optional = {"state": state, "frames": pictures}
+        optional = {"state": state, "frames": pictures, "success": envs.success()}
         steps.append(step | {name: value for name, value in optional.items() if value is not None})
         returns += np.where(running, reward, 0)
         lengths += running
@@ -164,7 +166,7 @@ def fresh_episodes(
             "steps",
             file=sys.stderr,
         )
-    columns = {name: [s[name] for s in steps] for name in steps[0]}
+    columns = {name: [s[name] for s in steps] for name in steps[0] if all(name in s for s in steps)}
     columns = {name: widened(column) if name == "state" else column for name, column in columns.items()}
     arrays = {name: np.stack(column, axis=1) for name, column in columns.items()}  # (N, T, ...)
     whole = [Segments(**{name: a[i, : lengths[i]] for name, a in arrays.items()}) for i in range(episodes)]

@@ -12,7 +12,7 @@ import numpy as np
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.config import FinetuneConfig, PretrainConfig, ReferenceConfig
-from rlhf_control.data import CORRECTION, Rollout
+from rlhf_control.data import CORRECTION, SUCCESS, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
@@ -24,7 +24,7 @@ from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, handed_back
 from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
 from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
-from rlhf_control.queries.rounds import clips_needed, label_rounds
+from rlhf_control.queries.rounds import clips_needed, episodes_needed, label_rounds
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.queries.strategies import find_strategy
 from rlhf_control.reward.known import make_reward
@@ -136,7 +136,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(
         length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
-        older_bytes=int(config.query.older_mb * 1e6),
+        older_bytes=int(config.query.older_mb * 1e6), episodes=episodes_needed(config),
+        ending=max(2, round(config.query.episode_seconds / envs.step_seconds)) if SUCCESS in config.feedback else 0,
     )  # fmt: skip
     if run is None:
         steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions

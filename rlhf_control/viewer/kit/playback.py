@@ -16,18 +16,23 @@ class Playback:
     speed: float = 1.0
     at: float = 0.0
     paused: bool = False
+    first: float = 0.0  # where they start again
 
     def advance(self, seconds: float) -> None:
         """Lets so much real time (s) pass."""
         if not self.paused:
-            self.at = (self.at + seconds * self.speed) % (self.length + HOLD_SECONDS * self.speed)
+            self.at += seconds * self.speed
+            end = self.length + HOLD_SECONDS * self.speed
+            if self.at >= end:
+                self.at = self.first + (self.at - end) % (end - self.first)
 
     def frame(self, frames: int) -> int:
         """Tells which of so many frames, spread evenly over the clip, is shown."""
         return min(frames - 1, int(self.at / self.length * frames + 1e-6))
 
     def restart(self) -> None:
-        self.at = 0.0
+        """Goes to the clips' start, and starts there from now on."""
+        self.at = self.first = 0.0
 
     def step(self, by: int, frames: int) -> None:
         """Stands still, so many frames further; round the ends."""

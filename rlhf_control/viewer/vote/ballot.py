@@ -2,11 +2,13 @@
 
 from rlhf_control.labelling.session import LEAST_SECONDS, LEFT, RIGHT, TIE, Answer, Question
 from rlhf_control.viewer.kit.playback import Playback
-from rlhf_control.viewer.vote.keys import RANKING, mode
+from rlhf_control.viewer.vote.keys import RANKING, SUCCESS, mode
 from rlhf_control.viewer.vote.order import LETTERS, Order, completed, placed, put, ranks_of, without
 from rlhf_control.viewer.vote.parts import Drag
 
 CONTROLS = ("pause", "restart", "back", "forward", "slower", "faster")
+END_SECONDS = 4.0  # of an episode whose success is asked about are shown until somebody wants it whole
+SAYING = ("prefer", "tie", "cannot", "rate", "mark", "place", "card")  # actions that say something about the clips
 SIMPLE = {"prefer 0": LEFT, "prefer 1": RIGHT, "tie": TIE}
 
 
@@ -17,7 +19,7 @@ class Ballot:
 
     def __init__(self, question: Question, speed: float = 1.0, now: float = 0.0) -> None:
         self.question, self.came = question, now
-        self.mode = mode(len(question.shown))
+        self.mode = mode(len(question.shown), question.kind)
         self.playback = Playback(speed=speed)
         self.shown_at: float | None = None
         self.since: float | None = None
@@ -26,6 +28,13 @@ class Ballot:
         self.order: Order = ()
         self.tie = False  # the next clip ties with the last
         self.drag: Drag | None = None
+
+    def lasts(self, seconds: float) -> None:
+        """Takes note of how long its clips are. What became of an episode is seen at its end: that is shown first."""
+        if seconds != self.playback.length:
+            self.playback.length = seconds
+            self.playback.first = max(0.0, seconds - END_SECONDS) if self.mode == SUCCESS else 0.0
+            self.playback.at = max(self.playback.at, self.playback.first)
 
     def show(self, on_screen: bool, now: float) -> None:
         """Notes whether the clips are on the screen now, all of them, with nothing over them."""
@@ -50,7 +59,7 @@ class Ballot:
         """Takes note of what was pressed too soon; returns whether it would have said anything about the clips."""
         name = action.partition(" ")[0]
         self.missed = self.missed or (self.mode == RANKING and name in ("place", "tie"))
-        return name in ("prefer", "tie", "cannot", "rate", "place", "card") or (name == "confirm" and bool(self.order))
+        return name in SAYING or (name == "confirm" and bool(self.order))
 
     def answer(self, action: str) -> Answer | None:
         """Returns the answer that an action gives; None if it gives none, or not yet."""
@@ -61,6 +70,8 @@ class Ballot:
             return Answer(None)
         if name == "rate":
             return Answer(None, float(number), f"rated {number}")
+        if name == "mark":
+            return Answer(None, float(number), "success" if number == "1" else "failure")
         whole = self.whole() if name == "confirm" else None
         return None if whole is None else Answer(ranks_of(whole), None, order_words(whole))
 

@@ -188,7 +188,7 @@ class VotingController:
             steps = state.polled.steps.get(state.ballot.question.key, 0)
             status = state.polled.news.status or state.environment
             if status is not None and steps:
-                state.ballot.playback.length = steps * status.step_seconds
+                state.ballot.lasts(steps * status.step_seconds)
 
     # -- what the person does
 

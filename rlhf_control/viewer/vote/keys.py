@@ -3,7 +3,7 @@ key means what."""
 
 from rlhf_control.viewer.kit.window import Key
 
-COMPARISON, RANKING, RATING = "comparison", "ranking", "rating"  # how a question is put
+COMPARISON, RANKING, RATING, SUCCESS = "comparison", "ranking", "rating", "success"  # how a question is put
 
 ANYWHERE = {
     "backspace": "undo", "space": "pause", "r": "restart", ",": "back", ".": "forward", "[": "slower", "]": "faster",
@@ -15,6 +15,9 @@ COMPARING = {
     "down": "cannot tell", "s": "cannot tell",
 }  # fmt: skip
 JUDGING = {"down": "cannot tell", "s": "cannot tell"}
+MARKING = JUDGING | {
+    **dict.fromkeys(("right", "d", "y"), "mark 1"), **dict.fromkeys(("left", "a", "n"), "mark 0"),
+}  # fmt: skip
 HELP = (
     ("← or A", "the left clip is better"),
     ("→ or D", "the right clip is better"),
@@ -39,12 +42,19 @@ RANKING_HELP = (
     *HELP[5:],
 )
 RATING_HELP = (("1, 2, 3 ...", "from worst to best"), *HELP[3:])
+SUCCESS_HELP = (
+    ("→, D or Y", "success"),
+    ("←, A or N", "failure"),
+    *HELP[3:6],
+    ("R", "the whole episode, from its start"),
+    *HELP[7:],
+)
 CORRECT_HELP = ("K", "show how to do better, by the keyboard")
 
 
-def mode(clips: int) -> str:
-    """Tells how a question about so many clips is put."""
-    return {1: RATING, 2: COMPARISON}.get(clips, RANKING)
+def mode(clips: int, kind: str = "") -> str:
+    """Tells how a question of this kind about so many clips is put."""
+    return SUCCESS if kind == SUCCESS else {1: RATING, 2: COMPARISON}.get(clips, RANKING)
 
 
 def key_of(key: Key) -> str:
@@ -68,10 +78,10 @@ def action_of(key: Key, how: str, levels: int = 5) -> str:
     name = "?" if key.name == "/" and key.shift else key.name
     if how == RANKING and name in ("return", "t"):
         return {"return": "confirm", "t": "tie switch"}[name]
-    return ANYWHERE.get(name) or (COMPARING if how == COMPARISON else JUDGING).get(name, "")
+    return ANYWHERE.get(name) or {COMPARISON: COMPARING, SUCCESS: MARKING}.get(how, JUDGING).get(name, "")
 
 
 def help_lines(how: str, correctable: bool) -> tuple[tuple[str, str], ...]:
     """Returns the lines (keys, what they do) of a mode."""
-    lines = {RANKING: RANKING_HELP, RATING: RATING_HELP}.get(how, HELP)
+    lines = {RANKING: RANKING_HELP, RATING: RATING_HELP, SUCCESS: SUCCESS_HELP}.get(how, HELP)
     return (*lines[:-1], CORRECT_HELP, lines[-1]) if correctable else lines

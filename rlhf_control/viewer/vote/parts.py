@@ -78,6 +78,7 @@ class Scene:
     tie: bool = False  # the next clip ties with the last
     drag: Drag | None = None
     correctable: bool = False
+    end: str = ""  # what of an episode is shown, if it is not all
     spin: int = 0  # of what shows that something is going on
     hover: str = ""  # the action under the mouse
 

@@ -5,6 +5,7 @@ on a window and leaves the places that one can click on with it; nothing here re
 from rlhf_control.data import Array
 from rlhf_control.viewer.kit.canvas import (
     BACKGROUND,
+    BAD,
     GOOD,
     LINE,
     MUTED,
@@ -18,7 +19,7 @@ from rlhf_control.viewer.kit.canvas import (
     inside,
     mix,
 )
-from rlhf_control.viewer.vote.keys import COMPARISON, RANKING, RATING
+from rlhf_control.viewer.vote.keys import COMPARISON, RANKING, RATING, SUCCESS
 from rlhf_control.viewer.vote.order import Order, placed
 from rlhf_control.viewer.vote.parts import (
     MARGIN,
@@ -44,8 +45,8 @@ from rlhf_control.viewer.vote.parts import (
 def draw_question(window: Canvas, scene: Scene, pictures: Pictures) -> None:
     draw_bar(window, scene.bar)
     draw_title(window, scene.question, scene.notice)
-    draw = {COMPARISON: draw_comparison, RANKING: draw_ranking, RATING: draw_rating}[scene.mode]
-    draw(window, scene, pictures)
+    pages = {COMPARISON: draw_comparison, RANKING: draw_ranking, RATING: draw_rating, SUCCESS: draw_success}
+    pages[scene.mode](window, scene, pictures)
     draw_track(window, scene)
     draw_controls(window, scene)
 
@@ -102,6 +103,26 @@ def draw_rating(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         window.button((x, y, room, height), str(level), action, hint=word, enabled=scene.enabled, colors=(back, ink))
         x += room + gap
     draw_cannot_tell(window, scene, (x, y, last, height))
+
+
+def draw_success(window: Canvas, scene: Scene, pictures: Pictures) -> None:
+    (place,) = clip_places(window, SUCCESS, 1)
+    draw_clip(window, scene, 0, place, pictures[0], SIDE_A)
+    if scene.end and pictures[0] is not None:
+        wide, tall = window.measure(scene.end, 14)[0] + window.px(20), window.px(28)
+        pill = (place[0] + (place[2] - wide) / 2, place[1] + window.px(10), wide, tall)
+        window.box(pill, BACKGROUND, radius=14)
+        middle = (pill[0] + wide / 2, pill[1] + tall / 2)
+        window.text(scene.end, middle, 14, MUTED, align="center", middle=True)
+    x, y, width, height = answers_place(window, SUCCESS, 1)
+    gap = window.px(12)
+    room = (width - 2 * gap) / 3
+    for i, (label, hint, color) in {0: ("Failure", "←", BAD), 2: ("Success", "→", GOOD)}.items():
+        action = f"mark {i // 2}"
+        back, ink = lit(scene, action, color, mix(BACKGROUND, color, 0.35))
+        at = (x + i * (room + gap), y, room, height)
+        window.button(at, label, action, hint=hint, enabled=scene.enabled, colors=(back, ink), size=17)
+    draw_cannot_tell(window, scene, (x + room + gap, y, room, height))
 
 
 # -- to rank

@@ -5,8 +5,10 @@ import time
 from rlhf_control.data import Array
 from rlhf_control.labelling.run_state import goal, pace, run_line, situation
 from rlhf_control.labelling.session import ALL_DONE, ANSWERED, FINISHED
+from rlhf_control.viewer.kit.playback import Playback
 from rlhf_control.viewer.vote import waiting_pages as pages
 from rlhf_control.viewer.vote.ballot import Ballot
+from rlhf_control.viewer.vote.keys import SUCCESS
 from rlhf_control.viewer.vote.parts import Bar, Scene
 from rlhf_control.viewer.vote.state import VotingState
 from rlhf_control.viewer.vote.waiting_pages import WaitingPage, sentence
@@ -40,7 +42,10 @@ def scene_of(state: VotingState, ballot: Ballot, frames: tuple[int | None, ...],
     renderer = state.buffer.clips.error() if state.buffer is not None and not drawn else ""
     return Scene(
         bar=bar_of(state),
-        question=question_of(len(ballot.question.shown), status.question if status is not None else ""),
+        question=question_of(
+            len(ballot.question.shown), status.question if status is not None else "", success=ballot.mode == SUCCESS
+        ),
+        end=ending_words(ballot.playback),
         mode=ballot.mode,
         frames=frames,
         drawn_as=f"{state.buffer.size} {state.buffer.camera}" if state.buffer is not None else "",
@@ -63,6 +68,13 @@ def scene_of(state: VotingState, ballot: Ballot, frames: tuple[int | None, ...],
         spin=0 if drawn else int(state.now * SPINS),
         hover=hover,
     )
+
+
+def ending_words(playback: Playback) -> str:
+    """Says what of an episode is shown, if it is not all."""
+    if not playback.first:
+        return ""
+    return f"the last {playback.length - playback.first:.2g} s of {playback.length:.3g} s; R shows all"
 
 
 def bar_of(state: VotingState) -> Bar:
