@@ -1,19 +1,22 @@
 """Which kind of feedback teaches most: for the same number of answers, and for the same minutes of a person's time?
 
-Comparisons, rankings of four clips, ratings from 1 to 5, rewards (a number), and two that go halves with comparisons:
-demonstrations (clips of a policy that was trained on the oracle's reward) and corrections (the best of four new
-attempts from a clip's start). One synthetic annotator without mistakes answers all of them, so that what differs is
-what an answer says, not how well people say it; a person's numbers would be noisier than the oracle's, above all
-rewards. Corrections also cost the simulator some thousand steps a run, which are not among those of the run.
+Comparisons, rankings of four clips, ratings from 1 to 5, rewards (a number), success marks (whether an episode, of 10
+seconds here, is better a step than half of the pool's clips), and three that go halves with comparisons:
+demonstrations (clips of a policy that was trained on the oracle's reward), corrections (the best of four new attempts
+from a clip's start) and take-overs (what the demonstrator does from the start of the worse of two clips). One
+synthetic annotator without mistakes answers all of them, so that what differs is what an answer says, not how well
+people say it; a person's numbers would be noisier than the oracle's, above all rewards. Corrections also cost the
+simulator some thousand steps a run, which are not among those of the run.
 
 What an answer costs a person, in seconds, is assumed: the time of the clips that must be watched, SECONDS_A_BIT for
-each bit of the decision (a comparison is one bit, a ranking of four log2 4! = 4.6), and for a demonstration
-TAKES times its length, for people need several takes. So a comparison of two 1.5-second clips costs 4 s, between the
-3 to 5 s of Christiano et al. (arXiv 1706.03741) and near the 4.8 s (750 an hour) of Ibarz et al. (arXiv 1811.06521).
-The other costs follow from the model alone, and nobody has measured them here.
+each bit of the decision (a comparison is one bit, a ranking of four log2 4! = 4.6), and for a demonstration TAKES
+times its length, for people need several takes; who takes over drives once, where it happens. Of an episode, the last
+seconds are watched. So a comparison of two 1.5-second clips costs 4 s, between the 3 to 5 s of Christiano et al.
+(arXiv 1706.03741) and near the 4.8 s (750 an hour) of Ibarz et al. (arXiv 1811.06521). The other costs follow from the
+model alone, and nobody has measured them here.
 
 Command: python experiments/feedback_kinds.py       (--task keep-pace: 2.5 times the cost)
-Cost:    55 runs and the demonstrator, some 14 core-minutes
+Cost:    75 runs and the demonstrator, some 20 core-minutes
 Files:   results/feedback_kinds.md
 Result:  60 answers: comparisons 3.8 m/s (3.4 to 4.3), rankings 4.0, ratings 3.8, rewards 3.7, half corrections 3.5,
          half demonstrations 4.2. 4 minutes: 60 comparisons 3.8, 22 rankings 3.8, 62 ratings 3.9, 29 rewards 3.9, with
@@ -36,6 +39,8 @@ ANSWERS = 60
 SECONDS_A_BIT = 1.0
 NUMBERS = 100  # that a person tells apart when giving a reward
 TAKES = 10
+END_SECONDS = 4.0  # of an episode, as the window shows them
+SHORT = {"max_episode_steps": 200}  # or there would be too few episodes to mark in such a short run
 DEMONSTRATOR_SEED = 1000  # none of the experiment's own
 DEMONSTRATOR_STEPS = 2.5  # times those of a run
 
@@ -46,10 +51,13 @@ WATCHED = {  # clips, and bits of the decision about them
     "rating": (1, log2(BASE.annotator.levels)),
     "reward": (1, log2(NUMBERS)),
     "demonstration": (0, 0.0),
+    "success": (END_SECONDS / BASE.clip_seconds, 1.0),
+    "take-over": (2, 1.0),
     "correction": (1 + BASE.query.attempts, log2(BASE.query.attempts) + 1),  # which is best; is it better than the clip
 }
-PERFORMED = {"demonstration": TAKES}  # lengths of a clip
-HALVED = ("demonstration", "correction")  # with comparisons
+PERFORMED = {"demonstration": TAKES, "take-over": 1}  # lengths of a clip
+NAMES = {"success": "success mark"}
+HALVED = ("demonstration", "correction", "take-over")  # with comparisons
 
 
 def seconds(kind: str) -> float:
@@ -72,6 +80,10 @@ def condition(base: FinetuneConfig, kind: str, answers: int, demonstrator: str) 
     if kind == "demonstration":
         shown = answers // 2
         return feedback.budget(base, answers - shown, demonstrations=demonstrator, demonstration_clips=shown)
+    if kind == "take-over":
+        base = replace(base, annotator=replace(base.annotator, expert=demonstrator))
+    if kind == "success":
+        base = replace(base, env=SHORT)
     if kind in HALVED:
         return feedback.budget(base, answers, feedback=("comparison", kind))
     return feedback.budget(base, answers, feedback=(kind,))
@@ -80,7 +92,7 @@ def condition(base: FinetuneConfig, kind: str, answers: int, demonstrator: str) 
 def part(base: FinetuneConfig, answers: dict[str, int], heading: str, suffix: str, demonstrator: str) -> feedback.Part:
     conditions, facts = {}, {}
     for kind, n in answers.items():
-        name = f"{n} {kind}s" if kind not in HALVED else f"{n - n // 2} comparisons, {n // 2} {kind}s"
+        name = f"{n} {NAMES.get(kind, kind)}s" if kind not in HALVED else f"{n - n // 2} comparisons, {n // 2} {kind}s"
         conditions[name] = condition(base, kind, n, demonstrator)
         facts[name] = {"minutes": n * seconds_an_answer(kind) / 60}
     columns = ("score", "mean_score", "accuracy", "accuracy_before", "minutes")

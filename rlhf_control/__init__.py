@@ -35,6 +35,7 @@ _EXPORTS = {
     "Segments": "data",
     "UserError": "errors",
     "FeedbackStore": "feedback.store",
+    "take_over": "queries.takeovers",
     "Policy": "nets.policy",
     "load_policy": "nets.policy",
     "RewardOracle": "feedback.oracles",

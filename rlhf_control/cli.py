@@ -157,6 +157,13 @@ def label(config: v.LabelConfig) -> int:
 
 
 def play(config: v.PlayConfig) -> int:
+    from rlhf_control.queries.takeovers import cockpit, names_a_policy
+
+    if names_a_policy(config.name):
+        from rlhf_control.viewer.play.take_over import take_over
+
+        pilot, store = cockpit(config.name, config.out, config.env_id)
+        return take_over(pilot, store, config.annotator, seed=config.seed, rate=config.fps)
     from rlhf_control.viewer.play.play import play
 
     return play(config)

@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arguments": {*GROUND, "training"},
     "cli": {
         *GROUND, "runs", "nets", "simulation", "sweeps", "behaviours", "analysis", "bench", "viewer", "train", "doctor",
-        "training", "interop", "arguments",
+        "training", "interop", "queries", "arguments",
     },
     "__main__": {"cli"},
 }  # fmt: skip

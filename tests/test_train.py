@@ -166,27 +166,22 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
 
 def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:
     """Half as many of each kind as labels a round, demonstrations on top in the first; all are learned from."""
-    kinds = ("comparison", "ranking", "rating", "reward")
+    kinds = ("comparison", "ranking", "rating", "reward", "success")
     config = replace(
-        tiny_config, feedback=kinds, clips_per_query=3, labels=16, first_labels=8, rounds=3,
+        tiny_config, feedback=kinds, clips_per_query=3, labels=20, first_labels=10, rounds=3,
+        env={"max_episode_steps": 30},
         demonstrations=tiny_config.policy, demonstration_clips=3, annotator=AnnotatorConfig(skip=0.3, equal=0.1),
     )  # fmt: skip
     run = train.finetune(config)
     rows = run.metrics()
     queries = [r["queries"] for r in rows]
-    assert queries[0] == 8 + 3 and queries[-1] == 16 + 3
-    assert rows[-1]["labels"] <= rows[-1]["answers"] == 19
+    assert queries[0] == 10 + 3 and queries[-1] == 20 + 3
+    assert rows[-1]["labels"] <= rows[-1]["answers"] == 23
     store = FeedbackStore(run.path / "labels.sqlite")
     asked = store.asked()
-    assert [sum(a.kind == kind and a.round == 0 for a in asked) for kind in (*kinds, "demonstration")] == [
-        2,
-        2,
-        2,
-        2,
-        3,
-    ]
+    assert [sum(a.kind == kind and a.round == 0 for a in asked) for kind in (*kinds, "demonstration")] == [*[2] * 5, 3]
     assert {a.kind: len(a.clips) for a in asked} == {
-        "comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "demonstration": 2
+        "comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "success": 1, "demonstration": 2
     }  # fmt: skip
     assert len({(a.round, a.index) for a in asked}) == len(asked)
     again = train.finetune(replace(config, out=config.out + "-again"))

@@ -54,6 +54,13 @@ class Arm(Task):
             if option.type == "float" and not (isinstance(value, int | float | np.number) and np.isfinite(value)):
                 raise ValueError(f"{option.name} is a finite number, not {value!r}")
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Return what the numbers of an action do, more and less, as the robot sees it."""
+        if self.control == "cartesian":
+            return "forward, back", "left, right", "up, down", "turn", "gripper"
+        return *(f"joint {i + 1}" for i in range(7)), "gripper"
+
     def prepare(self, model: mujoco.MjModel) -> None:
         model.opt.disableactuator = 1 << (JOINT if self.control == "cartesian" else CARTESIAN)
 

@@ -38,6 +38,11 @@ class ArmEnv(MujocoEnv):
         self._sim = Single(self.model, self.data, self.task.frame_skip, self.task.derived_fields)
         self.observation_space = Box(-np.inf, np.inf, self._get_obs().shape, np.float64)
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Return the names of the numbers of an action, for whoever drives it by hand."""
+        return self.task.action_names
+
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.float64, bool, bool, dict[str, Any]]:
         actions = np.asarray(action)[None]
         self._sim.step(self.task.controls(actions))

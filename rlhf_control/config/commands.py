@@ -216,12 +216,18 @@ class LabelConfig:
 @explained
 @dataclass(frozen=True)
 class PlayConfig:
-    """Drive an environment with the keyboard and keep what you did as a demonstration."""
+    """Drive an environment with keyboard or gamepad and keep what you did as a demonstration; or let a policy act, take
+    over where it goes wrong, and keep that as corrections, which the run learns from like from votes."""
 
-    env_id: Annotated[str, POSITIONAL]
-    """A Gymnasium id."""
+    name: Annotated[str, POSITIONAL]
+    """A Gymnasium id to drive yourself; a run's folder, or a policy, to take over from."""
     out: str = ""
-    """The recording to write (default: recordings/ENV_ID-TIME.npz)."""
+    """The recording to write (default: recordings/ENV_ID-TIME.npz); or the store of the corrections (default: that of
+    the run)."""
+    annotator: str = field(default_factory=login_name)
+    """Who takes over (default: the login name)."""
+    env_id: str = ""
+    """Only for a policy of an environment MODULE:ID: the same id again, to say that you trust the module."""
     env: dict[str, bool | int | float | str] = field(default_factory=dict)
     """Arguments of the environment, as in `gymnasium.make`."""
     fps: float | None = None
@@ -233,6 +239,8 @@ class PlayConfig:
         typed(self)
         positive(self, "fps")
         within(self, "seed", low=0, high=2**31 - 1)
+        if not self.annotator.strip():
+            raise UserError("whoever takes over has no name; give one with --annotator")
 
 
 @explained

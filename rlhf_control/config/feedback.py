@@ -39,6 +39,8 @@ class AnnotatorConfig:
     the toss of a coin, -1 always the opposite; 1 1 1 -1 are three honest ones and a liar."""
     levels: int = 5
     """Of a rating, from 1 (worst); equally many of the pool's clips deserve each."""
+    expert: str = ""
+    """A policy, as POLICY, that takes over (--feedback take-over)."""
     success: float | None = None
     """An episode is a success from this score of the behaviour on (of the oracle env: mean reward a step). Default:
     with the oracle env what the environment itself says at its end, if it does; else it must be better, a step, than

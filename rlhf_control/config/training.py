@@ -131,11 +131,12 @@ class FinetuneConfig:
     label_until: float = 0.7
     """The share of the run after which nothing more is asked."""
     feedback: tuple[
-        Literal["comparison", "ranking", "rating", "reward", "correction", "success"], ...
+        Literal["comparison", "ranking", "rating", "reward", "correction", "success", "take-over"], ...
     ] = ("comparison",)  # fmt: skip
     """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
     best of several new attempts from the start of a clip, beside the clip. success: whether an episode that has ended
-    was one."""
+    was one. take-over: of two clips, what annotator.expert does from the start of the worse one, beside it (people
+    take over by `rlhf-control play RUN`)."""
     clips_per_query: int = 4
     """Of a ranking."""
     demonstrations: str = ""
@@ -232,6 +233,10 @@ class FinetuneConfig:
                 "reward.bootstrap is 1, so no answers are held out to show that the reward is better than coin flips; "
                 "lower it, or give --guard.chance off"
             )
+        if ("take-over" in self.feedback) != bool(self.annotator.expert):
+            raise UserError(
+                "--feedback take-over and --annotator.expert POLICY, who takes over, go together; give both or neither"
+            )
         if self.oracle == "human":
             self._check_people()
         elif self.labelling == "async" or self.annotators > 1 or self.query.gold:
@@ -242,10 +247,10 @@ class FinetuneConfig:
     def _check_people(self) -> None:
         if self.seeds:
             raise UserError("people cannot answer several seeds at once; start one after the other, with --seed")
-        if unasked := {"reward", "correction"} & set(self.feedback):
+        if unasked := {"reward", "correction", "take-over"} & set(self.feedback):
             raise UserError(
-                f"people are not asked for a {unasked.pop()}: they rate clips (--feedback rating), and correct "
-                "what they see with the keyboard, unasked; leave it out of --feedback"
+                f"people are not asked for a {unasked.pop()}: they rate clips (--feedback rating), correct what they "
+                "see with the keyboard, and take over by `rlhf-control play RUN`, unasked; leave it out of --feedback"
             )
         if not self.labels:
             raise UserError("--labels is 0, so people are asked nothing; raise it, or leave --oracle human out")
@@ -276,7 +281,8 @@ class FinetuneConfig:
 
     def clips_by_kind(self) -> dict[str, int]:
         """Returns how many clips a query of each kind of feedback has."""
-        return {kind: {"comparison": 2, "ranking": self.clips_per_query}.get(kind, 1) for kind in self.feedback}
+        sizes = {"comparison": 2, "ranking": self.clips_per_query, "take-over": 2}
+        return {kind: sizes.get(kind, 1) for kind in self.feedback}
 
 
 def asks_for(config: PretrainConfig | FinetuneConfig, recorded: PretrainConfig | FinetuneConfig) -> bool:

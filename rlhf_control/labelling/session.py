@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_control.data import CORRECTION, Feedback, Query, Segments
+from rlhf_control.data import Feedback, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.feedback.schema import Asked, Tally, Vote, new_vote, query_key
+from rlhf_control.feedback.corrections import store_correction
+from rlhf_control.feedback.schema import Asked, Tally, Vote
 from rlhf_control.feedback.store import FeedbackStore
 
 LEASE_SECONDS = 60.0  # a question is the annotator's for so long after the last sign of life
@@ -139,14 +140,9 @@ class Session:
         """Stores what the person did better than this question's clip at this place on the screen: a query with its
         answer. The question stays."""
         original = self.store.segments([question.clips[place]])[question.clips[place]]
-        clips = Segments.stack([original.without_frames(), improved.without_frames()])
-        query = Query(question.asked.round, question.asked.index, CORRECTION, clips, CORRECTION)
-        parts = {part.digest(): part for part in (clips[0], clips[1])}
-        asked = Asked(
-            query_key(query), CORRECTION, 0, query.round, query.index, CORRECTION, 1, question.asked.policy, None,
-            time.time(), tuple(parts),
-        )  # fmt: skip
-        self.store.add([asked], parts, [new_vote(asked.key, Feedback((1, 0), self.annotator))])
+        asked = question.asked
+        at = {"round": asked.round, "index": asked.index}
+        store_correction(self.store, original, improved, self.annotator, **at, policy=asked.policy)
 
     def close(self) -> None:
         """Gives back what is not answered; if another process keeps the store for itself, by and by."""

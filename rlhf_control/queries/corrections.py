@@ -10,15 +10,14 @@ from functools import partial
 
 import numpy as np
 
-from rlhf_control.data import CORRECTION, RANKING, Array, Query, Segments, widened
+from rlhf_control.data import CORRECTION, RANKING, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.labels import Labels
-from rlhf_control.feedback.schema import TRIED_AGAIN
+from rlhf_control.feedback.schema import TAKEN_OVER, TRIED_AGAIN
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.choose import Pool
 from rlhf_control.rng import stream
-from rlhf_control.simulation.simulator import Simulator, bare_simulator
-from rlhf_control.spaces import Act
+from rlhf_control.simulation.simulator import attempt_from, bare_simulator
 
 MOST = 10  # times that an attempt which ended early is made again
 
@@ -39,34 +38,12 @@ def attempt_again(policy: Policy, clips: Segments, attempts: int, rng: np.random
         for clip in (clips[i] for i in range(len(clips))):
             for _ in range(attempts):
                 for _ in range(MOST):
-                    attempt, whole = one_attempt(simulator, act, policy, clip, rng)
+                    attempt, whole = attempt_from(simulator, act, policy.spaces, clip, rng)
                     if whole:
                         break
                 found.append(attempt)
     arrays = Segments.stack(found).arrays()
     return Segments(**{name: a.reshape(len(clips), attempts, *a.shape[1:]) for name, a in arrays.items()})
-
-
-def one_attempt(
-    simulator: Simulator, act: Act, policy: Policy, clip: Segments, rng: np.random.Generator
-) -> tuple[Segments, bool]:
-    """Returns an attempt (L, ...) from the first state of the clip (L, ...), and whether the task did not end
-    meanwhile."""
-    assert clip.state is not None
-    simulator.put(clip.state[0])
-    obs, whole = clip.obs[0], True
-    steps: list[dict[str, Array]] = []
-    for _ in range(len(clip)):
-        state = clip.state[0] if not steps else simulator.state()
-        executed = policy.spaces.execute(act(obs[None], rng))[0]
-        next_obs, reward, terminated, _ = simulator.step(executed.reshape(policy.spaces.action_shape))
-        rewarded = np.asarray(reward, np.float32)
-        steps.append({"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": rewarded, "state": state})
-        whole = whole and not terminated and bool(np.isfinite(next_obs).all())
-        obs = next_obs
-    columns = {name: [step[name] for step in steps] for name in steps[0]}
-    columns["state"] = widened(columns["state"])
-    return Segments(**{name: np.stack(column) for name, column in columns.items()}), whole
 
 
 def correct(
@@ -112,4 +89,31 @@ def corrections(
     for index, clip in enumerate(chosen):
         pair = Segments.stack([pool.clips[clip], attempts[index][best(attempts[index], index)]])
         queries.append(Query(round, index, TRIED_AGAIN, pair, CORRECTION))
+    return queries
+
+
+# -- an expert takes over
+
+
+def take_overs(
+    policy: Policy, expert: Policy, labels: Labels, pool: Pool, n: int, round: int, rng: np.random.Generator
+) -> list[Query]:
+    """Returns n queries that set beside a clip of the policy's what the expert does, without noise, from where it
+    began. He takes over where the policy falls behind: of two free clips (recent ones, if there are enough) in the one
+    that the oracle likes less. All of them are then no longer free. It costs n * L environment steps."""
+    free = pool.free[: pool.recent] if pool.free[: pool.recent].sum() >= 2 * n else pool.free
+    if free.sum() < 2 * n:
+        raise UserError(f"{n} take-overs need twice as many clips, the pool has {free.sum()} to spare")
+    if labels.oracle is None:
+        raise UserError("people take over by `rlhf-control play RUN`; leave take-over out of --feedback")
+    queries = []
+    with closing(bare_simulator(policy.env_id, policy.env)) as simulator:
+        for index, pair in enumerate(rng.permutation(np.flatnonzero(free))[: 2 * n].reshape(n, 2)):
+            pool.free[pair] = False
+            question = Query(round, index, TAKEN_OVER, pool.clips[pair])
+            ranks = labels.oracle(question, pool.clips, stream(labels.seed, "behind", round, index)).ranks
+            behind = pool.clips[pair[0 if ranks is None else int(np.argmax(ranks))]].present()
+            shown, _ = attempt_from(simulator, expert.acting(), policy.spaces, behind, None)
+            both = Segments.stack([behind.without_frames(), shown])
+            queries.append(Query(round, index, TAKEN_OVER, both, CORRECTION))
     return queries

@@ -18,12 +18,13 @@ from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.recordings import save_recording
-from rlhf_control.feedback.schema import GOLD, Asked, query_key
+from rlhf_control.feedback.schema import GOLD, TAKEN_OVER, Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import adopt
 from rlhf_control.queries.choose import Form, Pool, ask_again, choose
-from rlhf_control.queries.corrections import correct
+from rlhf_control.queries.corrections import correct, take_overs
 from rlhf_control.queries.demonstrations import (
     demonstrated,
     demonstrations,
@@ -44,7 +45,7 @@ IN_MIND = 5  # newest questions that are not asked again: whoever answered them 
 GOLD_SHARE = 0.05  # of the run's own questions
 
 # In a run's folder: what it was started from, so that it goes on with that, whatever becomes of the user's files
-DEMONSTRATIONS, GOLD_PAIRS = "demonstrations.npz", "gold.npz"
+DEMONSTRATIONS, GOLD_PAIRS, EXPERT = "demonstrations.npz", "gold.npz", "expert.npz"
 # What a run and its replay may differ in
 REPLAY_MAY_DIFFER = (
     "policy", "behaviours", "out", "replay", "question", "window", "video", "track", "checkpoint_seconds",
@@ -123,14 +124,17 @@ def make_queries(
     source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels)), label_round.index
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
-        rng = stream(config.seed, "queries", k, KINDS.index(kind))
+        rng = stream(config.seed, "queries", k, KINDS.index(kind) if kind in KINDS else 100)
         if kind == SUCCESS:
             queries += marks(config, n, k, episodes, reward, labels)
             continue
         few = source.free[:recent] if recent >= n * size else source.free
         if few.sum() < n * size:
             source.free[:] = True
-        if kind == CORRECTION:
+        if kind == TAKEN_OVER:
+            expert = expert_of(config, labels.store.path.parent, policy)
+            queries += take_overs(policy, expert, labels, source, n, k, rng)
+        elif kind == CORRECTION:
             queries += correct(policy, labels, source, n, k, rng, attempts=config.query.attempts)
         else:
             form = Form(kind, size)
@@ -215,7 +219,10 @@ def load_gold(path: str, seed: int) -> Gold:
 
 
 def keep_inputs(config: FinetuneConfig, run: Run, policy: Policy, gold: Gold) -> None:
-    """Copies demonstrations for the policy's environment and gold into the run's folder, unless they are there."""
+    """Copies demonstrations for the policy's environment, gold and the expert who takes over into the run's folder,
+    unless they are there."""
+    if config.annotator.expert and not (run.path / EXPERT).exists():
+        find_policy(config.annotator.expert, policy.env_id, env=policy.env).save(run.path / EXPERT)
     kept = run.path / DEMONSTRATIONS
     if config.demonstrations and not kept.exists():
         if is_data(config.demonstrations):
@@ -228,6 +235,13 @@ def keep_inputs(config: FinetuneConfig, run: Run, policy: Policy, gold: Gold) ->
             for i, (query, ranks) in enumerate(gold.values())
         }
         save_state(run.path / GOLD_PAIRS, {"kind": GOLD, "pairs": pairs})
+
+
+def expert_of(config: FinetuneConfig, folder: Path, policy: Policy) -> Policy:
+    """Returns the expert of the run in this folder, as a policy of the environment of its `policy`."""
+    kept = folder / EXPERT
+    found = find_policy(kept if kept.exists() else config.annotator.expert, policy.env_id, env=policy.env)
+    return adopt(found, policy.spaces, policy.env_id, policy.env)
 
 
 def demonstrations_of(config: FinetuneConfig, folder: Path) -> str:

@@ -6,7 +6,7 @@ T time, N environments, S segments, L segment length.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,13 @@ def ages(done: Array) -> Array:
     return age
 
 
+class Ends(NamedTuple):
+    """Says what of episodes is kept whose success is asked about."""
+
+    steps: int  # at most, up to the last
+    episodes: int  # that the first questions need
+
+
 def endings(rollout: Rollout, length: int, newest: int) -> list[Segments]:
     """Cuts, of each episode that ended in the newest steps, its last `length` steps, or as many as there are: from its
     first step, or from the rollout's. Those of a single step are left out."""
@@ -97,12 +104,12 @@ class SegmentBank:
 
     def __init__(
         self, length: int, num_envs: int, num_steps: int, *, clips: int, capacity: int = 1000,
-        older_bytes: int = OLDER_BYTES, time_limit: int | None = None, ending: int = 0, episodes: int = 0,
+        older_bytes: int = OLDER_BYTES, time_limit: int | None = None, ends: Ends | None = None,
     ) -> None:  # fmt: skip
         """Keeps rollouts enough for `clips` recent clips of this length, whatever the offsets they are cut at, where
-        only the time limit (in steps) ends episodes; and beside them the last `ending` steps of the newest episodes, of
-        which the first questions need so many. Raises UserError if no number of rollouts is enough."""
-        self.length, self.num_steps, self.ending = length, num_steps, ending
+        only the time limit (in steps) ends episodes; and beside them the `ends` of the newest episodes, if they are
+        asked about. Raises UserError if no number of rollouts is enough."""
+        self.length, self.num_steps, self.ends = length, num_steps, ends or Ends(0, 0)
 
         def enough(ends: Callable[[int], float]) -> int:
             """Returns the fewest rollouts. Of each environment a clip is lost to the offset and one to each end."""
@@ -119,13 +126,15 @@ class SegmentBank:
             raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
 
         self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
-        self.keep = max(4, enough(lambda steps: math.ceil(steps / (time_limit or 1))), -(-ending // num_steps) + 1)
+        self.keep = max(
+            4, enough(lambda steps: math.ceil(steps / (time_limit or 1))), -(-self.ends.steps // num_steps) + 1
+        )
         if time_limit:  # else it is not known when episodes end
-            self.first_full = max(self.first_full, -(-episodes // num_envs * time_limit // num_steps) - 1)
+            self.first_full = max(self.first_full, -(-self.ends.episodes // num_envs * time_limit // num_steps) - 1)
         self.capacity, self.older_bytes = capacity, older_bytes  # of the older clips
         self.rollouts: list[Rollout] = []
         self.older: Segments | None = None
-        self.episodes: list[Segments] = []  # (L', ...) each, at most `ending` steps up to the last; the newest last
+        self.episodes: list[Segments] = []  # (L', ...) each, at most `ends.steps` up to the last; the newest last
 
     @property
     def steps(self) -> int:
@@ -134,9 +143,9 @@ class SegmentBank:
 
     def add(self, rollout: Rollout) -> None:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]
-        if not self.ending or not rollout.done.any():
+        if not self.ends.steps or not rollout.done.any():
             return
-        self.episodes += endings(join(self.rollouts), self.ending, len(rollout.done))
+        self.episodes += endings(join(self.rollouts), self.ends.steps, len(rollout.done))
         sizes = np.array([sum(array.nbytes for array in episode.arrays().values()) for episode in self.episodes])
         kept = int((np.cumsum(sizes[::-1]) <= self.older_bytes).sum())
         self.episodes = self.episodes[-max(1, min(kept, MOST_EPISODES)) :]

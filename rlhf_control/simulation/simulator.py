@@ -19,7 +19,7 @@ from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader, is_own, marks_goals, put_back
 from rlhf_control.simulation.pictures import rendered
 from rlhf_control.simulation.states import CLASSIC, draws_itself, has_mujoco_data, is_game, put_classic, state_reader
-from rlhf_control.spaces import packing
+from rlhf_control.spaces import Act, Spaces, packing
 
 PROBED = 5  # steps
 LOOK_AFTER, VISIBLE = 5, 32  # steps; of 255, a difference in a picture
@@ -105,6 +105,39 @@ class Simulator:
 
     def close(self) -> None:
         self.env.close()
+
+
+def attempt_from(
+    simulator: Simulator, act: Act, spaces: Spaces, clip: Segments, rng: np.random.Generator | None
+) -> tuple[Segments, bool]:
+    """Returns what `act` does (L, ...) from the first state of the clip (L, ...), for as many steps, without noise if
+    there is no rng; and whether the task did not end meanwhile."""
+    if clip.state is None:
+        raise UserError(f"a clip of {simulator.env_id} has no simulator states to begin from")
+    simulator.put(clip.state[0])
+    obs, whole = clip.obs[0], True
+    steps: list[dict[str, Array]] = []
+    for _ in range(len(clip)):
+        state = clip.state[0] if not steps else simulator.state()
+        executed = spaces.execute(act(obs[None], rng))[0]
+        next_obs, reward, terminated, _ = simulator.step(env_action(simulator.env.action_space, spaces, executed))
+        rewarded = np.asarray(reward, np.float32)
+        steps.append({"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": rewarded, "state": state})
+        whole = whole and not terminated and bool(np.isfinite(next_obs).all())
+        obs = next_obs
+    columns = {name: [step[name] for step in steps] for name in steps[0]}
+    columns["state"] = widened(columns["state"])
+    return Segments(**{name: np.stack(column) for name, column in columns.items()}), whole
+
+
+def env_action(space: gymnasium.Space, spaces: Spaces, executed: Array) -> Any:
+    """Returns an action as carried out (A,) in the form in which an environment of this action space takes it."""
+    if not spaces.choices:
+        return executed.reshape(spaces.action_shape)
+    chosen = spaces.chosen(executed[None])[0]
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return int(chosen[0] + space.start)
+    return chosen.reshape(space.shape or ()) + getattr(space, "start", 0)
 
 
 def bare_simulator(env_id: str, env: Mapping[str, Any], seed: int = 0) -> Simulator:

@@ -10,7 +10,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import CORRECTION, Array, Query, Rollout, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.labels import Labels
-from rlhf_control.feedback.schema import AT_RANDOM
+from rlhf_control.feedback.schema import AT_RANDOM, TAKEN_OVER
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
@@ -68,8 +68,13 @@ def iteration_metrics(
 
 def query_metrics(config: FinetuneConfig, queries: Sequence[Query]) -> dict[str, float]:
     """Returns what the round's queries cost in environment steps beside those the policy learns from."""
-    steps = [q.segments.action.shape[1] for q in queries if q.kind == CORRECTION]
-    return {"correction_steps": float(config.query.attempts * sum(steps))} if steps else {}
+    attempts = {TAKEN_OVER: 1}
+    steps = [
+        attempts.get(q.strategy, config.query.attempts) * q.segments.action.shape[1]
+        for q in queries
+        if q.kind == CORRECTION
+    ]
+    return {"correction_steps": float(sum(steps))} if steps else {}
 
 
 def on_new_answers(p: Parts, keys: Sequence[str]) -> dict[str, float]:

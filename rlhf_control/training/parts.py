@@ -17,6 +17,7 @@ from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import Oracle, make_oracle
+from rlhf_control.feedback.schema import TAKEN_OVER
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy, foreign_options
 from rlhf_control.nets.policy import Policy
@@ -25,7 +26,7 @@ from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
 from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
 from rlhf_control.queries.rounds import clips_needed, episodes_needed, label_rounds
-from rlhf_control.queries.segments import SegmentBank
+from rlhf_control.queries.segments import Ends, SegmentBank
 from rlhf_control.queries.strategies import find_strategy
 from rlhf_control.reward.known import make_reward
 from rlhf_control.reward.model import RewardModel
@@ -136,8 +137,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     ppo, limit = config.ppo, time_limit(env_id, env)
     bank = SegmentBank(
         length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
-        older_bytes=int(config.query.older_mb * 1e6), episodes=episodes_needed(config),
-        ending=max(2, round(config.query.episode_seconds / envs.step_seconds)) if SUCCESS in config.feedback else 0,
+        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, envs.step_seconds),
     )  # fmt: skip
     if run is None:
         steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
@@ -145,7 +145,9 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         try_out(policy, env, length, config.seed, steps=steps, clips=clips_needed(config), refuse_early=refuse_early)
     rounds = label_rounds(config, bank.first_full)
     gold = gold_of(config, run)
-    if CORRECTION in config.feedback:
+    if config.annotator.expert and not begun:
+        adopt(find_policy(config.annotator.expert, env_id, env=env), envs.spaces, env_id, env)
+    if {CORRECTION, TAKEN_OVER} & set(config.feedback):
         check_simulator(env_id, env)
 
     run = run or new_run(config, "finetune", config.oracle, env_id, **facts(config, sha256), **where_from(config))
@@ -173,6 +175,13 @@ def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, di
     if kept is not None:
         return find_policy(kept, config.env_id), training_of(kept)
     return find_policy(config.policy, config.env_id, **foreign_options(config)), training_of(config.policy)
+
+
+def ends_of_episodes(config: FinetuneConfig, step_seconds: float) -> Ends | None:
+    """Returns what of episodes has to be kept, if their success is asked about."""
+    if SUCCESS not in config.feedback:
+        return None
+    return Ends(max(2, round(config.query.episode_seconds / step_seconds)), episodes_needed(config))
 
 
 def make_guard(config: FinetuneConfig) -> Guard:

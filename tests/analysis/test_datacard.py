@@ -8,7 +8,7 @@ import pytest
 
 from rlhf_control.analysis.datacard import card_text, data_card, labels
 from rlhf_control.config.commands import LabelsConfig
-from rlhf_control.data import RATING, Feedback, Query, Segments
+from rlhf_control.data import RATING, SUCCESS, Feedback, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import new_vote
 from rlhf_control.feedback.store import FeedbackStore
@@ -62,6 +62,18 @@ def test_the_card_of_a_store(store: FeedbackStore) -> None:
     # repeats, shown the other way round, the 2 for "second"
     assert card["position"]["clear"] == 21
     assert card["position"]["first_preferred"]["share"] == 14 / 21
+
+
+def test_marks_on_the_card(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    clips = random_segments(np.random.default_rng(1), 3, 1, 4)
+    asked = store.ask([Query(0, i, "uniform", clips[i], SUCCESS) for i in range(3)], annotators=2)
+    for name, marks in (("ann", (1.0, 0.0, None)), ("bob", (1.0, 1.0, 0.0))):
+        store.add(votes=[new_vote(a.key, Feedback(None, name, value=v)) for a, v in zip(asked, marks, strict=True)])
+    card = data_card(store)
+    assert card["kinds"]["success"] == {"queries": 3, "answers": 6, "ties": 0, "cannot_tell": 1, "successes": 3}
+    assert card["agreement"]["success"]["items"] == 3
+    assert "3 queries, 6 answers, 3 successes, 1 cannot tell" in card_text(card)
 
 
 def test_agreement_of_three_is_fleiss(tmp_path: Path) -> None:

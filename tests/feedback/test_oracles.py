@@ -18,6 +18,7 @@ from rlhf_control.data import (
     RANKING,
     RATING,
     REWARD,
+    SUCCESS,
     Array,
     Feedback,
     Query,
@@ -341,3 +342,33 @@ def test_impossible_annotators_are_refused() -> None:
         AnnotatorConfig(mistake=1.5)
     with pytest.raises(UserError, match=r"annotator\.levels"):
         AnnotatorConfig(levels=1)
+
+
+# -- success marks
+
+
+def marked(oracle: RewardOracle, episode: Segments) -> float | None:
+    query = Query(0, 0, "uniform", Segments(**{k: v[None] for k, v in episode.arrays().items()}), SUCCESS)
+    return oracle(query, POOL, np.random.default_rng(0)).value
+
+
+def test_a_success_is_above_the_median_of_the_pool_whatever_the_episode_lasts() -> None:
+    median = float(np.median(POOL.env_reward))
+    for length in (1, 7, 40):
+        for step, mark in ((median + 0.01, 1.0), (median - 0.01, 0.0)):
+            assert marked(env_oracle(), clips_of([[step] * length])[0]) == mark
+    assert marked(env_oracle(mistake=1.0), clips_of([[9.0]])[0]) == 0.0
+    assert marked(env_oracle(skip=0.9), clips_of([[median] * 5])[0]) is None
+
+
+def test_a_success_is_what_the_environment_says_at_the_end_or_a_score() -> None:
+    rewards = clips_of([[0.0, 0.0, 3.0]])[0]
+    told = [replace(rewards, success=np.array(flags)) for flags in ([True, True, False], [False, False, True])]
+    for name, expected in (("env", [0.0, 1.0]), ("hurry", [1.0, 1.0])):  # a behaviour's success is another matter
+        oracle = RewardOracle(env_reward, name, told=name == "env")
+        assert [marked(oracle, episode) for episode in told] == expected
+    for least, mark in ((0.9, 1.0), (1.1, 0.0)):
+        oracle = make_oracle("env", "Pendulum-v1", 0.0, AnnotatorConfig(success=least))
+        assert isinstance(oracle, RewardOracle) and [marked(oracle, episode) for episode in told] == [mark] * 2
+    marks = [coin_flip(query_of([[1.0]], SUCCESS), POOL, np.random.default_rng(i)).value for i in range(40)]
+    assert set(marks) == {0.0, 1.0}

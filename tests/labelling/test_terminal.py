@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlhf_control.config.commands import LabelConfig
-from rlhf_control.data import COMPARISON, RANKING, RATING
+from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling import terminal
@@ -77,6 +77,16 @@ def test_rankings_and_ratings(tmp_path: Path, lines: Any, capsys: pytest.Capture
     said = capsys.readouterr().out
     assert "Put them in order, the best first." in said and "How well is it done?" in said
     assert "1 worst ... 5 best" in said
+
+
+def test_success_marks(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_run(tmp_path / "run", (SUCCESS,) * 4, question="Does it hold the block?")
+    lines("y", "1", "n", "s", "u", "d")
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    assert [mark for mark in ranks(store) if mark != "undo"] == [1.0, 0.0, None, 1.0]
+    said = capsys.readouterr().out
+    assert "Success or failure? Does it hold the block? (" in said and "y success   n failure   s cannot tell" in said
+    assert "'1' means nothing here" in said
 
 
 def test_every_kind_shows_the_runs_question(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:

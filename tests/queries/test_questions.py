@@ -27,6 +27,7 @@ from rlhf_control.queries.questions import (
 )
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.reward.model import RewardModel
+from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
 from tests.conftest import random_rollout, random_segments
 
@@ -238,3 +239,25 @@ def test_a_recording_is_kept(tmp_path: Path, cheetah_policy: Policy) -> None:
     keep_inputs(config, run, cheetah_policy, {})
     (tmp_path / "mine.npz").unlink()
     assert is_recording(demonstrations_of(config, run.path))
+
+
+def test_marks_are_asked_about_episodes_that_were_not_asked_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_once.cache_clear()
+    config = replace(PEOPLE, feedback=("success",), query=QueryConfig(repeat_share=0.0))
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 4, 5)
+    episodes = [random_segments(np.random.default_rng([3, i]), 4 + i) for i in range(7)]
+    model = RewardModel(17, 6, config.reward)
+    for k, n in enumerate((4, 2, 5, 3)):
+        some = questions(config, LabelRound(k, n), (pool, 4), model, labels, NOBODY, episodes)
+        assert [query.kind for query in some] == ["success"] * len(some)
+        labels.issue(some)
+        for key in labels.pending():
+            labels.store.vote(key, Feedback(None, "me", value=float(k == 0)))
+        labels.collect()
+        assert len(some) == (4, 2, 1, 0)[k]
+    assert "only 1 ended since" in capsys.readouterr().err
+    assert {asked.clips[0] for asked in labels.questions()} == {episode.digest() for episode in episodes}
+    answers = labels.answers()
+    assert answers is not None and answers.clips.mask is not None and sorted(answers.value) == [0.0] * 3 + [1.0] * 4

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rlhf_control.data import Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.queries import segments as module
-from rlhf_control.queries.segments import SegmentBank, cut_segments, join
+from rlhf_control.queries.segments import Ends, SegmentBank, cut_segments, join
 from rlhf_control.runs.progress import say_once
 from tests.conftest import random_rollout
 
@@ -243,3 +243,31 @@ def test_where_no_offset_fits_clips_begin_with_their_episodes() -> None:
     clips = cut_segments(rollout, 6, np.random.default_rng(1))
     assert len(clips) in (9, 10)
     np.testing.assert_array_equal(clips.obs[0], rollout.obs[:6, 0])
+
+
+def test_the_ends_of_episodes_are_kept_as_far_as_they_are_there() -> None:
+    """Two environments, episodes of 7 and 4 steps, rollouts of 5: at most 6 steps of each, from its first on, which may
+    lie in the rollout before."""
+    rng, num_steps = np.random.default_rng(0), 5
+    done = np.zeros((20, 2), bool)
+    done[6::7, 0] = done[3::4, 1] = True
+    whole = replace(random_rollout(rng, T=20, N=2, ends=0.0), truncated=done)
+    whole = Rollout.of(**{k: v for k, v in vars(whole).items() if k != "successors"}, next_obs=whole.obs + 1)
+    bank = SegmentBank(2, 2, num_steps, clips=1, time_limit=7, ends=Ends(6, 3))
+    assert bank.first_full == 2  # 3 episodes of 2 environments: two of each, 14 steps, three rollouts
+    columns = [name for name, value in vars(whole).items() if isinstance(value, np.ndarray) and name != "successors"]
+    for t in range(0, 20, num_steps):
+        part = {name: getattr(whole, name)[t : t + num_steps] for name in columns}
+        bank.add(Rollout.of(**part, next_obs=whole.next_obs[t : t + num_steps]))
+    expected = {(1, 0, 4), (0, 1, 7), (1, 4, 8), (1, 8, 12), (0, 8, 14), (1, 12, 16), (1, 16, 20)}
+    found = {(n, t, t + len(e)) for e in bank.episodes for t, n in np.argwhere((whole.obs == e.obs[0]).all(-1))}
+    assert found == expected
+    for episode in bank.episodes:
+        ((t, n),) = np.argwhere((whole.obs == episode.obs[0]).all(-1))
+        np.testing.assert_array_equal(episode.action, whole.executed[t : t + len(episode), n])
+    again = SegmentBank(2, 2, num_steps, clips=1, ends=Ends(6, 3))
+    again.load_state(bank.state())
+    assert [episode.digest() for episode in again.episodes] == [episode.digest() for episode in bank.episodes]
+    bank.older_bytes = 1
+    bank.add(bank.rollouts[-1])
+    assert len(bank.episodes) == 1  # the newest, however large

@@ -12,7 +12,7 @@ from rlhf_control.errors import Stopped, UserError
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.ppo import PPO
-from rlhf_control.simulation.foreign import MisfitError, make_env, owned
+from rlhf_control.simulation.foreign import MisfitError, make_env, owned, success_in
 from rlhf_control.simulation.make import make_envs
 from rlhf_control.simulation.rollouts import collect, evaluate
 from rlhf_control.simulation.vector import start_envs
@@ -268,3 +268,35 @@ def test_closing_that_raises_is_one_line_once_the_work_is_saved(
     assert "Traceback" not in told and (tmp_path / "run" / "policy.npz").exists()
     (line, *_) = [line for line in told.splitlines() if "the door is stuck" in line]
     assert line.startswith("rlhf-control: environment 0 ") and "fails in close: OSError: the door is stuck (" in line
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"success": True}, True), ({"is_success": np.float32(0.0)}, False), ({"success": np.array([1.0])}, True),
+        ({"success": "no"}, None), ({"success": [1, 0]}, None), ({"success": None}, None), ({5: 1}, None), (None, None),
+    ],
+)  # fmt: skip
+def test_what_an_info_says_about_success(info: Any, told: bool | None) -> None:
+    assert success_in(info) is told
+
+
+class Reaches(gymnasium.Wrapper):
+    """Says it in the last of five steps, and in the third."""
+
+    def step(self, action: Any) -> Any:
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return obs, reward, terminated, truncated, {**info, "is_success": self.unwrapped.steps in (3, 5)}
+
+
+def test_success_is_recorded_with_the_step_that_it_is_said_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = gymnasium.make
+    monkeypatch.setattr(gymnasium, "make", lambda *args, **kwargs: Reaches(make(*args, **kwargs)))
+    envs = start_envs("Rude-v0", 2, seed=0)
+    policy = policy_for({})
+    rollout = collect(envs, policy, 10, np.random.default_rng(0))
+    assert rollout.success is not None and rollout.success.dtype == bool
+    assert rollout.success[:, 0].tolist() == [False, False, True, False, True] * 2
+    np.testing.assert_array_equal(rollout.as_segments().success, rollout.success)
+    _, (episode,) = evaluate(policy, 1, seed=0)
+    assert episode.success is not None and episode.success.tolist() == [False, False, True, False, True]

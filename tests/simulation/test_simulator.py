@@ -4,8 +4,8 @@ import pytest
 from envs import GAMES
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
-from rlhf_control.queries.corrections import attempt_again, one_attempt
-from rlhf_control.simulation.simulator import bare_simulator, check_simulator
+from rlhf_control.queries.corrections import attempt_again
+from rlhf_control.simulation.simulator import attempt_from, bare_simulator, check_simulator
 from tests.queries.clips import clips_of, policy_of
 
 
@@ -18,8 +18,9 @@ def test_the_same_actions_lead_to_the_same_clip(env_id: str) -> None:
     for i in range(2):
         clip = clips[i]
         actions = iter(clip.action)
-        again, whole = one_attempt(
-            bare_simulator(env_id, {}), lambda obs, rng: next(actions)[None], policy, clip, np.random.default_rng(0)  # noqa: B023
+        whole_clip = (policy.spaces, clip, np.random.default_rng(0))
+        again, whole = attempt_from(
+            bare_simulator(env_id, {}), lambda obs, rng: next(actions)[None], *whole_clip  # noqa: B023
         )  # fmt: skip
         assert whole
         for name, array in clip.arrays().items():

@@ -38,7 +38,7 @@ class Choices:
     size: int
     start: int = 0
 
-    def action(self, held: Collection[str], step: int) -> int:
+    def action(self, held: Collection[str], step: int, last: Array | None = None) -> int:
         """Returns the option of the most keys that are all held."""
         pressed = [keys for keys in self.options if keys and keys <= set(held)]
         return self.options[max(pressed, key=len)] if pressed else self.idle[step % len(self.idle)]
@@ -60,7 +60,8 @@ class Choices:
 
 @dataclass(frozen=True)
 class Pushes:
-    """Keys of a Box action: two for each number, which goes to its bound while one is held and to 0 when released."""
+    """Keys of a Box action: two for each number, which goes to its bound while one is held and to 0 when released. A
+    gripper stays as it was last told to be, or it would let go."""
 
     pairs: tuple[tuple[str, str], ...]  # keys of more and of less
     names: tuple[str, ...]
@@ -69,10 +70,18 @@ class Pushes:
     shape: tuple[int, ...]
     dtype: Any
 
-    def action(self, held: Collection[str], step: int) -> Array:
+    @property
+    def kept(self) -> list[int]:
+        """Returns which numbers stay as they were last: those of grippers."""
+        return [i for i, name in enumerate(self.names) if "grip" in name.lower()]
+
+    def action(self, held: Collection[str], step: int, last: Array | None = None) -> Array:
+        """Returns the action of the keys that are held, after the action `last` (A,), if there was one."""
         share = 0.5 if SHIFTS & set(held) else 1.0
         more, less = (np.array([pair[i] in held for pair in self.pairs]) for i in (0, 1))
         push = share * (np.where(more, self.high, 0) + np.where(less, self.low, 0))
+        for i in self.kept if last is not None else ():
+            push[i] = push[i] if more[i] or less[i] else last[i]
         return push.clip(self.low, self.high).astype(self.dtype).reshape(self.shape)
 
     def executed(self, action: Any) -> Array:
@@ -129,7 +138,11 @@ def _pushes(env: gymnasium.Env, space: Box, name: str) -> Pushes:
 
 
 def _actuators(env: gymnasium.Env, size: int) -> tuple[str, ...]:
-    """Returns the model's names of what the numbers of an action drive, else their places."""
+    """Returns the environment's own names of the numbers of an action (`action_names`), or the model's of what they
+    drive, else their places."""
+    own = env.get_wrapper_attr("action_names") if env.has_wrapper_attr("action_names") else None
+    if isinstance(own, list | tuple) and len(own) == size:
+        return tuple(map(str, own))
     model: Any = getattr(env.unwrapped, "model", None)
     if model is None or getattr(model, "nu", 0) != size:
         return tuple(f"number {i + 1} of the action" for i in range(size))

@@ -109,9 +109,13 @@ class Drive:
             if self.limit is not None:
                 self.frames.append(self.picture)
 
+    def move(self) -> None:
+        """Makes one step with what the person holds."""
+        self.driver.step(self.held | self._tapped)
+
     def _step(self) -> None:
         try:
-            self.driver.step(self.held | self._tapped)
+            self.move()
         except UserError as error:
             self.problem = str(error)
         self._tapped.clear()
@@ -126,14 +130,14 @@ class Drive:
 
     # -- the picture
 
-    def drawn(self) -> Array:
-        """Returns the picture (H, W, 3) of what there is to see now."""
+    def drawn(self, further: int = 0) -> Array:
+        """Returns the picture (H, W, 3) of what there is to see now, from the camera or one so many further."""
         state = self.driver.state()
         if self._renderer is None or state is None:
             return self.driver.rendered()
         nothing = np.zeros((1, 1), np.float32)
         clip = Segments(nothing, nothing, nothing, nothing[0], state[None])
-        return self._renderer.draw(clip, SIZE, SIZE, self.camera)[0]
+        return self._renderer.draw(clip, SIZE, SIZE, (self.camera + further) % self.cameras)[0]
 
     @property
     def cameras(self) -> int:
@@ -202,7 +206,8 @@ def draw_keys(canvas: Canvas, drive: Drive, place: Rect) -> float:
     controls = drive.driver.controls
     rows: Sequence[Row] = controls.rows
     step = min(max(canvas.px(36), cap_height(canvas) + 2), height / max(1, len(rows)))
-    values = controls.executed(controls.action(drive.held, 0)) if isinstance(controls, Pushes) else None
+    now = controls.action(drive.held, 0, drive.driver.last)
+    values = controls.executed(now) if isinstance(controls, Pushes) else None
     caps = max(_caps_width(canvas, row) for row in rows)
     for i, row in enumerate(rows):
         middle, left = y + (i + 0.5) * step, x

@@ -32,6 +32,7 @@ class Step:
     reward: float
     state: Array | None  # (D,) at `obs`
     frame: bytes  # a PNG of what was at `obs`, or empty
+    taken: bool = True  # by a person, not by a policy
 
 
 class Driver:
@@ -62,6 +63,11 @@ class Driver:
         """Returns the environment's reward, summed over the episode so far."""
         return sum(step.reward for step in self.steps)
 
+    @property
+    def last(self) -> Array | None:
+        """Returns the last action of the episode as it was carried out, (A,), if there was one."""
+        return self.steps[-1].action if self.steps else None
+
     def reset(self, start: Array | None = None) -> None:
         """Begins a new episode: from the environment's own start, or from a stored state (D,)."""
         obs, _ = self.env.reset(seed=self._seed)
@@ -80,7 +86,11 @@ class Driver:
 
     def step(self, held: set[str]) -> None:
         """Makes one step with the action of the keys that are held. Raises UserError if the simulation breaks down."""
-        action = self.controls.action(held, len(self.steps))
+        action = self.controls.action(held, len(self.steps), self.last)
+        self.act(action, self.controls.executed(action))
+
+    def act(self, action: Any, executed: Array, *, taken: bool = True) -> None:
+        """Makes one step with this action, which is carried out as `executed` (A,) float32; `taken`: by a person."""
         state, frame = self.state(), b""
         pictured = state is None or (has_mujoco_data(self.env) and not self.drawn_by_us)
         if pictured and len(self.steps) % self.stride == 0:
@@ -88,8 +98,7 @@ class Driver:
         next_obs, reward, terminated, truncated = self.simulator.step(action)
         if not np.isfinite(next_obs).all() or not np.isfinite(reward):
             raise UserError(f"the simulation of {self.env_id} broke down (not finite) at step {len(self.steps)}")
-        executed = self.controls.executed(action)
-        self.steps.append(Step(self.obs, executed, next_obs, reward, state, frame))
+        self.steps.append(Step(self.obs, executed, next_obs, reward, state, frame, taken))
         self.obs, self.terminated = next_obs, bool(terminated)
         self.over = "the episode is over" if terminated else "the time limit is reached" if truncated else ""
 

@@ -54,12 +54,12 @@ def play(config: PlayConfig) -> int:
     """Opens the window until the person leaves; prints where the recording is."""
     if problem := display_problem():
         raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
-    driver = Driver(config.env_id, config.env, seed=config.seed)
-    out = Path(config.out or f"recordings/{file_name(config.env_id)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
+    driver = Driver(config.name, config.env, seed=config.seed)
+    out = Path(config.out or f"recordings/{file_name(config.name)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
     page = PlayPage(Drive(driver, rate=config.fps), out)
     try:
         with (
-            Window(f"play {config.env_id}") as window,
+            Window(f"play {config.name}") as window,
             deferred_signals() as caught,
             when_display_vanishes(page.leave),
         ):

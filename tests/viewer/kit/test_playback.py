@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +49,15 @@ def test_pause_and_speed() -> None:
     for expected in (2.0, 1.0, 0.5, 0.25, 0.25):
         clock.faster(-1)
         assert clock.speed == expected
+
+
+def test_clips_may_start_again_later_until_they_are_wanted_whole() -> None:
+    clock = Playback(length=10.0, first=7.0, at=7.0)
+    clock.advance(3.0 + HOLD_SECONDS + 0.5)
+    assert clock.at == pytest.approx(7.5)
+    clock.seek(0.2, 100)
+    clock.advance(1.0)
+    assert clock.at == pytest.approx(3.0)
+    clock.restart()
+    clock.advance(10.0 + HOLD_SECONDS + 0.5)
+    assert clock.at == pytest.approx(0.5)

@@ -87,3 +87,15 @@ def test_what_keys_cannot_give_is_refused(space: gymnasium.Space) -> None:
         find_controls(Game(space), "Game")
     with pytest.raises(UserError, match="Humanoid-v5 has 17 numbers in an action, and keys can give 8"):
         controls("Humanoid-v5")
+
+
+def test_an_arm_says_what_its_numbers_do_and_its_gripper_stays_as_it_was() -> None:
+    controls = find_controls(gymnasium.make("rlhf/ArmGrasp-v0"), "rlhf/ArmGrasp-v0")
+    assert isinstance(controls, Pushes)
+    assert [row.does for row in controls.rows] == ["forward, back", "left, right", "up, down", "turn", "gripper"]
+    closed = np.float32([0.3, 0.3, 0.3, 0.3, -1])
+    np.testing.assert_array_equal(controls.action({"q", "d"}, 0, closed), [1, 0, -1, 0, -1])
+    np.testing.assert_array_equal(controls.action({"y"}, 0, closed), [0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(controls.action(set(), 0), np.zeros(5))
+    joints = find_controls(gymnasium.make("rlhf/ArmGrasp-v0", control="joint"), "rlhf/ArmGrasp-v0")
+    assert joints.rows[6].does == "joint 7" and joints.rows[7].does == "gripper"

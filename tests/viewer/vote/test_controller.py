@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlhf_control.data import RANKING, RATING, Feedback, Query
+from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS, Feedback, Query
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.kit.canvas import pygame
@@ -93,6 +93,33 @@ def test_scripted_keys_reproduce_ratings(tmp_path: Path) -> None:
             else:
                 person.vote(key)
     assert [f and f.value for f in given(FeedbackStore(run / "labels.sqlite"))] == [1, 7, None, 4]
+
+
+def test_success_and_failure_by_key_and_click(tmp_path: Path) -> None:
+    """What is seen at the end is shown first; R shows the whole episode; what was taken back is asked again."""
+    run = make_run(tmp_path, 8, SUCCESS, 1, a_status(step_seconds=2.0))
+    with at_the_window(run) as person:
+        for key in ("right", "a", "s", "y", "backspace", "n", "1", "up"):
+            person.ready()
+            if key in ("1", "up"):  # which mean nothing here
+                person.press(key)
+                assert not person.controller.worker.doing("vote")
+            else:
+                person.vote(key)
+        person.ready()
+        person.shot("success")
+        assert person.state.ballot is not None
+        clock = person.state.ballot.playback
+        assert (clock.length, clock.first) == (10.0, 6.0) and clock.at >= 6.0
+        person.press("r")
+        assert clock.first == 0 and clock.at < 6.0
+        for action in ("mark 1", "mark 0"):
+            person.ready()
+            before = len(person.votes())
+            person.click(action)
+            person.until(lambda before=before: len(person.votes()) > before)  # type: ignore[misc]
+    marks = [f and f.value for f in given(FeedbackStore(run / "labels.sqlite"))]
+    assert marks == [1.0, 0.0, None, 1.0, None, 0.0, 1.0, 0.0]
 
 
 def test_every_answer_can_be_clicked(tmp_path: Path) -> None:
@@ -593,11 +620,12 @@ with at_the_window(Path(sys.argv[1])) as person:
 
 
 @pytest.mark.slow
-def test_kill_9_while_voting_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "size"), [(COMPARISON, 2), (SUCCESS, 1)])
+def test_kill_9_while_voting_loses_nothing(tmp_path: Path, kind: str, size: int) -> None:
     """The process with the window is killed at random moments, as often as RLHF_CONTROL_KILLS says; what it had shown
     as saved is there, the store is whole, and the question it had comes back."""
-    kills = int(os.environ.get("RLHF_CONTROL_KILLS", "6"))
-    run = make_run(tmp_path, 20 * kills + 40)
+    kills = int(os.environ.get("RLHF_CONTROL_KILLS", "3"))
+    run = make_run(tmp_path, 20 * kills + 40, kind, size)
     rng = np.random.default_rng(0)
     promised = 0
     code = LABEL.format(tests=str(Path(__file__).parents[3]))

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,8 @@ from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.vote import label as label_module
 from rlhf_control.viewer.vote.controller import VotingController
 from rlhf_control.viewer.vote.label import label
+from tests.screens import a_screen, on_a_screen, wait
 from tests.voting import a_status, make_run
-
-
-def wait(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not come"
-        time.sleep(0.05)
 
 
 def leases(run: Path) -> int:
@@ -141,27 +135,6 @@ def test_a_window_that_is_opened_before_the_first_question(tmp_path: Path) -> No
 
 
 # -- as a person would: a real X server, real keys, a real mouse
-
-MISSING = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
-on_a_screen = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}")
-
-
-@contextmanager
-def a_screen() -> Iterator[tuple[dict[str, str], subprocess.Popen[bytes]]]:
-    """An X server of its own; the environment that names it, and its process."""
-    reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"],
-        pass_fds=[writing], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        display = f":{pipe.readline().strip()}"
-    try:
-        yield {"DISPLAY": display, "SDL_VIDEODRIVER": "x11"}, server
-    finally:
-        server.kill()
-        server.wait()
 
 
 class Hands:

@@ -42,9 +42,9 @@ def test_squares_use_the_room() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("how", ["comparison", "ranking", "rating"])
+@pytest.mark.parametrize("how", ["comparison", "ranking", "rating", "success"])
 def test_nothing_stands_on_anything_else(size: tuple[int, int], how: str) -> None:
-    n = {"comparison": 2, "ranking": 4, "rating": 1}[how]
+    n = {"comparison": 2, "ranking": 4, "rating": 1, "success": 1}[how]
     with a_canvas(size) as canvas:
         places = [*clip_places(canvas, how, n), track_place(canvas, how, n), answers_place(canvas, how, n)]
         for i, place in enumerate(places):

@@ -25,6 +25,7 @@ def a_scene(mode: str, n: int, **changed: object) -> Scene:
     [
         (a_scene("comparison", 2), {"prefer 0", "prefer 1", "tie", "cannot tell"}),
         (a_scene("rating", 1), {"cannot tell", *(f"rate {i}" for i in range(1, 6))}),
+        (a_scene("success", 1), {"cannot tell", "mark 0", "mark 1"}),
         (a_scene("rating", 1, levels=9), {"cannot tell", *(f"rate {i}" for i in range(1, 10))}),
         (a_scene("ranking", 3), {"place 0", "place 1", "place 2", "cannot tell"}),
         (
@@ -46,7 +47,7 @@ def test_everything_can_be_clicked_on(
         assert set(cut) <= {scene.bar.pace, scene.last}  # what one can do without
 
 
-@pytest.mark.parametrize(("mode", "n"), [("comparison", 2), ("rating", 1), ("ranking", 4)])
+@pytest.mark.parametrize(("mode", "n"), [("comparison", 2), ("rating", 1), ("success", 1), ("ranking", 4)])
 def test_nothing_can_be_answered_while_clips_are_drawn(mode: str, n: int) -> None:
     with a_canvas() as canvas:
         scene = a_scene(mode, n, frames=(None,) * n, enabled=False)
