@@ -40,7 +40,8 @@ SECONDS_A_BIT = 1.0
 NUMBERS = 100  # that a person tells apart when giving a reward
 TAKES = 10
 END_SECONDS = 4.0  # of an episode, as the window shows them
-SHORT = {"max_episode_steps": 200}  # or there would be too few episodes to mark in such a short run
+# Or there would be too few episodes to mark in such a short run
+SHORT: dict[str, bool | int | float | str] = {"max_episode_steps": 200}
 DEMONSTRATOR_SEED = 1000  # none of the experiment's own
 DEMONSTRATOR_STEPS = 2.5  # times those of a run
 

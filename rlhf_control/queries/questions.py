@@ -159,7 +159,7 @@ def marks(
     n, form, rng = min(n, len(fresh)), Form(SUCCESS, 1), stream(config.seed, "queries", k, KINDS.index(SUCCESS))
     if not n:
         return []
-    pool = Pool.of(Segments.concatenate([episode[None] for episode in fresh]))
+    pool = Pool.of(Segments.stack(fresh))
     return choose(config.queries, pool, n, k, reward, rng, form=form, config=config.query)
 
 

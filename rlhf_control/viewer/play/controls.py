@@ -80,8 +80,9 @@ class Pushes:
         share = 0.5 if SHIFTS & set(held) else 1.0
         more, less = (np.array([pair[i] in held for pair in self.pairs]) for i in (0, 1))
         push = share * (np.where(more, self.high, 0) + np.where(less, self.low, 0))
-        for i in self.kept if last is not None else ():
-            push[i] = push[i] if more[i] or less[i] else last[i]
+        if last is not None:
+            kept = [i for i in self.kept if not (more[i] or less[i])]
+            push[kept] = last[kept]
         return push.clip(self.low, self.high).astype(self.dtype).reshape(self.shape)
 
     def executed(self, action: Any) -> Array:

@@ -73,8 +73,9 @@ class Gamepad:
         if not isinstance(controls, Pushes) or not (shares := self.shares(controls.names)).any():
             return None
         push = np.where(shares > 0, shares * controls.high, -shares * controls.low)
-        for i in controls.kept if last is not None else ():
-            push[i] = push[i] if shares[i] else last[i]
+        if last is not None:
+            kept = [i for i in controls.kept if not shares[i]]
+            push[kept] = last[kept]
         return push.clip(controls.low, controls.high).astype(controls.dtype).reshape(controls.shape)
 
     def _button(self, number: int) -> bool:
@@ -94,4 +95,5 @@ class Gamepad:
         return 0.0 if abs(value) < DEAD else value
 
     def _cross(self) -> tuple[float, float]:
-        return tuple(map(float, self.joystick.get_hat(0))) if self.joystick.get_numhats() else (0.0, 0.0)
+        x, y = self.joystick.get_hat(0) if self.joystick.get_numhats() else (0, 0)
+        return float(x), float(y)

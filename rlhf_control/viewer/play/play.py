@@ -114,7 +114,9 @@ def file_name(env_id: str) -> str:
 class DrivePage(Protocol):
     """What the loop needs."""
 
-    drive: Drive
+    @property
+    def drive(self) -> Drive: ...
+
     left: bool  # the person is done
     keys: Mapping[str, str]  # key -> what it does besides driving
 
