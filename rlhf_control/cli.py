@@ -162,7 +162,7 @@ def play(config: v.PlayConfig) -> int:
     if names_a_policy(config.name):
         from rlhf_control.viewer.play.take_over import take_over
 
-        pilot, store = cockpit(config.name, config.out, config.env_id)
+        pilot, store = cockpit(config.name, config.out, config.env_id, config.env)
         return take_over(pilot, store, config.annotator, seed=config.seed, rate=config.fps)
     from rlhf_control.viewer.play.play import play
 

@@ -80,7 +80,7 @@ def test_windows_are_imported_when_they_are_asked_for(command: str, monkeypatch:
     package = {"label": "vote"}.get(command, command)
     monkeypatch.setitem(sys.modules, f"rlhf_control.viewer.{package}.{command}", SimpleNamespace(**{command: window}))  # type: ignore[arg-type]
     assert main([command, "something"]) == 3
-    assert vars(seen[0])["env_id" if command == "play" else "run"] == "something"
+    assert vars(seen[0])["name" if command == "play" else "run"] == "something"
 
 
 @pytest.mark.parametrize("what", ["ppo", "window", "reward"])

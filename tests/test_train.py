@@ -32,6 +32,7 @@ from rlhf_control.feedback.oracles import Oracle, RewardOracle, coin_flip
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.zoo import shipped
 from rlhf_control.queries.demonstrations import demonstrated
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.kl_anchor import Anchor
@@ -186,6 +187,21 @@ def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:
     assert len({(a.round, a.index) for a in asked}) == len(asked)
     again = train.finetune(replace(config, out=config.out + "-again"))
     assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(run.path))
+
+
+def test_an_expert_takes_over_in_a_run_and_is_kept_with_it(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
+    for expert in ("", "halfcheetah"):
+        with pytest.raises(UserError, match="go together"):
+            feedback = ("comparison",) if expert else ("take-over",)
+            replace(tiny_config, feedback=feedback, annotator=AnnotatorConfig(expert=expert))  # type: ignore[arg-type]
+    expert = str(shutil.copy(shipped()["halfcheetah"], tmp_path / "expert.npz"))
+    config = replace(tiny_config, feedback=("take-over",), annotator=AnnotatorConfig(expert=expert), total_steps=320)
+    config = replace(config, rounds=1, labels=6)
+    run = train.finetune(config)
+    asked = FeedbackStore(run.path / "labels.sqlite").asked()
+    assert [(a.kind, a.strategy) for a in asked] == [("correction", "take-over")] * 6
+    assert parameters_sha256(find_policy(run.path / "expert.npz")) == parameters_sha256(find_policy(expert))
+    assert run.metrics()[0]["correction_steps"] == 6 * 10 and run.metrics()[0]["reward/fit_seconds"] > 0
 
 
 def test_demonstrations_alone_are_learned_from_in_every_round(tiny_config: FinetuneConfig) -> None:

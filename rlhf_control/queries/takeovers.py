@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,12 @@ def pilot_of(policy: Policy, clip_seconds: float = CLIP_SECONDS) -> Pilot:
     return Pilot(policy.env_id, policy.env, policy.spaces, policy.acting(), length)
 
 
-def cockpit(name: str, out: str = "", env_id: str = "") -> tuple[Pilot, FeedbackStore]:
+def cockpit(
+    name: str, out: str = "", env_id: str = "", env: Mapping[str, Any] | None = None
+) -> tuple[Pilot, FeedbackStore]:
     """Returns the pilot of a run's folder or a policy, and the store for the corrections: `out`, or else the run's own.
-    `env_id`: see `files.refuse_module`. Raises UserError for a policy without either."""
+    `env_id`: see `files.refuse_module`; `env`: arguments of the environment beside those that the policy has. Raises
+    UserError for a policy without a store."""
     folder = Path(name)
     path = Path(out) if out else folder / "labels.sqlite"
     if not out and not path.is_file():
@@ -49,8 +53,9 @@ def cockpit(name: str, out: str = "", env_id: str = "") -> tuple[Pilot, Feedback
     seconds = CLIP_SECONDS
     if (folder / "config.json").is_file():
         seconds = getattr(Run.open(folder).config()[1], "clip_seconds", CLIP_SECONDS)
+    pilot = pilot_of(find_policy(name, env_id), seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return pilot_of(find_policy(name, env_id), seconds), FeedbackStore(path)
+    return replace(pilot, env={**pilot.env, **(env or {})}), FeedbackStore(path)
 
 
 @environments_closed()

@@ -29,6 +29,7 @@ from rlhf_control.viewer.kit.canvas import (
 )
 from rlhf_control.viewer.play.controls import SHIFTS, Pushes, Row
 from rlhf_control.viewer.play.driver import Driver
+from rlhf_control.viewer.play.gamepad import Gamepad
 
 SPEEDS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
 BEHIND = 0.1  # s of steps that a slow machine catches up with; the rest is dropped
@@ -48,6 +49,7 @@ class Drive:
         self.camera = 0
         self.held: set[str] = set()
         self._tapped: set[str] = set()  # pressed since the last step, perhaps already released
+        self.gamepad = Gamepad()
         self._renderer = ClipRenderer(driver.env_id, driver.arguments) if driver.drawn_by_us else None
         keys = driver.controls.keys
         self.commands = {
@@ -94,8 +96,15 @@ class Drive:
 
     # -- time
 
+    def steered(self) -> bool:
+        """Tells whether the gamepad says anything that drives."""
+        controls = self.driver.controls
+        return bool(self.gamepad.keys() & controls.keys) or self.gamepad.action(controls) is not None
+
     def advance(self, seconds: float) -> None:
         """Makes the steps that are due after so many seconds."""
+        if self.phase == READY and self.steered():
+            self.phase = DRIVING
         if self.phase != DRIVING:
             return
         self._owed += min(seconds, BEHIND) * self.rate * SPEEDS[self.speed]
@@ -110,8 +119,13 @@ class Drive:
                 self.frames.append(self.picture)
 
     def move(self) -> None:
-        """Makes one step with what the person holds."""
-        self.driver.step(self.held | self._tapped)
+        """Makes one step with what the person holds: keys, else the gamepad."""
+        driver, held = self.driver, self.held | self._tapped
+        steered = self.gamepad.action(driver.controls, driver.last)
+        if steered is not None and not held & driver.controls.keys:
+            driver.act(steered, driver.controls.executed(steered))
+        else:
+            driver.step(held | self.gamepad.keys())
 
     def _step(self) -> None:
         try:

@@ -43,6 +43,7 @@ from rlhf_control.viewer.play.drive import (
     split,
 )
 from rlhf_control.viewer.play.driver import Driver
+from rlhf_control.viewer.play.gamepad import Gamepad
 from rlhf_control.viewer.vote.keys import key_of
 from rlhf_control.wording import counted
 
@@ -63,6 +64,7 @@ def play(config: PlayConfig) -> int:
             deferred_signals() as caught,
             when_display_vanishes(page.leave),
         ):
+            page.drive.gamepad = Gamepad.first()
             run(window, page, lambda: bool(caught))
             page.leave()
     finally:

@@ -71,8 +71,7 @@ class TakeOverDrive(Drive):
     """Steps the environment by the policy, without noise, until the person takes over."""
 
     def __init__(self, driver: Driver, pilot: Pilot, *, rate: float | None = None) -> None:
-        self.pilot, self.gamepad = pilot, Gamepad()
-        self.taken = False
+        self.pilot, self.taken = pilot, False
         self.second: Array | None = None  # the picture of the next camera
         super().__init__(driver, rate=rate)
         keys = driver.controls.keys
@@ -90,22 +89,16 @@ class TakeOverDrive(Drive):
         return super().press(key)
 
     def advance(self, seconds: float) -> None:
-        pad = self.gamepad.keys() & self.driver.controls.keys
-        if self.phase == DRIVING and (pad or self.gamepad.action(self.driver.controls) is not None):
-            self.taken = True
+        self.taken = self.taken or (self.phase == DRIVING and self.steered())
         super().advance(seconds)
 
     def move(self) -> None:
-        driver, spaces = self.driver, self.pilot.spaces
-        if not self.taken:
-            executed = spaces.execute(self.pilot.act(driver.obs[None], None))[0]
-            driver.act(env_action(driver.env.action_space, spaces, executed), executed, taken=False)
+        if self.taken:
+            super().move()
             return
-        steered = self.gamepad.action(driver.controls, driver.last)
-        if steered is not None and not (self.held | self._tapped) & driver.controls.keys:
-            driver.act(steered, driver.controls.executed(steered))
-        else:
-            driver.step(self.held | self._tapped | self.gamepad.keys())
+        driver, spaces = self.driver, self.pilot.spaces
+        executed = spaces.execute(self.pilot.act(driver.obs[None], None))[0]
+        driver.act(env_action(driver.env.action_space, spaces, executed), executed, taken=False)
 
     def drawn(self, further: int = 0) -> Array:
         """Returns the picture of the camera, and has that of the next one beside it, if there is one that shows
