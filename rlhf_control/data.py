@@ -252,10 +252,10 @@ def trimmed(frames: Array) -> Array:
     return frames.astype(f"S{longest}")
 
 
-COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD, SUCCESS = KINDS = (
-    "comparison", "ranking", "rating", "demonstration", "correction", "reward", "success"
+COMPARISON, RANKING, RATING, DEMONSTRATION, CORRECTION, REWARD, SUCCESS, GROUPS = KINDS = (
+    "comparison", "ranking", "rating", "demonstration", "correction", "reward", "success", "groups"
 )  # fmt: skip
-RANKED = (COMPARISON, RANKING, DEMONSTRATION, CORRECTION)  # answered by ranks; the others by a value
+RANKED = (COMPARISON, RANKING, DEMONSTRATION, CORRECTION, GROUPS)  # answered by ranks; the others by a value
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,8 @@ class Query:
 
     comparison: K = 2. ranking: K >= 2. rating and reward: K = 1. demonstration: somebody's clip first, then the
     policy's own. correction: the policy's clip first, then the improved one. success: K = 1, an episode up to its end.
+    groups: K >= 4, two groups of as many clips, one after the other, which are compared as wholes: the clips of a group
+    have one rank.
     """
 
     round: int  # label round, from 0

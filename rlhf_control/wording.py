@@ -5,6 +5,7 @@ import math
 QUESTION = "Which one does it better?"  # where the run has no better one
 SUCCEEDED = "Success or failure?"
 INSTRUCTIONS = {1: "How well is it done?", 2: QUESTION, 3: "Put them in order, the best first."}  # by number of clips
+OF_GROUPS = "Which group does it better?"
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
@@ -13,13 +14,13 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def question_of(clips: int, asked: str, *, success: bool = False) -> str:
+def question_of(clips: int, asked: str, kind: str = "") -> str:
     """Puts the question about so many clips: the run's (`asked`, may be empty), which is put for a comparison, with
-    what is to be done. `success`: whether an episode is one."""
-    instruction = SUCCEEDED if success else INSTRUCTIONS[min(clips, 3)]
+    what is to be done. `kind`: of the query, where the clips do not tell it: "groups" or "success"."""
+    instruction = {"groups": OF_GROUPS, "success": SUCCEEDED}.get(kind, INSTRUCTIONS[min(clips, 3)])
     if not asked or asked == QUESTION:
         return instruction
-    if success:
+    if kind == "success":
         return f"{instruction} {asked}"
     return asked if clips == 2 else f"{instruction[:-1]}: {asked}"
 

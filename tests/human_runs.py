@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS, Query
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS, Query
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import Status, write_status
 from tests.conftest import random_segments
 
-SIZES = {COMPARISON: 2, RANKING: 3, RATING: 1, SUCCESS: 1}
+SIZES = {COMPARISON: 2, RANKING: 3, RATING: 1, SUCCESS: 1, GROUPS: 4}
 
 
 def make_run(path: Path, kinds: Sequence[str] = (COMPARISON,) * 3, length: int = 5, **status: Any) -> FeedbackStore:

@@ -59,7 +59,7 @@ def _ground(name: str) -> Image.Image:
 def _paint_bricks(sketch: Sketch, s: list[int]) -> None:
     for life in range(3):
         if s[bricks.LIVES] >> life & 1:
-            sketch.oval((3 + 8 * life) * UNIT, UNIT, 4 * UNIT, 4 * UNIT, BALL)
+            sketch.oval((SIDE - 7 - 8 * life) * UNIT, UNIT, 4 * UNIT, 4 * UNIT, BALL)  # clear of the badge of a clip
     for brick in range(bricks.ROWS * bricks.COLUMNS):
         if s[bricks.WALL] >> brick & 1:
             x, y = bricks.brick_place(brick)

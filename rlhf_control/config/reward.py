@@ -19,6 +19,10 @@ class RewardConfig:
     """Width of each hidden layer of a member."""
     inputs: Literal["state-action", "state", "next-state"] = "state-action"
     """state-action: obs and executed action. state: obs alone. next-state: next_obs alone, what a person sees."""
+    pictures: Literal["policy", "heads", "networks"] = "policy"
+    """How pictures are seen. policy: through the CNN of the pretrained policy, which no longer changes. heads: through
+    one CNN that is learned with the reward, of which each member is a head. networks: through one each. The latter two
+    have Christiano et al.'s layers (arXiv 1706.03741)."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 10

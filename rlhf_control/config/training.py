@@ -52,6 +52,9 @@ class PretrainConfig:
     """Bring observations to mean 0 and variance 1 by running statistics."""
     backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
     """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks that see pictures are evaluated and updated; all others are fastest on the processor. auto: the
+    first GPU that torch finds, else the processor."""
     track: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also show the rows of metrics.jsonl, and at the end figures and video, to TensorBoard (event files in
     RUN/tensorboard), trackio (its database on this machine) or Weights & Biases (offline, in RUN/wandb). Needs `pip
@@ -131,14 +134,17 @@ class FinetuneConfig:
     label_until: float = 0.7
     """The share of the run after which nothing more is asked."""
     feedback: tuple[
-        Literal["comparison", "ranking", "rating", "reward", "correction", "success", "take-over"], ...
+        Literal["comparison", "ranking", "rating", "reward", "correction", "success", "take-over", "groups"], ...
     ] = ("comparison",)  # fmt: skip
     """What is asked for; several kinds share every round evenly. rating: from 1 up. reward: a number. correction: the
     best of several new attempts from the start of a clip, beside the clip. success: whether an episode that has ended
     was one. take-over: of two clips, what annotator.expert does from the start of the worse one, beside it (people
-    take over by `rlhf-control play RUN`)."""
+    take over by `rlhf-control play RUN`). groups: which of two groups of clips that look alike, in one answer (arXiv
+    2507.04340)."""
     clips_per_query: int = 4
     """Of a ranking."""
+    clips_per_group: int = 3
+    """Of each of the two groups of which one is the better."""
     demonstrations: str = ""
     """A policy, a person's recording (`rlhf-control play`), or minari:NAME, a Minari data set of this machine, whose
     clips stand above the policy's own: in the first round, or, with --labels 0, when nothing else is learned from, in
@@ -187,6 +193,9 @@ class FinetuneConfig:
     names it; 0: any time."""
     video: bool = True
     """Make before_after.mp4 at the end."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks that see pictures are evaluated and updated; all others are fastest on the processor. auto: the
+    first GPU that torch finds, else the processor."""
     track: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also show the rows of metrics.jsonl, and at the end figures and video, to TensorBoard (event files in
     RUN/tensorboard), trackio (its database on this machine) or Weights & Biases (offline, in RUN/wandb). Needs `pip
@@ -210,7 +219,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         typed(self)
         positive(self, "demonstration_clips", "annotators")
-        within(self, "clips_per_query", low=2, high=100)
+        within(self, "clips_per_query", "clips_per_group", low=2, high=100)
         if not self.feedback or len(set(self.feedback)) < len(self.feedback):
             raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
         positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
@@ -281,7 +290,7 @@ class FinetuneConfig:
 
     def clips_by_kind(self) -> dict[str, int]:
         """Returns how many clips a query of each kind of feedback has."""
-        sizes = {"comparison": 2, "ranking": self.clips_per_query, "take-over": 2}
+        sizes = {"comparison": 2, "ranking": self.clips_per_query, "take-over": 2, "groups": 2 * self.clips_per_group}
         return {kind: sizes.get(kind, 1) for kind in self.feedback}
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS, Array, Feedback
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS, Array, Feedback
 from rlhf_control.feedback.schema import Asked, Vote
 
 Judgement = int | float | str  # -1: the first clip; 0: a tie; 1: the second; a rating or a mark; CANNOT_TELL
 CANNOT_TELL = "cannot tell"
-JUDGED = (COMPARISON, RANKING, RATING, SUCCESS)  # kinds on which annotators can agree: the others assert or measure
+# Kinds on which annotators can agree: the others assert or measure
+JUDGED = (COMPARISON, RANKING, RATING, SUCCESS, GROUPS)
 
 
 def agreement(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any] | None:
@@ -59,26 +60,29 @@ def consistency(given: Sequence[tuple[Asked, Feedback]]) -> dict[str, Any]:
 
 
 def position(votes: Sequence[tuple[Asked, Vote]]) -> dict[str, Any]:
-    """Counts how many of the clear comparisons prefer the clip that was shown first (on the left)."""
-    clear = [
-        vote.feedback.ranks[vote.shown[0]] == 0
-        for query, vote in votes
-        if query.kind == COMPARISON and vote.feedback and vote.shown and vote.feedback.ranks in ((0, 1), (1, 0))
-    ]
+    """Counts how many of the clear comparisons prefer the clip, or the group, that was shown first (on the left)."""
+    given = [(v.feedback.ranks, v.shown) for q, v in votes if q.kind in (COMPARISON, GROUPS) and v.feedback]
+    clear = [ranks[shown[0]] == 0 for ranks, shown in given if ranks and shown and {*ranks} == {0, 1}]
     return {"clear": len(clear), "first_preferred": share(sum(clear), len(clear))}
 
 
 def judgements(query: Asked, feedback: Feedback) -> dict[tuple[str, ...], Judgement]:
-    """Returns the judgement of each item: a clip and its rating or mark, or each two clips, in the order of their
-    digests whatever order they stood in, and which is better. Nothing for kinds on which there is nothing to agree."""
+    """Returns the judgement of each item: a clip and its rating or mark, or each two clips (or both groups), in the
+    order of their digests whatever order they stood in, and which is better. Nothing for kinds on which there is
+    nothing to agree."""
     if query.kind in (RATING, SUCCESS):
         return {query.clips: CANNOT_TELL if feedback.value is None else feedback.value}
     if query.kind not in JUDGED:
         return {}
-    ranks = dict(zip(query.clips, feedback.ranks, strict=True)) if feedback.ranks is not None else None
+    clips, given = query.clips, feedback.ranks
+    if query.kind == GROUPS:
+        half = len(clips) // 2
+        clips = tuple(" ".join(sorted(group)) for group in (clips[:half], clips[half:]))
+        given = None if given is None else (given[0], given[-1])
+    ranks = dict(zip(clips, given, strict=True)) if given is not None else None
     return {
         (a, b): CANNOT_TELL if ranks is None else (ranks[a] > ranks[b]) - (ranks[a] < ranks[b])
-        for a, b in combinations(sorted(query.clips), 2)
+        for a, b in combinations(sorted(clips), 2)
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.feedback.schema import SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_BEFORE, SCHEMA_VERSION
+from rlhf_control.feedback.schema import SCHEMA, SCHEMA_1, SCHEMA_2, SCHEMA_3, SCHEMA_BEFORE, SCHEMA_VERSION
 from rlhf_control.runs.files import refuse_foreign
 
 HEADER = 100  # bytes; no SQLite file is shorter, and SQLite takes one of a single byte for a new one
@@ -260,7 +260,7 @@ def _known(version: int) -> tuple[Rows, ...]:
     values and another comment on clips, and a store that came from them keeps these tables."""
     if version == 1:
         return (_made(SCHEMA_1),)
-    latest = {2: SCHEMA_2}.get(version, SCHEMA)
+    latest = {2: SCHEMA_2, 3: SCHEMA_3}.get(version, SCHEMA)
     first_tables = (SCHEMA[0], SCHEMA_BEFORE[0], SCHEMA_1[0])
     votes = next(i for i, statement in enumerate(SCHEMA) if statement.startswith("CREATE TABLE votes"))
     wide = (*latest[1:votes], SCHEMA_BEFORE[votes], *latest[votes + 1 :])

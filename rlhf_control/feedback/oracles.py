@@ -18,6 +18,7 @@ from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import (
     COMPARISON,
     DEMONSTRATION,
+    GROUPS,
     RANKING,
     RATING,
     REWARD,
@@ -52,10 +53,11 @@ class RewardOracle:
     `config` has the other departures from reason. They happen in this order: it answers by the place alone, or it
     cannot tell, or it ranks or rates with Boltzmann noise and ties, and then may turn the answer upside down.
 
-    A demonstration is not judged: it stands above the policy's own clips, and nothing is said about these. A correction
-    is judged like a comparison. A success mark goes by `score` where the config says from which score on an episode is
-    a success; else by what the environment says after the last step, if `told`; else by the episode's mean return over
-    a clip's length, which must be above the median of the pool's.
+    Of a group of clips it is the mean that counts. A demonstration is not judged: it stands above the policy's own
+    clips, and nothing is said about these. A correction is judged like a comparison. A success mark goes by `score`
+    where the config says from which score on an episode is a success; else by what the environment says after the last
+    step, if `told`; else by the episode's mean return over a clip's length, which must be above the median of the
+    pool's.
     """
 
     reward: StepReward
@@ -68,16 +70,18 @@ class RewardOracle:
     memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
-        config, K = self.config, len(query.segments)
+        config, K = self.config, 2 if query.kind == GROUPS else len(query.segments)
+        alike = len(query.segments) // K  # clips that stand for one
         member = query.index % len(config.crowd) if config.crowd else 0
         name = f"oracle:{self.name}" + (f" {member + 1}" if config.crowd else "")
         if query.kind == DEMONSTRATION:
             return Feedback((0,) + (1,) * (K - 1), name)
-        if query.kind in (COMPARISON, RANKING) and rng.random() < config.position_bias:
-            return Feedback(tuple(range(K)), name)
+        if query.kind in (COMPARISON, RANKING, GROUPS) and rng.random() < config.position_bias:
+            return Feedback(tuple(np.repeat(range(K), alike).tolist()), name)
         returns, pool_returns = self.returns(query, pool)
         if query.kind == SUCCESS:  # as of a clip of the pool's length
             returns = returns * self.weights(pool[0]).sum() / self.weights(query.segments[0]).sum()
+        returns = returns.reshape(K, alike).mean(1)
         spread = pool_returns.std()
         if config.skip and returns.max() < np.quantile(pool_returns, config.skip):
             return Feedback(None, name)
@@ -100,7 +104,7 @@ class RewardOracle:
             return Feedback(None, name, value=float(value / self.weights(query.segments[0]).sum()))
         perceived = returns + noise * rng.gumbel(size=K)  # whose order is a Plackett-Luce sample
         ranks = ranks_with_ties(perceived, returns, config.equal * spread)
-        return Feedback(tuple((ranks.max() - ranks if upside_down else ranks).tolist()), name)
+        return Feedback(tuple(np.repeat(ranks.max() - ranks if upside_down else ranks, alike).tolist()), name)
 
     def returns(self, query: Query, pool: Segments) -> tuple[Array, Array]:
         """Returns of the query's clips (K,) and of the pool's (S,), as the annotator perceives them in this round."""
@@ -161,7 +165,9 @@ def coin_flip(query: Query, pool: Segments, rng: np.random.Generator, levels: in
         possible = (1, levels + 1) if query.kind == RATING else (0, 2)
         value = rng.normal() if query.kind == REWARD else rng.integers(*possible)
         return Feedback(None, "oracle:coin-flip", value=float(value))
-    return Feedback(tuple(rng.permutation(len(query.segments)).tolist()), "oracle:coin-flip")
+    size = len(query.segments)
+    ranks = np.repeat(rng.permutation(2), size // 2) if query.kind == GROUPS else rng.permutation(size)
+    return Feedback(tuple(ranks.tolist()), "oracle:coin-flip")
 
 
 def make_oracle(name: str, env_id: str, temperature: float, config: AnnotatorConfig = PERFECT) -> Oracle | None:

@@ -16,6 +16,7 @@ import numpy as np
 from rlhf_control.data import (
     COMPARISON,
     CORRECTION,
+    GROUPS,
     KINDS,
     RANKED,
     RATING,
@@ -35,7 +36,7 @@ TAKEN_OVER = "take-over"  # of those by an expert policy
 AT_RANDOM = ("uniform", TRIED_AGAIN)  # strategies of queries about clips that no model chose
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LONGEST_LEASE = 900.0  # seconds; one that would last longer was made before the clock was set back, and is void
 BEST_RATING = 100  # as `AnnotatorConfig.levels`: the likelihood keeps a threshold for each level
 LARGEST_REWARD = 1e30  # of a clip, either way: its square must be finite when rewards are standardised
@@ -60,6 +61,7 @@ SCHEMA = (
         seal TEXT NOT NULL,
         CHECK (CASE WHEN kind IN ('comparison', 'correction') THEN size = 2
                     WHEN kind IN ('ranking', 'demonstration') THEN size >= 2
+                    WHEN kind = 'groups' THEN size >= 4 AND size % 2 = 0
                     WHEN kind IN ('rating', 'reward', 'success') THEN size = 1 ELSE 0 END)
     )""",
     """CREATE TABLE items (
@@ -96,7 +98,9 @@ SCHEMA = (
         SELECT RAISE(ABORT, 'these ranks do not answer this query') FROM queries q WHERE q.key = NEW.query AND (
             q.kind IN ('rating', 'reward', 'success') OR json_array_length(NEW.ranks) <> q.size
             OR (SELECT min(value) FROM json_each(NEW.ranks)) <> 0
-            OR EXISTS (SELECT 1 FROM json_each(NEW.ranks) WHERE type <> 'integer' OR value >= q.size));
+            OR EXISTS (SELECT 1 FROM json_each(NEW.ranks) WHERE type <> 'integer' OR value >= q.size)
+            OR q.kind = 'groups' AND EXISTS (SELECT 1 FROM json_each(NEW.ranks) WHERE value > 1 OR value <>
+            json_extract(NEW.ranks, CASE WHEN key < q.size / 2 THEN '$[0]' ELSE '$[#-1]' END)));
     END""",
     """CREATE TRIGGER possible_value BEFORE INSERT ON votes WHEN NEW.value IS NOT NULL BEGIN
         SELECT RAISE(ABORT, 'this value does not answer this query') FROM queries q WHERE q.key = NEW.query AND (
@@ -116,13 +120,22 @@ SCHEMA = (
     "CREATE TRIGGER no_update BEFORE UPDATE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
     "CREATE TRIGGER no_delete BEFORE DELETE ON votes BEGIN SELECT RAISE(ABORT, 'votes are history'); END",
 )
-# What older stores hold: of version 2, before success marks; the same with wider limits, before clips were packed; and
-# of version 1.
+# What older stores hold: of version 3, before groups were compared; of version 2, before success marks; the same with
+# wider limits, before clips were packed; and of version 1.
+SCHEMA_3 = tuple(
+    statement.replace("\n                    WHEN kind = 'groups' THEN size >= 4 AND size % 2 = 0", "").replace(
+        """
+            OR q.kind = 'groups' AND EXISTS (SELECT 1 FROM json_each(NEW.ranks) WHERE value > 1 OR value <>
+            json_extract(NEW.ranks, CASE WHEN key < q.size / 2 THEN '$[0]' ELSE '$[#-1]' END)));""",
+        ");",
+    )
+    for statement in SCHEMA
+)
 SCHEMA_2 = tuple(
     statement.replace("'reward', 'success')", "'reward')").replace(
         "\n            OR q.kind = 'success' AND NEW.value NOT IN (0, 1)", ""
     )
-    for statement in SCHEMA
+    for statement in SCHEMA_3
 )
 SCHEMA_BEFORE = tuple(
     statement.replace("see `packing`", ".npz")
@@ -163,7 +176,7 @@ SCHEMA_1 = (
 NEXT_QUERIES = f"""
 SELECT q.key FROM queries q
 LEFT JOIN leases mine ON mine.query = q.key AND mine.annotator = :annotator AND mine.expires > :now
-WHERE q.kind IN ('comparison', 'ranking', 'rating', 'success')
+WHERE q.kind IN ('comparison', 'ranking', 'rating', 'success', 'groups')
 AND NOT EXISTS (SELECT 1 FROM answers a WHERE a.query = q.key AND a.annotator = :annotator)
 AND (SELECT count(*) FROM answers a WHERE a.query = q.key)
   + (SELECT count(*) FROM leases l WHERE l.query = q.key AND l.annotator <> :annotator
@@ -173,7 +186,7 @@ ORDER BY q.key IS NOT :key, mine.query IS NULL, q.number LIMIT :n
 """
 # Of these: answers in force, answers wanted, the annotator's own answers, and queries that others have claimed.
 TALLY = f"""
-WITH others AS (SELECT key FROM queries WHERE kind NOT IN ('comparison', 'ranking', 'rating', 'success'))
+WITH others AS (SELECT key FROM queries WHERE kind NOT IN ('comparison', 'ranking', 'rating', 'success', 'groups'))
 SELECT (SELECT count(*) FROM answers WHERE query NOT IN others),
        (SELECT sum(annotators) FROM queries WHERE key NOT IN others),
        (SELECT count(*) FROM answers WHERE query NOT IN others AND annotator = :annotator),
@@ -249,8 +262,14 @@ def check_query(query: Asked) -> None:
         raise UserError(
             f"a query has the key {brief(query.key)} and the time {brief(query.time)}; give text and number"
         )
-    size, one = len(query.clips), query.kind in (RATING, REWARD, SUCCESS)
-    if size != 1 if one else size != 2 if query.kind in (COMPARISON, CORRECTION) else size < 2:
+    size = len(query.clips)
+    if query.kind in (RATING, REWARD, SUCCESS):
+        possible = size == 1
+    elif query.kind in (COMPARISON, CORRECTION):
+        possible = size == 2
+    else:
+        possible = size >= 4 and size % 2 == 0 if query.kind == GROUPS else size >= 2
+    if not possible:
         raise UserError(f"a {query.kind} cannot be about {counted(size, 'clip')}")
     if min(query.repeat, query.round, query.index) < 0 or query.annotators < 1:
         raise UserError(
@@ -304,11 +323,9 @@ def check_vote(vote: Vote, kind: str, size: int) -> None:
             f"the value {brief(value)} does not answer a {kind}; a rating is a whole number from 1 to {BEST_RATING}, a "
             f"reward a number within {LARGEST_REWARD:g}, a success 1 and a failure 0"
         )
-    if ranks is not None and (kind not in RANKED or not _possible_ranks(ranks, size)):
-        raise UserError(
-            f"ranks {brief(ranks)} do not answer a {kind} of {size} clips: give each a whole number below {size}, the "
-            "best 0"
-        )
+    if ranks is not None and (kind not in RANKED or not _possible_ranks(kind, ranks, size)):
+        what = "all clips of a group the same, 0 or 1" if kind == GROUPS else f"each a whole number below {size}"
+        raise UserError(f"ranks {brief(ranks)} do not answer a {kind} of {size} clips: give {what}, the best 0")
     if vote.shown is not None and not (_places(vote.shown, size) and sorted(vote.shown) == list(range(size))):
         raise UserError(f"{brief(vote.shown)} is no order of {size} clips")
 
@@ -360,8 +377,10 @@ def _finite(array: Array, *, unknown: bool) -> bool:
     return bool((np.isfinite(array) | (np.isnan(array) & unknown)).all())
 
 
-def _possible_ranks(ranks: Sequence[int], size: int) -> bool:
-    return _places(ranks, size) and len(ranks) == size and min(ranks) == 0
+def _possible_ranks(kind: str, ranks: Sequence[int], size: int) -> bool:
+    if not (_places(ranks, size) and len(ranks) == size and min(ranks) == 0):
+        return False
+    return kind != GROUPS or (len({*ranks[: size // 2]}) == len({*ranks[size // 2 :]}) == 1 and max(ranks) <= 1)
 
 
 def _possible_value(kind: str, value: float) -> bool:

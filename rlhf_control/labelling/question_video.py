@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlhf_control.data import Array
+from rlhf_control.data import GROUPS, Array
 from rlhf_control.errors import UserError
 from rlhf_control.labelling.session import Question, Session
 from rlhf_control.rendering.clips import ClipRenderer
@@ -78,7 +78,7 @@ class VideoStudio:
             self.renderer = ClipRenderer(status.env_id, status.env)
         clips = self.session.store.segments(question.clips)
         shown, fps = [], 1.0
-        for digest, name in zip(question.clips, names(len(question.clips)), strict=True):
+        for digest, name in zip(question.clips, names(question.kind, len(question.clips)), strict=True):
             frames = self.renderer.draw(clips[digest], SIDE, SIDE)
             fps = len(frames) / (len(clips[digest]) * status.step_seconds) * self.speed
             shown.append(caption(held(frames, fps), name))
@@ -98,6 +98,8 @@ def held(frames: Array, fps: float) -> Array:
     return np.concatenate([frames, np.repeat(frames[-1:], max(1, round(HOLD_SECONDS * fps)), axis=0)])
 
 
-def names(clips: int) -> Sequence[str]:
+def names(kind: str, clips: int) -> Sequence[str]:
     """Returns what is written over each clip: what is typed to choose it, where something is."""
+    if kind == GROUPS:
+        return ["A (left group)"] * (clips // 2) + ["D (right group)"] * (clips // 2)
     return {1: [""], 2: ["A (left)", "D (right)"]}.get(clips, [str(i + 1) for i in range(clips)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlhf_control.data import Feedback, Segments
+from rlhf_control.data import GROUPS, Feedback, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.corrections import store_correction
 from rlhf_control.feedback.schema import Asked, Tally, Vote
@@ -55,6 +55,11 @@ class Question:
     def clips(self) -> tuple[str, ...]:
         """Returns the clips' digests in the order shown."""
         return tuple(self.asked.clips[place] for place in self.shown)
+
+    def of_both(self, ranks: tuple[int, int]) -> tuple[int, ...]:
+        """Returns the ranks of all clips in the order shown, given those of the left and the right one, or of both
+        groups."""
+        return tuple(rank for rank in ranks for _ in range(len(self.shown) // 2))
 
     def ranks(self, seen: Sequence[int]) -> tuple[int, ...]:
         """Returns the query's ranks, given those of the clips in the order shown."""
@@ -177,7 +182,12 @@ class Session:
 
     def _placed(self, asked: Asked) -> Question:
         if asked.key not in self._sides:
-            self._sides[asked.key] = tuple(int(i) for i in self.rng.permutation(len(asked.clips)))
+            if asked.kind == GROUPS:  # which stay together
+                halves = self.rng.permuted(np.arange(len(asked.clips)).reshape(2, -1), axis=1)
+                places = halves[self.rng.permutation(2)].ravel()
+            else:
+                places = self.rng.permutation(len(asked.clips))
+            self._sides[asked.key] = tuple(int(i) for i in places)
         return Question(asked, self._sides[asked.key])
 
 

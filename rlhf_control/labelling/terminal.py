@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rlhf_control.config.commands import LabelConfig
-from rlhf_control.data import SUCCESS
+from rlhf_control.data import GROUPS, SUCCESS
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling.keyboard import BACKSPACE, DOWN, ENTER, ESCAPE, LEFT, RIGHT, UP, Keyboard
@@ -234,14 +235,17 @@ class Voting:
 
     def answer(self, question: Question) -> "Answer | str | None":
         """Returns what the person says to a question: an answer, a command, or None for nothing in a while."""
-        whole = len(question.shown) > 2 and self.keyboard.single
-        typed = self.read_ranking(len(question.shown)) if whole else self.keyboard.read(RENEW_SECONDS)
+        both = 2 if question.kind == GROUPS else len(question.shown)  # groups are answered as two clips are
+        whole = both > 2 and self.keyboard.single
+        typed = self.read_ranking(both) if whole else self.keyboard.read(RENEW_SECONDS)
         if typed is None:
             return LEAVE if self.keyboard.ended else None
-        meant = meaning(typed, len(question.shown), self.config.levels, question.kind)
+        meant = meaning(typed, both, self.config.levels, question.kind)
         if meant is None:
-            say(f"'{typed}' means nothing here: {keys(len(question.shown), self.config.levels, question.kind)}")
+            say(f"'{typed}' means nothing here: {keys(both, self.config.levels, question.kind)}")
             return ""
+        if question.kind == GROUPS and isinstance(meant, Answer) and meant.seen in (LEFT_BETTER, RIGHT_BETTER, TIE):
+            return replace(meant, seen=question.of_both((meant.seen[0], meant.seen[1])))
         return meant
 
     def read_ranking(self, clips: int) -> str | None:
@@ -268,8 +272,7 @@ class Voting:
         """Prints the question in words, where its video is, and the keys."""
         news = read_news(self.run, self.session.store, self.session.annotator)
         clips = len(question.shown)
-        asked = news.status.question if news.status is not None else ""
-        words = question_of(clips, asked, success=question.kind == SUCCESS)
+        words = question_of(clips, news.status.question if news.status is not None else "", question.kind)
         given = f"{news.tally.answers} of {counted(goal(news.tally, news.status), 'answer')} so far"
         say(f"\n{words} ({given})")
         try:
@@ -279,7 +282,7 @@ class Voting:
         if self.studio.notice and self.studio.notice != self.noticed:
             self.noticed = self.studio.notice
             say(f"  {self.noticed}")
-        say(f"  {keys(clips, self.config.levels, question.kind)}")
+        say(f"  {keys(2 if question.kind == GROUPS else clips, self.config.levels, question.kind)}")
 
     def tell_waiting(self, where: str, news: News) -> None:
         """Prints on a terminal one line that counts down; elsewhere a line whenever the situation changes."""

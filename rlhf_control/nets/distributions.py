@@ -37,6 +37,9 @@ class Gaussian:
         mean."""
         return Gaussian(self.mean.detach(), self.log_std.detach().expand_as(self.mean).clone())
 
+    def to(self, device: torch.device) -> "Gaussian":
+        return Gaussian(self.mean.to(device), self.log_std.to(device))
+
     def __getitem__(self, index: Any) -> "Gaussian":
         return Gaussian(self.mean[index], self.log_std if self.log_std.ndim == 1 else self.log_std[index])
 
@@ -68,6 +71,9 @@ class Categorical:
 
     def detached(self) -> "Categorical":
         return Categorical(self.logits.detach(), self.sizes)
+
+    def to(self, device: torch.device) -> "Categorical":
+        return Categorical(self.logits.to(device), self.sizes)
 
     def __getitem__(self, index: Any) -> "Categorical":
         return Categorical(self.logits[index], self.sizes)

@@ -103,6 +103,16 @@ class Encoder(nn.Module):
         self.pictures = nn.ModuleList(PictureEncoder(part.shape, sight, generator) for part in self.seen)
 
     @property
+    def device(self) -> torch.device:
+        """Returns where pictures are seen. Numbers are always prepared by the processor."""
+        return next((parameter.device for parameter in self.pictures.parameters()), self.norm.mean.device)
+
+    def to_device(self, device: torch.device) -> "Encoder":
+        """Moves what sees pictures there; returns itself."""
+        self.pictures.to(device)
+        return self
+
+    @property
     def size(self) -> int:
         """Returns the number F of features."""
         return Encoder.size_of(self.parts, self.sight)
@@ -132,10 +142,10 @@ class Encoder(nn.Module):
         return torch.cat(parts, -1)
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """Returns the features (..., F) of what `prepare` gave."""
+        """Returns the features (..., F) of what `prepare` gave, on this encoder's device."""
         if not self.seen:
             return prepared
-        lead, rows = prepared.shape[:-1], prepared.flatten(0, -2)
+        lead, rows = prepared.shape[:-1], prepared.flatten(0, -2).to(self.device)
         sizes = [math.prod(part.shape) for part in self.seen]
         numbers, *pixels = rows.split([rows.shape[-1] - sum(sizes), *sizes], -1)
         features = [network(own) for network, own in zip(self.pictures, pixels, strict=True)]
@@ -159,7 +169,7 @@ class Encoder(nn.Module):
     def state(self) -> dict[str, Any]:
         """Return all of it, as arrays and plain values."""
         parts = [{**vars(part), "shape": list(part.shape)} for part in self.parts]
-        parameters = {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()}
+        parameters = {name: tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()}
         sight = {"kind": self.sight.kind, "picture_features": self.sight.features, "precision": self.sight.precision}
         return {"parts": parts, "parameters": parameters, "clip": self.norm.clip, **sight}
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from rlhf_control.config import NetConfig
 from rlhf_control.spaces import Part
 
-NATURE_SIDE, SMALL_SIDE = 36, 20  # the least sides that their strides leave something of
+NATURE_SIDE, SMALL_SIDE, CHRISTIANO_SIDE = 36, 20, 43  # the least sides that their strides leave something of
 IMPALA = (16, 32, 32)  # channels of its sections
 PICTURE_FEATURES = 512
 Convolution = tuple[int, int, int, int]  # channels in, out, kernel, stride
@@ -22,7 +22,7 @@ Convolution = tuple[int, int, int, int]  # channels in, out, kernel, stride
 class Sight:
     """Says how pictures are looked at; see `NetConfig`."""
 
-    kind: str = "cnn"  # flat, cnn, cnn-small or impala
+    kind: str = "cnn"  # flat, cnn, cnn-small, impala or christiano
     features: int = PICTURE_FEATURES
     precision: str = "float32"  # or bfloat16
 
@@ -48,14 +48,15 @@ class PictureEncoder(nn.Sequential):
         """For pictures of (height, width, channels), (channels, height, width) or (height, width). Without a
         `generator` the weights are not initialised."""
         convolutions, values = layout(shape, sight.kind)
+        activation = nn.LeakyReLU(0.01) if sight.kind == "christiano" else nn.ReLU()
         layers: list[nn.Module] = []
         for size in convolutions:
             if sight.kind == "impala":
                 layers.append(Section(size[0], size[1], generator, device))
             else:
-                layers += [convolution(*size, generator=generator, device=device), nn.ReLU()]
+                layers += [convolution(*size, generator=generator, device=device), activation]
         last = orthogonal(nn.utils.skip_init(nn.Linear, values, sight.features, device=device), generator)
-        super().__init__(*layers, *([nn.ReLU()] if sight.kind == "impala" else []), nn.Flatten(), last, nn.ReLU())
+        super().__init__(*layers, *([nn.ReLU()] if sight.kind == "impala" else []), nn.Flatten(), last, activation)
         self.shape, self.precision = with_channels(shape), sight.precision
         self.channels_first = channels_first(self.shape)
 
@@ -93,6 +94,8 @@ def layout(shape: tuple[int, ...], kind: str = "cnn") -> tuple[list[Convolution]
     cnn-small  the one before it (Mnih et al., arXiv 1312.5602), a third of the work; for sides below 20, two of 3x3
     impala     the residual network of Espeholt et al. (arXiv 1802.01561, figure 3, right): the first convolution of
                each section
+    christiano that of Christiano et al.'s reward (arXiv 1706.03741, appendix A.2), without batch normalisation and
+               dropout; for sides below 43, two of 3x3
     """
     shape = with_channels(shape)
     channels, *sides = shape if channels_first(shape) else (shape[-1], *shape[:-1])
@@ -104,6 +107,9 @@ def layout(shape: tuple[int, ...], kind: str = "cnn") -> tuple[list[Convolution]
     if kind == "cnn-small":
         large, small = [(16, 8, 4), (32, 4, 2)], [(16, 3, 1), (32, 3, 2)]
         found = large if min(sides) >= SMALL_SIDE else small
+    elif kind == "christiano":
+        large, small = [(16, 7, 3), (16, 5, 2), (16, 3, 1), (16, 3, 1)], [(16, 3, 1), (16, 3, 2)]
+        found = large if min(sides) >= CHRISTIANO_SIDE else small
     else:
         found = [(32, 8, 4), (64, 4, 2), (64, 3, 1)] if min(sides) >= NATURE_SIDE else [(32, 3, 1), (64, 3, 2)]
     for _, kernel, stride in found:

@@ -82,6 +82,20 @@ class Policy(nn.Module):
             self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
 
     @property
+    def device(self) -> torch.device:
+        """Returns where the networks are."""
+        return self.encoder.device
+
+    def to_device(self, device: torch.device) -> "Policy":
+        """Moves the networks of a policy that sees there; returns itself. Others are fastest on the processor."""
+        if self.encoder.seen:
+            self.to(device)
+            for encoder in (self.encoder, self.critic_encoder):
+                if encoder is not None:
+                    encoder.norm.cpu()
+        return self
+
+    @property
     def obs_norm(self) -> RunningNorm:
         """Returns the normaliser of all that is no picture."""
         return self.encoder.norm
@@ -115,9 +129,9 @@ class Policy(nn.Module):
         if self.spaces.choices:
             return Categorical(out, self.spaces.choices)
         if not self.config.state_dependent_std:
-            return Gaussian(out, self.log_std)
+            return Gaussian(out, self.log_std.to(out.device))
         mean, log_std = out.chunk(2, -1)
-        return Gaussian(mean, torch.maximum(log_std, self.log_std).clamp(max=MAX_LOG_STD))
+        return Gaussian(mean, torch.maximum(log_std, self.log_std.to(out.device)).clamp(max=MAX_LOG_STD))
 
     def value(self, features: Tensor, *, gradients: bool = True) -> Tensor:
         """Returns the values, (...,), at features (..., F)."""
@@ -154,7 +168,7 @@ class Policy(nn.Module):
     def sampling(self) -> Act:
         """Returns a function from the actor's outputs (B, A), and an rng or None, to actions."""
         choices, depends = self.spaces.choices, self.config.state_dependent_std
-        least = np.empty(0, np.float32) if choices else self.log_std.detach().numpy()
+        least = np.empty(0, np.float32) if choices else self.log_std.detach().cpu().numpy()
         std = np.exp(least)
 
         def sample(out: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
@@ -195,7 +209,7 @@ class Policy(nn.Module):
     def frozen(self) -> "Policy":
         """Returns a copy that no longer changes, its normaliser included. It is bit for bit what is read back from its
         state: the layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
-        return Policy.from_state(self.state()).requires_grad_(False)
+        return Policy.from_state(self.state()).requires_grad_(False).to_device(self.device)
 
     @torch.no_grad()
     def loosen(self, shrink: float, min_log_std: float | None) -> None:
@@ -213,7 +227,7 @@ class Policy(nn.Module):
         """Tells whether both have the same actor and noise, bit for bit, whatever their critics and normalisers."""
         theirs = dict(other.named_parameters())
         own = [(name, value) for name, value in self.named_parameters() if not name.startswith("critic")]
-        return all(torch.equal(value, theirs[name]) for name, value in own)
+        return all(torch.equal(value.cpu(), theirs[name].cpu()) for name, value in own)
 
     # -- files
 
@@ -225,7 +239,7 @@ class Policy(nn.Module):
             "env": self.env,
             "spaces": self.spaces.state(),
             "net": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self.config).items()},
-            "parameters": {file_name(name): tensor.numpy().copy() for name, tensor in self.state_dict().items()},
+            "parameters": {file_name(name): tensor.cpu().numpy().copy() for name, tensor in self.state_dict().items()},
         }
 
     @classmethod
@@ -276,7 +290,7 @@ def acting_in_torch(policy: Policy) -> Act:
 
     @torch.no_grad()
     def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return sample(policy.outputs(policy.features(obs)).numpy(), rng)
+        return sample(policy.outputs(policy.features(obs)).cpu().numpy(), rng)
 
     return act
 

@@ -9,13 +9,13 @@ S clips of the pool, C candidates, K clips of a query, P pairs of these, E ensem
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import COMPARISON, RANKING, RATING, REWARD, SUCCESS, Array, Query, Segments
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, REWARD, SUCCESS, Array, Query, Segments
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.queries.strategies import (
     NEEDS_NO_MODEL,
@@ -93,7 +93,7 @@ def choose(
         older = [(recent, len(free), of_older)] if of_older else []
         for first, last, some in ((0, recent, of_recent), *older, anywhere):
             clips = first + np.flatnonzero(free[first:last])
-            groups = pick(name, pool, clips, some, form.clips, model, rng, config)
+            groups = pick(name, pool, clips, some, form, model, rng, config)
             for _, group in groups:
                 free[group] = False
             picked += groups
@@ -101,28 +101,56 @@ def choose(
     # strategy prefers.
     order = rng.permutation(n)
     return [
-        Query(round, index, picked[i][0], pool.clips[rng.permutation(picked[i][1])], form.kind)
+        Query(round, index, picked[i][0], pool.clips[in_any_order(picked[i][1], form, rng)], form.kind)
         for index, i in enumerate(order)
     ]
 
 
 def pick(
-    strategy: str, pool: Pool, clips: Array, n: int, size: int, model: Ranker, rng: np.random.Generator,
+    strategy: str, pool: Pool, clips: Array, n: int, form: Form, model: Ranker, rng: np.random.Generator,
     config: QueryConfig,
 ) -> list[tuple[str, Array]]:  # fmt: skip
-    """Returns n disjoint groups of `size` of these clips, each with how it was chosen: as the strategy orders random
-    candidates; where these do not suffice, any that look different; at last those that look alike."""
-    candidates = random_groups(clips, size, n * config.candidates, rng)
+    """Returns n disjoint groups of these clips, each with how it was chosen: as the strategy orders random candidates;
+    where these do not suffice, any that look different; at last those that look alike."""
+    compared = form.kind == GROUPS
+    deal = partial(pairs_of_groups, pool.looks) if compared else random_groups
+    candidates = deal(clips, form.clips, n * config.candidates, rng)
     candidates = candidates[difference(pool.looks, candidates) >= config.min_difference]
     if len(candidates):
         candidates = candidates[STRATEGIES[strategy](pool.clips, candidates, n, model, rng)]
-    groups = disjoint(candidates, n)
+    groups = disjoint(candidates.reshape(len(candidates), form.clips), n)
     left = rng.permutation(np.setdiff1d(clips, groups))
-    while len(groups) < n and (found := find_different(pool.looks, left, size, config.min_difference)) is not None:
+    while not compared and len(groups) < n:
+        if (found := find_different(pool.looks, left, form.clips, config.min_difference)) is None:
+            break
         groups.append(found)
         left = left[~np.isin(left, found)]
-    alike = left[: (n - len(groups)) * size].reshape(-1, size)
-    return [(strategy, group) for group in groups] + [(strategy + ALIKE, group) for group in alike]
+    alike = deal(left, form.clips, 1, rng) if compared else left[: (n - len(groups)) * form.clips]
+    return [(strategy, group) for group in groups] + [
+        (strategy + ALIKE, group) for group in alike.reshape(-1, form.clips)[: n - len(groups)]
+    ]
+
+
+def in_any_order(clips: Array, form: Form, rng: np.random.Generator) -> Array:
+    """Returns the clips (K,) in a random order; those of a group stay together."""
+    if form.kind != GROUPS:
+        return rng.permutation(clips)
+    return np.concatenate([rng.permutation(half) for half in rng.permutation(clips.reshape(2, -1))])
+
+
+def pairs_of_groups(seen: Array, clips: Array, size: int, at_least: int, rng: np.random.Generator) -> Array:
+    """Deals all clips (S,) out in groups that look alike, a random one and those nearest to it by `seen` (S, F), and
+    pairs these at random, (C, 2, size / 2), again and again until there are `at_least` pairs."""
+    each, deal = size // 2, len(clips) // size
+    found: list[Array] = []
+    for _ in range(-(-at_least // deal) if deal else 0):
+        left, groups = rng.permutation(clips), []
+        for _ in range(2 * deal):
+            nearest = np.argsort(np.square(seen[left] - seen[left[0]]).sum(-1), kind="stable")
+            groups.append(left[nearest[:each]])  # itself first
+            left = left[np.sort(nearest[each:])]
+        found.append(np.stack(groups)[rng.permutation(2 * deal)].reshape(deal, 2, each))
+    return np.concatenate([np.zeros((0, 2, each), np.int64), *found])
 
 
 def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generator) -> Array:
@@ -166,11 +194,13 @@ def find_different(seen: Array, clips: Array, size: int, least: float) -> Array 
 def check_kind(kind: str, clips: int) -> None:
     """Raises UserError for a kind that cannot be asked about this many clips of a pool."""
     fits = {COMPARISON: clips == 2, RANKING: clips >= 2, **dict.fromkeys((RATING, REWARD, SUCCESS), clips == 1)}
+    fits[GROUPS] = clips >= 4 and clips % 2 == 0
     if kind not in fits:
         raise unknown_name("kind of query about the policy's own clips", kind, fits)
     if not fits[kind]:
         raise UserError(
-            f"a {kind} of {counted(clips, 'clip')} cannot be; a comparison has 2, a ranking 2 or more, the others 1"
+            f"a {kind} of {counted(clips, 'clip')} cannot be; a comparison has 2, a ranking 2 or more, two groups "
+            "4 or more and as many each, the others 1"
         )
 
 

@@ -12,7 +12,19 @@ import numpy as np
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.schedules import apportion
-from rlhf_control.data import COMPARISON, CORRECTION, KINDS, RANKING, RATING, REWARD, SUCCESS, Array, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    CORRECTION,
+    GROUPS,
+    KINDS,
+    RANKING,
+    RATING,
+    REWARD,
+    SUCCESS,
+    Array,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
@@ -40,7 +52,8 @@ from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
 from rlhf_control.wording import counted
 
-REPEATABLE = (COMPARISON, RANKING, RATING, SUCCESS)  # kinds of which an answer can be held against an earlier one
+# Kinds of which an answer can be held against an earlier one
+REPEATABLE = (COMPARISON, RANKING, RATING, SUCCESS, GROUPS)
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
 GOLD_SHARE = 0.05  # of the run's own questions
 

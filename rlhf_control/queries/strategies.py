@@ -1,6 +1,7 @@
 """Query strategies: pure functions that order candidate groups of clips, the best first.
 
-S clips, C candidates, K clips of a query, L steps, E ensemble, P pairs.
+S clips, C candidates, K clips of a query, L steps, E ensemble, P pairs. Where groups of clips are compared, candidates
+are (C, 2, G) rather than (C, K): what is said of a clip is said of the mean of a group.
 """
 
 from collections.abc import Callable
@@ -59,12 +60,13 @@ def pair_probabilities(pool: Segments, groups: Array, model: Ranker) -> Array:
     K). A lone clip, K = 1, is paired with the mean of the others. Every clip is scored once."""
     clips, place = np.unique(groups, return_inverse=True)
     logits = model.clip_logits(pool[clips])
-    place = place.reshape(groups.shape)
+    judged = logits[:, place.reshape(groups.shape)]  # (E, C, K)
+    judged = judged.mean(-1) if groups.ndim == 3 else judged
     if groups.shape[1] == 1:
-        difference = logits[:, place] - logits.mean(1)[:, None, None]
+        difference = judged - logits.mean(1)[:, None, None]
     else:
         first, second = np.array(list(combinations(range(groups.shape[1]), 2))).T
-        difference = logits[:, place[:, first]] - logits[:, place[:, second]]
+        difference = judged[..., first] - judged[..., second]
     return np.exp(-np.logaddexp(0, -difference))
 
 
@@ -110,7 +112,8 @@ def difference(seen: Array, groups: Array) -> Array:
     """Measures, (C,), how different the two most similar clips of each group (C, K) look: the root mean square over the
     columns of `seen` (S, F). Infinite for a lone clip."""
     pairs = combinations(range(groups.shape[1]), 2)
-    apart = [np.square(seen[groups[:, i]] - seen[groups[:, j]]).mean(-1) for i, j in pairs]
+    at = seen[groups] if groups.ndim == 2 else seen[groups].mean(2)
+    apart = [np.square(at[:, i] - at[:, j]).mean(-1) for i, j in pairs]
     return np.sqrt(np.min(apart, axis=0)) if apart else np.full(len(groups), np.inf)
 
 
@@ -118,6 +121,7 @@ def greedy_k_center(points: Array, groups: Array, n: int) -> Array:
     """Takes up to n of the groups (C, K), no point twice: each next one whose points (S, F) are on the mean farthest
     from the nearest already taken; at first, from the mean of all (Sener and Savarese, arXiv 1708.00489, algorithm
     1)."""
+    groups = groups.reshape(len(groups), -1)
     nearest = np.linalg.norm(points - points.mean(0), axis=1)
     free = np.ones(len(points), bool)
     taken: list[int] = []

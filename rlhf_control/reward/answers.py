@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rlhf_control.config import RewardConfig
-from rlhf_control.data import CORRECTION, DEMONSTRATION, KINDS, RATING, REWARD, SUCCESS, Answers, Array
+from rlhf_control.data import CORRECTION, DEMONSTRATION, GROUPS, KINDS, RATING, REWARD, SUCCESS, Answers, Array
 from rlhf_control.reward.likelihoods import (
+    groups_log_prob,
     ordered_cuts,
     ranking_log_prob,
     rating_log_prob,
@@ -25,7 +26,7 @@ from rlhf_control.reward.likelihoods import (
 from rlhf_control.reward.trust import CANDIDATES, most_likely_trust
 
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
-ALIKE = 0.1  # correlation
+ALIKE, BYTES = 0.1, 512  # correlation, and of how many bytes of a picture
 MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
 
 
@@ -39,6 +40,8 @@ def alike(x: Tensor) -> bool:
     """Tells whether neighbouring steps of the clips x (S, L, I) have something in common, so that some stand for all.
     Their correlation is about 0.25 in HalfCheetah-v5 and 0 in noise, from which less is learned if steps are left out
     (pairs like those learned from: 84 % right rather than 88 %)."""
+    if x.dtype == torch.uint8:  # some of the pictures' bytes
+        x = x[..., :: -(-x.shape[-1] // BYTES)].float()
     centred = x - x.mean((0, 1))
     return bool((centred[:, 1:] * centred[:, :-1]).mean() > ALIKE * centred.square().mean())
 
@@ -75,7 +78,7 @@ def annotators_in(answers: Answers) -> tuple[list[str], Array]:
 class ClipInputs:
     """What is judged, as the networks read it."""
 
-    x: Tensor  # (S, L, I) standardised inputs
+    x: Tensor  # (S, L, I) standardised inputs; if the networks that see are learned, what these read, as bytes
     mask: Tensor | None = None  # (S, L) bool: the steps there are; None: all of them
 
 
@@ -92,6 +95,7 @@ class Targets:
     is_reward: Tensor  # (Q,) bool
     success: Tensor  # (Q,) 1 success, 0 failure; 0 for the other kinds
     is_success: Tensor  # (Q,) bool
+    is_groups: Tensor  # (Q,) bool
     question: Tensor  # (Q,) number, the same for answers about the same clips
     fair: Tensor  # (Q,) bool: about clips that no model chose; all of them where that is not known, or none are
     annotator: Tensor  # (Q,) number, as in `annotators_in`
@@ -114,6 +118,7 @@ class Targets:
             is_reward,
             np.where(is_success, answers.value, 0).astype(np.float32),
             is_success,
+            kind == GROUPS,
             questions_of(answers.items),
             answers.at_random if known else np.ones(len(answers), bool),
             annotators_in(answers)[1],
@@ -127,12 +132,17 @@ class Targets:
         """Tells which answers (Q,) are ranks that somebody gave, who could have said "equal"."""
         return ~(self.forced | self.is_rating | self.is_reward | self.is_success)
 
+    def tied_first(self) -> Tensor:
+        """Tells in which answers (Q,) the first place is a tie, of clips or of both groups."""
+        return torch.where(self.is_groups, (self.ranks <= 0).all(1), (self.ranks == 0).sum(1) > 1)
+
     def largest_tie(self) -> int:
-        """Counts the clips that tie for a place that is not the last, at most; 1 without ties."""
-        largest = 1
+        """Counts the clips that tie for a place that is not the last, at most; 1 without ties. A tie of groups is one
+        of two."""
+        largest = 1 + int((self.tied_first() & self.is_groups).any())
         for place in range(self.ranks.shape[1] - 1):
             tied, rest = (self.ranks == place).sum(1), (self.ranks > place).sum(1)
-            said = self.is_ranked() & ((rest > 0) | (place == 0))
+            said = self.is_ranked() & ~self.is_groups & ((rest > 0) | (place == 0))
             largest = max(largest, int((tied * said).max()))
         return largest
 
@@ -143,11 +153,11 @@ class Answering:
 
     def __init__(self, targets: Targets, config: RewardConfig) -> None:
         self.config, self.order = config, targets.largest_tie()
-        self.mixed = bool(targets.forced.any()) and self.order > 1
+        self.mixed, self.grouped = bool(targets.forced.any()) and self.order > 1, bool(targets.is_groups.any())
         start: dict[str, Tensor] = {}
         if self.order > 1:
             asked = targets.is_ranked()
-            share = float(((targets.ranks == 0).sum(1) > 1)[asked].float().mean())
+            share = float(targets.tied_first()[asked].float().mean())
             share = min(max(share, 1 / (len(asked) + 1)), MAX_TIE_SHARE)
             start["tie"] = torch.tensor([math.log(2 * share / (1 - share))])  # P(tie) of equals, Davidson
         if targets.is_rating.any():
@@ -192,6 +202,9 @@ class Answering:
         result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
         if self.mixed:
             result = torch.where(targets.forced, ranking_log_prob(logits, targets.ranks, None, lapse), result)
+        if self.grouped:
+            compared = groups_log_prob(logits, targets.ranks, p.get("tie"), lapse)
+            result = torch.where(targets.is_groups, compared, result)
         if "cuts" in p:
             rated = rating_log_prob(logits[..., 0], targets.rating, ordered_cuts(p["cuts"])[:, None], lapse)
             result = torch.where(targets.is_rating, rated, result)

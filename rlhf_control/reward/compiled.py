@@ -54,7 +54,8 @@ def library(dtype: Any = np.float32) -> ctypes.CDLL | None:
 
 def supports(config: RewardConfig, answering: "Answering") -> bool:
     """Ranks without ties, about whole clips. Ties, ratings and rewards have parameters of their own."""
-    return not answering.parameters and config.crop == 1 and len(config.hidden) < MAX_LAYERS and library() is not None
+    ranked = not answering.parameters and not answering.grouped
+    return ranked and config.crop == 1 and len(config.hidden) < MAX_LAYERS and library() is not None
 
 
 class Layout:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from rlhf_control.config import RewardConfig
 from rlhf_control.reward.compiled import Layers, step_outputs
 
+INPUT_CLIP = 5.0  # standard deviations
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 
 

@@ -26,7 +26,8 @@ from rlhf_control.reward.answers import (
 )
 from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
 from rlhf_control.reward.compiled import CompiledSteps, Layers, supports
-from rlhf_control.reward.ensemble import clip_logits, mean_over_steps, outputs
+from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, mean_over_steps, outputs
+from rlhf_control.reward.seeing import LearnedEncoders
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
@@ -53,17 +54,21 @@ def fit_ensemble(
     weight_decay: float,
     config: RewardConfig,
     rng: np.random.Generator,
+    sight: LearnedEncoders | None = None,
 ) -> Fit:
-    """Fits the networks, in place, to answers about clips, until the held-out loss,
-    over all members' held-out answers together, falls no more, and keeps the weights with the lowest."""
+    """Fits the networks, in place, to answers about clips, until the held-out loss, over all members' held-out answers
+    together, falls no more, and keeps the weights with the lowest. `sight`: networks that see, which are fitted too."""
     held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
+    if sight is not None and sight.shared == "heads":  # or what one member does not see, it would know from the others
+        held_out[:] = held_out[0]
     held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
     answering, batches = Answering(targets, config), Minibatches(clips, targets, held_out, config, rng)
     learner: CompiledSteps | AutogradSteps
-    learner = (CompiledSteps if clips.mask is None and supports(config, answering) else AutogradSteps)(
-        layers, answering, batches, config
-    )
+    if sight is None and clips.mask is None and supports(config, answering):
+        learner = CompiledSteps(layers, answering, batches, config)
+    else:
+        learner = AutogradSteps(layers, answering, batches, config, sight)
     best_loss, best_step, best = math.inf, 0, (learner.parameters(), answering.trust, answering.without)
     for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
         learner.train(step - before, weight_decay)
@@ -93,9 +98,13 @@ def fit_ensemble(
 class AutogradSteps:
     """Takes gradient steps for answers of any kinds, by autograd; the reference for `compiled.CompiledSteps`."""
 
-    def __init__(self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig) -> None:
-        self.layers, self.answering, self.batches, self.config = layers, answering, batches, config
+    def __init__(
+        self, layers: Layers, answering: Answering, batches: "Minibatches", config: RewardConfig,
+        sight: LearnedEncoders | None = None,
+    ) -> None:  # fmt: skip
+        self.layers, self.answering, self.batches, self.config, self.sight = layers, answering, batches, config, sight
         networks, others = [p for layer in layers for p in layer], [*answering.parameters.values()]
+        networks += [] if sight is None else list(sight.parameters())
         self.tensors = [p.requires_grad_(True) for p in (*networks, *others)]
         groups: list[dict[str, Any]] = [{"params": networks}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, fused=True)
@@ -104,7 +113,7 @@ class AutogradSteps:
         """Takes so many steps of all members, each on minibatches of its own."""
         self.optimizer.param_groups[0]["weight_decay"] = weight_decay
         for clips, mask, items, batch in self.batches.draw(steps):
-            of_steps = outputs(self.layers, clips.flatten(1, 2)).reshape(clips.shape[:3])
+            of_steps = self.outputs(clips.flatten(1, 2)).reshape(clips.shape[:3])
             rewards = mean_over_steps(of_steps, mask)  # (E, C)
             logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
             loss = -self.answering.log_prob(logits, batch)
@@ -112,9 +121,23 @@ class AutogradSteps:
             loss.mean(1).sum().backward()  # members do not share parameters
             self.optimizer.step()
 
+    def outputs(self, x: Tensor) -> Tensor:
+        """Returns what the members put out, (E, B), for each one's inputs (E, B, I)."""
+        if self.sight is None:
+            return outputs(self.layers, x)
+        pictures, others = apart(x)
+        seen = torch.cat([self.sight.of_members(pictures), others], -1).clamp(-INPUT_CLIP, INPUT_CLIP)
+        (weight, bias), *rest = self.layers
+        return outputs([(weight * self.sight.mask(others.shape[-1]), bias), *rest], seen)
+
     def clip_logits(self) -> Tensor:
         """Returns the logits (E, S) of all clips."""
-        return clip_logits(self.layers, self.batches.x, self.config, self.batches.clips.mask)
+        x, mask = self.batches.x, self.batches.clips.mask
+        if self.sight is not None:
+            pictures, others = apart(x)
+            x = torch.cat([self.sight.without_gradients(pictures), others], -1).clamp(-INPUT_CLIP, INPUT_CLIP)
+        with torch.no_grad():
+            return clip_logits(self.layers, x, self.config, mask)
 
     def parameters(self) -> list[Tensor]:
         """Copies of all that is learned."""
@@ -124,6 +147,19 @@ class AutogradSteps:
         """Takes back what `parameters` gave; nothing is learned from then on."""
         for tensor, value in zip(self.tensors, parameters, strict=True):
             tensor.requires_grad_(False).copy_(value)
+
+
+def together(pictures: Tensor, others: Tensor) -> Tensor:
+    """Returns bytes (..., I) that hold those of pictures (..., P) and other inputs (..., A) float32."""
+    tail = torch.tensor([others.shape[-1]], dtype=torch.int32).expand(*others.shape[:-1], 1).contiguous()
+    return torch.cat([pictures, others.contiguous().view(torch.uint8), tail.view(torch.uint8)], -1)
+
+
+def apart(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both of what `together` joined."""
+    size = int(x[(0,) * (x.ndim - 1)][-4:].contiguous().view(torch.int32))
+    end = x.shape[-1] - 4
+    return x[..., : end - 4 * size], x[..., end - 4 * size : end].contiguous().view(torch.float32)
 
 
 def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> float:

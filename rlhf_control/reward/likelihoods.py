@@ -78,6 +78,24 @@ def ranking_log_prob(
     return total
 
 
+def groups_log_prob(logits: Tensor, ranks: Tensor, log_tie: Tensor | None = None, lapse: float = 0.0) -> Tensor:
+    """Returns the log-likelihood (...,) of `ranks` (..., K) of two groups of clips, first all of one group, then all of
+    the other; -1 is no item. logits: (..., K).
+
+    A comparison of the groups' mean logits. As a logit is a mean of rewards over a clip's steps, that is Christiano et
+    al.'s comparison (arXiv 1706.03741, eq. 1) of one group's steps with the other's. Kompatscher et al. (arXiv
+    2507.04340), who let people compare groups, take them for comparisons of each clip with each of the others; but then
+    one answer would count K^2 / 4 times.
+    """
+    number = (ranks >= 0).sum(-1, keepdim=True)
+    place = torch.arange(ranks.shape[-1]).expand(ranks.shape)
+    first = place < number // 2
+    second = (place < number) & ~first
+    means = [(logits * own).sum(-1) / own.sum(-1).clamp(min=1) for own in (first, second)]
+    last = ranks.gather(-1, (number - 1).clamp(min=0))[..., 0]
+    return ranking_log_prob(torch.stack(means, -1), torch.stack([ranks[..., 0], last], -1), log_tie, lapse, 2)
+
+
 # -- ratings
 
 

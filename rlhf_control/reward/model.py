@@ -19,11 +19,12 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
-from rlhf_control.reward.ensemble import clip_logits, initial_layers, nearest_distance, scores, zero_layers
-from rlhf_control.reward.fit import fit_ensemble
+from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, nearest_distance, scores, zero_layers
+from rlhf_control.reward.fit import Fit, fit_ensemble, together
+from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.runs.files import load_state, save_state
 
-INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
+OUTPUT_CLIP = 10.0  # standard deviations
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
 SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
 USUAL = 0.95  # of new steps like the data, the share that is no novelty
@@ -54,21 +55,27 @@ class RewardModel:
     """
 
     def __init__(
-        self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "", encoder: Encoder | None = None
-    ) -> None:
+        self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "",
+        encoder: Encoder | LearnedEncoders | None = None,
+    ) -> None:  # fmt: skip
         """`encoder`: of pictures, which the ensemble sees through it as the pretrained policy does, for a few answers
-        could not teach it to see. It never changes."""
+        can hardly teach it to see; it never changes. Unless `config.pictures` says otherwise: then networks of its own
+        are learned, and the encoder only says what there is to be seen."""
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
         self.env_id = env_id  # whose steps it scores; "": not known
         self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
         self.weight_decay, self.temperature = config.weight_decay, 1.0
         self.trust: dict[str, float] = {}  # in each annotator, by name, where there are several
         self.fitted = False
+        self.device = encoder.device if encoder is not None else torch.device("cpu")
         self._see_through(encoder)
 
-    def _see_through(self, encoder: Encoder | None) -> None:
+    def _see_through(self, encoder: Encoder | LearnedEncoders | None) -> None:
         """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
-        config, self.encoder = self.config, encoder
+        if isinstance(encoder, Encoder) and self.learns_to_see:
+            seed = torch.Generator().manual_seed(0)  # until the first fit, which draws its own
+            encoder = LearnedEncoders.like(encoder, self.config.pictures, self.config.members, seed)  # type: ignore[arg-type]
+        config, self.encoder = self.config, encoder if encoder is None else encoder.to_device(self.device)
         if encoder is not None and config.obs_parts:
             raise UserError("reward.obs_parts names numbers of an observation, but here it has pictures; leave it out")
         inputs = self.obs_size if encoder is None else encoder.size
@@ -79,6 +86,11 @@ class RewardModel:
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
         self.support = torch.zeros(1, self.inputs)
+
+    @property
+    def learns_to_see(self) -> bool:
+        """Tells whether the networks that see are learned with the reward."""
+        return self.config.pictures != "policy"
 
     # -- scoring
 
@@ -128,6 +140,14 @@ class RewardModel:
 
     def rows(self, steps: Rollout | Segments) -> Tensor:
         """Returns raw inputs (..., I). Raises UserError for steps of another environment."""
+        obs, action = self._seen(steps)
+        if self.encoder is not None:
+            obs = self.encoder.without_gradients(self.encoder.prepare(obs)).cpu().numpy()
+        columns = [obs[..., part] for part in self.parts]
+        return torch.from_numpy(np.concatenate([*columns, action], -1, dtype=np.float32))
+
+    def _seen(self, steps: Rollout | Segments) -> tuple[Array, Array]:
+        """Observations (..., O) as they are, and actions (..., A) float32, with A = 0 if they do not count."""
         action = steps.executed if isinstance(steps, Rollout) else steps.action
         if (steps.obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size):
             raise UserError(
@@ -135,11 +155,8 @@ class RewardModel:
                 f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
             )
         obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
-        if self.encoder is not None:
-            obs = self.encoder.without_gradients(self.encoder.prepare(obs)).numpy()
-        columns = [obs[..., part] for part in self.parts]
-        columns += [action] if self.config.inputs == "state-action" else []
-        return torch.from_numpy(np.concatenate(columns, -1, dtype=np.float32))
+        counts = self.config.inputs == "state-action"
+        return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
 
     def _standardise(self, rows: Tensor) -> Tensor:
         return (rows - self.input_mean) / self.input_std
@@ -164,17 +181,15 @@ class RewardModel:
 
         `reference` (S, L, ...) is what the policy does and has done lately; inputs and outputs are standardised on it.
         """
-        clip_rows, mask = self.rows(answers.clips), answers.clips.mask
-        reference_rows, shown_rows = (present(self.rows(clips), clips) for clips in (reference, answers.clips))
-        everything = torch.cat([reference_rows, shown_rows])
         warm = self.config.start == "warm" and self.fitted
-        self._standardise_on(everything, keep_function=warm)
-        if not warm:
-            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            self.layers = initial_layers(self.sizes, self.config.members, generator)
-        x = self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP)
-        shown = ClipInputs(x, None if mask is None else torch.from_numpy(mask))
-        fit = fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng)
+        if isinstance(self.encoder, LearnedEncoders):
+            fit = self._learn_to_see(self.encoder, answers, rng, warm=warm)
+        clip_rows = self.rows(answers.clips)
+        reference_rows, shown_rows = present(self.rows(reference), reference), present(clip_rows, answers.clips)
+        everything = torch.cat([reference_rows, shown_rows])
+        if not isinstance(self.encoder, LearnedEncoders):
+            self._standardise_on(everything, keep_function=warm)
+            fit = self._learn(self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP), answers, rng, warm=warm)
         self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
         self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
@@ -190,6 +205,31 @@ class RewardModel:
         )
         self.fitted = True
         return fit.metrics | {"uncertainty": self.usual_uncertainty}
+
+    def _learn(
+        self, x: Tensor, answers: Answers, rng: np.random.Generator, *, warm: bool, sight: LearnedEncoders | None = None
+    ) -> Fit:
+        """Fits the ensemble, from its weights if it is `warm`, to answers about clips of these inputs (S, L, I)."""
+        if not warm:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            self.layers = initial_layers(self.sizes, self.config.members, generator)
+        mask = answers.clips.mask
+        shown = ClipInputs(x, None if mask is None else torch.from_numpy(mask))
+        return fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng, sight)
+
+    def _learn_to_see(self, sight: LearnedEncoders, answers: Answers, rng: np.random.Generator, *, warm: bool) -> Fit:
+        """Fits the networks that see with the ensemble. What they make of pictures is not standardised."""
+        if not warm:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+            sight = LearnedEncoders.like(sight.encoders[0], sight.shared, sight.members, generator)  # type: ignore[arg-type]
+            sight.to_device(self.device)
+        obs, action = self._seen(answers.clips)
+        x = together(sight.prepare(obs), torch.from_numpy(action))
+        fit = self._learn(x, answers, rng, warm=warm, sight=sight)
+        self.encoder = sight.requires_grad_(False)
+        (weight, bias), *rest = self.layers
+        self.layers = [(weight * sight.mask(action.shape[-1]), bias), *rest]
+        return fit
 
     def _standardise_on(self, rows: Tensor, *, keep_function: bool) -> None:
         """New input normalisers, from rows (B, I); on request the first layer takes up the change."""
@@ -216,7 +256,7 @@ class RewardModel:
             raise CorruptFileError(f"{path} is not a reward model; give a file that RewardModel.save wrote")
         try:
             sizes, config = (state["obs_size"], state["action_size"]), from_dict(RewardConfig, state["config"])
-            encoder = Encoder.from_state(state["encoder"]) if "encoder" in state else None
+            encoder = encoders_from_state(state["encoder"]) if "encoder" in state else None
             seen = (encoder.size if encoder else sizes[0], sizes[1])
             for i, (n_in, n_out) in enumerate(pairwise(layer_sizes(*seen, config))):  # no more than the file has
                 if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
@@ -248,7 +288,7 @@ class RewardModel:
     def load_state(self, state: dict[str, Any]) -> None:
         """Raises KeyError or ValueError for the state of another model."""
         if "encoder" in state:
-            self._see_through(Encoder.from_state(state["encoder"]))
+            self._see_through(encoders_from_state(state["encoder"]))
         expected = self.state()
         for group in ("layers", "normaliser"):
             shapes = [{name: array.shape[-1:] if name == "support" else array.shape for name, array in s[group].items()}

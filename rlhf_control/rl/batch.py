@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rlhf_control.data import Array
@@ -23,6 +24,10 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.advantage)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Returns the same batch on this device."""
+        return Batch(*(x.to(device) for x in vars(self).values()))
 
     def __getitem__(self, index: Any) -> "Batch":
         return Batch(*(x[index] for x in vars(self).values()))

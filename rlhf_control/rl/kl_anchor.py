@@ -64,8 +64,9 @@ class Anchor:
         return {**policies, "beta": self.beta}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.pretrained = frozen(Policy.from_state(state["pretrained"]))
-        self.reference = frozen(Policy.from_state(state["reference"]))
+        device = self.pretrained.policy.device
+        self.pretrained = frozen(Policy.from_state(state["pretrained"]).to_device(device))
+        self.reference = frozen(Policy.from_state(state["reference"]).to_device(device))
         self.beta = state["beta"]
 
 

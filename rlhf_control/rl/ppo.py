@@ -77,11 +77,11 @@ class AutogradUpdate:
 
     def outputs(self, features: Tensor) -> Tensor:
         """Returns what the actor puts out, (B, A)."""
-        return self.policy.outputs(features, gradients=False)
+        return self.policy.outputs(features, gradients=False).cpu()
 
     def values(self, features: Tensor) -> Tensor:
         """Returns the critic's values, (...,)."""
-        return self.policy.value(features, gradients=False)
+        return self.policy.value(features, gradients=False).cpu()
 
     def outputs_and_values(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Returns both. What actor and critic share of a network that sees is computed once."""
@@ -89,7 +89,7 @@ class AutogradUpdate:
         if policy.critic_encoder is not None or not policy.encoder.seen:
             return self.outputs(features), self.values(features)
         hidden = policy.trunk(policy.encoder.without_gradients(features))
-        return policy.actor(hidden), policy.critic(hidden)[..., 0]
+        return policy.actor(hidden).cpu(), policy.critic(hidden)[..., 0].cpu()
 
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         """Returns the log-probabilities (B,) of these actions."""
@@ -102,7 +102,7 @@ class AutogradUpdate:
         `max_kl`. Returns the metrics of the steps taken."""
         history: list[dict[str, float]] = []
         for rows in order:
-            metrics = self.gradient(batch[torch.from_numpy(rows)], clip, kl_coef)
+            metrics = self.gradient(batch[torch.from_numpy(rows)].to(self.policy.device), clip, kl_coef)
             if metrics["approx_kl"] > max_kl:
                 break
             self.apply(lr)
@@ -119,7 +119,8 @@ class AutogradUpdate:
         for rows in map(torch.from_numpy, order):
             self.optimizer.zero_grad(set_to_none=True)
             value = policy.critic(read[rows])[..., 0] if read is not batch.features else policy.value(read[rows])
-            (self.config.value_coef * (value - batch.returns[rows]).square().mean()).backward()
+            error = value - batch.returns[rows].to(value.device)
+            (self.config.value_coef * error.square().mean()).backward()
             for name, parameter in policy.named_parameters():
                 parameter.grad = parameter.grad if name.startswith("critic") else None  # else Adam would move it
             self.apply(lr)
@@ -127,7 +128,7 @@ class AutogradUpdate:
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
         """Takes the gradient of one minibatch's loss and returns the loss's metrics. Of pictures, each half of the
         minibatch has a thread of its own."""
-        if self.policy.encoder.seen and len(batch) >= 2 * FEW:
+        if self.policy.encoder.seen and len(batch) >= 2 * FEW and self.policy.device.type == "cpu":
             return self._gradient_of_halves(batch, clip, kl_coef)
         self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
@@ -160,7 +161,7 @@ class AutogradUpdate:
 
     def state(self) -> dict[str, Any]:
         moments = self.optimizer.state_dict()["state"]
-        return {str(i): {k: v.numpy().copy() for k, v in entry.items()} for i, entry in moments.items()}
+        return {str(i): {k: v.cpu().numpy().copy() for k, v in entry.items()} for i, entry in moments.items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         whole = self.optimizer.state_dict()

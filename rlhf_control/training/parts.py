@@ -11,6 +11,7 @@ import numpy as np
 
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
+from rlhf_control.compute.device import device_of
 from rlhf_control.config import FinetuneConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.data import CORRECTION, SUCCESS, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
@@ -128,10 +129,11 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if config.demonstrations and not begun:
         take_up_demonstrations(config, policy, length)
     same = same_reward(config, training)
+    policy.to_device(device_of(config.device))
     anchor = Anchor(policy, NO_ANCHOR if config.learn_from == "oracle" else config.reference)
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
-    encoder = policy.encoder.frozen() if policy.encoder.seen else None
+    encoder = policy.encoder.frozen().to_device(policy.device) if policy.encoder.seen else None
     reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id, encoder, same=same)
     tell_of_endless_episodes(env_id, env)
     ppo, limit = config.ppo, time_limit(env_id, env)
@@ -192,7 +194,7 @@ def make_guard(config: FinetuneConfig) -> Guard:
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:
     """Makes what improves the policy. Another learner is a file in `rl` and an entry here."""
-    return PPO(policy, config.ppo)
+    return PPO(policy.to_device(device_of(config.device)), config.ppo)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.data import COMPARISON, RANKING, RATING, Feedback
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, Feedback
 from rlhf_control.feedback.agreement import (
     cohen_kappa,
     error_rate,
@@ -80,3 +80,13 @@ def test_judgements_do_not_depend_on_the_order_of_the_clips() -> None:
     }  # fmt: skip
     assert judgements(asked(RATING, "a"), Feedback(None, "me", value=3.0)) == {("a",): 3.0}
     assert judgements(asked("reward", "a"), Feedback(None, "me", value=3.0)) == {}
+
+
+def test_both_groups_are_one_item_whatever_order_they_stood_in() -> None:
+    def asked(*clips: str) -> Asked:
+        return Asked("key", GROUPS, 0, 0, 0, "uniform", 1, None, None, 0.0, clips)
+
+    (item, judgement), *others = judgements(asked("d", "c", "b", "a"), Feedback((0, 0, 1, 1), "me")).items()
+    assert item == ("a b", "c d") and judgement == 1 and not others
+    assert judgements(asked("a", "b", "c", "d"), Feedback((1, 1, 0, 0), "me")) == {item: 1}
+    assert judgements(asked("a", "b", "c", "d"), Feedback((0,) * 4, "me")) == {item: 0}

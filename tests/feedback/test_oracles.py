@@ -13,6 +13,7 @@ from rlhf_control.data import (
     COMPARISON,
     CORRECTION,
     DEMONSTRATION,
+    GROUPS,
     KINDS,
     RANKED,
     RANKING,
@@ -76,6 +77,20 @@ def test_the_perfect_oracle_ranks_by_the_sum() -> None:
     assert ranks([[0, 1], [3, -1]], CORRECTION) == (1, 0)
     assert ranks([[1, 1], [2, 0]]) == (0, 0)
     assert ranks([[0, 0], [5, 0], [1, 1], [5, 0]]) == (2, 0, 1, 0)
+
+
+def test_of_groups_the_mean_counts() -> None:
+    assert ranks([[5, 0], [0, 0], [1, 1], [1, 1]], GROUPS) == (0, 0, 1, 1)  # 2.5 and 2
+    assert ranks([[1, 0], [0, 1], [9, -9], [1, 1]], GROUPS) == (0, 0, 0, 0)
+    mistaken = env_oracle(mistake=0.3)
+    question = query_of([[0, 0], [0, 0], [1, 0], [3, 0]], GROUPS)
+    given = [feedback.ranks for feedback in answers(question, mistaken)]
+    assert set(given) == {(1, 1, 0, 0), (0, 0, 1, 1)}
+    check_rate([r == (0, 0, 1, 1) for r in given], 0.3)
+    noisy = answers(question, env_oracle(1.0))
+    check_rate([f.ranks == (1, 1, 0, 0) for f in noisy], sigmoid(2 / SD))
+    rng = np.random.default_rng(0)
+    check_rate([coin_flip(question, POOL, rng).ranks == (0, 0, 1, 1) for _ in range(N)], 0.5)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

@@ -8,7 +8,7 @@ from rlhf_control.config import AnnotatorConfig
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import BEST_RATING, LARGEST_REWARD, SCHEMA
 
-QUERIES = {"comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "demonstration": 2, "correction": 2}  # clips
+QUERIES = {"comparison": 2, "ranking": 3, "rating": 1, "reward": 1, "demonstration": 2, "correction": 2, "groups": 4}
 
 
 @pytest.fixture
@@ -44,6 +44,8 @@ POSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("ranking", {"ranks": "[0, 2, 2]", "shown": "[2, 0, 1]"}),
     ("demonstration", {"ranks": "[0, 1]"}),
     ("correction", {"ranks": "[1, 0]"}),
+    ("groups", {"ranks": "[1, 1, 0, 0]", "shown": "[3, 2, 0, 1]"}),
+    ("groups", {"ranks": "[0, 0, 0, 0]"}),
     ("rating", {"value": 3.0}),
     ("rating", {"value": float(BEST_RATING)}),
     ("reward", {"value": -LARGEST_REWARD}),
@@ -73,6 +75,11 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
     ("comparison", {"ranks": "[0, 1]", "seal": None}),
     ("comparison", {"undo": 1, "shown": None, "seconds": None}),  # nothing to undo
     ("comparison", {"undo": 2}),
+    ("groups", {"ranks": "[0, 1, 0, 1]"}),
+    ("groups", {"ranks": "[0, 0, 1, 2]"}),
+    ("groups", {"ranks": "[0, 0, 2, 2]"}),
+    ("groups", {"ranks": "[0, 1]"}),
+    ("groups", {"value": 1.0}),
     ("rating", {"value": 0.0}),
     ("rating", {"value": 2.5}),
     ("rating", {"value": BEST_RATING + 1.0}),
@@ -107,6 +114,8 @@ def test_impossible_votes_do_not_get_in(db: sqlite3.Connection, query: str, colu
         ("comparison", 3),
         ("correction", 3),
         ("ranking", 1),
+        ("groups", 2),
+        ("groups", 5),
         ("rating", 2),
         ("reward", 0),
         ("wish", 1),

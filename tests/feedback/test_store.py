@@ -13,10 +13,31 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlhf_control.data import COMPARISON, DEMONSTRATION, RANKING, RATING, REWARD, SUCCESS, Feedback, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    DEMONSTRATION,
+    GROUPS,
+    RANKING,
+    RATING,
+    REWARD,
+    SUCCESS,
+    Feedback,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.packing import pack
-from rlhf_control.feedback.schema import SCHEMA_1, SCHEMA_2, SCHEMA_BEFORE, Asked, Tally, Vote, new_vote, query_key
+from rlhf_control.feedback.schema import (
+    SCHEMA_1,
+    SCHEMA_2,
+    SCHEMA_3,
+    SCHEMA_BEFORE,
+    Asked,
+    Tally,
+    Vote,
+    new_vote,
+    query_key,
+)
 from rlhf_control.feedback.store import FeedbackStore, _insert_query, _insert_vote, in_force
 from tests.conftest import random_segments
 from tests.feedback.stores import make_queries, make_store
@@ -61,7 +82,16 @@ def test_the_same_clips_can_be_asked_again_and_as_another_kind(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [(COMPARISON, 3), (RANKING, 1), (DEMONSTRATION, 1), (RATING, 2), (REWARD, 2), (SUCCESS, 2), ("wish", 1)],
+    [
+        (COMPARISON, 3),
+        (RANKING, 1),
+        (DEMONSTRATION, 1),
+        (RATING, 2),
+        (REWARD, 2),
+        (SUCCESS, 2),
+        (GROUPS, 5),
+        ("wish", 1),
+    ],
 )
 def test_impossible_queries_are_refused(tmp_path: Path, kind: str, size: int) -> None:
     with pytest.raises(UserError, match=kind):
@@ -630,15 +660,16 @@ def test_a_cut_file_is_no_new_store(tmp_path: Path, create: bool) -> None:
         assert store.path.read_bytes() == data[:size]
 
 
-@pytest.mark.parametrize("schema", [SCHEMA_2, SCHEMA_BEFORE])
-def test_a_store_of_version_2_is_brought_to_version_3(tmp_path: Path, schema: tuple[str, ...]) -> None:
-    """Every row stays as it is, beyond the limits of now, too; new votes are held to these, and there are marks."""
+@pytest.mark.parametrize(("schema", "version"), [(SCHEMA_3, 3), (SCHEMA_2, 2), (SCHEMA_BEFORE, 2)])
+def test_a_store_of_an_older_version_is_brought_to_ours(tmp_path: Path, schema: tuple[str, ...], version: int) -> None:
+    """Every row stays as it is, beyond the limits of now, too; new votes are held to these, and there are marks and
+    groups."""
     path, (query,) = tmp_path / "labels.sqlite", make_queries(1, kind=RATING, size=1)
     clip, rating = query.segments[0], 1e8 if schema is SCHEMA_BEFORE else 3.0
     asked = Asked(query_key(query), RATING, 0, 0, 0, "uniform", 1, None, None, 5.0, (clip.digest(),))
     vote = Vote(asked.key, "me", Feedback(None, "me", 1.0, rating), (0,), 6.0)
     with sqlite(path) as db:
-        for statement in (*schema, "PRAGMA user_version = 2"):
+        for statement in (*schema, f"PRAGMA user_version = {version}"):
             db.execute(statement)
         db.execute("INSERT INTO segments VALUES (?, ?)", (clip.digest(), pack(clip)))
         _insert_query(db, asked)
@@ -650,7 +681,22 @@ def test_a_store_of_version_2_is_brought_to_version_3(tmp_path: Path, schema: tu
         store.vote(asked.key, Feedback(None, "me", value=1e8))
     (mark,) = store.ask(make_queries(1, 7, SUCCESS, 1))
     store.vote(mark.key, Feedback(None, "me", value=1.0))
-    assert len(FeedbackStore(path, create=False).votes()) == 2
+    (groups,) = store.ask(make_queries(1, 8, GROUPS, 6))
+    store.vote(groups.key, Feedback((1, 1, 1, 0, 0, 0), "me"))
+    assert len(FeedbackStore(path, create=False).votes()) == 3
+
+
+def test_groups_have_one_rank_each(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path / "labels.sqlite")
+    (groups,) = store.ask(make_queries(1, 8, GROUPS, 6), annotators=2)
+    for wrong in ((0, 0, 1, 1, 1, 1), (0, 0, 0, 2, 2, 2), (0, 1, 2, 3, 4, 5)):
+        with pytest.raises(UserError, match="give all clips of a group the same, 0 or 1"):
+            store.vote(groups.key, Feedback(wrong, "me"))
+    given = ((0, 0, 0, 1, 1, 1), (1, 1, 1, 0, 0, 0), (0,) * 6, None)
+    for ranks in given:
+        store.vote(groups.key, Feedback(ranks, "me"), [5, 3, 4, 0, 1, 2])
+    assert tuple(vote.feedback.ranks for vote in store.votes() if vote.feedback) == given
+    assert store.upcoming("you", 9)[0].kind == GROUPS and store.tally("me").answers == 1
 
 
 def test_a_mark_is_a_success_a_failure_or_cannot_tell(tmp_path: Path) -> None:

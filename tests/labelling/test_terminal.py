@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlhf_control.config.commands import LabelConfig
-from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling import terminal
@@ -87,6 +87,18 @@ def test_success_marks(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "Success or failure? Does it hold the block? (" in said and "y success   n failure   s cannot tell" in said
     assert "'1' means nothing here" in said
+
+
+def test_groups_are_answered_as_two_clips_are(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_run(tmp_path / "run", (GROUPS, GROUPS, GROUPS))
+    lines("12", "a", "w", "s")
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    first, *others = store.votes()
+    assert first.shown and first.feedback and first.feedback.ranks
+    assert [first.feedback.ranks[place] for place in first.shown] == [0, 0, 1, 1]
+    assert [vote.feedback and vote.feedback.ranks for vote in others] == [(0, 0, 0, 0), None]
+    said = capsys.readouterr().out
+    assert "Which group does it better?" in said and "'12' means nothing here: a left   d right" in said
 
 
 def test_every_kind_shows_the_runs_question(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:

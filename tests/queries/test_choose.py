@@ -1,10 +1,22 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rlhf_control.config import QueryConfig
-from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, RANKING, RATING, REWARD, Array, Query, Segments
+from rlhf_control.data import (
+    COMPARISON,
+    CORRECTION,
+    DEMONSTRATION,
+    GROUPS,
+    RANKING,
+    RATING,
+    REWARD,
+    Array,
+    Query,
+    Segments,
+)
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.schema import TRIED_AGAIN
 from rlhf_control.queries.choose import ALIKE, Form, Pool, ask_again, choose, find_different
@@ -240,3 +252,36 @@ def test_corrections() -> None:
     assert free.sum() == 9
     with pytest.raises(UserError, match="10 corrections need as many clips, the pool has 9 to spare"):
         corrections(pool, 10, 0, attempt_again, best, np.random.default_rng(0))
+
+
+# -- groups
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_groups_are_of_clips_that_look_alike_and_no_clip_is_asked_about_twice(strategy: str, model: Members) -> None:
+    """Of six kinds of clips, six of each: a group is of one kind, the two of a question are of two."""
+    pool, kinds = pool_of(36), np.repeat(np.arange(6), 6)
+    near = random_segments(np.random.default_rng(1), 6, 6)
+    noise = 0.01 * np.random.default_rng(2).standard_normal(pool.obs.shape)
+    pool = replace(pool, obs=(near.obs[kinds] + noise).astype(np.float32))
+    kind_of = {pool[i].digest(): int(kind) for i, kind in enumerate(kinds)}
+    source = Pool.of(pool)
+    queries = choose(strategy, source, 4, 0, model, np.random.default_rng(0), form=Form(GROUPS, 6))
+    assert [(q.kind, len(q.segments)) for q in queries] == [(GROUPS, 6)] * 4
+    assert len(set(clip_digests(queries))) == 24 and source.free.sum() == 12
+    for query in queries:
+        first, second = (({kind_of[query.segments[i].digest()] for i in half}) for half in (range(3), range(3, 6)))
+        assert len(first) == len(second) == 1 and (first != second or query.strategy.endswith(ALIKE))
+
+
+def test_groups_that_leave_no_others_are_asked_about_alike() -> None:
+    pool = pool_of(12)
+    pool = pool[np.zeros(12, int)]
+    queries = choose(
+        "uniform", Pool.of(pool), 2, 0, Members(np.ones((1, 17))), np.random.default_rng(0), form=Form(GROUPS, 6)
+    )
+    assert [q.strategy for q in queries] == ["uniform" + ALIKE] * 2
+    with pytest.raises(UserError, match="two groups 4 or more"):
+        choose(
+            "uniform", Pool.of(pool), 1, 0, Members(np.ones((1, 17))), np.random.default_rng(0), form=Form(GROUPS, 5)
+        )

@@ -16,6 +16,7 @@ def answers_of(kinds: dict[str, int], seed: int = 0, length: int = 30) -> Answer
     """So many answers of each kind about clips of their own, right about the planted reward."""
     items, ranks, kind, value, used = [], [], [], [], 0
     sizes = {"comparison": 2, "ranking": 4, "rating": 1, "demonstration": 3, "correction": 2, "reward": 1, "success": 1}
+    sizes["groups"] = 4
     clips = random_segments(np.random.default_rng(seed), sum(sizes[k] * n for k, n in kinds.items()), length)
     means = planted(clips).mean(-1)
     levels = np.quantile(means, [0.2, 0.4, 0.6, 0.8])
@@ -25,6 +26,7 @@ def answers_of(kinds: dict[str, int], seed: int = 0, length: int = 30) -> Answer
             used += sizes[name]
             order = np.argsort(np.argsort(-means[mine]))
             order = np.minimum(order, 1) if name == "demonstration" else order  # one of them above the rest
+            order = np.repeat(np.argsort(-means[mine].reshape(2, 2).mean(1)), 2) if name == "groups" else order
             padding = [-1] * (4 - len(mine))
             items.append([*mine, *padding])
             ranks.append([*(order if name not in ("rating", "reward", "success") else [0]), *padding])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlhf_control.reward.likelihoods import (
     choices,
+    groups_log_prob,
     ordered_cuts,
     ranking_log_prob,
     rating_log_prob,
@@ -69,6 +70,27 @@ def test_davidson_luce_by_hand() -> None:
     assert ranking(logits, (1, 1, 0), nu) == pytest.approx(16 / everything)
     assert ranking(logits, (2, 1, 0), nu) == pytest.approx(16 / everything * 4 / (1 + 4 + 1))
     assert ranking(logits, (0, 1, 1), nu, lapse=0.2) == pytest.approx(0.8 / everything + 0.2 / 7)
+
+
+def test_groups_are_compared_by_their_means_by_hand() -> None:
+    """Of logits 3, 1 and 0, 0, 3 (mean 2 and 1; the fourth of six places is none): P(first) = e^2 / (e^2 + e)."""
+    logits = torch.tensor([[3.0, 1.0, 0.0, 2.0, 9.0, 9.0]], dtype=torch.float64)
+    first, second, tie = (torch.tensor([[*ranks, -1, -1]]) for ranks in ((0, 0, 1, 1), (1, 1, 0, 0), (0, 0, 0, 0)))
+    p = math.e**2 / (math.e**2 + math.e)
+    assert groups_log_prob(logits, first).exp().item() == pytest.approx(p)
+    assert groups_log_prob(logits, second, lapse=0.1).exp().item() == pytest.approx(0.9 * (1 - p) + 0.05)
+    log_nu, total = torch.tensor(math.log(2.0), dtype=torch.float64), math.e**2 + math.e + 2 * math.e**1.5
+    assert groups_log_prob(logits, tie, log_nu).exp().item() == pytest.approx(2 * math.e**1.5 / total)
+
+
+@given(st.lists(logit, min_size=2, max_size=2), log_tie, st.floats(0, 0.5))
+def test_groups_of_equals_are_as_a_comparison(logits: list[float], tie: float, lapse: float) -> None:
+    two = torch.tensor(logits, dtype=torch.float64)
+    nu = torch.tensor(tie, dtype=torch.float64)
+    for ranks in ((0, 1), (1, 0), (0, 0)):
+        pair = ranking_log_prob(two, torch.tensor(ranks), nu, lapse, 2)
+        groups = groups_log_prob(two.repeat_interleave(3), torch.tensor(ranks).repeat_interleave(3), nu, lapse)
+        assert groups.item() == pytest.approx(pair.item())
 
 
 def test_sets_of_items() -> None:

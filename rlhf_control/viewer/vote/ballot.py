@@ -65,7 +65,8 @@ class Ballot:
         """Returns the answer that an action gives; None if it gives none, or not yet."""
         name, _, number = action.partition(" ")
         if action in SIMPLE:
-            return Answer(SIMPLE[action], None, {"tie": "equal"}.get(name, f"{LETTERS[int(number or 0)]} is better"))
+            seen = self.question.of_both(SIMPLE[action])
+            return Answer(seen, None, {"tie": "equal"}.get(name, f"{LETTERS[int(number or 0)]} is better"))
         if name == "cannot":
             return Answer(None)
         if name == "rate":

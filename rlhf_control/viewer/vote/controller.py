@@ -103,7 +103,7 @@ class VotingController:
             questions.insert(0, state.ballot.question)
         if questions:
             clips = [digest for question in questions for digest in question.clips]
-            state.buffer.want(clips, self.painter.clip_size(len(questions[0].shown)), state.camera)
+            state.buffer.want(clips, self.painter.clip_size(questions[0]), state.camera)
 
     def close(self) -> Session | None:
         """Ends all that goes on; returns the session, if there was one."""

@@ -3,7 +3,9 @@ key means what."""
 
 from rlhf_control.viewer.kit.window import Key
 
-COMPARISON, RANKING, RATING, SUCCESS = "comparison", "ranking", "rating", "success"  # how a question is put
+COMPARISON, RANKING, RATING, SUCCESS, GROUPS = (  # how a question is put
+    "comparison", "ranking", "rating", "success", "groups"
+)  # fmt: skip
 
 ANYWHERE = {
     "backspace": "undo", "space": "pause", "r": "restart", ",": "back", ".": "forward", "[": "slower", "]": "faster",
@@ -41,6 +43,7 @@ RANKING_HELP = (
     *HELP[3:4],
     *HELP[5:],
 )
+GROUPS_HELP = (("← or A", "the left group is better"), ("→ or D", "the right group is better"), *HELP[2:])
 RATING_HELP = (("1, 2, 3 ...", "from worst to best"), *HELP[3:])
 SUCCESS_HELP = (
     ("→, D or Y", "success"),
@@ -54,7 +57,7 @@ CORRECT_HELP = ("K", "show how to do better, by the keyboard")
 
 def mode(clips: int, kind: str = "") -> str:
     """Tells how a question of this kind about so many clips is put."""
-    return SUCCESS if kind == SUCCESS else {1: RATING, 2: COMPARISON}.get(clips, RANKING)
+    return kind if kind in (SUCCESS, GROUPS) else {1: RATING, 2: COMPARISON}.get(clips, RANKING)
 
 
 def key_of(key: Key) -> str:
@@ -78,10 +81,12 @@ def action_of(key: Key, how: str, levels: int = 5) -> str:
     name = "?" if key.name == "/" and key.shift else key.name
     if how == RANKING and name in ("return", "t"):
         return {"return": "confirm", "t": "tie switch"}[name]
-    return ANYWHERE.get(name) or {COMPARISON: COMPARING, SUCCESS: MARKING}.get(how, JUDGING).get(name, "")
+    keys = {COMPARISON: COMPARING, GROUPS: COMPARING, SUCCESS: MARKING}.get(how, JUDGING)
+    return ANYWHERE.get(name) or keys.get(name, "")
 
 
 def help_lines(how: str, correctable: bool) -> tuple[tuple[str, str], ...]:
     """Returns the lines (keys, what they do) of a mode."""
-    lines = {RANKING: RANKING_HELP, RATING: RATING_HELP, SUCCESS: SUCCESS_HELP}.get(how, HELP)
+    others = {RANKING: RANKING_HELP, RATING: RATING_HELP, SUCCESS: SUCCESS_HELP, GROUPS: GROUPS_HELP}
+    lines = others.get(how, HELP)
     return (*lines[:-1], CORRECT_HELP, lines[-1]) if correctable else lines

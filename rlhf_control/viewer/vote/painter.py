@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from rlhf_control.labelling.session import Question
 from rlhf_control.rendering.cache import clip_size
 from rlhf_control.viewer.kit.window import Window
 from rlhf_control.viewer.vote import waiting_pages as pages
@@ -66,7 +67,8 @@ class Painter:
         draw = partial(pages.draw_page, self.window, page, bar, spin)
         return Appearance((page, bar, spin), state.help, hover, False, draw)
 
-    def clip_size(self, clips: int) -> tuple[int, int]:
-        """Returns the (width, height) in pixels at which clips of a question of so many are to be drawn."""
-        _, _, width, height = clip_places(self.window, mode(clips), clips)[0]
+    def clip_size(self, question: Question) -> tuple[int, int]:
+        """Returns the (width, height) in pixels at which the clips of this question are to be drawn."""
+        clips = len(question.shown)
+        _, _, width, height = clip_places(self.window, mode(clips, question.kind), clips)[0]
         return clip_size(int(width), int(height))

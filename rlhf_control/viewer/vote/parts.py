@@ -23,7 +23,7 @@ from rlhf_control.viewer.kit.canvas import (
     Rect,
     mix,
 )
-from rlhf_control.viewer.vote.keys import COMPARISON, RANKING
+from rlhf_control.viewer.vote.keys import COMPARISON, GROUPS, RANKING
 from rlhf_control.viewer.vote.order import Order
 
 MOODS: dict[str, Color] = {"good": GOOD, "busy": SIDE_B, "bad": BAD, "quiet": MUTED}
@@ -113,7 +113,19 @@ def clip_places(window: Canvas, how: str, clips: int) -> list[Rect]:
     top, bottom = px(BAR) + title_height(window), answers_top(window) - px(8 + TRACK + 10)
     if how == RANKING:
         bottom -= px(STRIP + 14)
+    if how == GROUPS:
+        rooms = group_rooms(window)
+        halves = [squares(grown(room, -px(12)), clips // 2, px(10)) for room in rooms]
+        return [place for half in halves for place in half]
     return squares((px(MARGIN), top, width - 2 * px(MARGIN), bottom - top), clips, px(28 if clips == 2 else 16))
+
+
+def group_rooms(window: Canvas) -> tuple[Rect, Rect]:
+    """Returns where the left and the right group of clips stand."""
+    px, width = window.px, window.size[0]
+    top, bottom, gap = px(BAR) + title_height(window), answers_top(window) - px(8 + TRACK + 10), px(20)
+    each = (width - 2 * px(MARGIN) - gap) / 2
+    return tuple((px(MARGIN) + i * (each + gap), top, each, bottom - top) for i in range(2))  # type: ignore[return-value]
 
 
 def squares(room: Rect, n: int, gap: float) -> list[Rect]:
@@ -139,7 +151,8 @@ def track_place(window: Canvas, how: str, clips: int) -> Rect:
     """Returns where the time line is; a click on it seeks."""
     places = clip_places(window, how, clips)
     left, right = min(x for x, _, _, _ in places), max(x + w for x, _, w, _ in places)
-    return left, max(y + h for _, y, _, h in places) + window.px(8), right - left, window.px(TRACK)
+    bottom = max(y + h for _, y, _, h in (group_rooms(window) if how == GROUPS else places))
+    return left, bottom + window.px(8), right - left, window.px(TRACK)
 
 
 def answers_place(window: Canvas, how: str, clips: int) -> Rect:
@@ -277,7 +290,8 @@ def draw_clip(window: Canvas, scene: Scene, i: int, place: Rect, picture: Array 
             window.disc((middle[0] + px(18) * (k - 1), middle[1] - px(14)), 4, MUTED if bright else LINE)
         window.text("drawing this clip", (middle[0], middle[1] + px(8)), 14, MUTED, align="center")
         return
-    action = ("prefer {}" if scene.mode == COMPARISON else "place {}" if scene.mode == RANKING else "").format(i)
+    side = i * 2 // len(scene.frames)  # of two groups
+    action = {COMPARISON: f"prefer {i}", GROUPS: f"prefer {side}", RANKING: f"place {i}"}.get(scene.mode, "")
     hovered = action and scene.hover == action and scene.enabled
     if hovered:
         window.box(grown(place, px(4)), color, radius=15)

@@ -19,7 +19,7 @@ from rlhf_control.viewer.kit.canvas import (
     inside,
     mix,
 )
-from rlhf_control.viewer.vote.keys import COMPARISON, RANKING, RATING, SUCCESS
+from rlhf_control.viewer.vote.keys import COMPARISON, GROUPS, RANKING, RATING, SUCCESS
 from rlhf_control.viewer.vote.order import Order, placed
 from rlhf_control.viewer.vote.parts import (
     MARGIN,
@@ -37,6 +37,7 @@ from rlhf_control.viewer.vote.parts import (
     draw_controls,
     draw_title,
     draw_track,
+    group_rooms,
     grown,
     lit,
 )
@@ -45,7 +46,8 @@ from rlhf_control.viewer.vote.parts import (
 def draw_question(window: Canvas, scene: Scene, pictures: Pictures) -> None:
     draw_bar(window, scene.bar)
     draw_title(window, scene.question, scene.notice)
-    pages = {COMPARISON: draw_comparison, RANKING: draw_ranking, RATING: draw_rating, SUCCESS: draw_success}
+    pages = {COMPARISON: draw_comparison, GROUPS: draw_groups, RANKING: draw_ranking, RATING: draw_rating}
+    pages[SUCCESS] = draw_success
     pages[scene.mode](window, scene, pictures)
     draw_track(window, scene)
     draw_controls(window, scene)
@@ -65,7 +67,27 @@ def draw_comparison(window: Canvas, scene: Scene, pictures: Pictures) -> None:
         draw_clip(window, scene, i, place, picture, color)
         if picture is not None:
             badge(window, place, "AB"[i], color)
-    left, y, width, height = answers_place(window, COMPARISON, 2)
+    draw_better(window, scene, answers_place(window, COMPARISON, 2))
+
+
+def draw_groups(window: Canvas, scene: Scene, pictures: Pictures) -> None:
+    places, half = clip_places(window, GROUPS, len(pictures)), len(pictures) // 2
+    for i, (room, color) in enumerate(zip(group_rooms(window), SIDES, strict=True)):
+        action, (last, level) = f"prefer {i}", scene.flash
+        lights = 10 if scene.hover == action and scene.enabled else level if last == action else 0
+        window.box(room, PANEL, radius=14, border=mix(mix(BACKGROUND, color, 0.45), color, lights / 10), line=3)
+        if scene.enabled:
+            window.region(room, action)
+        for k in range(i * half, (i + 1) * half):
+            draw_clip(window, scene, k, places[k], pictures[k], PANEL)
+        if pictures[i * half] is not None:
+            badge(window, room, "AB"[i], color)
+    draw_better(window, scene, answers_place(window, GROUPS, len(pictures)))
+
+
+def draw_better(window: Canvas, scene: Scene, row: Rect) -> None:
+    """Draws the answers to a question about two."""
+    left, y, width, height = row
     gap = window.px(12)
     wide, narrow = (width - 3 * gap) * 0.29, (width - 3 * gap) * 0.21
     answers = [

@@ -8,7 +8,6 @@ from rlhf_control.labelling.session import ALL_DONE, ANSWERED, FINISHED
 from rlhf_control.viewer.kit.playback import Playback
 from rlhf_control.viewer.vote import waiting_pages as pages
 from rlhf_control.viewer.vote.ballot import Ballot
-from rlhf_control.viewer.vote.keys import SUCCESS
 from rlhf_control.viewer.vote.parts import Bar, Scene
 from rlhf_control.viewer.vote.state import VotingState
 from rlhf_control.viewer.vote.waiting_pages import WaitingPage, sentence
@@ -42,9 +41,7 @@ def scene_of(state: VotingState, ballot: Ballot, frames: tuple[int | None, ...],
     renderer = state.buffer.clips.error() if state.buffer is not None and not drawn else ""
     return Scene(
         bar=bar_of(state),
-        question=question_of(
-            len(ballot.question.shown), status.question if status is not None else "", success=ballot.mode == SUCCESS
-        ),
+        question=question_of(len(ballot.question.shown), status.question if status is not None else "", ballot.mode),
         end=ending_words(ballot.playback),
         mode=ballot.mode,
         frames=frames,

@@ -12,6 +12,7 @@ from rlhf_control.labelling.summary import Fact
 from rlhf_control.runs.status import Status
 from rlhf_control.viewer.kit.clip_buffer import ClipBuffer
 from rlhf_control.viewer.vote.ballot import Ballot
+from rlhf_control.viewer.vote.keys import GROUPS
 from rlhf_control.viewer.vote.poll import Polled
 
 NOTICE_SECONDS = 4.0
@@ -84,7 +85,8 @@ class VotingState:
 
     def correctable(self) -> bool:
         """Tells whether the clips can be gone on from: whether the environment has keys is seen when somebody tries."""
-        return self.polled is not None and self.polled.states
+        grouped = self.ballot is not None and self.ballot.mode == GROUPS  # a key says which group there
+        return self.polled is not None and self.polled.states and not grouped
 
     def undoable(self) -> bool:
         """Tells whether there is a vote to take back."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlhf_control.data import COMPARISON, RANKING, RATING, SUCCESS, Feedback, Query
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS, Feedback, Query
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.kit.canvas import pygame
@@ -29,6 +29,31 @@ def given(store: FeedbackStore) -> list[Feedback | None]:
 
 
 # -- answers
+
+
+@pytest.mark.parametrize("size", ["1280x720", "640x480"])
+def test_one_key_or_click_compares_two_groups_which_stay_together(tmp_path: Path, size: str) -> None:
+    run = make_run(tmp_path, 5, GROUPS, 6)
+    with at_the_window(run, size) as person:
+        told = []
+        for way in ("left", "d", "up", "s", "click"):
+            person.ready()
+            shown = person.question.shown
+            assert {*shown[:3]} in ({0, 1, 2}, {3, 4, 5})
+            told.append(shown[0] < 3)
+            assert not person.state.correctable()
+            person.shot(f"groups-{size}-{way}")
+            if way == "click":
+                before = len(person.votes())
+                person.click("prefer 1")
+                person.until(lambda n=before: len(person.votes()) > n)  # type: ignore[misc]
+            else:
+                person.vote(way)
+        person.until(lambda: person.state.ballot is None)
+    left, right = ((0, 0, 0, 1, 1, 1), (1, 1, 1, 0, 0, 0))  # the query's first group is the better one, or its second
+    sides = [(left, right) if first else (right, left) for first in told]
+    answers = [feedback.ranks for feedback in given(FeedbackStore(run / "labels.sqlite")) if feedback]
+    assert answers == [sides[0][0], sides[1][1], (0,) * 6, None, sides[4][1]]
 
 
 KEYS_OF = {(0, 1): ("left", "a"), (1, 0): ("right", "d"), (0, 0): ("up", "w"), None: ("down", "s")}

@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf_control.viewer.kit.window import Key
-from rlhf_control.viewer.vote.keys import ANYWHERE, COMPARISON, RANKING, RATING, action_of, help_lines, mode
+from rlhf_control.viewer.vote.keys import ANYWHERE, COMPARISON, GROUPS, RANKING, RATING, action_of, help_lines, mode
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,11 @@ def test_keys_of_rankings_and_ratings() -> None:
     assert action_of(Key("6"), RATING, levels=7) == "rate 6" and action_of(Key("0"), RATING) == ""
     assert action_of(Key("backspace"), "") == "undo" and action_of(Key("left"), "") == ""  # no question
     assert [mode(n) for n in (1, 2, 3, 6)] == [RATING, COMPARISON, RANKING, RANKING]
+    assert mode(6, "groups") == GROUPS and action_of(Key("left"), GROUPS) == "prefer 0"
 
 
 def test_the_help_names_every_key() -> None:
-    for how in (COMPARISON, RANKING, RATING, ""):
+    for how in (COMPARISON, RANKING, RATING, GROUPS, ""):
         lines = help_lines(how, correctable=True)
         keys = " ".join(keys for keys, _ in lines).lower()
         for key in ANYWHERE:

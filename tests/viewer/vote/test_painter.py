@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.data import RANKING, RATING
+from rlhf_control.data import GROUPS, RANKING, RATING
 from tests.voting import at_the_window, make_run
 
 
@@ -25,10 +25,10 @@ def test_nothing_is_drawn_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert drawn == [1]
 
 
-@pytest.mark.parametrize(("kind", "clips"), [(RANKING, 3), (RATING, 1)])
+@pytest.mark.parametrize(("kind", "clips"), [(RANKING, 3), (RATING, 1), (GROUPS, 6)])
 def test_a_question_without_words_has_some(tmp_path: Path, kind: str, clips: int) -> None:
     with at_the_window(make_run(tmp_path, 2, kind, clips)) as person:
         person.ready()
         appearance = person.controller.painter.drawn
         assert appearance is not None and not isinstance(appearance.what, tuple) and appearance.what.question
-        assert person.controller.painter.clip_size(clips) == person.state.buffer.size  # type: ignore[union-attr]
+        assert person.controller.painter.clip_size(person.question) == person.state.buffer.size  # type: ignore[union-attr]
