@@ -61,6 +61,9 @@ def networks_of(found: Mapping[str, Any], where: str | Path, given: Statistics |
     if "log_std" not in weights:
         log_std = log_std.clamp(min=LEAST_STD).log()
     norm = {name: normaliser(weights, f"{name}_obs_normalizer.") for name in ("actor", "critic")}
+    for name, layer in (("actor", actor[0]), ("critic", critic[0])):
+        if norm[name] and not len(norm[name][0]) == len(norm[name][1]) == layer[0].shape[-1]:
+            raise ValueError(f"its {name} has {layer[0].shape[-1]} inputs, and a normaliser of another size")
     own, privileged = norm["actor"], actor[0][0].shape[1:] != critic[0][0].shape[1:]
     fitting = None if privileged else [as_seen(critic[0], norm["critic"], given or own), *critic[1:]]
     statistics = given or (own and Statistics({"": own[0]}, {"": own[1] ** 2}, own[2], UNCLIPPED, 0.0))
@@ -71,16 +74,26 @@ def flat_weights(found: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights of any version under the names of version 3."""
     parts: dict[str, Any] = {}
     for name in ("actor", "critic"):
-        for key, value in dict(found.get(f"{name}_state_dict") or {}).items():
-            head, _, rest = str(key).partition(".")
-            place = {"mlp": f"{name}.{rest}", "obs_normalizer": f"{name}_obs_normalizer.{rest}"}.get(head, str(key))
+        for key, value in state_dict(found, f"{name}_state_dict").items():
+            head, _, rest = key.partition(".")
+            place = {"mlp": f"{name}.{rest}", "obs_normalizer": f"{name}_obs_normalizer.{rest}"}.get(head, key)
             place = {"distribution.std_param": "std", "distribution.log_std_param": "log_std"}.get(place, place)
             parts[place] = value
-        for key, value in dict(found.get(NORMALISERS[name]) or {}).items():
+        for key, value in state_dict(found, NORMALISERS[name]).items():
             parts[f"{name}_obs_normalizer.{key}"] = value
-    parts |= dict(found.get(OF_BOTH) or {})
+    parts |= state_dict(found, OF_BOTH)
     counts = {key: value.double() for key, value in parts.items() if key.endswith("_obs_normalizer.count")}
     return plain_weights(parts | counts)
+
+
+def state_dict(found: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """Return a state dict of a checkpoint, empty where there is none. Raises ValueError for what is none."""
+    state = found.get(name) or {}
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise ValueError(f"{name} is no state dict")
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{name} holds what are no weights")
+    return dict(state)
 
 
 def normaliser(weights: Mapping[str, Tensor], prefix: str) -> Any:

@@ -115,13 +115,13 @@ def import_weights(
 ) -> Policy:  # fmt: skip
     """Return our policy with an ActorCriticPolicy's weights."""
     kwargs, theirs = data["policy_kwargs"], spaces_text(data)
+    activation = activation_named(str(kwargs.get("activation_fn", "Tanh")), where)
     try:
         networks = Networks(
             actor=[*layers(weights, "mlp_extractor.policy_net"), one_layer(weights, "action_net")],
             critic=[*layers(weights, "mlp_extractor.value_net"), one_layer(weights, "value_net")],
             trunk=layers(weights, "mlp_extractor.shared_net"),  # before SB3 1.8
-            activation=activation_named(str(kwargs.get("activation_fn", "Tanh")), where),
-            log_std=weights.get("log_std", torch.empty(0)), statistics=statistics, theirs=theirs,
+            activation=activation, log_std=weights.get("log_std", torch.empty(0)), statistics=statistics, theirs=theirs,
             **_pictures(weights, kwargs, made),
         )  # fmt: skip
     except KeyError as error:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,10 @@ def _tensors(found: Any, depth: int = 0) -> list[Tensor]:
 
 
 def cannot_read(path: str | Path, what: str, error: BaseException) -> UserError:
-    """Return the one line for a file that is not what it seems, without torch's advice to load it unsafely."""
-    said = str(error).partition("\n")[0] or type(error).__name__
-    return UserError(f"cannot read {path} as {what}: {said}")
+    """Return the one line for a file that is not what it seems: without torch's advice to load it unsafely, and with
+    the name that it asks for."""
+    text = str(error)
+    if named := re.search(r"GLOBAL ([\w.]+)", text):
+        return UserError(f"cannot read {path} as {what}: it asks for {named[1]}, which no weights need")
+    lines = [line for line in text.splitlines() if line.strip() and "weights_only" not in line]
+    return UserError(f"cannot read {path} as {what}: {lines[0] if lines else type(error).__name__}")

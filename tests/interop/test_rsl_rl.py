@@ -77,7 +77,9 @@ def test_it_acts_as_theirs(tmp_path: Path, version: int, capsys: pytest.CaptureF
 
 
 def test_a_privileged_critic_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(checkpoint(ActorCritic(critic_inputs=9), 3), tmp_path / "model_7.pt")
+    found = checkpoint(ActorCritic(critic_inputs=9), 3)["model_state_dict"]
+    bare = {name: value for name, value in found.items() if "critic_obs_normalizer" not in name}
+    torch.save({"model_state_dict": bare}, tmp_path / "model_7.pt")
     assert np.isfinite(read(tmp_path / "model_7.pt").act(samples("box")[1], None)).all()
     assert "its critic sees other observations" in capsys.readouterr().err
 
@@ -94,7 +96,18 @@ def test_others_are_refused_and_nothing_runs(tmp_path: Path) -> None:
         torch.save({**found, "model_state_dict": {**state, **change}}, path)
         with pytest.raises(UserError, match=words):
             read(path)
+    for change, words in (
+        ({"model_state_dict": 3}, "model_state_dict is no state dict"),
+        ({"model_state_dict": {3: torch.ones(1)}}, "is no state dict"),
+        (
+            {"model_state_dict": {**state, "critic_obs_normalizer._mean": torch.ones(1, 7)}},
+            "normaliser of another size",
+        ),
+    ):
+        torch.save({**found, **change}, path)
+        with pytest.raises(UserError, match=words):
+            read(path)
     torch.save({**found, "infos": CreatesAFile(tmp_path / "ran")}, path)
-    with pytest.raises(UserError, match="cannot read"):
+    with pytest.raises(UserError, match=r"it asks for [\w.]+, which no weights need"):
         read(path)
     assert not (tmp_path / "ran").exists()

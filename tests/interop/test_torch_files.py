@@ -38,4 +38,8 @@ def test_torch_does_not_advise_to_trust_the_file() -> None:
     with pytest.raises(UNREADABLE) as refused:
         read_torch(content)
     said = str(cannot_read("x.pt", "weights", refused.value))
-    assert said.startswith("cannot read x.pt as weights: ") and "\n" not in said
+    assert said == "cannot read x.pt as weights: it asks for torch.nn.modules.linear.Linear, which no weights need"
+    with pytest.raises(UNREADABLE) as refused:
+        read_torch(content.replace(b"Linear", b"Lin\xe4ar"))
+    said = str(cannot_read("x.pt", "weights", refused.value))
+    assert said.startswith("cannot read x.pt as weights: ") and "\n" not in said and "weights_only" not in said
