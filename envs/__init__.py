@@ -1,7 +1,8 @@
 """This project's Gymnasium environments.
 
-`MujocoVectorEnv` steps Gymnasium's own MuJoCo tasks many at a time; `has_batched` says which. Environments of our own
-get a file here and one `gymnasium.register` line below: `import envs`, and `gymnasium.make` knows them.
+`MujocoVectorEnv` steps Gymnasium's own MuJoCo tasks, and our arm's, many at a time; `has_batched` says which.
+Environments of our own get a file here and one `gymnasium.register` line below: `import envs`, and `gymnasium.make`
+knows them.
 """
 
 import sys
@@ -14,7 +15,7 @@ from envs.games.vector import BricksVectorEnv, GameVectorEnv, OrchardVectorEnv
 from envs.mujoco.simulation import SimulationError
 from envs.mujoco.vector import MujocoVectorEnv, has_batched
 
-__all__ = ["GAMES", "GameEnv", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
+__all__ = ["ARMS", "GAMES", "GameEnv", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
 
 GAMES: dict[str, type[GameVectorEnv]] = {"rlhf/Bricks-v0": BricksVectorEnv, "rlhf/Orchard-v0": OrchardVectorEnv}
 for _id, _envs in GAMES.items():
@@ -22,8 +23,10 @@ for _id, _envs in GAMES.items():
         _id, f"envs.games.env:{_envs.game.name}", max_episode_steps=_envs.game.limit,
         vector_entry_point=f"envs.games.vector:{_envs.__name__}",
     )  # fmt: skip
-for _name, _steps in {"Reach": 50, "Grasp": 75, "Door": 75}.items():
-    gymnasium.register(f"rlhf/Arm{_name}-v0", f"envs.arm.{_name.lower()}:Arm{_name}", max_episode_steps=_steps)
+ARMS = {"rlhf/ArmReach-v0": 50, "rlhf/ArmGrasp-v0": 75, "rlhf/ArmDoor-v0": 75}  # steps of an episode
+for _id, _steps in ARMS.items():
+    _name = _id[len("rlhf/Arm") : -len("-v0")]
+    gymnasium.register(_id, f"envs.arm.{_name.lower()}:Arm{_name}", max_episode_steps=_steps)
 
 
 def _warn(message: str) -> None:

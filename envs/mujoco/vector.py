@@ -20,7 +20,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.arm import ARMS
+from envs.arm import door, grasp, reach
 from envs.mujoco.generators import GENERATOR_WORDS, generator_of, generator_words
 from envs.mujoco.locomotion import Ant, HalfCheetah, Hopper, Humanoid, HumanoidStandup, Swimmer, Walker2d
 from envs.mujoco.pendulums_and_arms import InvertedDoublePendulum, InvertedPendulum, Pusher, Reacher
@@ -35,7 +35,6 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
-    **ARMS,
     "Ant-v5": Ant,
     "HalfCheetah-v5": HalfCheetah,
     "Hopper-v5": Hopper,
@@ -47,6 +46,9 @@ TASKS: dict[str, type[Task]] = {
     "Reacher-v5": Reacher,
     "Swimmer-v5": Swimmer,
     "Walker2d-v5": Walker2d,
+    "rlhf/ArmDoor-v0": door.Door,
+    "rlhf/ArmGrasp-v0": grasp.Grasp,
+    "rlhf/ArmReach-v0": reach.Reach,
 }
 
 
@@ -103,8 +105,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         self.spec = _spec(env_id, num_envs, max_episode_steps, task_options)
-        if max_episode_steps is None:
-            max_episode_steps = self.spec.max_episode_steps
+        max_episode_steps = self.spec.max_episode_steps if max_episode_steps is None else max_episode_steps
         if max_episode_steps is None or (max_episode_steps < 1 and max_episode_steps != -1):
             raise ValueError(f"max_episode_steps must be at least 1, or -1 for no limit, not {max_episode_steps}")
         if num_threads is None:
@@ -181,8 +182,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         if self.closed:
             raise gymnasium.error.ClosedEnvironmentError("reset() of a closed MujocoVectorEnv")
-        seeds = self._seeds(seed)
-        mask = self._reset_mask(options)
+        seeds, mask = self._seeds(seed), self._reset_mask(options)
         if not (self._started or mask.all()):
             raise gymnasium.error.ResetNeeded("the first reset() must be one of all environments")
         ids = np.flatnonzero(mask)

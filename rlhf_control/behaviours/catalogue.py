@@ -2,6 +2,20 @@
 
 from collections.abc import Callable
 
+from rlhf_control.behaviours.arm import (
+    DOOR_ID,
+    GRASP_ID,
+    careful_door_reward,
+    careful_door_score,
+    from_above_reward,
+    from_above_score,
+    gentle_reward,
+    gentle_score,
+    lift_high_reward,
+    lift_high_score,
+    low_elbow_reward,
+    low_elbow_score,
+)
 from rlhf_control.behaviours.behaviour import Behaviour, StepReward
 from rlhf_control.behaviours.games import (
     BRICKS_ID,
@@ -115,6 +129,27 @@ BEHAVIOURS = {
     "three-legs": Behaviour(
         ANT, "Which ant walks to the right better with its far right leg lifted?",
         three_legs_reward, three_legs_score, "m/s along x, of a second or more with that leg up",
+    ),
+    "gentle": Behaviour(
+        GRASP_ID, "Which gripper holds the block more gently?",
+        gentle_reward, gentle_score, "share of steps with the block in the air under 6 N, if the peak stays under 25",
+    ),
+    "from-above": Behaviour(
+        GRASP_ID, "Which gripper comes down on the block from straighter above?",
+        from_above_reward, from_above_score, "share of steps with the block in the air, approached from above",
+    ),
+    "lift-high": Behaviour(
+        GRASP_ID, "Which arm lifts the block higher?",
+        lift_high_reward, lift_high_score, "m over the table, mean of the last second",
+    ),
+    "low-elbow": Behaviour(
+        GRASP_ID, "Which arm carries the block with its elbow (blue) lower?",
+        low_elbow_reward, low_elbow_score, "share of steps with the block in the air and the elbow below 0.45 m",
+    ),
+    "careful-door": Behaviour(
+        DOOR_ID, "Which arm opens the door more carefully: slowly, and no further than 60 degrees?",
+        careful_door_reward, careful_door_score,
+        "share of steps with the door open, of episodes never past 60 degrees or faster than 0.8 rad/s",
     ),
     "hurry": Behaviour(
         ORCHARD_ID, "Which player picks the fruits sooner?",

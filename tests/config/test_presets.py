@@ -7,6 +7,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+from envs import ARMS
 from rlhf_control.arguments import parse
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.checks import from_dict
@@ -23,7 +24,7 @@ def test_presets_are_of_tasks_that_exist(name: str) -> None:
 
 
 def test_every_mujoco_task_is_tuned_and_the_three_of_the_issue_are_fast() -> None:
-    assert len(TUNED) == 11 and {"HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"} <= FAST.keys()
+    assert len(TUNED) == 11 + len(ARMS) and {"HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"} <= FAST.keys()
 
 
 def test_unknown_presets() -> None:

@@ -6,8 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs import MujocoVectorEnv
-from envs.arm import ARMS
+from envs import ARMS, MujocoVectorEnv
 from rlhf_control.rendering.cameras import camera_names
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.simulation.simulator import bare_simulator, check_simulator

@@ -6,8 +6,7 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import MujocoVectorEnv
-from envs.arm import ARMS
+from envs import ARMS, MujocoVectorEnv
 from tests.envs.same_bits import assert_same_bits, assert_same_steps, gymnasium_envs, random_actions
 
 GRASP = "rlhf/ArmGrasp-v0"

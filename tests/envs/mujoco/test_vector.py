@@ -12,8 +12,7 @@ from gymnasium.envs.mujoco.mujoco_env import expand_model_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import MujocoVectorEnv, SimulationError, has_batched
-from envs.arm import ARMS
+from envs import ARMS, MujocoVectorEnv, SimulationError, has_batched
 from envs.mujoco.vector import TASKS
 from tests.envs.same_bits import assert_same_bits, assert_same_steps, gymnasium_envs, random_actions
 
