@@ -12,6 +12,7 @@ from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.interop.policies import find_policy, foreign_options
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
+from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.early_ends import evaluation_steps, time_limit
 from rlhf_control.simulation.rollouts import fresh_episodes
 
@@ -38,7 +39,10 @@ def measure(
         raise unknown_name("behaviour", score, BEHAVIOURS)
     if score and BEHAVIOURS[score].env_id != policy.env_id:
         raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
-    found = fresh_episodes(policy, episodes, seed=seed, deterministic=deterministic, backend=backend)
+    found = fresh_episodes(
+        policy, episodes, seed=seed, deterministic=deterministic, backend=backend,
+        observations=bool(score) and not is_atari(policy.env_id),  # whose behaviours read the RAM
+    )  # fmt: skip
     returns, whole = found.returns, found.segments
     result: dict[str, Any] = {"returns": returns, "return_mean": float(np.mean(returns))}
     longest = evaluation_steps(policy.env_id, policy.env)

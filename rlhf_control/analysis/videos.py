@@ -23,7 +23,7 @@ from rlhf_control.simulation import pictures
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.rollouts import acting_in
-from rlhf_control.simulation.states import draws_itself, has_mujoco_data
+from rlhf_control.simulation.states import has_mujoco_data
 from rlhf_control.simulation.vector import Envs, start_envs
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -58,8 +58,8 @@ def policy_frames(
     stride = pictures.stride(envs.step_seconds, MAX_FPS)
     limit = math.inf if seconds is None else max(1, round(seconds * rate))
 
-    first: Any = envs.vector.envs[0]  # type: ignore[attr-defined]  # as the backend gymnasium has them
-    from_states = has_mujoco_data(first) and envs.backend.drawn_whole(policy.env_id, policy.env)
+    first: Any = next(iter(getattr(envs.vector, "envs", ())), None)  # as the backend gymnasium has them
+    from_states = first is not None and has_mujoco_data(first) and envs.backend.drawn_whole(policy.env_id, policy.env)
     states, drawn, returns = [], [], [0.0]
     done = False
     while not done and len(returns) <= limit:
@@ -69,9 +69,9 @@ def policy_frames(
         elif (len(returns) - 1) % stride == 0:
             drawn.append(_fit(envs.picture(0), height))
         action = act(envs.obs, None)
-        _, reward, terminated, truncated = envs.step(action, envs.spaces.execute(action))
+        _, reward, *_ = envs.step(action, envs.spaces.execute(action))
         returns.append(returns[-1] + float(reward[0]))
-        done = bool(terminated[0] | truncated[0])
+        done = bool(envs.over[0])
     envs.close()
 
     speeds = None
@@ -118,8 +118,7 @@ def _envs_that_draw(policy: Policy, seed: int) -> Envs:
     """One environment, which draws itself if it can."""
     if any(part.picture for part in policy.spaces.parts):
         envs = start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env=policy.env)
-        inner: Any = envs.vector.envs[0]  # type: ignore[attr-defined]  # as the backend gymnasium has them
-        if not draws_itself(inner):
+        if not envs.backend.draws:
             return envs
         envs.close()
     return start_envs(policy.env_id, 1, seed=seed, backend="gymnasium", env={**policy.env, "render_mode": "rgb_array"})

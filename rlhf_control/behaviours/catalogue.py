@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rlhf_control.behaviours.ale import PONG_ID, rally_reward, rally_score
 from rlhf_control.behaviours.arm import (
     DOOR_ID,
     GRASP_ID,
@@ -178,6 +179,10 @@ BEHAVIOURS = {
     "steep": Behaviour(
         BRICKS_ID, "Which player plays the ball more steeply without missing it?",
         steep_reward, steep_score, "share of steps with a steep ball, times the share of balls returned",
+    ),
+    "rally": Behaviour(
+        PONG_ID, "Which one has the longer rallies, whoever makes the point?",
+        rally_reward, rally_score, "steps a point",
     ),
 }  # fmt: skip
 NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with

@@ -1,8 +1,8 @@
 """Hyperparameters of PPO on the environment's reward, tuned by task.
 
-`tuned` aims at the return after `total_steps`, `fast` at the return after seconds, `sb3` are Stable-Baselines3's
-defaults on eight environments. Chosen on seeds 100 to 103, one to four runs a choice, whose learning curves are in
-experiments/results/tuning.jsonl; `experiments/ppo_table.py` measures them on other seeds.
+`tuned` aims at the return after `total_steps`, `fast` at the return after seconds, `atari` is for ALE, `sb3` are
+Stable-Baselines3's defaults on eight environments. Chosen on seeds 100 to 103, one to four runs a choice, whose
+learning curves are in experiments/results/tuning.jsonl; `experiments/ppo_table.py` measures them on other seeds.
 """
 
 from collections.abc import Mapping
@@ -68,6 +68,24 @@ FAST = {
     "Walker2d-v5": replace(LINEAR, net=NetConfig(), ppo=replace(SHORT, lr=4e-4), total_steps=560_000),
 }
 
+# Of any ALE/*-v5: Stable-Baselines3's Atari hyperparameters (rl-baselines3-zoo), with DQN's preprocessing, which
+# `simulation.atari.preprocessing` explains and tests compare this with. No running statistics: rewards are clipped.
+ATARI = PretrainConfig(
+    "",
+    total_steps=10_000_000,
+    normalize_reward=False,
+    normalize_obs=False,
+    env={
+        "repeat_action_probability": 0.0, "noop_max": 30, "use_fire_reset": True, "episodic_life": True,
+        "reward_clipping": True,
+    },
+    net=NetConfig(hidden=()),
+    ppo=PPOConfig(
+        num_envs=8, num_steps=128, minibatch_size=256, epochs=4, lr=2.5e-4, clip=0.1, clip_schedule="linear",
+        entropy_coef=0.01,
+    ),
+)  # fmt: skip
+
 PRESETS = {"tuned": TUNED, "fast": FAST}
 
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
@@ -92,15 +110,25 @@ def from_file(start: Config, path: str) -> Config:
     return replace(found, preset=path)
 
 
+def is_ale(env_id: str) -> bool:
+    """Tells whether an id is one of ALE/*-v5."""
+    return env_id.removeprefix("ale_py:").startswith("ALE/")
+
+
 def preset(env_id: str, name: str) -> PretrainConfig:
-    """Returns the preset of this name for a task; sb3 is for any. Raises UserError for an unknown name, and for `tuned`
-    and `fast` where nothing was tuned. NAME.toml is a file, such as `rlhf-control tune` leaves."""
+    """Returns the preset of this name for a task; sb3 is for any, and atari, which is their `tuned` too, for all of
+    ALE/*-v5. Raises UserError for an unknown name, and for `tuned` and `fast` where nothing was tuned. NAME.toml is a
+    file, such as `rlhf-control tune` leaves."""
     if name.endswith(".toml"):
         return from_file(PretrainConfig(env_id), name)
     if name == "sb3":
         return replace(SB3, env_id=env_id, preset=name)
+    if name in ("atari", "tuned") and is_ale(env_id):
+        return replace(ATARI, env_id=env_id, preset=name)
+    if name == "atari":
+        raise UserError(f"the preset atari is for ALE/*-v5, and {env_id} is none of them; try without")
     if name not in PRESETS:
-        raise unknown_name("preset", name, [*PRESETS, "sb3"])
+        raise unknown_name("preset", name, [*PRESETS, "sb3", "atari"])
     if env_id not in PRESETS[name]:
         raise UserError(f"there is no {name} preset for {env_id}, only for {', '.join(PRESETS[name])}; try without")
     return replace(PRESETS[name][env_id], env_id=env_id, preset=name)

@@ -36,8 +36,9 @@ class PretrainConfig:
     """Environment steps, rounded down to whole iterations of ppo.num_envs * ppo.num_steps (at least one)."""
     preset: str = ""
     """Hyperparameters to start from, which the other options then change: tuned (for the return after the task's
-    total_steps), fast (for the return after seconds), sb3 (Stable-Baselines3's defaults) or a file that `tune` left. It
-    may name arguments of the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
+    total_steps), fast (for the return after seconds), atari (for ALE/*-v5, as DQN and Stable-Baselines3 prepare and
+    train it; there it is tuned, too), sb3 (Stable-Baselines3's defaults) or a file that `tune` left. It may name
+    arguments of the environment, to which --env adds. In Python, start from `presets.preset(env_id, name)`."""
     seed: int = 0
     """Of everything random in the run: the same seed gives the same bits."""
     seeds: str = ""
@@ -50,8 +51,8 @@ class PretrainConfig:
     """Divide the reward by the running standard deviation of the discounted return."""
     normalize_obs: bool = True
     """Bring observations to mean 0 and variance 1 by running statistics."""
-    backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
-    """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
+    backend: Literal["auto", "batched", "games", "ale", "gymnasium"] = "auto"
+    """auto: batched MuJoCo, our own games or prepared ALE where the id has them, else Gymnasium's environments."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks that see pictures are evaluated and updated; all others are fastest on the processor. auto: the
     first GPU that torch finds, else the processor."""
@@ -106,7 +107,7 @@ class FinetuneConfig:
     backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
     moonwalk (Walker2d-v5), spin, sidestep, three-legs (Ant-v5), gentle, from-above, lift-high, low-elbow
     (rlhf/ArmGrasp-v0), careful-door (rlhf/ArmDoor-v0), hurry, savour, wary, daring, tidy (rlhf/Orchard-v0), home, steep
-    (rlhf/Bricks-v0). `rlhf-control behaviours` says what they mean."""
+    (rlhf/Bricks-v0), rally (ALE/Pong-v5). `rlhf-control behaviours` says what they mean."""
     behaviours: str = ""
     """A Python file, or a module, with behaviours of your own. It is code: whatever reads the run and has to score by
     them wants it named again."""
@@ -185,8 +186,8 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
-    backend: Literal["auto", "batched", "games", "gymnasium"] = "auto"
-    """auto: batched MuJoCo or our own games where the id has them, else Gymnasium's own vector environments."""
+    backend: Literal["auto", "batched", "games", "ale", "gymnasium"] = "auto"
+    """auto: batched MuJoCo, our own games or prepared ALE where the id has them, else Gymnasium's environments."""
     checkpoint_seconds: float = 15.0
     """Time between two checkpoints."""
     env_timeout: float = 300.0

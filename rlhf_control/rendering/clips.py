@@ -20,11 +20,13 @@ from rlhf_control.errors import UserError
 from rlhf_control.rendering.cameras import camera_names
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.rendering.mujoco_renderer import Studio, render, render_mujoco, without_gl
+from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.make import mujoco_model
-from rlhf_control.simulation.pictures import decode, fit, rendered, stride
+from rlhf_control.simulation.pictures import decode, fit, observed_picture, rendered, stride
 from rlhf_control.simulation.simulator import Simulator
 from rlhf_control.simulation.states import is_classic, is_game, step_seconds
+from rlhf_control.spaces import Part, Spaces, packing
 
 __all__ = [
     "ClipRenderer",
@@ -61,6 +63,9 @@ class ClipRenderer:
         clip = clip.present()
         if clip.frames is not None:
             return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
+        nothing_to_draw = clip.state is None or is_atari(self.env_id)  # whose states are for oracles
+        if nothing_to_draw and self._seen is not None:  # and no pictures for people were recorded
+            return np.stack([fit(observed_picture(self._seen.read(obs)), width, height) for obs in clip.obs])
         if clip.state is None:
             raise UserError(
                 f"this clip of {self.env_id} has neither simulator states nor pictures; it was collected for an "
@@ -70,6 +75,12 @@ class ClipRenderer:
         if isinstance(self._model, mujoco.MjModel):
             return self._draw_mujoco(self._model, states, width, height, camera)
         return self._draw_classic(self._model, states, width, height)
+
+    @functools.cached_property
+    def _seen(self) -> Part | None:
+        """Returns the picture that the environment observes, if it does one."""
+        parts = Spaces.of(packing(self._made.observation_space)[0], self._made.action_space).parts
+        return next((part for part in parts if part.picture), None)
 
     @functools.cached_property
     def cameras(self) -> list[str]:

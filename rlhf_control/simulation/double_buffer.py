@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 import envs as project_envs
+from rlhf_control.compute.threads import available_cores
 from rlhf_control.data import Rollout
+from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.foreign import close_with_the_work
 from rlhf_control.simulation.rollouts import Actor, collect
 from rlhf_control.simulation.vector import Envs, start_envs
@@ -82,11 +84,13 @@ def start_double_buffered(
     env_id: str, num_envs: int, *, seed: int, backend: str = "auto", env: Mapping[str, Any] | None = None,
     frames: bool = False,
 ) -> DoubleBufferedEnvs:  # fmt: skip
-    """Starts the environments of `start_envs`: batched MuJoCo in two groups, others in one, for Python's lock would
-    stop the second."""
-    two = backend != "gymnasium" and project_envs.has_batched(env_id) and 2 <= num_envs <= MOST
+    """Starts the environments of `start_envs`: batched MuJoCo and Atari games, which have a process each group, in two
+    groups, others in one, for Python's lock would stop the second."""
+    atari = is_atari(env_id)
+    two = (atari or (backend != "gymnasium" and project_envs.has_batched(env_id))) and 2 <= num_envs <= MOST
     sizes = [(num_envs + 1) // 2, num_envs // 2] if two else [num_envs]
-    arguments = {**(env or {}), **({"num_threads": 1} if two else {})}
+    alone = {"num_processes": min(1, len(available_cores()) - 1)} if atari else {"num_threads": 1}
+    arguments = {**(env or {}), **(alone if two else {})}
     firsts = [0, sizes[0]][: len(sizes)]
     return DoubleBufferedEnvs(
         [

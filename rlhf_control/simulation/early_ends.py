@@ -1,6 +1,7 @@
 """Episodes that end before their time limit: refused, switched off or treated."""
 
 import inspect
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,8 @@ import numpy as np
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
+from rlhf_control.simulation.atari.ids import is_atari
+from rlhf_control.simulation.atari.preprocessing import preprocessing
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import make_backend
 
@@ -23,6 +26,8 @@ MAX_EVALUATION_STEPS = 100_000
 def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the environment's arguments with early termination switched off. Raises UserError where it has no such
     switch."""
+    if is_atari(env_id):
+        return {**env, "endless": True}
     module, _, name = env_id.rpartition(":")
     if module:
         make_backend(env_id, 1, 0, "auto", env).close()  # imports the module, which registers the name
@@ -36,6 +41,9 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
 def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
     """Returns after how many steps every episode of an environment that was made is cut off; None if never, or if it
     does not say."""
+    if is_atari(env_id):
+        options = preprocessing({k: v for k, v in env.items() if k != "render_mode"})
+        return math.ceil(options.max_num_frames_per_episode / options.frameskip) or None
     name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
     limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)
     return int(limit) if limit and int(limit) > 0 else None

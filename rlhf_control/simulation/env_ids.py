@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable
 
 from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.simulation.atari.ids import prepared
 
 ROBOTICS = "rlhf_control[robotics]"
 # Ids, the module whose import registers them, and the package that brings it. Gymnasium 1.x imports none by itself.
 REGISTERED_BY = (
-    (r"ALE/|\w+(NoFrameskip|Deterministic|-ram|-ramNoFrameskip|-ramDeterministic)-v\d+$", "ale_py", "ale-py"),
     (r"Fetch|Hand(Reach|Manipulate)|Adroit|FrankaKitchen|(Point|Ant)Maze_", "gymnasium_robotics", ROBOTICS),
     (r"Meta-World/", "metaworld", ROBOTICS),
     (r"MinAtar/", "minatar", "minatar"),
@@ -36,6 +36,9 @@ REGISTERED_BY = (
 def unregistered(env_id: str, registry: Iterable[str]) -> UserError:
     """Makes the error for an id that is in nobody's registry: the module that would register it, or the nearest
     names."""
+    near = prepared(env_id)
+    if near:
+        return UserError(f"unknown environment '{env_id}': write {near}, which is prepared as --env says")
     for ids, module, package in REGISTERED_BY:
         if re.match(ids, env_id):
             missing = "" if found(module) else f" after {_installing(package)}"

@@ -23,6 +23,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.runs.watchdog import WATCHDOG, HungError
+from rlhf_control.simulation.atari.env import AtariEnv
+from rlhf_control.simulation.atari.ids import is_atari, rom_of
 from rlhf_control.simulation.env_ids import unregistered
 from rlhf_control.simulation.robots import complete, ends_by_its_clock, import_module_of, turn_cameras
 
@@ -199,14 +201,29 @@ def success_in(info: Any) -> float:
 
 def check_env_id(env_id: str) -> None:
     """Raises UserError for an id that is not registered; MODULE:ID is Gymnasium's business."""
-    if ":" not in env_id and env_id not in gymnasium.registry:
+    if is_atari(env_id):
+        try:
+            rom_of(env_id)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    elif ":" not in env_id and not is_registered(env_id):
         raise unregistered(env_id, gymnasium.registry)
 
 
+def is_registered(env_id: str) -> bool:
+    """Tells whether Gymnasium knows an id. The older ones of ale-py do not count, which it knows only once something
+    has imported that."""
+    spec = gymnasium.registry.get(env_id)
+    return spec is not None and not str(spec.entry_point).startswith("ale_py.")
+
+
 def make_env(env_id: str, arguments: Mapping[str, Any], number: int = 0) -> ForeignEnv:
-    """Calls `gymnasium.make`. Raises UserError for an unknown id, and for whatever the environment raises."""
+    """Calls `gymnasium.make`, but for ALE's ids, which are prepared by ourselves. Raises UserError for an unknown id,
+    and for whatever the environment raises."""
     check_env_id(env_id)
     with in_one_line(f"cannot make {described(env_id, arguments)}"):
+        if is_atari(env_id):
+            return ForeignEnv(AtariEnv(env_id, **arguments), described(env_id, arguments), number)
         import_module_of(env_id)
         env = gymnasium.make(env_id, **complete(env_id, arguments))
         turn_cameras(env)

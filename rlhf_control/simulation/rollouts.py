@@ -48,8 +48,8 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     states: list[Any] = []
     pictures: list[Any] = []
     success: list[Array | None] = []
-    reward = np.empty((T, N), np.float32)
-    terminated, truncated = (np.empty((T, N), bool) for _ in range(2))
+    reward, learned_from = (np.empty((T, N), np.float32) for _ in range(2))
+    terminated, truncated, over = (np.empty((T, N), bool) for _ in range(3))
     act, first, check = actor.acting(), envs.first, partial(check_observations, envs.spaces.counted)
     check("observation", envs.obs, 0, first)
     for t in range(T):
@@ -71,15 +71,16 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
         if ended:
             check("first observation of an episode", envs.obs, t, first)
         with np.errstate(over="ignore"):  # which the check finds
-            reward[t] = step_reward
+            reward[t], learned_from[t] = step_reward, envs.learned_from
+        over[t] = envs.over
         check_finite("reward", reward[t][None], t, first)
-    episodes = envs.count(reward, terminated | truncated)
+    episodes = envs.count(reward, over)
     envs.tell_of_lost_digits(obs)
     state = None if states[0] is None else np.stack(widened(states))
     frames = np.array(pictures, "S") if pictures else None  # (T, N)
     return Rollout(
-        obs, np.stack(actions), executed, np.concatenate(successors), reward, reward, terminated, truncated, state,
-        *episodes, frames, success=None if any(told is None for told in success) else np.array(success),
+        obs, np.stack(actions), executed, np.concatenate(successors), reward, learned_from, terminated, truncated,
+        state, *episodes, frames, success=None if any(told is None for told in success) else np.array(success),
     )  # fmt: skip
 
 
@@ -129,9 +130,11 @@ def evaluate(
 def fresh_episodes(
     policy: EvaluatedPolicy, episodes: int, *, seed: int, backend: str = "auto", deterministic: bool = True,
     frames: bool = False,
+    observations: bool = True,
 ) -> Episodes:  # fmt: skip
-    """Plays fresh episodes; `frames` as in `start_envs`. The policy's statistics stay as they are. Episodes without a
-    time limit (or with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that is said.
+    """Plays fresh episodes; `frames` as in `start_envs`. Without `observations` these are (T, 0): pictures take memory,
+    half an hour of ten Atari games 15 GB. The policy's statistics stay as they are. Episodes without a time limit (or
+    with one beyond 100,000 steps) are cut off after CUT_OFF steps, and that is said.
 
     Every environment contributes its first episode only, so that short episodes are not over-counted.
     """
@@ -148,16 +151,17 @@ def fresh_episodes(
         pictures = np.array(envs.pictures(len(steps)), "S") if envs.frames else None
         action = act(obs, rng)
         executed = envs.spaces.execute(action)
-        next_obs, reward, terminated, truncated = envs.step(action, executed)
+        next_obs, reward, *_ = envs.step(action, executed)
         check_finite("reward", reward[None], len(steps))
-        step = {"obs": obs, "action": executed, "next_obs": next_obs, "env_reward": reward.astype(np.float32)}
+        seen = [obs, next_obs] if observations else [obs[:, :0].copy()] * 2
+        step = {"obs": seen[0], "action": executed, "next_obs": seen[1], "env_reward": reward.astype(np.float32)}
         optional = {"state": state, "frames": pictures, "success": envs.success()}
         steps.append(step | {name: value for name, value in optional.items() if value is not None})
         returns += np.where(running, reward, 0)
         lengths += running
         if (succeeded := envs.success()) is not None:
             tells, successes = True, successes | (running & succeeded)
-        running &= ~(terminated | truncated)
+        running &= ~envs.over
     envs.close()
     if running.any():
         print(

@@ -38,24 +38,28 @@ class Envs:
         self.differs = ""  # what, from where the checkpoint left them
         self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
         self.lengths = np.zeros(self.num_envs, np.int64)
+        self.learned_from, self.over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)  # see `step`
 
     def step(self, action: Array, executed: Array) -> tuple[Array, Array, Array, Array]:
         """Takes a step; returns (next_obs, reward, terminated, truncated), each (N, ...), with the true successor at an
-        episode's end. `self.obs` is then the first observation of the next episode there."""
+        episode's end. `self.obs` is then the first observation of the next episode there; `self.learned_from` (N,) the
+        reward that is to be learned from, where that is not of which returns are made; `self.over` (N,) tells whose
+        return is complete."""
         space = self.vector.single_action_space
         action = (action if self.spaces.choices else executed).reshape(-1, *(space.shape or ()))
         if isinstance(space, Discrete | MultiDiscrete):
             action = action + space.start
         try:
-            obs, reward, terminated, truncated, last = self.backend.step(action)
+            obs, reward, terminated, truncated, last, learned_from, over = self.backend.step(action)
         except UserError:
             raise
         except Exception as error:
             raise UserError(f"{self.name} fails in a step: {told(error)}; look at the arguments in --env") from error
         self.obs = self.spaces.flat(obs)
-        next_obs = self.obs
+        next_obs, done = self.obs, terminated | truncated
+        self.learned_from = reward if learned_from is None else learned_from
+        self.over = done if over is None else over
         if last is not None:
-            done = terminated | truncated
             next_obs = self.obs.copy()
             next_obs[done] = np.concatenate([self.spaces.flat(o[None]) for o in last[done]])
         return next_obs, reward, terminated, truncated
@@ -119,7 +123,9 @@ class Envs:
 
     def _picture(self, i: int) -> bytes:
         try:
-            return encode(self.picture(i))
+            if self.shown is not None and self._draws_what_it_observes():
+                return encode(observed_picture(self.shown.read(self.obs[i])))
+            return self.backend.png(i)
         except UserError as error:  # one picture less
             say_once(f"rlhf-control: {error}; clips lack such pictures")
             return b""

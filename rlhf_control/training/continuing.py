@@ -15,7 +15,7 @@ import numpy as np
 from rlhf_control.config import FinetuneConfig, PPOConfig
 from rlhf_control.config.checks import from_dict
 from rlhf_control.config.policy import AS_TRAINED, AsTrained
-from rlhf_control.config.presets import TUNED
+from rlhf_control.config.presets import TUNED, is_ale, preset
 from rlhf_control.errors import CorruptFileError, UserError, tell
 from rlhf_control.interop.policies import foreign_kind
 from rlhf_control.nets.policy import check_weights
@@ -46,8 +46,8 @@ def origin(policy: str | Path, env_id: str = "") -> tuple[PPOConfig, str]:
                 f"{policy} does not say in terms of this version how it was trained ({error})"
             ) from None
     task = env_id or training["env_id"]
-    if task in TUNED:
-        return TUNED[task].ppo, f"the preset of {task}"
+    if task in TUNED or is_ale(task):
+        return preset(task, "tuned").ppo, f"the preset of {task}"
     return PPOConfig(), "the defaults"
 
 

@@ -7,15 +7,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import numpy as np
 
+from rlhf_control.compute.processes import python
 from rlhf_control.simulation.atari.game import Game
 from rlhf_control.simulation.atari.pictures import Array
 from rlhf_control.simulation.atari.preprocessing import Preprocessing
-from rlhf_control.compute.processes import python
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,8 @@ class GamesElsewhere:
 
     def close(self) -> None:
         for pipe in (self._orders, self._answers):
-            try:
+            with suppress(OSError):  # what is still to be written has no reader
                 pipe.close()
-            except OSError:  # what is still to be written has no reader
-                pass
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -6,6 +6,7 @@ H, W of the screen, h, w of the observation, K its pictures.
 import ctypes
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from rlhf_control.compute.compiler import load
 Array = np.ndarray
 SOURCE = Path(__file__).with_name("pictures.c")
 INT, POINTER = ctypes.c_int64, ctypes.c_void_p
-ARGUMENTS = {
+ARGUMENTS: dict[str, list[Any]] = {
     "atari_shrink": [POINTER, POINTER, *[INT] * 6, *[POINTER] * 6],
     "atari_push": [POINTER, POINTER, INT, INT, INT],
 }
@@ -44,7 +45,9 @@ class Shrinker:
             return out
         taps = self._weight_y.shape[1], self._weight_x.shape[1]
         tables = self._first_y, self._weight_y, self._first_x, self._weight_x, self._rows, out
-        self._call(one.ctypes.data, two.ctypes.data, *self.size, *self.out_size, *taps, *(t.ctypes.data for t in tables))
+        self._call(
+            one.ctypes.data, two.ctypes.data, *self.size, *self.out_size, *taps, *(t.ctypes.data for t in tables)
+        )
         return out
 
 

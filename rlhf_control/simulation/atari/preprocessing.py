@@ -7,7 +7,8 @@ from typing import Any
 WIDTH, HEIGHT = 160, 210  # of ALE's screen; a few games' is higher (and is squeezed into the same observation)
 FRAMES_A_SECOND = 60
 
-# What DQN's papers, and Stable-Baselines3's AtariWrapper, have otherwise than the defaults below. --preset atari has it.
+# What DQN's papers, and Stable-Baselines3's AtariWrapper, have otherwise than the defaults below. --preset atari has
+# it.
 DQN: dict[str, Any] = {
     "repeat_action_probability": 0.0, "noop_max": 30, "use_fire_reset": True, "episodic_life": True,
     "reward_clipping": True,
@@ -24,8 +25,8 @@ CLOCKS = ("freeway",)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Holds the options of an ALE/*-v5 environment. The defaults are those of the ids: Machado et al. (2018), "Revisiting
-    the Arcade Learning Environment", with ALE's frame skip of 4; `DQN` has the others' ways."""
+    """Holds the options of an ALE/*-v5 environment. The defaults are those of the ids: Machado et al. (2018),
+    "Revisiting the Arcade Learning Environment", with ALE's frame skip of 4; `DQN` has the others' ways."""
 
     frameskip: int = 4
     """Frames, of which there are 60 a second, that an action lasts."""
@@ -65,8 +66,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kind = float if field.type is float else field.type
-            good = isinstance(value, (int, float) if kind is float else kind)  # type: ignore[arg-type]
+            kind: Any = field.type
+            good = isinstance(value, (int, float) if kind is float else kind)
             if not good or (isinstance(value, bool) and kind is not bool):
                 raise ValueError(f"{field.name} is {value!r}, not {NAMES[kind]}")
         for name, least, most in LIMITS:
@@ -97,13 +98,16 @@ def preprocessing(given: Mapping[str, Any]) -> Preprocessing:
 
 
 def hidden(where: str, rom: str) -> tuple[int, int, int, int] | None:
-    """Return the rectangle (x, y, width, height) that `hide_score` means in a game; None for none. Raises ValueError."""
+    """Return the rectangle (x, y, width, height) that `hide_score` means in a game; None for none. Raises
+    ValueError."""
     if not where:
         return None
     if where == "auto":
         if rom and rom not in SCORES:
             known = ", ".join(SCORES)
-            raise ValueError(f"where {rom} shows its score is not known, only of {known}; give hide_score X,Y,WIDTH,HEIGHT")
+            raise ValueError(
+                f"where {rom} shows its score is not known, only of {known}; give hide_score X,Y,WIDTH,HEIGHT"
+            )
         return SCORES.get(rom)
     numbers = where.split(",")
     if len(numbers) != 4 or not all(number.strip().isdecimal() for number in numbers):

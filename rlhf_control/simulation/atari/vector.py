@@ -1,6 +1,8 @@
 """ALE's games side by side, as a Gymnasium vector environment. The manual of our ALE/*-v5 environments."""
 
+import io
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -8,22 +10,23 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from PIL import Image
 
-from rlhf_control.simulation.atari.game import GOES_ON, LIFE_LOST, TERMINATED, TRUNCATED
+from rlhf_control.compute.threads import available_cores
+from rlhf_control.simulation.atari.game import FIRE, GOES_ON, LIFE_LOST, TERMINATED, TRUNCATED
 from rlhf_control.simulation.atari.games import Games, GamesElsewhere
 from rlhf_control.simulation.atari.ids import rom_of
 from rlhf_control.simulation.atari.pictures import Array, Stacker
 from rlhf_control.simulation.atari.preprocessing import hidden, preprocessing
-from rlhf_control.compute.threads import available_cores
 
 
 class AtariVectorEnv(VectorEnv[Array, Array, Array]):
     """n games of one ROM. Preprocessing is that of `preprocessing.Preprocessing`, whose fields are the options.
 
     Observations are Box(84, 84, 4) uint8, grey, the newest picture last (zeros before a game's first one); actions are
-    Discrete. For the same seeds and actions the same bits, for any number of games and processes: the i-th of n games is
-    what a single one with its seed is, its later episodes included. `clone_states` and `restore_states` go on from any
-    step, bit for bit, in this one or another.
+    Discrete. For the same seeds and actions the same bits, for any number of games and processes: the i-th of n games
+    is what a single one with its seed is, its later episodes included. `clone_states` and `restore_states` go on from
+    any step, bit for bit, in this one or another.
 
     Why not ALE's own vector environment: it has no state of a game to come back to, no RAM and no screen, it clips the
     score or does not, and a lost life begins a new game (ale-py 0.12.1). With one core, this one is as fast. What both
@@ -34,8 +37,8 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
     reported likewise, but the game goes on. Further infos, at every step: `score` (n,), the points of the step, which
     are the reward unless that is clipped; `game_over` (n,) bool, whose game ended.
 
-    Freeway's clock, which ends a game with ALE's `terminated`, and which the screen does not show, is a time limit here:
-    `truncated`.
+    Freeway's clock, which ends a game with ALE's `terminated`, and which the screen does not show, is a time limit
+    here: `truncated`.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         cores = len(available_cores())
         most = (cores if min(cores, num_envs) > 1 else 0) if num_processes is None else num_processes
         edges = np.linspace(0, num_envs, max(1, min(most, num_envs)) + 1).astype(int).tolist()
-        self._parts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        self._parts = [slice(a, b) for a, b in pairwise(edges)]
         kind = GamesElsewhere if most else Games
         self._games: list[Games | GamesElsewhere] = [
             kind(self.rom, part.stop - part.start, self.options) for part in self._parts
@@ -76,6 +79,7 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._push = Stacker()
+        self._fires = o.use_fire_reset and FIRE in self._games[0].actions
         self._stacks = np.zeros((num_envs, *(self.single_observation_space.shape or ())), np.uint8)
         self.facts = np.zeros((num_envs, 0))
         self._started = False
@@ -83,8 +87,8 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
-        """Begin games, in all or in those of `options["reset_mask"]`, (n,) bool. An int `seed` seeds game i with `seed +
-        i`, a sequence has one for each; None lets the random numbers run on. Seeds may be of any size."""
+        """Begin games, in all or in those of `options["reset_mask"]`, (n,) bool. An int `seed` seeds game i with `seed
+        + i`, a sequence has one for each; None lets the random numbers run on. Seeds may be of any size."""
         mask = np.ones(self.num_envs, bool) if not options else np.asarray(options.get("reset_mask", True))
         mask = np.broadcast_to(mask, self.num_envs)
         if mask.dtype != bool:
@@ -124,7 +128,9 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         actions = np.asarray(actions)
         n = self.single_action_space.n
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu" or not (actions < n).all():
-            raise ValueError(f"actions of {self.env_id} are ({self.num_envs},) whole numbers below {n}, not {actions!r}")
+            raise ValueError(
+                f"actions of {self.env_id} are ({self.num_envs},) whole numbers below {n}, not {actions!r}"
+            )
         if (actions < 0).any():
             raise ValueError(f"actions of {self.env_id} are 0 to {n - 1}, not {actions.min()}")
         for games, part in zip(self._games, self._parts, strict=True):
@@ -147,16 +153,22 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         for i in np.flatnonzero(over):
             self._stacks[i] = 0
             self._stacks[i, ..., -1] = firsts[i]
-        fired = np.flatnonzero((ends == LIFE_LOST) & (firsts != pictures).any((1, 2)))
-        if len(fired):  # the game went on by a step
+        fired = np.flatnonzero(ends == LIFE_LOST)
+        if len(fired) and self._fires:  # the game went on by a step
             self._stacks[fired] = self._push(self._stacks[fired], firsts[fired])
         reward = (np.sign(scores) if self.options.reward_clipping else scores).astype(np.float64)
         terminated = ended & ((ends == TERMINATED) | (ends == LIFE_LOST))
         return self._stacks.copy(), reward, terminated, ended & (ends == TRUNCATED), info
 
+    def action_meanings(self) -> list[str]:
+        """Name the actions, in their order."""
+        from ale_py import Action
+
+        return [Action(number).name for number in self._games[0].actions]
+
     def pngs(self) -> list[bytes]:
-        """Return the screen of each game, in colour and full size, as a PNG; stale between `restore_states` and the next
-        step."""
+        """Return the screen of each game, in colour and full size, as a PNG; stale between `restore_states` and the
+        next step."""
         return [png for games in self._games for png in games.pngs()]
 
     def render(self) -> tuple[Array, ...] | None:  # type: ignore[override]
@@ -169,8 +181,8 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         return {"games": {str(i): state for i, state in enumerate(states)}, "stacks": self._stacks.copy()}
 
     def restore_states(self, state: Mapping[str, Any]) -> Array:
-        """Go on from `clone_states` and return the observations there. Raises ValueError for those of another game, or of
-        another number of them."""
+        """Go on from `clone_states` and return the observations there. Raises ValueError for those of another game, or
+        of another number of them."""
         games = [state["games"][str(i)] for i in range(len(state["games"]))]
         if len(games) != self.num_envs or np.shape(state["stacks"]) != self._stacks.shape:
             raise ValueError(f"states of {len(games)} games, {np.shape(state['stacks'])}, do not fit {self.num_envs}")
@@ -187,8 +199,4 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
 
 def decoded(png: bytes) -> Array:
     """Return the picture (H, W, 3) of a PNG."""
-    import io
-
-    from PIL import Image
-
     return np.array(Image.open(io.BytesIO(png)).convert("RGB"))

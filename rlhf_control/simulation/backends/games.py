@@ -9,6 +9,7 @@ from envs import GAMES
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.pictures import encode
 
 
 class GamesBackend:
@@ -30,7 +31,7 @@ class GamesBackend:
 
     def step(self, action: Array) -> Step:
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return obs, reward, terminated, truncated, info.get("final_obs")
+        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
 
     def states(self) -> Array:
         return self.vector.states.astype(np.float64)
@@ -40,6 +41,9 @@ class GamesBackend:
 
     def picture(self, i: int) -> Array:
         raise UserError("games that are stepped together do not draw themselves; use the backend gymnasium")
+
+    def png(self, i: int) -> bytes:
+        return encode(self.picture(i))
 
     def state(self) -> dict[str, Any]:
         return {"inner": {"env_id": self.env_id, "states": self.vector.states}, "watched": []}

@@ -11,7 +11,7 @@ from rlhf_control.data import Array
 from rlhf_control.simulation.backends.protocol import Step
 from rlhf_control.simulation.foreign import ForeignVectorEnv, make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader
-from rlhf_control.simulation.pictures import rendered
+from rlhf_control.simulation.pictures import encode, rendered
 from rlhf_control.simulation.replayable import PackObservation, Replayable, probe
 from rlhf_control.simulation.simulator import seen_whole
 from rlhf_control.simulation.states import draws_itself, state_reader, step_seconds
@@ -36,7 +36,7 @@ class GymnasiumBackend:
 
     def step(self, action: Array) -> Step:
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return obs, reward, terminated, truncated, info.get("final_obs")
+        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
 
     @cached_property
     def read(self) -> Callable[[], Array] | None:
@@ -52,6 +52,9 @@ class GymnasiumBackend:
 
     def picture(self, i: int) -> Array:
         return rendered(self.envs[i], self.name)
+
+    def png(self, i: int) -> bytes:
+        return encode(self.picture(i))
 
     def state(self) -> dict[str, Any]:
         watched = self.read.fields if isinstance(self.read, MujocoReader) else []

@@ -7,6 +7,7 @@ from envs import MujocoVectorEnv, SimulationError, has_batched
 from rlhf_control.data import Array
 from rlhf_control.errors import NonFiniteError, UserError
 from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.pictures import encode
 
 
 class MujocoBackend:
@@ -31,7 +32,7 @@ class MujocoBackend:
         except SimulationError as error:
             place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
             raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
-        return obs, reward, terminated, truncated, info.get("final_obs")
+        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
 
     def states(self) -> Array:
         return self.vector.states
@@ -41,6 +42,9 @@ class MujocoBackend:
 
     def picture(self, i: int) -> Array:
         raise UserError("batched environments do not draw themselves; use the backend gymnasium")
+
+    def png(self, i: int) -> bytes:
+        return encode(self.picture(i))
 
     def state(self) -> dict[str, Any]:
         return {"inner": self.vector.snapshot(), "watched": []}

@@ -5,13 +5,23 @@ N environments, D numbers of a state.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gymnasium.vector import VectorEnv
 
 from rlhf_control.data import Array
 
-Step = tuple[Array, Array, Array, Array, Array | None]
+
+class Step(NamedTuple):
+    """Holds what a step leads to."""
+
+    obs: Array  # (N, ...)
+    reward: Array  # (N,): the environment's own, of which returns are made
+    terminated: Array  # (N,) bool
+    truncated: Array  # (N,) bool
+    last: Array | None  # if an episode ended: an object array (N,) of the last observations of those that did
+    learned_from: Array | None = None  # (N,): the reward that is to be learned from, where it is another
+    over: Array | None = None  # (N,) bool: whose return is complete, where an episode's end does not say it
 
 
 class Backend(Protocol):
@@ -28,10 +38,7 @@ class Backend(Protocol):
         """Begins new episodes and returns the observations (N, ...). The i-th environment is seeded with seed + i."""
 
     def step(self, action: Array) -> Step:
-        """Carries out actions (N, ...). Returns observations (N, ...), rewards, terminated and truncated (N,), and, if
-        an episode ended, the last observations of those that did, at their
-        places in an object array (N,). Raises NonFiniteError or
-        UserError."""
+        """Carries out actions (N, ...). Raises NonFiniteError or UserError."""
 
     def states(self) -> Array | None:
         """Reads the states (N, D) float64 from which clips are drawn; None if there are none."""
@@ -41,6 +48,9 @@ class Backend(Protocol):
 
     def picture(self, i: int) -> Array:
         """Has an environment draw itself, (height, width, 3) uint8. Raises UserError if it cannot."""
+
+    def png(self, i: int) -> bytes:
+        """Has an environment draw itself, as the PNG that records keep. Raises UserError if it cannot."""
 
     def state(self) -> dict[str, Any]:
         """Returns all that decides what comes next, under the key "inner" (and others)."""
