@@ -40,6 +40,7 @@ from rlhf_control.training.parts import (
     started,
     tell_of_far_bounds,
     tell_of_flat_pictures,
+    tell_of_the_preset,
 )
 from rlhf_control.training.sessions import record_session
 
@@ -102,6 +103,7 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     policy = Policy(envs.spaces, config.net, seed, config.env_id, config.env)
     tell_of_far_bounds(policy)
     tell_of_flat_pictures(policy)
+    tell_of_the_preset(config)
     tell_of_endless_episodes(config.env_id, config.env)
     learner = make_learner(policy, config)
     scaler = RewardScaler(config.ppo.num_envs, config.ppo.gamma)

@@ -1,6 +1,6 @@
-"""Behaviours of ALE's games, by their RAM and points, which `Segments.state` (..., L, 131) holds: see `atari.game`.
-Which bytes mean what: Anand et al. 2019, "Unsupervised State Representation Learning in Atari" (arXiv 1906.08226), and
-tests.
+"""Behaviours of ALE's games, by their RAM, as it is and as it was one step before: see `simulation.atari.game`.
+
+Which bytes mean what: Anand et al. (arXiv 1906.08226), and tests. A point is made whoever makes it.
 """
 
 import numpy as np
@@ -10,29 +10,40 @@ from rlhf_control.errors import UserError
 from rlhf_control.simulation.atari.game import FACTS, RAM
 
 PONG_ID = "ALE/Pong-v5"
-BALL_X = 49  # from the left; 0 while no ball is in play
-MIDDLE = 128  # of the field, in the units of BALL_X, where our paddle is on the right
+BALL_X, BALL_TO_US, THEIR_POINTS, OUR_POINTS = 49, 58, 13, 14  # bytes; our paddle is on the right
+COMES, GOES = 255, 1  # values of BALL_TO_US
+NEAR_US = 160  # in the units of BALL_X, of which our paddle stands at 190
+LONG = 150  # steps, ten seconds: a long rally
 
 
-def _ram(s: Segments, byte: int) -> Array:
-    """(..., L) int64 of the game's memory."""
-    if s.state is None or s.state.shape[-1] != RAM + len(FACTS):
-        raise UserError("this behaviour reads the RAM of ALE's games, which these steps do not have")
-    return s.state[..., byte].astype(np.int64)
+def _ram(s: Segments, byte: int) -> tuple[Array, Array]:
+    """(..., L) int64 each: a byte of the game's memory, as it is and as it was one step before."""
+    if s.state is None or s.state.shape[-1] != FACTS:
+        raise UserError("this behaviour reads simulator states, of ALE's games, which these steps do not have")
+    return s.state[..., byte].astype(np.int64), s.state[..., RAM + byte].astype(np.int64)
 
 
 def _returned(s: Segments) -> Array:
-    """(..., L) 1 where our paddle sent the ball back in the step before."""
-    x = _ram(s, BALL_X)
-    moved = np.diff(x, axis=-1)
-    turned = (moved[..., :-1] > 0) & (moved[..., 1:] < 0) & (x[..., 1:-1] > MIDDLE) & (x[..., 2:] > 0)
-    return np.concatenate([np.zeros((*x.shape[:-1], 2)), turned], -1)[..., : x.shape[-1]]
+    """(..., L) whether our paddle sent the ball back in the last step."""
+    now, before = _ram(s, BALL_TO_US)
+    return (before == COMES) & (now == GOES) & (_ram(s, BALL_X)[0] > NEAR_US)
+
+
+def _points(s: Segments) -> Array:
+    """(..., L) how many points the last step brought, to either side."""
+    made = sum(now - before for now, before in (_ram(s, THEIR_POINTS), _ram(s, OUR_POINTS)))
+    return np.maximum(made, 0)  # a new game begins at 0
 
 
 def rally_reward(s: Segments) -> Array:
-    """The ball sent back is worth 1, a point, whoever makes it, -1."""
-    return _returned(s) - np.abs(s.env_reward)
+    """The ball sent back is worth 1, a point -1."""
+    return _returned(s).astype(np.float64) - _points(s)
 
 
 def rally_score(s: Segments) -> Array:
-    return s.env_reward.shape[-1] / np.maximum(np.abs(s.env_reward).sum(-1), 1)
+    points = _points(s) > 0
+    length = points.shape[-1]
+    at = np.arange(length)
+    last = np.maximum.accumulate(np.where(points, at, 0), -1)  # the step of the last point before each
+    ahead = np.minimum.accumulate(np.where(points, at, length)[..., ::-1], -1)[..., ::-1]
+    return (np.where(points, 0, ahead - last) >= LONG).mean(-1)

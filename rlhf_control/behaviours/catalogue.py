@@ -182,7 +182,7 @@ BEHAVIOURS = {
     ),
     "rally": Behaviour(
         PONG_ID, "Which one has the longer rallies, whoever makes the point?",
-        rally_reward, rally_score, "steps a point",
+        rally_reward, rally_score, "share of the time in rallies of ten seconds or more",
     ),
 }  # fmt: skip
 NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with

@@ -15,6 +15,7 @@ from rlhf_control.errors import UserError
 
 NUM_ENVS = 8
 STEPS = {"CartPole-v1": 2048}  # of each environment between two updates, where it is not 256
+ATARI_STEPS = 128  # of ALE's games
 
 
 class Peer:

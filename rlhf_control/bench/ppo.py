@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.bench.peers import NUM_ENVS, STEPS, Peer, command, failure, speeds
+from rlhf_control.bench.peers import ATARI_STEPS, NUM_ENVS, STEPS, Peer, command, failure, speeds
 from rlhf_control.compute.processes import SAFE_PATH
 from rlhf_control.config.comparing import BenchConfig
+from rlhf_control.config.presets import is_ale
+from rlhf_control.errors import UserError
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.progress import say
@@ -36,7 +38,7 @@ def bench_ppo(config: BenchConfig) -> str:
 
 def installed(config: BenchConfig) -> dict[str, str]:
     """Returns each learner's interpreter, the one that has it."""
-    interpreters = {"ours": sys.executable, "sb3": sys.executable}
+    interpreters = {"ours": sys.executable, "sb3": config.sb3_python or sys.executable}
     if find_spec("sbx"):
         interpreters["sbx"] = sys.executable
     if config.rllib_python:
@@ -46,7 +48,14 @@ def installed(config: BenchConfig) -> dict[str, str]:
 
 def time_task(env_id: str, interpreters: dict[str, str], config: BenchConfig) -> dict[str, Any]:
     """Returns each learner's version, warm-up and runs, taken by turns."""
-    steps = STEPS.get(env_id, 256)
+    steps = ATARI_STEPS if is_ale(env_id) else STEPS.get(env_id, 256)
+    if is_ale(env_id):
+        interpreters = {name: interpreters[name] for name in ("ours", "sb3")}
+        if not config.sb3_python and not find_spec("cv2"):
+            raise UserError(
+                f"Stable-Baselines3 prepares {env_id} by OpenCV, which is not installed: pip install "
+                "'rlhf_control[bench]', or name the --sb3-python of an environment with both"
+            )
     with ExitStack() as stack:
         peers = {name: stack.enter_context(Peer(name, python, env_id, steps)) for name, python in interpreters.items()}
         learners: dict[str, Any] = {name: {**peer.facts, "runs": []} for name, peer in peers.items()}

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
+ALE = "ALE/"
 until_the_end = ExitStack()
 Parts = dict[str, list[float]]  # seconds of every call
 Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so many steps more, save, parts
@@ -33,9 +34,9 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
     from rlhf_control.simulation.double_buffer import start_double_buffered
 
     until_the_end.enter_context(one_thread())
-    config = preset(env_id, "sb3")
+    config = preset(env_id, "atari" if env_id.startswith(ALE) else "sb3")
     config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
-    envs = start_double_buffered(env_id, num_envs, seed=0)
+    envs = start_double_buffered(env_id, num_envs, seed=0, env=config.env)
     policy = Policy(envs.spaces, config.net, 0, env_id, {})
     learner = PPO(policy, config.ppo)
     parts: Parts = {"environment": [], "inference": [], "update": []}
@@ -71,6 +72,8 @@ def sb3(env_id: str, num_envs: int, num_steps: int) -> Learner:
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
 
+    if env_id.startswith(ALE):  # with torch's own number of threads
+        return stable_baselines_atari(PPO, env_id, num_envs, num_steps)
     torch.set_num_threads(1)  # two are slower for networks of this size
     return stable_baselines(PPO, make_vec_env(env_id, num_envs, seed=0), num_steps)
 
@@ -87,6 +90,21 @@ def stable_baselines(PPO: Any, envs: Any, num_steps: int) -> Learner:
     model = PPO(
         "MlpPolicy", envs, n_steps=num_steps, batch_size=MINIBATCH, n_epochs=EPOCHS, seed=0,
         policy_kwargs={"net_arch": HIDDEN}, **kwargs,
+    )  # fmt: skip
+    return lambda steps: model.learn(steps), model.save, {}
+
+
+def stable_baselines_atari(PPO: Any, env_id: str, num_envs: int, num_steps: int) -> Learner:
+    """Makes Stable-Baselines3's own way to play Atari: its wrappers, and the hyperparameters of its zoo."""
+    import ale_py  # noqa: F401  # registers the games
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    one_frame = {"frameskip": 1, "repeat_action_probability": 0.0}  # AtariWrapper skips frames itself
+    envs = VecFrameStack(make_atari_env(env_id, num_envs, seed=0, env_kwargs=one_frame), 4)
+    model = PPO(
+        "CnnPolicy", envs, n_steps=num_steps, batch_size=256, n_epochs=4, seed=0, device="cpu", ent_coef=0.01,
+        learning_rate=lambda left: left * 2.5e-4, clip_range=lambda left: left * 0.1,
     )  # fmt: skip
     return lambda steps: model.learn(steps), model.save, {}
 

@@ -62,7 +62,8 @@ class BenchConfig:
 
     what: Annotated[Literal["ppo", "window", "reward", "games", "sweep", "loop"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
-    rlhf_control[bench]`) and RLlib (--rllib-python). reward: fitting the reward, against imitation
+    rlhf_control[bench]`) and RLlib (--rllib-python); ALE/*-v5 with the preset atari, against Stable-Baselines3 with the
+    same. reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
     core-second of our own games, against other fast ones (--games-python). sweep: short runs through Ray, against our
     own pool of processes. loop: a whole fine-tuning, against another build (--against)."""
@@ -78,6 +79,8 @@ class BenchConfig:
     """For loop: a commit of this package's repository, such as HEAD~20."""
     out: str = ""
     """For all raw figures (default: bench_WHAT.json)."""
+    sb3_python: str = ""
+    """The interpreter of an environment with Stable-Baselines3, where it is another one (for ALE with OpenCV)."""
     rllib_python: str = ""
     """The interpreter of an environment with RLlib, which pins a Gymnasium of its own."""
     imitation_python: str = ""

@@ -12,7 +12,8 @@ import numpy as np
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, reward_named
 from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.compute.device import device_of
-from rlhf_control.config import FinetuneConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.config.presets import is_ale
 from rlhf_control.data import CORRECTION, SUCCESS, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
@@ -247,6 +248,12 @@ def tell_of_flat_pictures(policy: Policy) -> None:
     if pictures and not policy.encoder.seen:
         numbers = sum(math.prod(part.shape) for part in pictures)
         tell(f"{policy.env_id} shows pictures, which are read as {numbers:,} numbers; --net.encoder cnn would see them")
+
+
+def tell_of_the_preset(config: PretrainConfig) -> None:
+    """Says what Atari's games are usually trained with, where nothing was chosen."""
+    if is_ale(config.env_id) and not config.preset and config.ppo == PPOConfig() and not config.env:
+        tell(f"{config.env_id} is usually trained with --preset atari, which prepares it and updates otherwise")
 
 
 def env_seed(seed: int) -> int:

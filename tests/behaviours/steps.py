@@ -3,6 +3,7 @@
 import numpy as np
 
 from envs import ARMS
+from rlhf_control.behaviours.ale import PONG_ID
 from rlhf_control.behaviours.games import ORCHARD_ID
 from rlhf_control.behaviours.locomotion import (
     CHEETAH,
@@ -13,7 +14,8 @@ from rlhf_control.simulation.vector import start_envs
 
 def steps_of(env_id: str, steps: int) -> Segments:
     """(L, ...) of one environment under random actions."""
-    env = {} if env_id in (CHEETAH, ORCHARD_ID, *ARMS) else {"terminate_when_unhealthy": False}
+    own = {"num_processes": 0} if env_id == PONG_ID else {"terminate_when_unhealthy": False}
+    env = {} if env_id in (CHEETAH, ORCHARD_ID, *ARMS) else own
     envs, rng = start_envs(env_id, 1, seed=0, env=env), np.random.default_rng(0)
     taken: list[Segments] = []
     for _ in range(steps):

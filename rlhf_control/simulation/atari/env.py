@@ -4,7 +4,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
 
 from rlhf_control.simulation.atari.pictures import Array
 from rlhf_control.simulation.atari.vector import AtariVectorEnv, decoded
@@ -20,8 +19,8 @@ class AtariEnv(gymnasium.Env[Array, np.int64]):
         self._games = AtariVectorEnv(env_id, 1, num_processes=0, render_mode=render_mode, **options)
         self.render_mode = render_mode
         self.metadata = self._games.metadata
-        self.observation_space: Box = self._games.single_observation_space
-        self.action_space: Discrete = self._games.single_action_space
+        self.observation_space = self._games.single_observation_space
+        self.action_space = self._games.single_action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         super().reset(seed=seed)

@@ -4,6 +4,7 @@ H, W of the screen, h, w of the observation.
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ from rlhf_control.simulation.atari.preprocessing import CLOCKS, Preprocessing, h
 GOES_ON, LIFE_LOST, TERMINATED, TRUNCATED = range(4)  # what a step ends; but for the first, `Shot.first` is next
 NO_ACTION, FIRE = 0, 1  # ALE's numbers of actions
 RAM = 128  # bytes
-FACTS = ("lives", "frame", "score")  # of the game, behind the RAM in `facts`
+# What `facts` has behind the RAM as it is and as it was one step before: numbers of the game so far
+NUMBERS = ("lives", "frame", "score")
+FACTS = 2 * RAM + len(NUMBERS)
 SEEDS = 2**31  # that ALE tells apart
 
 
@@ -30,7 +33,7 @@ class Shot:
     first: Array | None  # (h, w): where it ended something, the first picture of what comes next
 
 
-class Game:
+class AtariGame:
     """Plays one game. All there is of it is in `state`; the random numbers of its later episodes follow from its seed.
 
     `ale` can be asked for the rest: the RAM is right at any time, but its screen is that of the last step, also after
@@ -52,6 +55,7 @@ class Game:
         self._palette, self._known = np.zeros((256, 3), np.uint8), np.zeros(256, bool)
         self.seed, self.episode = 0, 0  # the episode's number since it was seeded, from 1
         self.lives, self.score, self._owed = 0, 0, 0
+        self._before = np.zeros(RAM, np.uint8)  # the RAM one step before
 
     def _load(self, seed: int) -> None:
         from ale_py import roms
@@ -85,10 +89,12 @@ class Game:
         if self._fires():
             self._owed += self._frames(FIRE)
         self.lives = self.ale.lives()
+        self._before = self.ale.getRAM()  # no step leads here
         return self._picture()
 
     def step(self, action: int) -> Shot:
         """Take the action of this number among `actions`; where the game is over, the next one begins."""
+        self._before = self.ale.getRAM()
         score = self._frames(self.actions[action]) + self._owed
         self._owed = 0
         picture, end = self._picture(), self._end()
@@ -144,8 +150,9 @@ class Game:
         return self._shrink(other, last)
 
     def facts(self) -> Array:
-        """Return the game's RAM, and the numbers that `FACTS` names, (128 + 3,) float64."""
-        return np.concatenate([self.ale.getRAM(), [self.lives, self.ale.getEpisodeFrameNumber(), self.score]])
+        """Return the game's RAM, that of one step before, and what `NUMBERS` names, (128 + 128 + 3,) float64."""
+        numbers = [self.lives, self.ale.getEpisodeFrameNumber(), self.score]
+        return np.concatenate([self.ale.getRAM(), self._before, numbers])
 
     def screen(self) -> Array:
         """Return the last frame in colour, (H, W, 3) uint8."""
@@ -175,9 +182,9 @@ class Game:
         """Return all there is of the game: `load_state` goes on from it bit for bit, in this game or another one."""
         counters = {name: getattr(self, name) for name in ("seed", "episode", "lives", "score")}
         ale = np.frombuffer(self.ale.cloneState(include_rng=True).serialize(), np.uint8)
-        return {"rom": self.rom, "ale": ale, "owed": self._owed, **counters}
+        return {"rom": self.rom, "ale": ale, "before": self._before, "owed": self._owed, **counters}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state. Raises ValueError for one of another game."""
         from ale_py import ALEState
 
@@ -185,7 +192,7 @@ class Game:
             raise ValueError(f"a state of {state['rom']} is none of {self.rom}")
         self.ale.restoreState(ALEState(np.asarray(state["ale"], np.uint8).tobytes()))
         self.seed, self.episode, self.lives, self.score = (int(state[n]) for n in ("seed", "episode", "lives", "score"))
-        self._owed = int(state["owed"])
+        self._owed, self._before = int(state["owed"]), np.array(state["before"], np.uint8)
 
 
 def rows_and_columns(rectangle: tuple[int, int, int, int]) -> tuple[slice, slice]:

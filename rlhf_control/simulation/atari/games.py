@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from rlhf_control.compute.processes import python
-from rlhf_control.simulation.atari.game import Game
+from rlhf_control.simulation.atari.game import AtariGame
 from rlhf_control.simulation.atari.pictures import Array
 from rlhf_control.simulation.atari.preprocessing import Preprocessing
 
@@ -27,14 +27,14 @@ class Shots:
     scores: Array  # (n,) int64: gained in it
     ends: Array  # (n,) int64: as in `game`
     firsts: Array  # (n, h, w) uint8: the first pictures of what comes next, where something ended; else `pictures`
-    facts: Array  # (n, F) float64: see `Game.facts`, of what comes next
+    facts: Array  # (n, F) float64: see `AtariGame.facts`, of what comes next
 
 
 class Games:
     """Plays n games in this process."""
 
     def __init__(self, rom: str, n: int, options: Preprocessing) -> None:
-        self.games = [Game(rom, options) for _ in range(n)]
+        self.games = [AtariGame(rom, options) for _ in range(n)]
         self.actions = self.games[0].actions
         self._shots: Shots | None = None
 
@@ -67,7 +67,7 @@ class Games:
         return [game.png() for game in self.games]
 
     def states(self) -> list[dict[str, Any]]:
-        """Return all there is of the games; see `Game.state`."""
+        """Return all there is of the games; see `AtariGame.state`."""
         return [game.state() for game in self.games]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> Array:
@@ -132,12 +132,12 @@ class GamesElsewhere:
 
     def states(self) -> list[dict[str, Any]]:
         answer = self._ask("states")
-        return [{**facts, "ale": answer[str(i)]} for i, facts in enumerate(answer["facts"])]
+        return [{**facts, **named(answer, i)} for i, facts in enumerate(answer["facts"])]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> Array:
-        facts = [{name: value for name, value in state.items() if name != "ale"} for state in states]
+        facts = [{name: value for name, value in state.items() if name not in ARRAYS} for state in states]
         facts = [{name: v if isinstance(v, str) else int(v) for name, v in fact.items()} for fact in facts]
-        memories = {str(i): np.asarray(state["ale"], np.uint8) for i, state in enumerate(states)}
+        memories = numbered(states)
         found: Array = self._ask("load_states", facts=facts, **memories)["facts"]
         return found
 
@@ -173,7 +173,7 @@ def serve() -> None:
             write(answers, answer)
         except BrokenPipeError:
             break
-    sys.stdout = None  # type: ignore[assignment]  # whose pipe may be broken, which Python would complain about
+    sys.stdout = None  # whose pipe may be broken, which Python would complain about
 
 
 def answered(games: Games, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,12 +189,25 @@ def answered(games: Games, order: Mapping[str, Any]) -> dict[str, Any]:
             return {str(i): np.frombuffer(png, np.uint8) for i, png in enumerate(games.pngs())}
         case "states":
             states = games.states()
-            memories = {str(i): state.pop("ale") for i, state in enumerate(states)}
-            return {**memories, "facts": states}
+            plain = [{name: value for name, value in state.items() if name not in ARRAYS} for state in states]
+            return {**numbered(states), "facts": plain}
         case "load_states":
-            states = [{**fact, "ale": order[str(i)]} for i, fact in enumerate(order["facts"])]
-            return {"facts": games.load_states(states)}
+            restored = [{**fact, **named(order, i)} for i, fact in enumerate(order["facts"])]
+            return {"facts": games.load_states(restored)}
     return {"actions": games.actions}
+
+
+ARRAYS = ("ale", "before")  # of `AtariGame.state`
+
+
+def numbered(states: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Name the arrays of states by their numbers."""
+    return {f"{name} {i}": np.asarray(state[name], np.uint8) for i, state in enumerate(states) for name in ARRAYS}
+
+
+def named(message: Mapping[str, Any], i: int) -> dict[str, Array]:
+    """Return the arrays of state i of a message."""
+    return {name: message[f"{name} {i}"] for name in ARRAYS}
 
 
 # -- messages: plain values as JSON, and behind them the bytes of arrays

@@ -126,7 +126,7 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         actions = np.asarray(actions)
-        n = self.single_action_space.n
+        n = len(self._games[0].actions)
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu" or not (actions < n).all():
             raise ValueError(
                 f"actions of {self.env_id} are ({self.num_envs},) whole numbers below {n}, not {actions!r}"
@@ -171,7 +171,7 @@ class AtariVectorEnv(VectorEnv[Array, Array, Array]):
         next step."""
         return [png for games in self._games for png in games.pngs()]
 
-    def render(self) -> tuple[Array, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[Array, ...] | None:
         """Return the screen of each game, (210, 160, 3) uint8, with the render mode "rgb_array"."""
         return None if self.render_mode is None else tuple(decoded(png) for png in self.pngs())
 

@@ -7,7 +7,7 @@ from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.atari.vector import AtariVectorEnv, decoded
-from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.backends.protocol import StepResult
 from rlhf_control.simulation.foreign import close_with_the_work
 
 
@@ -29,10 +29,10 @@ class ALEBackend:
         self._pngs = []
         return self.vector.reset(seed=seed)[0]
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         self._pngs = []
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return Step(obs, info["score"], terminated, truncated, info.get("final_obs"), reward, info["game_over"])
+        return StepResult(obs, info["score"], terminated, truncated, info.get("final_obs"), reward, info["game_over"])
 
     def states(self) -> Array:
         """Reads the RAM and `game.FACTS` of each game: what oracles read. Clips are drawn from recorded pictures."""

@@ -8,7 +8,7 @@ import numpy as np
 from envs import GAMES
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.backends.protocol import StepResult
 from rlhf_control.simulation.pictures import encode
 
 
@@ -29,9 +29,9 @@ class GamesBackend:
     def reset(self, seed: int | None = None) -> Array:
         return self.vector.reset(seed=seed)[0]
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
+        return StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
 
     def states(self) -> Array:
         return self.vector.states.astype(np.float64)

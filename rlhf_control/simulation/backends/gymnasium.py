@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from rlhf_control.data import Array
-from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.backends.protocol import StepResult
 from rlhf_control.simulation.foreign import ForeignVectorEnv, make_env
 from rlhf_control.simulation.mujoco_states import MujocoReader
 from rlhf_control.simulation.pictures import encode, rendered
@@ -34,9 +34,9 @@ class GymnasiumBackend:
     def reset(self, seed: int | None = None) -> Array:
         return self.vector.reset(seed=seed)[0]
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
+        return StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
 
     @cached_property
     def read(self) -> Callable[[], Array] | None:

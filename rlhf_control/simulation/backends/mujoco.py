@@ -6,7 +6,7 @@ from typing import Any
 from envs import MujocoVectorEnv, SimulationError, has_batched
 from rlhf_control.data import Array
 from rlhf_control.errors import NonFiniteError, UserError
-from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.backends.protocol import StepResult
 from rlhf_control.simulation.pictures import encode
 
 
@@ -25,14 +25,14 @@ class MujocoBackend:
     def reset(self, seed: int | None = None) -> Array:
         return self.vector.reset(seed=seed)[0]
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         self.vector.infos = False  # nobody reads them here
         try:
             obs, reward, terminated, truncated, info = self.vector.step(action)
         except SimulationError as error:
             place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
             raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
-        return Step(obs, reward, terminated, truncated, info.get("final_obs"))
+        return StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
 
     def states(self) -> Array:
         return self.vector.states

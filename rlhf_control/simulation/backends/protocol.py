@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from rlhf_control.data import Array
 
 
-class Step(NamedTuple):
+class StepResult(NamedTuple):
     """Holds what a step leads to."""
 
     obs: Array  # (N, ...)
@@ -37,7 +37,7 @@ class Backend(Protocol):
     def reset(self, seed: int | None = None) -> Array:
         """Begins new episodes and returns the observations (N, ...). The i-th environment is seeded with seed + i."""
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         """Carries out actions (N, ...). Raises NonFiniteError or UserError."""
 
     def states(self) -> Array | None:
