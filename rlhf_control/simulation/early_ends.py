@@ -42,7 +42,7 @@ def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
     """Returns after how many steps every episode of an environment that was made is cut off; None if never, or if it
     does not say."""
     if is_atari(env_id):
-        options = preprocessing({k: v for k, v in env.items() if k != "render_mode"})
+        options = preprocessing({k: v for k, v in env.items() if k not in ("render_mode", "num_processes")})
         return math.ceil(options.max_num_frames_per_episode / options.frameskip) or None
     name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
     limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)

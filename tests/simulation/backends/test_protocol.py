@@ -7,14 +7,18 @@ from gymnasium.spaces import Discrete
 from rlhf_control.simulation.backends.protocol import Backend
 from rlhf_control.simulation.make import BACKENDS, make_backend
 
-# environment, numbers of an observation and of a state, seconds of a step
-STEPPED = {"games": ("rlhf/Orchard-v0", 36, 55, 1 / 15)}
+# environment, numbers of an observation (or its shape) and of a state, seconds of a step
+STEPPED: dict[str, tuple[str, int | tuple[int, ...], int, float]] = {
+    "games": ("rlhf/Orchard-v0", 36, 55, 1 / 15),
+    "ale": ("ALE/Breakout-v5", (84, 84, 4), 259, 1 / 15),
+}
+FOUR_STEPS = {"ale": {"max_num_frames_per_episode": 16, "num_processes": 0}}
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Backend:
     env_id = STEPPED.get(request.param, ("Hopper-v5",))[0]
-    return make_backend(env_id, 3, 5, request.param, {"max_episode_steps": 4})
+    return make_backend(env_id, 3, 5, request.param, FOUR_STEPS.get(request.param, {"max_episode_steps": 4}))
 
 
 def action(backend: Backend, value: float) -> np.ndarray:
@@ -26,13 +30,15 @@ def action(backend: Backend, value: float) -> np.ndarray:
 
 def test_steps_states_and_ends(backend: Backend, request: pytest.FixtureRequest) -> None:
     _, obs_size, state_size, seconds = STEPPED.get(request.node.callspec.params["backend"], ("", 11, 12, 0.008))
-    first = backend.reset(5)
-    assert first.shape == (3, obs_size) and backend.step_seconds == pytest.approx(seconds)
+    first, shape = backend.reset(5), (3, *np.atleast_1d(obs_size))
+    assert first.shape == shape and backend.step_seconds == pytest.approx(seconds)
     states = backend.states()
     assert states is not None and states.shape == (3, state_size)
     for t in range(4):
-        obs, reward, terminated, truncated, last = backend.step(action(backend, 0.0))
-        assert obs.shape == (3, obs_size) and reward.shape == (3,) and not terminated.any()
+        obs, reward, terminated, truncated, last, learned_from, over = backend.step(action(backend, 0.0))
+        assert learned_from is None or np.array_equal(learned_from, reward)
+        assert over is None or np.array_equal(over, terminated | truncated)
+        assert obs.shape == shape and reward.shape == (3,) and not terminated.any()
         assert truncated.all() == (t == 3) == (last is not None)
     assert last is not None and all((a != b).any() for a, b in zip(last, obs, strict=True))
     backend.close()
