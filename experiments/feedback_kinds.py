@@ -82,7 +82,8 @@ def condition(base: FinetuneConfig, kind: str, answers: int, demonstrator: str) 
         shown = answers // 2
         return feedback.budget(base, answers - shown, demonstrations=demonstrator, demonstration_clips=shown)
     if kind == "take-over":
-        base = replace(base, annotator=replace(base.annotator, expert=demonstrator))
+        taught = replace(base.annotator, expert=demonstrator)
+        return feedback.budget(base, answers, feedback=("comparison", kind), annotator=taught)
     if kind == "success":
         base = replace(base, env=SHORT)
     if kind in HALVED:

@@ -10,8 +10,9 @@ queries.jsonl   a query a line, in the order of asking: key ("DIGEST OF ITS CLIP
                 (digests, in order)
 answers.jsonl   a vote a line, the whole history: query (its key), annotator, undo (true: takes the annotator's answer
                 back; the next four are null), ranks (a number a clip, 0 best, equal numbers tie) or value (rating,
-                reward) or neither ("cannot tell"), shown (the clips' places in the query, in the order shown), seconds
-                (to answer, or null), time (Unix). The last line of an annotator on a query is the answer.
+                reward, success 1 or 0) or neither ("cannot tell"), shown (the clips' places in the query, in the order
+                shown), seconds (to answer, or null), time (Unix). The last line of an annotator on a query is the
+                answer.
 sums.json       {"queries.jsonl": {"lines": how many, "sha256": of the file}, "answers.jsonl": the same}, by which an
                 import notices that a line was lost or a digit changed. Older exports lack this file and are read
                 without; so is one that was altered on purpose, once its sums.json is deleted

@@ -205,7 +205,7 @@ def started(config: FinetuneConfig, run: Run, p: Parts) -> Iterator[Loop]:
     waits = rounds if config.asks_people() else ()
     with Loop(run, p.stateful(), config, save_before=waits) as loop:
         record_session(run, loop.first)
-        if p.envs.frames and config.labelling == "blocking":
+        if p.envs.frames and config.labelling == "blocking" and SUCCESS not in config.feedback:  # episodes may be long
             film(loop, p.envs, p.bank.keep, rounds)
         p.labels.store.database.while_locked = loop.stop_if_asked
         with attended(config, loop, p.envs, p.labels, p.reward, p.learner.policy, rounds, p.guard):

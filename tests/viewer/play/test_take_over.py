@@ -190,7 +190,7 @@ def test_taking_over_with_real_keys(tmp_path: Path) -> None:
             ran = subprocess.run(["xdotool", *words], env={**os.environ, **screen}, capture_output=True, text=True)
             return ran.stdout
 
-        wait(lambda: do("search", "--name", "take over in HalfCheetah"), 240.0)
+        wait(lambda: len(do("search", "--onlyvisible", "--class", ".*").split()) > 1, 240.0)  # than the root
         if folder := os.environ.get("RLHF_CONTROL_SHOTS"):
             subprocess.run(
                 ["import", "-window", "root", f"{folder}/take_over_screen.png"], env={**os.environ, **screen}
