@@ -191,10 +191,6 @@ def test_taking_over_with_real_keys(tmp_path: Path) -> None:
             return ran.stdout
 
         wait(lambda: len(do("search", "--onlyvisible", "--class", ".*").split()) > 1, 240.0)  # than the root
-        if folder := os.environ.get("RLHF_CONTROL_SHOTS"):
-            subprocess.run(
-                ["import", "-window", "root", f"{folder}/take_over_screen.png"], env={**os.environ, **screen}
-            )
         do("key", "space")
         do("keydown", "q")  # takes over
         time.sleep(1.0)
