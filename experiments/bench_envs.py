@@ -18,7 +18,7 @@ from rlhf_control.runs.machine import environment_facts
 from rlhf_control.simulation.vector import Envs, start_envs
 
 NUM_ENVS = 8
-TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")
+TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "rlhf/ArmGrasp-v0")
 
 
 def steps_per_second(envs: Envs, actions: np.ndarray) -> float:

@@ -233,6 +233,12 @@ def behaviours(config: v.BehavioursConfig) -> None:
     print(table(config.env_id))
 
 
+def zoo(config: v.ZooConfig) -> None:
+    from rlhf_control.nets.zoo import table
+
+    print(table())
+
+
 def doctor(config: v.DoctorConfig) -> int:
     from rlhf_control.doctor import doctor
 
@@ -257,6 +263,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "tune": (TuneConfig, tune),
     "bench": (comparing.BenchConfig, bench),
     "behaviours": (v.BehavioursConfig, behaviours),
+    "zoo": (v.ZooConfig, zoo),
     "doctor": (v.DoctorConfig, doctor),
 }
 

@@ -133,6 +133,8 @@ PACKAGES = {"ours": "rlhf_control", "sb3": "stable_baselines3", "sbx": "sbx-rl",
 
 def main() -> None:
     learner, env_id, num_envs, num_steps, *whole = sys.argv[1:]
+    if env_id.startswith("rlhf/"):
+        import envs  # noqa: F401 registers our own, where the interpreter is ours
     train, save, parts = LEARNERS[learner](env_id, int(num_envs), int(num_steps))
     if whole:
         train(int(whole[0]))

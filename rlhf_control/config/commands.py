@@ -332,5 +332,11 @@ class BehavioursConfig:
 
 @explained
 @dataclass(frozen=True)
+class ZooConfig:
+    """List the policies that ship with the project, and those that one command makes, with their returns."""
+
+
+@explained
+@dataclass(frozen=True)
 class DoctorConfig:
     """Look at this machine: versions, graphics, display, disk, threads, and how to mend what is missing."""

@@ -1,5 +1,6 @@
 """From what a user names to a policy."""
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.config.presets import PRESETS
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy, load_policy, refuse_modules
 from rlhf_control.runs.files import load_state
@@ -22,6 +24,30 @@ def shipped() -> dict[str, Path]:
     """Names the policies that come with the project."""
     folder = Path(str(resources.files("rlhf_control") / "pretrained"))
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+def known() -> dict[str, Any]:
+    """Reads what is known of policies: `shipped`, of each by its name, and by preset what each task's reaches, the mean
+    return of the final policy: interquartile mean over seeds and its 95 % interval."""
+    return dict(json.loads((resources.files("rlhf_control") / "pretrained" / "zoo.json").read_text()))
+
+
+def table() -> str:
+    """Lists the policies that ship, and those that presets make."""
+    facts = known()
+    lines = ["These ship with the project; their names stand wherever a policy is taken:", ""]
+    for name, fact in facts["shipped"].items():
+        success = f", success {fact['success']:.0%}" if "success" in fact else ""
+        lines.append(f"  {name:<13} {fact['env_id']:<18} {fact['what']}")
+        lines.append(f"  {'':<13} return {fact['return']:,.1f}{success} ({fact['measured']})")
+        lines += [f"  {'':<13} {fact['command']}", f"  {'':<13} SHA-256 {fact['sha256']}", ""]
+    lines += ["`rlhf-control pretrain TASK --preset PRESET` makes these; the return over seeds, and its interval:", ""]
+    for name, presets in PRESETS.items():
+        for env_id, config in presets.items():
+            iqm, low, high = facts[name].get(env_id, (None,) * 3)
+            reached = "not measured yet" if iqm is None else f"{iqm:,.6g} ({low:,.6g} to {high:,.6g})"
+            lines.append(f"  {env_id:<26} {name:<6} {config.total_steps:>9,} steps  {reached}")
+    return "\n".join(lines)
 
 
 def own_policy(name: str | Path, env_id: str = "") -> Policy:

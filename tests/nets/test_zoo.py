@@ -8,9 +8,10 @@ from gymnasium.spaces import Discrete
 from envs.games.bricks import BRICKS
 from envs.games.env import spaces_of
 from rlhf_control.config import NetConfig, PretrainConfig
+from rlhf_control.config.presets import FAST, TUNED
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import adopt, own_policy, shipped
+from rlhf_control.nets.zoo import adopt, known, own_policy, shipped, table
 from rlhf_control.runs.files import save_state, sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
@@ -34,13 +35,22 @@ def test_by_file_by_folder_and_by_checkpoint(tmp_path: Path, cheetah_policy: Pol
         own_policy(run.path)
 
 
-def test_shipped_policies_are_what_their_readme_says() -> None:
-    assert set(shipped()) == {"halfcheetah"}
-    path = shipped()["halfcheetah"]
-    readme = (path.parent / "README.md").read_text()
-    assert sha256(path) in readme
-    returns, _ = evaluate(own_policy("halfcheetah"), 2, seed=0)
-    assert min(returns) > 2000 and max(returns) < 2800 and "2531.9" in readme
+def test_shipped_policies_are_what_the_zoo_says() -> None:
+    facts = known()["shipped"]
+    assert set(shipped()) == set(facts)
+    for name, path in shipped().items():
+        assert sha256(path) == facts[name]["sha256"] and path.stat().st_size < 200_000
+        policy = own_policy(name)
+        assert policy.env_id == facts[name]["env_id"] and policy.env_id in facts[name]["command"]
+        returns, _ = evaluate(policy, 2, seed=0)
+        assert 0.8 * facts[name]["return"] < np.mean(returns) < 1.15 * facts[name]["return"]
+
+
+def test_the_zoo_lists_what_ships_and_every_preset() -> None:
+    listed = table()
+    assert all(name in listed for name in (*shipped(), *TUNED, *FAST))
+    facts = known()
+    assert facts["tuned"].keys() <= TUNED.keys() and facts["fast"].keys() <= FAST.keys()
 
 
 def test_equal_spaces_of_another_id_are_taken_with_a_word(
