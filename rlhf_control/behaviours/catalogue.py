@@ -70,6 +70,14 @@ from rlhf_control.behaviours.locomotion import (
     three_legs_reward,
     three_legs_score,
 )
+from rlhf_control.behaviours.robots import (
+    FETCH_ID,
+    METAWORLD_ID,
+    hand_high_reward,
+    hand_high_score,
+    reach_from_above_reward,
+    reach_from_above_score,
+)
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError, unknown_name
 
@@ -183,6 +191,14 @@ BEHAVIOURS = {
     "rally": Behaviour(
         PONG_ID, "Which one has the longer rallies, whoever makes the point?",
         rally_reward, rally_score, "share of the time in rallies of ten seconds or more",
+    ),
+    "reach-from-above": Behaviour(
+        FETCH_ID, "Which gripper comes to the red point more from above?",
+        reach_from_above_reward, reach_from_above_score, "cm above the goal when it comes near",
+    ),
+    "hand-high": Behaviour(
+        METAWORLD_ID, "Which one carries its hand higher?", hand_high_reward, hand_high_score,
+        "share of the time with the hand above 25 cm",
     ),
 }  # fmt: skip
 NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with

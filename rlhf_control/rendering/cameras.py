@@ -15,7 +15,10 @@ from rlhf_control.errors import UserError
 from rlhf_control.simulation.mujoco_states import parts, put
 
 TRACK, SIDE, FRONT, TOP = "track", "side", "front", "top"  # the first is what Gymnasium calls its models' own camera
+FREE = "free"  # as a model's <visual> and <statistic> place it, where they do
 ANGLES = {SIDE: (90, -15), FRONT: (180, -15), TOP: (90, -90)}  # azimuth, elevation in degrees; 90: x to the right
+
+UNPLACED = (90, -45)  # azimuth and elevation of a free camera that the model does not place
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,33 @@ def placement_of(model: mujoco.MjModel) -> CameraPlacement:
 
 
 def camera_names(model: mujoco.MjModel) -> list[str]:
-    """Returns the cameras that there are, the default first: the model's own, then side, front and top. A model without
-    a camera "track" is seen from the side, or from above if everything moves in the x-y plane."""
+    """Returns the cameras that there are, the default first: the model's own, then side, front and top. The default is
+    the camera "track", else the one that the model names (`cameraid`, or angles of its free camera), else from the
+    side, or from above if everything moves in the x-y plane."""
     own = [name for i in range(model.ncam) if (name := model.camera(i).name)]
-    default = TRACK if TRACK in own else TOP if placement_of(model).top else SIDE
-    return list(dict.fromkeys([default, *own, SIDE, FRONT, TOP]))
+    return list(dict.fromkeys([default_camera(model), *own, SIDE, FRONT, TOP]))
+
+
+def default_camera(model: mujoco.MjModel) -> str:
+    """Names the camera that shows a model best."""
+    look = model.vis.global_
+    if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, TRACK) >= 0:
+        return TRACK
+    if 0 <= look.cameraid < model.ncam and (name := model.camera(look.cameraid).name):
+        return name
+    if (look.azimuth, look.elevation) != UNPLACED:
+        return FREE
+    return TOP if placement_of(model).top else SIDE
 
 
 def aim(eye: mujoco.MjvCamera, model: mujoco.MjModel, placement: CameraPlacement, camera: str) -> None:
-    """Points the eye as one of `camera_names`. The model's field of view is changed where its camera needs it."""
+    """Points the eye as one of `camera_names`, "track" being the default where it is none of them. The model's field of
+    view is changed where its camera needs it."""
+    camera = default_camera(model) if camera == TRACK else camera
     eye.fixedcamid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+    if camera == FREE:
+        mujoco.mjv_defaultFreeCamera(model, eye)
+        return
     if eye.fixedcamid < 0:
         eye.type = mujoco.mjtCamera.mjCAMERA_FREE
         eye.azimuth, eye.elevation = ANGLES.get(camera) or ANGLES[TOP if placement.top else SIDE]

@@ -26,7 +26,13 @@ from rlhf_control.runs.watchdog import WATCHDOG, HungError
 from rlhf_control.simulation.atari.env import AtariEnv
 from rlhf_control.simulation.atari.ids import is_atari, rom_of
 from rlhf_control.simulation.env_ids import unregistered
-from rlhf_control.simulation.robots import complete, ends_by_its_clock, import_module_of, turn_cameras
+from rlhf_control.simulation.robots import (
+    complete,
+    ends_by_its_clock,
+    import_module_of,
+    place_camera,
+    turn_cameras,
+)
 
 SAME_STEP = AutoresetMode.SAME_STEP
 LONGEST = 400  # characters of what an error says
@@ -227,6 +233,7 @@ def make_env(env_id: str, arguments: Mapping[str, Any], number: int = 0) -> Fore
         import_module_of(env_id)
         env = gymnasium.make(env_id, **complete(env_id, arguments))
         turn_cameras(env)
+        place_camera(env)
         return ForeignEnv(env, described(env_id, arguments), number)
 
 

@@ -27,6 +27,7 @@ WELD = """<mujoco><worldbody>
 CLOCKS = ("ALE/Freeway-", "Freeway", "MinAtar/Freeway-")
 CLOCK_MODULES = ("robosuite.wrappers.gym_wrapper",)
 WELD_NUMBERS = 11  # of a weld's row in `eq_data`: anchor, relative position and quaternion, torque scale
+BEST_CAMERAS = ("corner", "vil_camera")  # MetaWorld's, Adroit's
 META_WORLD = "Meta-World/"
 
 
@@ -73,6 +74,26 @@ def turn_cameras(env: gymnasium.Env) -> None:
         mujoco.mju_mulQuat(turned, bare.model.cam_quat[camera], np.array([0.0, 0, 0, 1]))  # half a turn as it looks
         bare.model.cam_quat[camera] = turned
     mujoco.mj_camlight(bare.model, bare.data)
+
+
+def place_camera(env: gymnasium.Env) -> None:
+    """Tells the model of a known robot from where it is seen best: where its library looks from, or one of its cameras.
+    Else it would be seen as all models are, from one side and whole, and a table is small then."""
+    bare: Any = env.unwrapped
+    package = type(bare).__module__.partition(".")[0]
+    if package not in ("gymnasium_robotics", "metaworld") or not isinstance(
+        getattr(bare, "model", None), mujoco.MjModel
+    ):
+        return
+    model, look = bare.model, bare.model.vis.global_
+    for name in BEST_CAMERAS:
+        if look.cameraid < 0:
+            look.cameraid = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, name)
+    renderer = getattr(getattr(bare, "robot_env", bare), "mujoco_renderer", None)
+    theirs = getattr(renderer, "default_cam_config", None) or {}
+    if look.cameraid < 0 and {"distance", "azimuth", "elevation", "lookat"} <= theirs.keys():
+        look.azimuth, look.elevation = theirs["azimuth"], theirs["elevation"]
+        model.stat.center[:], model.stat.extent = theirs["lookat"], theirs["distance"] / 1.5  # as MuJoCo reads them
 
 
 def ends_by_its_clock(env: gymnasium.Env) -> bool:

@@ -1,5 +1,6 @@
 """Models and cameras of Gymnasium's environments."""
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -41,3 +42,25 @@ def test_the_floors_texture_repeats():
     floors, period = cameras.level_planes(make.mujoco_model("HalfCheetah-v5", {}))
     assert len(floors) == 1
     np.testing.assert_allclose(period, [[80 / 60, 80 / 60]])  # 80 m, 60 repeats of two tiles
+
+
+@pytest.mark.parametrize(
+    ("visual", "default"),
+    [
+        ("", "side"),
+        ('<visual><global azimuth="130" elevation="-20"/></visual><statistic center="1 2 3" extent="2"/>', "free"),
+        ('<visual><global azimuth="130" cameraid="1"/></visual>', "near"),
+    ],
+)
+def test_a_model_may_say_from_where_it_is_seen_best(visual, default):
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco>{visual}<worldbody><camera name='far' pos='0 0 9'/><camera name='near' pos='0 0 1'/>"
+        "<body><joint axis='0 1 0'/><geom size='.1'/></body></worldbody></mujoco>"
+    )
+    assert cameras.camera_names(model)[0] == default
+    eye = mujoco.MjvCamera()
+    cameras.aim(eye, model, cameras.placement_of(model), cameras.TRACK)  # who asks for none
+    if default == "free":
+        assert (eye.azimuth, eye.elevation, eye.distance) == (130, -20, 3) and eye.lookat.tolist() == [1, 2, 3]
+    else:
+        assert (eye.fixedcamid == 1) == (default == "near")
