@@ -16,7 +16,28 @@ DQN: dict[str, Any] = {
 
 # Where the score (of some with lives, time or level beside it) stands on the screen: x, y, width, height in pixels.
 SCORES = {
+    "alien": (0, 175, 160, 12),
+    "assault": (0, 0, 160, 14),
+    "asterix": (0, 184, 160, 12),
+    "beam_rider": (0, 8, 160, 16),
+    "boxing": (0, 0, 160, 12),
+    "breakout": (0, 0, 160, 17),
+    "crazy_climber": (30, 16, 70, 26),
+    "demon_attack": (0, 0, 160, 14),
+    "enduro": (40, 161, 70, 40),
+    "freeway": (0, 3, 160, 10),
+    "frostbite": (0, 0, 160, 16),
+    "gopher": (0, 6, 160, 14),
+    "hero": (0, 176, 160, 14),
+    "ice_hockey": (0, 14, 160, 10),
+    "kangaroo": (60, 182, 50, 20),
+    "kung_fu_master": (0, 0, 160, 22),
+    "ms_pacman": (0, 184, 160, 14),
     "pong": (0, 0, 160, 24),
+    "qbert": (0, 4, 160, 12),
+    "riverraid": (0, 162, 160, 12),
+    "seaquest": (0, 0, 160, 16),
+    "space_invaders": (0, 8, 160, 16),
 }
 
 # Games that a clock of their own ends, which the screen does not show: that is a time limit, no end of the task.

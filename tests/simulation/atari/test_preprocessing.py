@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+from ale_py import roms
 
 from rlhf_control.config.presets import ATARI
-from rlhf_control.simulation.atari.preprocessing import DQN, Preprocessing, hidden, preprocessing
+from rlhf_control.simulation.atari.preprocessing import DQN, HEIGHT, SCORES, WIDTH, Preprocessing, hidden, preprocessing
 
 
 def test_the_preset_is_dqns_way() -> None:
@@ -29,6 +30,11 @@ def test_the_preset_is_dqns_way() -> None:
 def test_what_it_does_not_have_is_named(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         preprocessing(given)
+
+
+def test_known_scores_lie_on_the_screen() -> None:
+    assert set(SCORES) <= set(roms.get_all_rom_ids())
+    assert all(x + w <= WIDTH and y + h <= HEIGHT and w * h < WIDTH * HEIGHT / 8 for x, y, w, h in SCORES.values())
 
 
 def test_where_the_score_stands() -> None:
