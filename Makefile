@@ -1,10 +1,10 @@
-# demo, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench: each sets up .venv by itself when it is missing or
-# its requirements have changed.
+# demo, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench, bench-dialogue: each sets
+# up .venv by itself when it is missing or its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-human test test-kernels interop test-ray robotics test-robotics lint bench clean
+.PHONY: demo demo-human test test-kernels interop test-ray robotics test-robotics lint bench bench-dialogue clean
 
 demo: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart.py
@@ -39,6 +39,11 @@ robotics: .venv/robotics
 test-robotics: .venv-robotics/installed
 	.venv-robotics/bin/python -m pytest -q -n 2 -W default tests/robotics
 
+# PPO on tokens beside the same around Hugging Face's GPT-2, in an environment of its own; two minutes
+bench-dialogue: .venv/installed .venv-dialogue/installed
+	$(BIN)/rlhf-control bench dialogue --dialogue-python .venv-dialogue/bin/python \
+		--out experiments/results/bench_dialogue.json
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,7 +54,7 @@ bench: .venv/installed
 	$(BIN)/python experiments/bench_envs.py
 
 clean:
-	rm -rf .venv .venv-interop .venv-ray .venv-robotics build *.egg-info
+	rm -rf .venv .venv-interop .venv-ray .venv-robotics .venv-dialogue build *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv; once, a few minutes"
@@ -80,4 +85,10 @@ clean:
 		-r tests/robotics/requirements.txt -e ".[dev,robotics]"
 	@.venv-robotics/bin/python -m pip install --disable-pip-version-check -q --no-deps \
 		-r tests/robotics/without_dependencies.txt
+	@touch $@
+
+.venv-dialogue/installed: setup.cfg constraints.txt
+	@echo "setting up .venv-dialogue; once, a few minutes"
+	@$(PYTHON) -m venv .venv-dialogue
+	@.venv-dialogue/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt torch numpy "transformers>=5"
 	@touch $@

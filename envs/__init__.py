@@ -10,12 +10,17 @@ import sys
 import gymnasium
 from mujoco import get_mju_user_warning, set_mju_user_warning  # the name is our subpackage's here
 
+from envs.dialogue.env import REPLY, Dialogue
+from envs.dialogue.vector import DialogueVectorEnv
 from envs.games.env import GameEnv
 from envs.games.vector import BricksVectorEnv, GameVectorEnv, OrchardVectorEnv
 from envs.mujoco.simulation import SimulationError
 from envs.mujoco.vector import MujocoVectorEnv, has_batched
 
-__all__ = ["ARMS", "GAMES", "GameEnv", "GameVectorEnv", "MujocoVectorEnv", "SimulationError", "has_batched"]
+__all__ = [
+    "ARMS", "DIALOGUE", "GAMES", "Dialogue", "DialogueVectorEnv", "GameEnv", "GameVectorEnv", "MujocoVectorEnv",
+    "SimulationError", "has_batched",
+]  # fmt: skip
 
 GAMES: dict[str, type[GameVectorEnv]] = {"rlhf/Bricks-v0": BricksVectorEnv, "rlhf/Orchard-v0": OrchardVectorEnv}
 for _id, _envs in GAMES.items():
@@ -27,6 +32,11 @@ ARMS = {"rlhf/ArmReach-v0": 50, "rlhf/ArmGrasp-v0": 75, "rlhf/ArmDoor-v0": 75}  
 for _id, _steps in ARMS.items():
     _name = _id[len("rlhf/Arm") : -len("-v0")]
     gymnasium.register(_id, f"envs.arm.{_name.lower()}:Arm{_name}", max_episode_steps=_steps)
+DIALOGUE = "rlhf/Dialogue-v0"
+gymnasium.register(
+    DIALOGUE, "envs.dialogue.env:Dialogue", max_episode_steps=REPLY,
+    vector_entry_point="envs.dialogue.vector:DialogueVectorEnv",
+)  # fmt: skip
 
 
 def _warn(message: str) -> None:

@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ METRICS = {  # of a run -> (heading, digits)
     "minutes": ("human minutes", 1),
 }
 
+Work = Callable[[FinetuneConfig], object]  # trains a run and measures it
 Runs = dict[str, dict[str, dict[str, Any]]]  # condition -> seed -> what `measured` says
 
 
@@ -124,15 +125,16 @@ def placed(config: FinetuneConfig, seed: int, runs: Path) -> FinetuneConfig:
     return replace(config, seed=seed, seeds="", out=str(runs / f"{config.oracle}-{digest}-{seed}"))
 
 
-def run_all(conditions: Mapping[str, FinetuneConfig], arguments: argparse.Namespace) -> Runs:
-    """Trains and measures what is not there yet, as many runs side by side as there are workers, and returns all.
-    Runs that two conditions share are made once. Exits, with what is finished kept, if one fails or is stopped."""
+def run_all(conditions: Mapping[str, FinetuneConfig], arguments: argparse.Namespace, work: Work | None = None) -> Runs:
+    """Trains and measures (by `work`, see `make`) what is not there yet, as many runs side by side as there are
+    workers, and returns all. Runs that two conditions share are made once. Exits, with what is finished kept, if one
+    fails or is stopped."""
     seeds = parse_seeds(arguments.seeds)
     wanted = {(c, seed): placed(config, seed, arguments.runs) for seed in seeds for c, config in conditions.items()}
     configs = {config.out: config for config in wanted.values()}
     missing = [config for config in configs.values() if not (Path(config.out) / "result.json").is_file()]
     if missing:
-        make_runs(missing, arguments.runs, arguments, make)
+        make_runs(missing, arguments.runs, arguments, work or make)
     results = {out: Run.open(out).read_json("result.json") for out in configs}
     commits = {result["commit"] for result in results.values()}
     if len(commits) > 1:

@@ -16,6 +16,7 @@ _EXPORTS = {
     "finetune": "api",
     "pretrain": "api",
     "resume": "api",
+    "train": "api",
     "BEHAVIOURS": "behaviours.catalogue",
     "Behaviour": "behaviours.behaviour",
     "AnnotatorConfig": "config",
@@ -66,6 +67,9 @@ __all__ = sorted([*_EXPORTS, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'rlhf_control' has no attribute '{name}'")
+    if name == "train":  # a module too, see `api.CallableModule`
+        importlib.import_module("rlhf_control.api")
+        return importlib.import_module("rlhf_control.train")
     return getattr(importlib.import_module(f"rlhf_control.{_EXPORTS[name]}"), name)
 
 

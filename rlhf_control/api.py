@@ -1,12 +1,22 @@
-"""`finetune`, `pretrain` and `resume` as Python has them: the training, and then the report, as on the command line."""
+"""`finetune`, `pretrain` and `resume` as Python has them: the training, and then the report, as on the command line;
+and `train`, for dialogue, in one call."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rlhf_control.analysis.report import report as write_report
+from rlhf_control.behaviours.behaviour import Behaviour
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.dialogue import DIALOGUE, at_the_end
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.feedback.oracles import Oracle
+from rlhf_control.data import Array, Segments
+from rlhf_control.errors import UserError
+from rlhf_control.feedback.oracles import Oracle, TextOracle
 from rlhf_control.runs.progress import say
 from rlhf_control.runs.run import Run
 from rlhf_control.train import finetune as train_finetune
@@ -48,3 +58,69 @@ def _reported(run: Run, report: bool, env_id: str) -> Run:
     if report:
         say(write_report(run, env_id))
     return run
+
+
+RewardFunction = Callable[..., Sequence[float]]  # (samples, prompts, outputs), lists of texts by these names -> numbers
+FeedbackFunction = Callable[[str, str, str], int | None]  # (prompt, one reply, another) -> 0, 1 or None
+
+
+def train(
+    policy: str = "dialogue",
+    reward_fn: RewardFunction | None = None,
+    *,
+    feedback: str | FeedbackFunction | None = None,
+    prompts: Sequence[str] = (),
+    config: FinetuneConfig | None = None,
+    report: bool = True,
+    **options: Any,
+) -> Run:
+    """Fine-tunes a dialogue policy in one call, as `trlx.train` did, and returns the run.
+
+    reward_fn: called with `samples`, `prompts` and `outputs` (lists of texts: both together, what was said, the
+    replies), returns a number for each; PPO then learns from these. feedback: who compares two replies: "human", the
+    name of a behaviour, or a function of (prompt, one reply, another) that returns 0 or 1, which of them is better, or
+    None; a reward is learned from that. One of both is needed. prompts: what to reply to (default: the corpus's).
+    `config` and options are those of FinetuneConfig. Raises UserError, in one line, for what is wrong with a request.
+    """
+    if (reward_fn is None) == (feedback is None):
+        raise UserError("train needs either reward_fn, which gives replies numbers, or feedback, which compares them")
+    config = replace(config or FinetuneConfig(policy), policy=policy, **options)
+    if prompts:
+        config = replace(config, env={**config.env, "prompts": "\n".join(" ".join(p.split()) or p for p in prompts)})
+    if reward_fn is not None:
+        with named_reward(reward_fn) as name:
+            return finetune(replace(config, oracle=name, learn_from="oracle"), report=report)
+    if isinstance(feedback, str):
+        return finetune(replace(config, oracle=feedback), report=report)
+    assert feedback is not None
+    return finetune(config, oracle=TextOracle(feedback), report=report)
+
+
+@contextmanager
+def named_reward(reward_fn: RewardFunction) -> Iterator[str]:
+    """Gives the name under which this reward is a behaviour of dialogue meanwhile."""
+
+    def worth(prompts: list[str], outputs: list[str]) -> Sequence[float]:
+        samples = [f"{prompt} {output}" for prompt, output in zip(prompts, outputs, strict=True)]
+        return reward_fn(samples=samples, prompts=prompts, outputs=outputs)
+
+    def score(s: Segments) -> Array:
+        return at_the_end(worth)(s).sum(-1)
+
+    name = getattr(reward_fn, "__name__", "reward_fn")
+    name = "reward_fn" if name in BEHAVIOURS or not name.isidentifier() else name
+    BEHAVIOURS[name] = Behaviour(DIALOGUE, "Which reply is better?", at_the_end(worth), score, f"{name} of a reply")
+    try:
+        yield name
+    finally:
+        del BEHAVIOURS[name]
+
+
+class CallableModule(ModuleType):
+    """Is `rlhf_control.train`, the module with the method, and the function above of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Run:
+        return train(*arguments, **options)
+
+
+sys.modules["rlhf_control.train"].__class__ = CallableModule

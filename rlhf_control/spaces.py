@@ -65,6 +65,7 @@ class Spaces:
     high: tuple[float, ...] = ()
     obs_dtype: str = "float32"  # of the packed array
     obs_parts: tuple[Part, ...] = ()  # of a Dict or a Tuple; see `parts`
+    tokens: int = 0  # where observations are text so far, to which an action adds one: how many tokens there are
 
     @classmethod
     def of(cls, observation: gymnasium.Space, action: gymnasium.Space) -> "Spaces":
@@ -89,7 +90,7 @@ class Spaces:
                 low, high = (tuple(bound.ravel().tolist()) for bound in (action.low, action.high))
                 return cls(shape, "box", action.shape, low, high, **seen)
             case gymnasium.spaces.Discrete():
-                return cls(shape, "discrete", (int(action.n),), **seen)
+                return cls(shape, "discrete", (int(action.n),), **seen, tokens=tokens_of(observation, action))
             case gymnasium.spaces.MultiDiscrete():
                 return cls(shape, "discrete", tuple(action.nvec.ravel().tolist()), **seen)
             case gymnasium.spaces.MultiBinary():
@@ -125,9 +126,16 @@ class Spaces:
         """Returns how many options each discrete choice has; () for a Box."""
         return self.action_shape if self.action_kind == "discrete" else ()
 
+    @property
+    def executed_size(self) -> int:
+        """Returns how many numbers stand for an action that is carried out."""
+        return 1 if self.tokens else self.action_size
+
     def execute(self, action: Array) -> Array:
         """Returns the sampled action (B, A) or choices (B, G) as the environment carries it out, (B, A) float32:
-        clipped to a Box's bounds (as Stable-Baselines3 does), one-hot for each choice."""
+        clipped to a Box's bounds (as Stable-Baselines3 does), one-hot for each choice, but of tokens the number."""
+        if self.tokens:
+            return action.astype(np.float32)
         if self.choices:
             hot = [np.eye(n, dtype=np.float32)[action[:, i]] for i, n in enumerate(self.choices)]
             return np.concatenate(hot, -1)
@@ -138,6 +146,8 @@ class Spaces:
         known."""
         if not self.choices:
             return executed
+        if self.tokens:
+            return executed.astype(np.int64)
         return np.stack([hot.argmax(-1) for hot in np.split(executed, np.cumsum(self.choices)[:-1], -1)], -1)
 
     def fits(self, other: "Spaces") -> bool:
@@ -150,7 +160,7 @@ class Spaces:
         """Returns these spaces as files have them that were written before observations had dtypes and parts: all that
         `numbers_of` gives, as float32."""
         shape = (self.numbers,) if self.obs_parts else self.obs_shape
-        return replace(self, obs_shape=shape, obs_dtype="float32", obs_parts=())
+        return replace(self, obs_shape=shape, obs_dtype="float32", obs_parts=(), tokens=0)
 
     @property
     def numbers(self) -> int:
@@ -177,7 +187,7 @@ class Spaces:
 
     def state(self) -> dict[str, Any]:
         """Returns plain values, for files."""
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items() if k != "tokens" or v}
         return plain | {"obs_parts": [asdict(part) | {"shape": list(part.shape)} for part in self.obs_parts]}
 
     @classmethod
@@ -258,6 +268,14 @@ def record_dtype(space: gymnasium.Space) -> str:
     """Returns the dtype in which records keep observations of a space: whole numbers their own, all else float32."""
     own = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iu"
     return np.dtype(space.dtype).name if own else "float32"
+
+
+def tokens_of(observation: Box, action: gymnasium.spaces.Discrete) -> int:
+    """Returns how many tokens there are where observations are text so far, a row of whole numbers of which each is one
+    of the actions, with zeros behind; else 0."""
+    whole = observation.dtype is not None and observation.dtype.kind == "i" and len(observation.shape) == 1
+    same = whole and bool((observation.low == 0).all() and (observation.high == action.n - 1).all())
+    return int(action.n) if same and observation.shape[0] > 1 and action.start == 0 else 0
 
 
 def numbers_of(parts: tuple[Part, ...], packed: Array) -> Array:

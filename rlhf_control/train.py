@@ -28,6 +28,7 @@ from rlhf_control.simulation.double_buffer import start_double_buffered
 from rlhf_control.simulation.early_ends import tell_of_endless_episodes, treat_termination
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.training.baseline import pretrain_with_sb3
+from rlhf_control.training.cloning import pretrain_by_cloning
 from rlhf_control.training.continuing import continued, optimiser_of
 from rlhf_control.training.metrics import episode_metrics, iteration_metrics, on_new_answers, query_metrics
 from rlhf_control.training.parts import (
@@ -96,6 +97,8 @@ def pretrain(config: PretrainConfig, *, run: Run | None = None) -> Run:
     WATCHDOG.limit = config.env_timeout
     if config.learner == "sb3":
         return pretrain_with_sb3(config, run)
+    if config.learner == "cloning":
+        return pretrain_by_cloning(config, run)
     seed = config.seed
     envs = start_double_buffered(
         config.env_id, config.ppo.num_envs, seed=env_seed(seed), backend=config.backend, env=config.env

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure, run_score
 from rlhf_control.analysis.figures import plot_finetune, plot_runs
+from rlhf_control.analysis.replies import replies_table
 from rlhf_control.analysis.tables import terminal_table
 from rlhf_control.analysis.videos import record_video
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, NO_REWARD
@@ -20,6 +21,7 @@ from rlhf_control.runs.files import sha256, write_atomic
 from rlhf_control.runs.progress import say, seconds_text
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.trackers import NONE, tracked
+from rlhf_control.simulation.dialogues import is_dialogue
 from rlhf_control.training.guard import note as guards_note
 from rlhf_control.training.guard import nothing_learned
 from rlhf_control.wording import counted
@@ -36,18 +38,21 @@ def report(run: Run, env_id: str = "") -> str:
 
 
 def report_pretraining(run: Run, env_id: str = "") -> str:
-    """Evaluates a pretrained policy, writes results.json, curves.png and .pdf, and returns lines for the terminal."""
+    """Evaluates a pretrained policy, writes results.json, curves.png and .pdf, and returns lines for the terminal. Of
+    one that was cloned it says how well it predicts demonstrations that it did not learn from."""
     backend = run.config()[1].backend
     result = measure(load_policy(run.path / "policy.npz", env_id), "", EPISODES, SEED, backend=backend)
     last = run.metrics()[-1]
     run.write_json("results.json", {**result, "env_steps": last["env_steps"], "wall_seconds": last["wall_seconds"]})
-    if any(row["env_return"] is not None for row in run.metrics()):  # else no episode has ended yet
-        plot_runs([run.path], run.path / "curves", metrics=["env_return"])
+    shown = "loss" if "loss" in last else "env_return"
+    if any(row[shown] is not None for row in run.metrics()):  # else no episode has ended yet
+        plot_runs([run.path], run.path / "curves", metrics=[shown])
     show_tracker(run)
     policy = run.path / "policy.npz"
+    cloned = f"loss {last['loss']:.3f}, held out {last['held_out_loss']:.3f} nats an action, " if "loss" in last else ""
     success = f"success {result['success_rate']:.0%} at any step, " if "success_rate" in result else ""
     return (
-        f"return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, {success}"
+        f"{cloned}return {result['return_mean']:.1f} over {EPISODES} episodes{cut_off(result)}, {success}"
         f"{counted(last['env_steps'], 'step')}, {seconds_text(last['wall_seconds'])}\npolicy {policy}\n"
         f"sha256 {sha256(policy)}"
     )
@@ -72,7 +77,9 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     run.write_json("results.json", {**results, **facts})
     plot_finetune(run.path)
     video = ""
-    if config.video:
+    if is_dialogue(policies["after"].env_id):
+        video = f"Replies of both, sampled:\n\n{replies_table(list(policies.items()))}\n"
+    elif config.video:
         say("recording before_after.mp4")
         try:
             record_video(list(policies.items()), run.path / "before_after.mp4", seed=SEED, seconds=VIDEO_SECONDS)

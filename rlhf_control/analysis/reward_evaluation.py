@@ -44,6 +44,7 @@ from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.run import Run
+from rlhf_control.simulation.early_ends import judged_whole
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.simulator import simulated
@@ -64,7 +65,7 @@ class Opened:
     policy: Policy
     truth: RewardFunction | None
     truth_name: str
-    length: int  # steps of a clip
+    length: int  # steps of a clip; 0: clips are whole episodes
     earlier: Segments | None  # clips of the policy in earlier rounds, asked about or not
 
 
@@ -129,7 +130,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     if "reward" not in state:
         raise UserError(f"{run.path} has no checkpoint yet; let the run go on")
     policy = find_policy(run.path, config.env_id)
-    reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.action_size, policy.env_id)  # and its state
+    reward = make_reward(of_run, policy.spaces.obs_size, policy.spaces.executed_size, policy.env_id)  # and its state
     try:
         reward.load_state(state["reward"])
     except (KeyError, ValueError, TypeError) as error:
@@ -137,7 +138,7 @@ def open_run(config: EvaluateRewardConfig) -> Opened:
     if not reward.fitted:
         raise UserError(f"the reward of {run.path} has not been fitted yet; let the run go on")
     envs = start_envs(policy.env_id, 1, seed=0, env=policy.env)
-    length = max(2, round(of_run.clip_seconds / envs.step_seconds))
+    length = 0 if judged_whole(policy.env_id) else max(2, round(of_run.clip_seconds / envs.step_seconds))
     envs.close()
     name = config.truth or (of_run.score if of_run.oracle in NO_REWARD else of_run.oracle)
     truth = reward_named(name, policy.env_id) if name else None

@@ -20,6 +20,7 @@ from rlhf_control.nets.policy import Policy
 from rlhf_control.rendering.mujoco_renderer import render
 from rlhf_control.rendering.video import caption, side_by_side, write_gif, write_video
 from rlhf_control.simulation import pictures
+from rlhf_control.simulation.dialogues import is_dialogue
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.rollouts import acting_in
@@ -101,6 +102,8 @@ def record_video(
     """Writes (title, policy) pairs next to each other, from the same seed, as an .mp4 or a .gif; the returns of what
     is shown."""
     write = WRITERS.get(Path(out).suffix)
+    if any(is_dialogue(policy.env_id) for _, policy in policies):
+        raise UserError("a dialogue is text and has no video; `report.md` of its run has replies before and after")
     if write is None:
         raise UserError(f"cannot write {out}: a video is an .mp4 or a .gif file")
     shown = [

@@ -18,6 +18,15 @@ from rlhf_control.behaviours.arm import (
     low_elbow_score,
 )
 from rlhf_control.behaviours.behaviour import Behaviour, StepReward
+from rlhf_control.behaviours.dialogue import (
+    DIALOGUE,
+    brief_reward,
+    brief_score,
+    cheerful_reward,
+    cheerful_score,
+    polite_reward,
+    polite_score,
+)
 from rlhf_control.behaviours.games import (
     BRICKS_ID,
     ORCHARD_ID,
@@ -199,6 +208,18 @@ BEHAVIOURS = {
     "hand-high": Behaviour(
         METAWORLD_ID, "Which one carries its hand higher?", hand_high_reward, hand_high_score,
         "share of the time with the hand above 25 cm",
+    ),
+    "cheerful": Behaviour(
+        DIALOGUE, "Which reply is more cheerful, and not longer than it need be?",
+        cheerful_reward, cheerful_score, "share of replies that are positive, of at most 12 words",
+    ),
+    "brief": Behaviour(
+        DIALOGUE, "Which reply says it more briefly?",
+        brief_reward, brief_score, "share of replies of 1 to 4 words",
+    ),
+    "polite": Behaviour(
+        DIALOGUE, "Which reply is more polite?",
+        polite_reward, polite_score, "share of replies with a polite word and no rude one",
     ),
 }  # fmt: skip
 NO_REWARD = ("human", "coin-flip", "custom")  # oracles without a reward to compare with

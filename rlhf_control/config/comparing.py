@@ -60,13 +60,14 @@ class CompareConfig:
 class BenchConfig:
     """Measure how fast it is, beside the peers that are installed. Leave the machine alone meanwhile."""
 
-    what: Annotated[Literal["ppo", "window", "reward", "games", "sweep", "loop"], POSITIONAL]
+    what: Annotated[Literal["ppo", "window", "reward", "games", "sweep", "loop", "dialogue"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
     rlhf_control[bench]`) and RLlib (--rllib-python); ALE/*-v5 with the preset atari, against Stable-Baselines3 with the
     same. reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
     core-second of our own games, against other fast ones (--games-python). sweep: short runs through Ray, against our
-    own pool of processes. loop: a whole fine-tuning, against another build (--against)."""
+    own pool of processes. loop: a whole fine-tuning, against another build (--against). dialogue: PPO on tokens,
+    against the same around a GPT-2 of Hugging Face (--dialogue-python)."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
     """Gymnasium ids, for ppo."""
     runs: int = 5
@@ -87,6 +88,8 @@ class BenchConfig:
     """The interpreter of an environment with imitation 1.0.1, which pins an older one."""
     games_python: str = ""
     """The interpreter of an environment with env-breakoutatari2600-turbo-native and ale-py."""
+    dialogue_python: str = ""
+    """The interpreter of an environment with torch and transformers."""
 
     def __post_init__(self) -> None:
         typed(self)

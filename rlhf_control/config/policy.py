@@ -87,10 +87,11 @@ class NetConfig:
     """Width of each layer of the actor, and of the critic unless critic_hidden says otherwise."""
     log_std_init: float = -0.5
     """Log of the Gaussian's initial standard deviation, for Box actions."""
-    encoder: Literal["auto", "flat", "cnn", "cnn-small", "impala"] = "auto"
+    encoder: Literal["auto", "flat", "cnn", "cnn-small", "impala", "transformer"] = "auto"
     """Of pictures (uint8, height x width x channels), a network each. cnn, and auto where there are any: that of Mnih
     et al. (Nature 2015). cnn-small: the one before it (arXiv 1312.5602), a third of the work. impala: residual (arXiv
-    1802.01561), six times the work. flat: as so many numbers."""
+    1802.01561), six times the work. flat: as so many numbers. transformer, and auto where observations are tokens: a
+    causal transformer."""
     activation: Literal[
         "tanh", "relu", "elu", "leaky-relu", "gelu", "silu", "mish", "selu", "sigmoid", "softplus", "identity"
     ] = "tanh"
@@ -109,12 +110,20 @@ class NetConfig:
     """Of the CNN's products. bfloat16: three times as fast where the processor has it in hardware (AMX), else much
     slower."""
     separate_encoders: bool = False
-    """Actor and critic look at pictures through a CNN each."""
+    """Actor and critic look at pictures through a CNN each, or read tokens by a transformer each."""
+    width: int = 64
+    """Of a transformer: numbers a token, ..."""
+    layers: int = 3
+    """... layers ..."""
+    heads: int = 4
+    """... and heads of attention a layer."""
 
     def __post_init__(self) -> None:
         typed(self)
         within(self, "log_std_init", low=-20.0, high=5.0)
-        positive(self, "obs_clip", "picture_features")
+        positive(self, "obs_clip", "picture_features", "width", "layers", "heads")
+        if self.width % self.heads:
+            raise UserError(f"{flag(self, 'width')} is {self.width}; it must be a multiple of the {self.heads} heads")
         for name in ("hidden", "shared", "critic_hidden"):
             if any(width < 1 for width in getattr(self, name) or ()):
                 raise UserError(f"{flag(self, name)} is {getattr(self, name)}; every width must be positive")

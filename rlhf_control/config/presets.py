@@ -40,6 +40,17 @@ PROPRIOCEPTION: dict[str, bool | int | float | str] = {
 
 # 64 x 32 steps are half an episode of 64 arms. What comes more than two seconds later hardly counts.
 ARM = replace(BASE, ppo=replace(BASE.ppo, gamma=0.97))
+# Cloned from its turns; PPO's numbers are for `finetune` to go on with: a reply counts as a whole (gamma 1).
+DIALOGUE = PretrainConfig(
+    "",
+    learner="cloning",
+    total_steps=3_072_000,
+    net=NetConfig(encoder="transformer", hidden=(), critic_hidden=(64,)),
+    ppo=PPOConfig(
+        num_envs=64, num_steps=32, minibatch_size=512, epochs=4, lr=3e-4, lr_schedule="constant", gamma=1.0,
+        value_coef=0.1, gradients="autograd",
+    ),
+)  # fmt: skip
 
 TUNED = {
     "Ant-v5": replace(CAUTIOUS, env=NO_FORCES),
@@ -52,6 +63,7 @@ TUNED = {
     "Pusher-v5": BASE,
     "Reacher-v5": RECOMPUTE,
     "Swimmer-v5": replace(CAUTIOUS, ppo=replace(BASE.ppo, gamma=0.9999, gae_lambda=0.98)),  # a stroke pays late
+    "rlhf/Dialogue-v0": DIALOGUE,
     "Walker2d-v5": LINEAR,  # 4.0k and 4.7k (two seeds) rather than 3.3k with BASE
     "rlhf/ArmDoor-v0": replace(ARM, total_steps=1_000_000),
     "rlhf/ArmGrasp-v0": replace(ARM, total_steps=2_000_000),

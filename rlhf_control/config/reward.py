@@ -59,6 +59,9 @@ class RewardConfig:
     more."""
     conservative: float = 0.0
     """Take off the reward this times its uncertainty."""
+    combine: Literal["mean", "worst-case"] = "mean"
+    """What of the members' opinions is the reward: their mean or, step by step, the lowest (Coste et al., arXiv
+    2310.02743)."""
 
     def __post_init__(self) -> None:
         typed(self)

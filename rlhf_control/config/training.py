@@ -45,14 +45,16 @@ class PretrainConfig:
     """Several side by side, a core each, as 0-4 or 0,3,7; each into OUT-SEED. Given again, goes on with them."""
     out: str = ""
     """The run's folder (default: runs/pretrain-ENV_ID-SEED)."""
-    learner: Literal["ppo", "sb3"] = "ppo"
-    """sb3: Stable-Baselines3's PPO as a baseline, into the same run folder."""
+    learner: Literal["ppo", "sb3", "cloning"] = "ppo"
+    """sb3: Stable-Baselines3's PPO as a baseline, into the same run folder. cloning: act like the demonstrations that
+    come with the environment, as with the turns of rlhf/Dialogue-v0."""
     normalize_reward: bool = True
     """Divide the reward by the running standard deviation of the discounted return."""
     normalize_obs: bool = True
     """Bring observations to mean 0 and variance 1 by running statistics."""
-    backend: Literal["auto", "batched", "games", "ale", "gymnasium"] = "auto"
-    """auto: batched MuJoCo, our own games or prepared ALE where the id has them, else Gymnasium's environments."""
+    backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
+    """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
+    environments."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks that see pictures are evaluated and updated; all others are fastest on the processor. auto: the
     first GPU that torch finds, else the processor."""
@@ -107,8 +109,8 @@ class FinetuneConfig:
     backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
     moonwalk (Walker2d-v5), spin, sidestep, three-legs (Ant-v5), gentle, from-above, lift-high, low-elbow
     (rlhf/ArmGrasp-v0), careful-door (rlhf/ArmDoor-v0), hurry, savour, wary, daring, tidy (rlhf/Orchard-v0), home, steep
-    (rlhf/Bricks-v0), rally (ALE/Pong-v5), reach-from-above (FetchReachDense-v4), hand-high (MetaWorld).
-    `rlhf-control behaviours` says what they mean."""
+    (rlhf/Bricks-v0), rally (ALE/Pong-v5), reach-from-above (FetchReachDense-v4), hand-high (MetaWorld), cheerful,
+    brief, polite (rlhf/Dialogue-v0). `rlhf-control behaviours` says what they mean."""
     behaviours: str = ""
     """A Python file, or a module, with behaviours of your own. It is code: whatever reads the run and has to score by
     them wants it named again."""
@@ -187,8 +189,9 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
-    backend: Literal["auto", "batched", "games", "ale", "gymnasium"] = "auto"
-    """auto: batched MuJoCo, our own games or prepared ALE where the id has them, else Gymnasium's environments."""
+    backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
+    """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
+    environments."""
     checkpoint_seconds: float = 15.0
     """Time between two checkpoints."""
     env_timeout: float = 300.0

@@ -17,6 +17,8 @@ sums.json       {"queries.jsonl": {"lines": how many, "sha256": of the file}, "a
                 import notices that a line was lost or a digit changed. Older exports lack this file and are read
                 without; so is one that was altered on purpose, once its sums.json is deleted
 
+Where clips are text, a fifth file is for reading: replies.jsonl, a clip a line: digest, prompt, reply.
+
 A DIGEST is `Segments.digest`, a SHA-256. Importing an export gives the same queries, clips and history. What of it the
 store holds already is left as it is, so importing it twice is importing it once.
 """
@@ -34,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_control.behaviours.dialogue import dialogue_of, is_text
 from rlhf_control.data import Array, Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.schema import Asked, Version, Vote, check_clips, check_query, check_vote, new_vote, query_key
@@ -42,6 +45,7 @@ from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.npz import read_npz
 
 CLIPS, QUERIES, ANSWERS, SUMS = "segments.npz", "queries.jsonl", "answers.jsonl", "sums.json"
+REPLIES = "replies.jsonl"
 QUERY_FIELDS: dict[str, Any] = {
     "key": str, "kind": str, "repeat": int, "round": int, "index": int, "strategy": str, "annotators": int,
     "policy": Version, "reward": Version, "time": float | int, "clips": list,
@@ -61,6 +65,10 @@ def export_labels(store: FeedbackStore, folder: str | Path) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(Path(folder) / CLIPS, buffer.getvalue())
+    texts = [(digest, *dialogue_of(clip)) for digest, clip in clips.items() if is_text(clip)]
+    if texts:
+        lines_read = _jsonl({"digest": digest, "prompt": prompt, "reply": reply} for digest, prompt, reply in texts)
+        write_atomic(Path(folder) / REPLIES, lines_read)
     for name, content in lines.items():
         write_atomic(Path(folder) / name, content)
     sums = json.dumps({name: _sum(content) for name, content in lines.items()}, indent=1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from rlhf_control.behaviours.behaviour import StepReward
 from rlhf_control.behaviours.catalogue import reward_named, score_named
+from rlhf_control.behaviours.dialogue import dialogue_of
 from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import (
     COMPARISON,
@@ -139,6 +140,23 @@ class RewardOracle:
         if not np.isfinite(sums).all():
             raise UserError(f"the oracle '{self.name}' finds rewards that are not finite; look at what it reads")
         return sums
+
+
+@dataclass(frozen=True)
+class TextOracle:
+    """Answers comparisons of two replies by a function of (prompt, one reply, another), which returns 0 or 1, whichever
+    is better, or None, if it cannot tell."""
+
+    better: Callable[[str, str, str], int | None]
+
+    def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        if query.kind != COMPARISON:
+            raise UserError(f"a function of two replies answers comparisons, not a {query.kind}; leave out feedback")
+        (prompt, first), (_, second) = (dialogue_of(query.segments[i]) for i in range(2))
+        said = self.better(prompt, first, second)
+        if said is not None and said not in (0, 1):
+            raise UserError(f"the feedback function said {said!r}; it is to return 0, 1 or None")
+        return Feedback(None if said is None else (0, 1) if said == 0 else (1, 0), "function")
 
 
 def mistake_rate(config: AnnotatorConfig, index: int) -> float:

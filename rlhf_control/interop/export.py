@@ -22,6 +22,8 @@ SUFFIXES = {"npz": ".npz", "sb3": ".zip", "cleanrl": ".cleanrl_model", "torchscr
 def export(policy: Policy, to: str, out: str | Path = "") -> list[Path]:
     """Write a policy for another library, at `out` (default: policy with the format's suffix), and return the files
     written. Raises UserError for a policy that the format cannot hold."""
+    if policy.spaces.tokens and to != "npz":
+        raise UserError(f"a policy that reads tokens has no form in {to}; use --to npz, and `load_policy` reads it")
     path = Path(out or f"policy{SUFFIXES[to]}")
     writers: dict[str, Callable[[Policy, Path], list[Path]]] = {
         "npz": _npz, "sb3": _sb3, "cleanrl": export_cleanrl, "torchscript": export_torchscript

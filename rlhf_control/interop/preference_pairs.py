@@ -70,11 +70,12 @@ def _bpref(arrays: Mapping[str, Array], path: str | Path, spaces: Spaces | None)
     if "buffer_index" in arrays and not bool(arrays.get("buffer_full", False)):
         filled = int(arrays["buffer_index"])
     first, second, label = (arrays[name][:filled] for name in BPREF)
-    wide = spaces.obs_size + spaces.action_size
+    wide = spaces.obs_size + spaces.executed_size
     if first.shape != second.shape or first.ndim != 3 or first.shape[-1] != wide:
         raise UserError(
             f"{path} has buffer_seg1 {first.shape} and buffer_seg2 {second.shape}; the run's environment has "
-            f"observations of {spaces.obs_size} and actions of {spaces.action_size} numbers, so (pairs, steps, {wide})"
+            f"observations of {spaces.obs_size} and actions of {spaces.executed_size} numbers, so (pairs, steps, "
+            f"{wide})"
         )
     said = label.reshape(filled).astype(np.float64)
     if unknown := sorted(set(said.tolist()) - BPREF_LABELS.keys()):
@@ -129,7 +130,7 @@ def _actions(actions: Array, spaces: Spaces | None) -> Array:
         if actions.ndim == 2:
             raise ValueError("choices, and a store alone does not say of how many; load it into a run's folder")
         return flat
-    own = len(spaces.choices) or spaces.action_size
+    own = len(spaces.choices) or spaces.executed_size
     if flat.shape[-1] != own:
         raise ValueError(f"actions of {flat.shape[-1]} numbers, the run's environment has {own}")
     steps = flat.reshape(-1, own)

@@ -113,7 +113,7 @@ def matching_spaces(observation: gymnasium.Space, action: gymnasium.Space, model
     """Raises UserError if a reward model is for another environment or other spaces."""
     check_env(model, env_id)
     spaces = Spaces.of(observation, action)
-    if (spaces.obs_size, spaces.action_size) != (model.obs_size, model.action_size):
+    if (spaces.obs_size, spaces.executed_size) != (model.obs_size, model.action_size):
         raise UserError(
             f"the reward model is for observations of {model.obs_size} and actions of {model.action_size} numbers; the "
             f"environment has {spaces}"

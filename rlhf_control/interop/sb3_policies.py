@@ -25,7 +25,7 @@ from rlhf_control.interop.environments import environment
 from rlhf_control.interop.networks import untied
 from rlhf_control.interop.sb3_zips import algorithm_of, import_weights, places, read_sb3_zip, refuse_others
 from rlhf_control.interop.statistics import NUMBERS, Statistics, read_statistics, statistics_of
-from rlhf_control.nets.encoders import ACTIVATIONS
+from rlhf_control.nets.encoders import ACTIVATIONS, Encoder
 from rlhf_control.nets.pictures import NATURE_SIDE
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.files import save_state, write_atomic
@@ -221,7 +221,9 @@ def _picture_weights(policy: Policy) -> dict[str, Tensor]:
     """The CNNs under SB3's names, who has them three times."""
     found = {}
     for prefix, encoder in (("", None), ("pi_", None), ("vf_", policy.critic_encoder)):
-        for part, network in zip(policy.encoder.seen, (encoder or policy.encoder).pictures, strict=True):
+        seeing = encoder or policy.encoder
+        assert isinstance(seeing, Encoder)
+        for part, network in zip(policy.encoder.seen, seeing.pictures, strict=True):
             own = f"{prefix}features_extractor" + (f".extractors.{part.name}" if part.name else "")
             for name, tensor in network.state_dict().items():
                 place, _, kind = name.partition(".")

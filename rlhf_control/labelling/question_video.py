@@ -12,6 +12,7 @@ from rlhf_control.data import GROUPS, Array
 from rlhf_control.errors import UserError
 from rlhf_control.labelling.session import Question, Session
 from rlhf_control.rendering.clips import ClipRenderer
+from rlhf_control.rendering.text import NOTHING, is_dialogue, said
 from rlhf_control.rendering.video import caption, side_by_side, write_video
 from rlhf_control.runs.status import Status, read_status, trusted_environment
 
@@ -45,6 +46,20 @@ class VideoStudio:
         for following in self.session.upcoming(2):
             self._ordered(following)
         return path
+
+    def words(self, question: Question) -> str:
+        """Returns what is to be read instead, where clips are text: what was said, and the replies; else ""."""
+        if not is_dialogue(self._environment().env_id):
+            return ""
+        clips = self.session.store.segments(question.clips)
+        both = [said(clips[digest]) for digest in question.clips]
+        heads = [f"{name}: " * bool(name) for name in names(len(both))]
+        prompts = {prompt for prompt, _ in both}
+        before = [f"  {prompt}" for prompt, _ in both[: len(prompts) == 1]]
+        replies = [f"{head}{reply or NOTHING}" for head, (_, reply) in zip(heads, both, strict=True)]
+        if not before:  # of gold and corrections, it may be others
+            replies = [f"{head}{prompt} - {reply}" for head, (prompt, reply) in zip(heads, both, strict=True)]
+        return "\n".join([*before, *(f"    {line}" for line in replies)])
 
     def forget(self, question: Question) -> None:
         """Removes the file of a question that is answered."""

@@ -1,4 +1,4 @@
-"""Voting without a window: each question's clips go side by side into a video file, its answer is one key.
+"""Voting without a window: each question's clips go side by side into a video file, or are text; its answer is one key.
 
 The session is the window's (`session`); so are the keys, as far as a terminal has them.
 """
@@ -276,7 +276,7 @@ class Voting:
         given = f"{news.tally.answers} of {counted(goal(news.tally, news.status), 'answer')} so far"
         say(f"\n{words} ({given})")
         try:
-            say(f"  {self.studio.video(question)}")
+            say(self.studio.words(question) or f"  {self.studio.video(question)}")
         except UserError as error:
             say(f"  its clips cannot be shown ({error}); s goes on without an answer")
         if self.studio.notice and self.studio.notice != self.noticed:

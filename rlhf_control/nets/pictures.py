@@ -22,7 +22,7 @@ Convolution = tuple[int, int, int, int]  # channels in, out, kernel, stride
 class Sight:
     """Says how pictures are looked at; see `NetConfig`."""
 
-    kind: str = "cnn"  # flat, cnn, cnn-small, impala or christiano
+    kind: str = "cnn"  # flat, cnn, cnn-small, impala or christiano; transformer of tokens
     features: int = PICTURE_FEATURES
     precision: str = "float32"  # or bfloat16
 

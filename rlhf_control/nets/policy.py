@@ -18,6 +18,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.distributions import Categorical, Gaussian
 from rlhf_control.nets.encoders import Encoder, RunningNorm, mlp
 from rlhf_control.nets.pictures import Sight, check_pictures
+from rlhf_control.nets.transformer import Memory, TokenEncoder, check_tokens, dialogues
 from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
@@ -55,7 +56,7 @@ class Policy(nn.Module):
     """
 
     log_std: Tensor  # (A,), Box actions only: a parameter or, where the actor puts out its own, the least that counts
-    critic_encoder: Encoder | None  # where the critic has one of its own
+    critic_encoder: Encoder | TokenEncoder | None  # where the critic has one of its own
 
     def __init__(self, spaces: Spaces, config: NetConfig, seed: int, env_id: str, env: dict[str, Any]) -> None:
         super().__init__()
@@ -64,10 +65,12 @@ class Policy(nn.Module):
         if config.encoder != "flat":
             refuse_float_pictures(spaces, env_id)
         self.encoder = new_encoder(spaces, config, generator)
-        if config.encoder not in ("auto", "flat") and not self.encoder.seen:
+        if config.encoder not in ("auto", "flat", "transformer") and (spaces.tokens or not self.encoder.seen):
             raise UserError(
                 f"--net.encoder {config.encoder} is for pictures, and {env_id} shows {spaces}; leave it out"
             )
+        if config.encoder == "transformer" and not spaces.tokens:
+            raise UserError(f"--net.encoder transformer is for tokens, and {env_id} shows {spaces}; leave it out")
         self.config = replace(config, encoder=self.encoder.sight.kind)  # type: ignore[arg-type]
         self.critic_encoder = new_encoder(spaces, config, generator) if config.separate_encoders else None
         trunk, actor, critic = layer_sizes(spaces, self.config)
@@ -88,7 +91,7 @@ class Policy(nn.Module):
 
     def to_device(self, device: torch.device) -> "Policy":
         """Moves the networks of a policy that sees there; returns itself. Others are fastest on the processor."""
-        if self.encoder.seen:
+        if self.encoder.seen and not self.spaces.tokens:
             self.to(device)
             for encoder in (self.encoder, self.critic_encoder):
                 if encoder is not None:
@@ -147,6 +150,7 @@ class Policy(nn.Module):
         """Returns `act` of the policy as it now is, for many calls: in NumPy, whose calls cost a tenth of torch's."""
         if self.encoder.seen or self.config.activation not in NUMPY_ACTIVATIONS:
             return acting_in_torch(self)
+        assert isinstance(self.encoder, Encoder)
         activation = NUMPY_ACTIVATIONS[self.config.activation]
         linears = [layer for layer in (*self.trunk, *self.actor) if isinstance(layer, nn.Linear)]
         layers = [(np.ascontiguousarray(w.weight.detach().numpy().T), w.bias.detach().numpy()) for w in linears]
@@ -168,6 +172,8 @@ class Policy(nn.Module):
     def sampling(self) -> Act:
         """Returns a function from the actor's outputs (B, A), and an rng or None, to actions."""
         choices, depends = self.spaces.choices, self.config.state_dependent_std
+        if self.spaces.tokens:
+            return sample_token
         least = np.empty(0, np.float32) if choices else self.log_std.detach().cpu().numpy()
         std = np.exp(least)
 
@@ -250,7 +256,7 @@ class Policy(nn.Module):
             for name, sizes in zip(("trunk", "actor", "critic"), layer_sizes(spaces, net), strict=True):
                 check_sizes(sizes, state["parameters"], name)
             for prefix in ("encoder.", "critic_encoder.")[: 1 + net.separate_encoders]:
-                check_pictures(spaces.parts, state["parameters"], Sight.of(net), prefix)
+                check_encoder(spaces, net, state["parameters"], prefix)
             policy = cls(spaces, net, 0, str(state["env_id"]), dict(state["env"]))
             policy.load_parameters(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError, UserError) as error:
@@ -270,7 +276,10 @@ class Policy(nn.Module):
         save_state(path, {**self.state(), **beside})
 
 
-def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder:
+def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder | TokenEncoder:
+    if reads_tokens(spaces, net):
+        sizes = {"width": net.width, "layers": net.layers, "heads": net.heads}
+        return TokenEncoder(spaces.parts, spaces.tokens, generator, **sizes)
     return Encoder(spaces.parts, generator, Sight.of(net), net.obs_clip)
 
 
@@ -284,12 +293,44 @@ def refuse_float_pictures(spaces: Spaces, env_id: str) -> None:
         )
 
 
+def together(policy: Policy, features: Tensor) -> np.ndarray | None:
+    """Numbers rows of features (B, ...), the same number for those that cost less when they are read together; None
+    where there are none."""
+    return dialogues(features) if isinstance(policy.encoder, TokenEncoder) else None
+
+
+def reads_tokens(spaces: Spaces, net: NetConfig) -> bool:
+    """Tells whether a policy with these options reads contexts of tokens by a transformer."""
+    return bool(spaces.tokens) and net.encoder in ("auto", "transformer")
+
+
+def check_encoder(spaces: Spaces, net: NetConfig, parameters: Mapping[str, Any], prefix: str) -> None:
+    """Raises ValueError unless the weights of an encoder are there, each as large as the options say."""
+    if net.encoder == "transformer":
+        sizes = {"width": net.width, "layers": net.layers, "heads": net.heads}
+        return check_tokens(spaces.parts, spaces.tokens, parameters, sizes, prefix)
+    check_pictures(spaces.parts, parameters, Sight.of(net), prefix)
+
+
+def sample_token(logits: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Draws tokens (B, 1) by their logits (B, A), with one random number each: by the Gumbel-max trick it would be one
+    for every token there is, which takes longer than the transformer."""
+    if rng is None:
+        return logits.argmax(-1)[:, None]
+    below = np.exp(logits - logits.max(-1, keepdims=True)).cumsum(-1)
+    return (below <= rng.random((len(logits), 1)) * below[:, -1:]).sum(-1)[:, None]
+
+
 def acting_in_torch(policy: Policy) -> Act:
-    """Does what `Policy.acting` does for networks that NumPy does not have."""
-    sample = policy.sampling()
+    """Does what `Policy.acting` does for networks that NumPy does not have; what was read of contexts is kept until the
+    next call."""
+    sample, encoder = policy.sampling(), policy.encoder
+    memory = Memory(encoder) if isinstance(encoder, TokenEncoder) else None
 
     @torch.no_grad()
     def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        if memory is not None:
+            return sample(policy.actor(policy.trunk(memory.read(obs))).numpy(), rng)
         return sample(policy.outputs(policy.features(obs)).cpu().numpy(), rng)
 
     return act
@@ -298,7 +339,7 @@ def acting_in_torch(policy: Policy) -> Act:
 def layer_sizes(spaces: Spaces, net: NetConfig) -> tuple[list[int], list[int], list[int]]:
     """Returns inputs, widths and outputs of what actor and critic share, of the actor and of the critic; `net.encoder`
     has been decided."""
-    inputs = Encoder.size_of(spaces.parts, Sight.of(net))
+    inputs = net.width if reads_tokens(spaces, net) else Encoder.size_of(spaces.parts, Sight.of(net))
     outputs = spaces.action_size * (2 if net.state_dependent_std and not spaces.choices else 1)
     trunk = [inputs, *net.shared]
     critic_hidden = net.hidden if net.critic_hidden is None else net.critic_hidden

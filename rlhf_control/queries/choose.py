@@ -25,6 +25,7 @@ from rlhf_control.queries.strategies import (
     find_strategy,
     looks,
 )
+from rlhf_control.runs.progress import say_once
 from rlhf_control.wording import counted
 
 DEFAULT = QueryConfig()
@@ -38,6 +39,7 @@ class Pool:
     clips: Segments  # (S, L, ...)
     recent: int  # so many of them, the first, are recent
     free: Array  # (S,) bool; those that a query takes are no longer free, so several kinds of queries share no clip
+    context: Array | None = None  # (S,) numbers: only clips of one number are compared; None: any
 
     @classmethod
     def of(cls, clips: Segments, recent: int | None = None) -> "Pool":
@@ -46,8 +48,21 @@ class Pool:
 
     @cached_property
     def looks(self) -> Array:
-        """Returns the clips by how they look, (S, F): see `strategies.looks`."""
+        """Returns the clips by how they look, (S, F): see `strategies.looks`; text differs if a token does."""
+        if self.clips.obs.dtype.kind == "i" and self.context is not None:
+            return last_seen(self.clips) * np.sqrt(self.clips.obs.shape[-1])
         return looks(self.clips)
+
+
+def last_seen(clips: Segments) -> Array:
+    """Returns what clips (S, L, ...) end with, (S, O) float64."""
+    steps = np.full(len(clips), clips.obs.shape[1]) if clips.mask is None else clips.mask.sum(1)
+    return clips.next_obs[np.arange(len(clips)), steps - 1].astype(np.float64)
+
+
+def contexts(clips: Segments) -> Array:
+    """Numbers clips (S, L, ...) by what they begin with, (S,): replies by their prompt."""
+    return np.unique(clips.obs[:, 0], axis=0, return_inverse=True)[1].reshape(-1)
 
 
 class Form(NamedTuple):
@@ -99,7 +114,11 @@ def choose(
             picked += groups
     # Places are random, or an annotator who tires would spoil one kind more than the other; sides are, whatever a
     # strategy prefers.
-    order = rng.permutation(n)
+    order = rng.permutation(len(picked))
+    if len(picked) < n:
+        say_once(
+            f"rlhf-control: only {len(picked)} of {counted(n, 'question')}: too few replies to the same prompts yet"
+        )
     return [
         Query(round, index, picked[i][0], pool.clips[in_any_order(picked[i][1], form, rng)], form.kind)
         for index, i in enumerate(order)
@@ -113,13 +132,20 @@ def pick(
     """Returns n disjoint groups of these clips, each with how it was chosen: as the strategy orders random candidates;
     where these do not suffice, any that look different; at last those that look alike."""
     compared = form.kind == GROUPS
-    deal = partial(pairs_of_groups, pool.looks) if compared else random_groups
+    deal = partial(pairs_of_groups, pool.looks) if compared else partial(random_groups, context=pool.context)
     candidates = deal(clips, form.clips, n * config.candidates, rng)
     candidates = candidates[difference(pool.looks, candidates) >= config.min_difference]
     if len(candidates):
         candidates = candidates[STRATEGIES[strategy](pool.clips, candidates, n, model, rng)]
     groups = disjoint(candidates.reshape(len(candidates), form.clips), n)
     left = rng.permutation(np.setdiff1d(clips, groups))
+    if pool.context is not None and not compared:
+        rest = random_groups(left, form.clips, 1, rng, pool.context)
+        alike = difference(pool.looks, rest) < config.min_difference
+        groups = [*groups, *rest[~alike]][:n]
+        return [(strategy, group) for group in groups] + [
+            (strategy + ALIKE, group) for group in rest[alike][: n - len(groups)]
+        ]
     while not compared and len(groups) < n:
         if (found := find_different(pool.looks, left, form.clips, config.min_difference)) is None:
             break
@@ -153,9 +179,16 @@ def pairs_of_groups(seen: Array, clips: Array, size: int, at_least: int, rng: np
     return np.concatenate([np.zeros((0, 2, each), np.int64), *found])
 
 
-def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generator) -> Array:
+def random_groups(
+    clips: Array, size: int, at_least: int, rng: np.random.Generator, context: Array | None = None
+) -> Array:
     """Deals all clips (S,) out in groups of different ones, (C, size), again and again until there are `at_least`
-    groups."""
+    groups; with contexts (by clip), in groups of one context."""
+    if context is not None:
+        found = [np.zeros((0, size), np.int64)]
+        while sum(map(len, found)) < at_least and len(dealt := groups_within(rng.permutation(clips), size, context)):
+            found.append(rng.permutation(dealt))
+        return np.concatenate(found)
     deal = len(clips) // size
     times = -(-at_least // deal) if deal else 0
     return np.concatenate(
@@ -164,6 +197,14 @@ def random_groups(clips: Array, size: int, at_least: int, rng: np.random.Generat
             *(rng.permutation(clips)[: deal * size].reshape(deal, size) for _ in range(times)),
         ]
     )
+
+
+def groups_within(clips: Array, size: int, context: Array) -> Array:
+    """Returns groups (C, size) of those clips (S,), in their order, that have the same context."""
+    clips = clips[np.argsort(context[clips], kind="stable")]
+    _, first, count = np.unique(context[clips], return_index=True, return_counts=True)
+    place = np.arange(len(clips)) - np.repeat(first, count)
+    return clips[place < np.repeat(count - count % size, count)].reshape(-1, size)
 
 
 def disjoint(groups: Array, n: int) -> list[Array]:

@@ -69,7 +69,7 @@ def recording_of(name: str, env_id: str, spaces: Spaces) -> Recording:
     """Reads data as a recording in the environment with these spaces. Raises UserError for data of others."""
     if name.startswith(PREFIX):
         return minari_recording(name.removeprefix(PREFIX), env_id, spaces)
-    return load_recording(name, env_id, (spaces.obs_size, spaces.action_size))
+    return load_recording(name, env_id, (spaces.obs_size, spaces.executed_size))
 
 
 def demonstrations(

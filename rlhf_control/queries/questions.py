@@ -35,7 +35,7 @@ from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import adopt
-from rlhf_control.queries.choose import Form, Pool, ask_again, choose
+from rlhf_control.queries.choose import Form, Pool, ask_again, choose, contexts
 from rlhf_control.queries.corrections import correct, take_overs
 from rlhf_control.queries.demonstrations import (
     demonstrated,
@@ -50,6 +50,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
 from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
+from rlhf_control.simulation.early_ends import judged_whole
 from rlhf_control.wording import counted
 
 # Kinds of which an answer can be held against an earlier one
@@ -134,7 +135,8 @@ def make_queries(
     random order, and no clip twice while there are others."""
     queries: list[Query] = []
     clips, recent = pool
-    source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels)), label_round.index
+    within = contexts(clips) if judged_whole(policy.env_id) else None
+    source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels), within), label_round.index
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind) if kind in KINDS else 100)

@@ -56,6 +56,19 @@ def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator, *, wan
     return Segments(**{name: array[index, n[:, None]] for name, array in steps_of.items()}).compact()
 
 
+def cut_episodes(rollout: Rollout, length: int) -> Segments:
+    """Cuts the episodes that begin and end in a rollout, as clips (S, L, ...) of one length: the last step of the
+    shorter ones again and again, and a mask. Raises UserError if there are none."""
+    n, ends = np.nonzero(rollout.done.T)  # environment by environment
+    again = np.flatnonzero(n[1:] == n[:-1])  # what ends first may have begun earlier
+    first, last = ends[again] + 1, ends[again + 1]
+    if not len(again):
+        raise UserError(f"no whole episode in the last {counted(len(rollout.done), 'step')}; raise --ppo.num-steps")
+    steps = np.minimum(first[:, None] + np.arange(length), last[:, None])
+    clips = {name: array[steps, n[again][:, None]] for name, array in rollout.as_segments().arrays().items()}
+    return Segments(**clips, mask=first[:, None] + np.arange(length) <= last[:, None])
+
+
 def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Array]:
     """Keeps, of clips that begin at these steps (S,) of these environments (S,), those within (T, N) and one
     episode."""
@@ -110,6 +123,7 @@ class SegmentBank:
         only the time limit (in steps) ends episodes; and beside them the `ends` of the newest episodes, if they are
         asked about. Raises UserError if no number of rollouts is enough."""
         self.length, self.num_steps, self.ends = length, num_steps, ends or Ends(0, 0)
+        self.whole = False
 
         def enough(ends: Callable[[int], float]) -> int:
             """Returns the fewest rollouts. Of each environment a clip is lost to the offset and one to each end."""
@@ -136,6 +150,12 @@ class SegmentBank:
         self.older: Segments | None = None
         self.episodes: list[Segments] = []  # (L', ...) each, at most `ends.steps` up to the last; the newest last
 
+    def of_whole_episodes(self) -> "SegmentBank":
+        """Has clips be whole episodes, of `length` at most, and keeps twice as much, so that many begin alike; returns
+        itself."""
+        self.whole, self.keep = True, 2 * self.keep
+        return self
+
     @property
     def steps(self) -> int:
         """Returns how far back the rollouts reach, in steps of each environment."""
@@ -152,11 +172,15 @@ class SegmentBank:
 
     def recent(self, rng: np.random.Generator, wanted: int = 0) -> Segments:
         """Clips of the last rollouts, as `cut_segments` cuts them."""
+        if self.whole:
+            return cut_episodes(join(self.rollouts), self.length)
         return cut_segments(join(self.rollouts), self.length, rng, wanted=wanted)
 
     def newest(self, rng: np.random.Generator) -> Segments:
         """Clips of as few of the last rollouts as one clip needs."""
         needed = -(-self.length // self.num_steps)
+        if self.whole:  # and the one before, in which they may have begun
+            return cut_episodes(join(self.rollouts[-needed - 1 :]), self.length)
         return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
 
     def pool(self, rng: np.random.Generator, wanted: int = 0) -> tuple[Segments, int]:
@@ -225,7 +249,10 @@ class SegmentBank:
 
 
 def cut(episodes: Sequence[Segments], length: int) -> Segments:
-    """Cuts episodes (T, ...) into clips (S, L, ...), end to end, without what is left over."""
+    """Cuts episodes (T, ...) into clips (S, L, ...), end to end, without what is left over; with length 0, leaves them
+    whole."""
+    if not length:
+        return Segments.stack(episodes)
     clips = [e[i : i + length] for e in episodes for i in range(0, len(e) - length + 1, length)]
     if len(clips) < 2:
         raise UserError(f"the episodes are too short for two clips of {counted(length, 'step')}; raise --episodes")

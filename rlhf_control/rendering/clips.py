@@ -20,6 +20,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.rendering.cameras import camera_names
 from rlhf_control.rendering.flat import draw_flat
 from rlhf_control.rendering.mujoco_renderer import Studio, render, render_mujoco, without_gl
+from rlhf_control.rendering.text import draw_text, is_dialogue
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.make import mujoco_model
@@ -61,6 +62,8 @@ class ClipRenderer:
         (modulo their number). MuJoCo fills width and height; others are as large as they can be in their own
         proportions. Raises UserError for a clip that cannot be drawn."""
         clip = clip.present()
+        if is_dialogue(self.env_id):
+            return draw_text(clip, width, height)
         if clip.frames is not None:
             return np.stack([fit(picture, width, height) for picture in decode(clip.frames)])
         nothing_to_draw = clip.state is None or is_atari(self.env_id)  # whose states are for oracles

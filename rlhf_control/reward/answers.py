@@ -79,7 +79,7 @@ class ClipInputs:
     """What is judged, as the networks read it."""
 
     x: Tensor  # (S, L, I) standardised inputs; if the networks that see are learned, what these read, as bytes
-    mask: Tensor | None = None  # (S, L) bool: the steps there are; None: all of them
+    mask: Tensor | None = None  # (S, L) bool: the steps there are, or float: what each counts for; None: all of them
 
 
 @dataclass(frozen=True)

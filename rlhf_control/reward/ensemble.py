@@ -62,7 +62,10 @@ def clip_logits(layers: Layers, frames: Tensor, config: RewardConfig, mask: Tens
 
 
 def mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns the means (...,) of values (..., L) over the steps in the mask (..., L); None: all."""
+    """Returns the means (...,) of values (..., L) over the steps in the mask (..., L); None: all. A mask of floats are
+    the weights of the steps in a sum."""
     if mask is None:
         return values.mean(-1)
+    if mask.is_floating_point():
+        return (values * mask).sum(-1)
     return torch.where(mask, values, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)

@@ -9,6 +9,7 @@ from rlhf_control.behaviours.catalogue import reward_named
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Answers, Array, Rollout, Segments, mean_over_steps
 from rlhf_control.nets.encoders import Encoder
+from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
 
@@ -21,10 +22,11 @@ class KnownReward:
     known too and stays, unless it is `centered`: where an episode can end, it says whether that is a loss."""
 
     def __init__(
-        self, reward: Callable[[Segments], Array], *, scaled: bool = True, centered: bool = False, ready: bool = False
-    ) -> None:
-        """`ready`: from the first step on, rather than from the first fit."""
-        self.reward, self.scaled, self.centered = reward, scaled, centered
+        self, reward: Callable[[Segments], Array], *, scaled: bool = True, centered: bool = False,
+        ready: bool = False, whole: int = 0,
+    ) -> None:  # fmt: skip
+        """`ready`: from the first step on, rather than from the first fit. `whole`: as of `RewardModel`."""
+        self.reward, self.scaled, self.centered, self.whole = reward, scaled, centered, whole
         self.mean, self.std = 0.0, 1.0
         self.fitted = ready
 
@@ -36,7 +38,10 @@ class KnownReward:
 
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (1, ...) of clips (..., L)."""
-        return KNOWN_SCALE * (mean_over_steps(self.reward(clips), clips.mask)[None] - self.mean) / self.std
+        mean = mean_over_steps(self.reward(clips), clips.mask)
+        if self.whole and clips.mask is not None:
+            mean = mean * clips.mask.sum(-1) / self.whole
+        return KNOWN_SCALE * (mean[None] - self.mean) / self.std
 
     def probability(self, pairs: Segments) -> Array:
         """Returns the probability (1, Q) that the first clip of each pair is preferred."""
@@ -65,14 +70,15 @@ class KnownReward:
 
 
 def make_reward(
-    config: FinetuneConfig, obs_size: int, action_size: int, env_id: str, encoder: Encoder | None = None,
-    *, same: bool = False,
+    config: FinetuneConfig, obs_size: int, action_size: int, env_id: str,
+    encoder: Encoder | TokenEncoder | None = None, whole: int = 0, *, same: bool = False,
 ) -> Reward:  # fmt: skip
-    """Makes the learned reward, or one of the two that it is measured against. `encoder`: see `RewardModel`; `same`:
-    the oracle's is the one that the policy was trained on, and stays in its unit."""
+    """Makes the learned reward, or one of the two that it is measured against. `encoder`, `whole`: see `RewardModel`;
+    `same`: the oracle's is the one that the policy was trained on, and stays in its unit."""
     if config.learn_from == "votes":
-        return RewardModel(obs_size, action_size, config.reward, env_id, encoder)
+        return RewardModel(obs_size, action_size, config.reward, env_id, encoder, whole)
     if config.learn_from == "oracle":
         centered = not config.normalize_reward  # as it was before there was that option
-        return KnownReward(reward_named(config.oracle, env_id), scaled=not same, centered=centered, ready=same)
+        known = reward_named(config.oracle, env_id)
+        return KnownReward(known, scaled=not same, centered=centered, ready=same, whole=whole)
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), scaled=False)

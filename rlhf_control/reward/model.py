@@ -3,7 +3,7 @@
 E ensemble, S clips, Q pairs, B batch, L segment length, O observation, I inputs, M support.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segmen
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
+from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, nearest_distance, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
@@ -56,25 +57,29 @@ class RewardModel:
 
     def __init__(
         self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "",
-        encoder: Encoder | LearnedEncoders | None = None,
+        encoder: Encoder | TokenEncoder | LearnedEncoders | None = None, whole: int = 0,
     ) -> None:  # fmt: skip
-        """`encoder`: of pictures, which the ensemble sees through it as the pretrained policy does, for a few answers
-        can hardly teach it to see; it never changes. Unless `config.pictures` says otherwise: then networks of its own
-        are learned, and the encoder only says what there is to be seen."""
+        """`encoder`: of pictures or tokens, which the ensemble sees through it as the pretrained policy does, for a few
+        answers can hardly teach it to see; it never changes. Unless `config.pictures` says otherwise: then networks of
+        its own are learned, and the encoder only says what there is to be seen. `whole`: clips are whole episodes, of
+        so many steps at most. Then a clip is worth the sum of its steps, as it is to the learner, and the reward's zero
+        is learned: were it moved, longer ones would gain or lose."""
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
         self.env_id = env_id  # whose steps it scores; "": not known
         self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
         self.weight_decay, self.temperature = config.weight_decay, 1.0
         self.trust: dict[str, float] = {}  # in each annotator, by name, where there are several
-        self.fitted = False
+        self.fitted, self.whole = False, whole
         self.device = encoder.device if encoder is not None else torch.device("cpu")
         self._see_through(encoder)
 
-    def _see_through(self, encoder: Encoder | LearnedEncoders | None) -> None:
+    def _see_through(self, encoder: Encoder | TokenEncoder | LearnedEncoders | None) -> None:
         """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
         if isinstance(encoder, Encoder) and self.learns_to_see:
             seed = torch.Generator().manual_seed(0)  # until the first fit, which draws its own
             encoder = LearnedEncoders.like(encoder, self.config.pictures, self.config.members, seed)  # type: ignore[arg-type]
+        if isinstance(encoder, TokenEncoder):  # what was said is the end of what is read next
+            self.config = replace(self.config, inputs="next-state")
         config, self.encoder = self.config, encoder if encoder is None else encoder.to_device(self.device)
         if encoder is not None and config.obs_parts:
             raise UserError("reward.obs_parts names numbers of an observation, but here it has pictures; leave it out")
@@ -99,14 +104,16 @@ class RewardModel:
         return self._members(self._standardise(self.rows(steps)))
 
     def predict(self, steps: Rollout | Segments) -> Array:
-        """Returns rewards, (...,) float32: mean 0, standard deviation about 1 on the last fit's reference data; 0
-        before the first. A conservative model takes off its uncertainty, as far as it is more than on the reference."""
+        """Returns rewards, (...,) float32: mean 0 (but see `whole`), standard deviation about 1 on the last fit's
+        reference data, unless only the lowest opinion counts; 0 before the first. A conservative model takes off its
+        uncertainty, as far as it is more than on the reference."""
         x = self._standardise(self.rows(steps))
         members = self._members(x)
+        reward = members.min(0) if self.config.combine == "worst-case" else members.mean(0)
         if self.config.conservative == 0:
-            return members.mean(0)
+            return reward
         excess = self._uncertainty(x, members) - self.usual_uncertainty
-        return members.mean(0) - np.float32(self.config.conservative) * excess
+        return reward - np.float32(self.config.conservative) * excess
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:
         """Returns how uncertain the reward is, (...,) in the units of `predict`: the root of the members' variance plus
@@ -125,8 +132,7 @@ class RewardModel:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
         logit j)."""
         x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
-        mask = None if clips.mask is None else torch.from_numpy(clips.mask)
-        return (clip_logits(self.layers, x, self.config, mask) / self.temperature).numpy()
+        return (clip_logits(self.layers, x, self.config, self._weights(clips)) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
         """Returns each member's probability (E, Q) that the first clip of each pair (Q, 2, L, ...) is preferred."""
@@ -157,6 +163,14 @@ class RewardModel:
         obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
         counts = self.config.inputs == "state-action"
         return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
+
+    def _weights(self, clips: Segments) -> Tensor | None:
+        """What each step (..., L) of clips counts for."""
+        mask = clips.mask
+        if not self.whole:
+            return None if mask is None else torch.from_numpy(mask)
+        there = np.ones(clips.env_reward.shape, bool) if mask is None else mask
+        return torch.from_numpy(there.astype(np.float32) / np.float32(self.whole))
 
     def _standardise(self, rows: Tensor) -> Tensor:
         return (rows - self.input_mean) / self.input_std
@@ -195,7 +209,7 @@ class RewardModel:
 
         x = self._standardise(reference_rows)
         out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP))
-        self.output_mean = out.mean(1, keepdim=True)
+        self.output_mean = torch.zeros_like(out[:, :1]) if self.whole else out.mean(1, keepdim=True)
         self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
         self.support, fresh = self._standardise(everything[some]).tensor_split(2)
@@ -213,8 +227,7 @@ class RewardModel:
         if not warm:
             generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
             self.layers = initial_layers(self.sizes, self.config.members, generator)
-        mask = answers.clips.mask
-        shown = ClipInputs(x, None if mask is None else torch.from_numpy(mask))
+        shown = ClipInputs(x, self._weights(answers.clips))
         return fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng, sight)
 
     def _learn_to_see(self, sight: LearnedEncoders, answers: Answers, rng: np.random.Generator, *, warm: bool) -> Fit:
@@ -262,7 +275,8 @@ class RewardModel:
                 if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
                     raise ValueError(f"{i}.weight is {state['layers'][f'{i}.weight'].shape}")
             check_weights({**state["layers"], **state["normaliser"], **(encoder.state_dict() if encoder else {})})
-            model = cls(*sizes, config, str(state.get("env_id", "")), encoder)  # older files do not say
+            env_id, whole = str(state.get("env_id", "")), int(state.get("whole", 0))  # older files do not say
+            model = cls(*sizes, config, env_id, encoder, whole)
             model.load_state(state)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error
@@ -283,10 +297,12 @@ class RewardModel:
             }
             | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
             | ({"trust": dict(self.trust)} if self.trust else {})
+            | ({"whole": self.whole} if self.whole else {})
         )
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Raises KeyError or ValueError for the state of another model."""
+        self.whole = int(state.get("whole", 0))
         if "encoder" in state:
             self._see_through(encoders_from_state(state["encoder"]))
         expected = self.state()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.pictures import Sight
+from rlhf_control.nets.transformer import TokenEncoder
 
 FEATURES = 64  # of a picture, as in arXiv 1706.03741, appendix A.2
 Shared = Literal["heads", "networks"]
@@ -88,11 +89,11 @@ class LearnedEncoders(nn.Module):
         return {"shared": self.shared, "members": self.members, "encoders": each}
 
 
-def encoders_from_state(state: dict[str, Any]) -> "Encoder | LearnedEncoders":
+def encoders_from_state(state: dict[str, Any]) -> "Encoder | TokenEncoder | LearnedEncoders":
     """Makes a copy that no longer changes, from what either's `state` gave. Raises KeyError or ValueError for
     another."""
     if "encoders" not in state:
-        return Encoder.from_state(state)
+        return TokenEncoder.from_state(state) if "tokens" in state else Encoder.from_state(state)
     each = [Encoder.from_state(state["encoders"][str(i)]) for i in range(len(state["encoders"]))]
     shared, members = state["shared"], int(state["members"])
     if len(each) != (1 if shared == "heads" else members):

@@ -33,10 +33,14 @@ class Batch:
         return Batch(*(x[index] for x in vars(self).values()))
 
 
-def minibatches(rows: int, size: int, rng: np.random.Generator) -> list[Array]:
+def minibatches(rows: int, size: int, rng: np.random.Generator, together: Array | None = None) -> list[Array]:
     """Draws the order of an epoch's steps, each as indices of its rows: every row once, at random. A single row left
-    over joins the last minibatch: the standard deviation of one advantage is NaN."""
+    over joins the last minibatch: the standard deviation of one advantage is NaN. Rows of one number in `together`
+    (rows,) stand behind each other, so that nearly all of them fall into one minibatch."""
     starts = list(range(size, rows, size))
     if starts and rows - starts[-1] == 1:
         starts.pop()
-    return np.split(rng.permutation(rows), starts)
+    order = rng.permutation(rows)
+    if together is not None:
+        order = order[np.argsort(rng.permutation(together.max() + 1)[together[order]], kind="stable")]
+    return np.split(order, starts)

@@ -18,7 +18,7 @@ from rlhf_control.data import Array, Rollout, alone
 from rlhf_control.errors import NonFiniteError
 from rlhf_control.nets.distributions import Categorical, Gaussian
 from rlhf_control.nets.encoders import FEW
-from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.policy import Policy, together
 from rlhf_control.rl.batch import Batch, minibatches
 from rlhf_control.rl.compiled import CompiledUpdate, supports
 from rlhf_control.rl.protocol import Update
@@ -51,7 +51,8 @@ def ppo_loss(
     else:
         policy_loss = -(ratio * advantage).mean() + kl_coef * new.kl(batch.old).mean()
     value_loss = (value - batch.returns).square().mean()
-    entropy = new.entropy().mean()
+    with torch.set_grad_enabled(config.entropy_coef != 0):  # of many tokens its gradient is half the work
+        entropy = new.entropy().mean()
     loss = policy_loss + config.value_coef * value_loss - config.entropy_coef * entropy
     with torch.no_grad():
         approx_kl = (ratio - 1 - log_ratio).mean()  # http://joschu.net/blog/kl-approx.html, k3
@@ -227,12 +228,13 @@ class PPO:
         Stops before the step whose approximate KL exceeds 1.5 target_kl, as Stable-Baselines3 does.
         """
         config, batch = self.config, self.prepare(rollout)
+        groups = together(self.policy, batch.features)
         lr, clip = self._scheduled(progress)
         history: list[dict[str, float]] = []
         for epoch in range(config.epochs):
             if config.recompute_advantages and epoch > 0:
                 batch = self.revalued(batch, rollout)
-            order = minibatches(len(batch), config.minibatch_size, rng)
+            order = minibatches(len(batch), config.minibatch_size, rng, groups)
             taken = self.optimizer.steps(batch, order, lr, clip, self.kl_coef, self._max_kl())
             history += taken
             if len(taken) < len(order):
@@ -249,9 +251,10 @@ class PPO:
         """Fits the critic alone, for when the reward has changed under it. The targets move with it."""
         lr, _ = self._scheduled(progress)
         batch = self.prepare(rollout)
+        groups = together(self.policy, batch.features)
         for epoch in range(epochs):
             batch = self.revalued(batch, rollout) if epoch > 0 else batch
-            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng), lr)
+            self.optimizer.value_steps(batch, minibatches(len(batch), self.config.minibatch_size, rng, groups), lr)
 
     def _scheduled(self, progress: float) -> tuple[float, float]:
         """Returns the learning rate and the clip range."""

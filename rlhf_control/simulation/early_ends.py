@@ -38,6 +38,16 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     return {**env, "terminate_when_unhealthy": False}
 
 
+def judged_whole(env_id: str) -> bool:
+    """Tells whether clips of an environment that was made are whole episodes, as its class says of itself
+    (`metadata["whole_episodes"]`): a reply is judged from its first word to its last. When to end is then part of what
+    is judged, and no failure."""
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    make: Any = spec.entry_point if spec is not None else None
+    make = gymnasium.envs.registration.load_env_creator(make) if isinstance(make, str) else make
+    return bool((getattr(make, "metadata", None) or {}).get("whole_episodes"))
+
+
 def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
     """Returns after how many steps every episode of an environment that was made is cut off; None if never, or if it
     does not say."""
@@ -90,7 +100,7 @@ def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, An
 def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:
     """Treats early ends of a rollout as chosen. truncate: what ended early counts as cut off, so that its value is
     bootstrapped."""
-    if treatment == "refuse":
+    if treatment == "refuse" and not judged_whole(env_id):
         refuse_terminated(rollout.terminated, env_id, run=run)
     if treatment == "truncate":
         nothing = np.zeros_like(rollout.terminated)

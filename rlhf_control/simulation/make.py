@@ -11,11 +11,12 @@ import gymnasium
 import mujoco
 from gymnasium.vector import VectorEnv
 
-from envs import GAMES, has_batched
+from envs import DIALOGUE, GAMES, has_batched
 from rlhf_control.compute.gl import has_display
 from rlhf_control.errors import UserError, unknown_name
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.backends.ale import ALEBackend
+from rlhf_control.simulation.backends.dialogue import DialogueBackend
 from rlhf_control.simulation.backends.games import GamesBackend
 from rlhf_control.simulation.backends.gymnasium import GymnasiumBackend
 from rlhf_control.simulation.backends.mujoco import MujocoBackend
@@ -28,8 +29,11 @@ BACKENDS: dict[str, Callable[[str, int, Mapping[str, Any], int], Backend]] = {
     "batched": MujocoBackend,
     "games": GamesBackend,
     "ale": ALEBackend,
+    "dialogue": DialogueBackend,
     "gymnasium": GymnasiumBackend,
 }
+
+OWN = {**dict.fromkeys(GAMES, "games"), DIALOGUE: "dialogue"}
 
 
 def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", **env_kwargs: Any) -> VectorEnv:
@@ -37,10 +41,10 @@ def make_envs(env_id: str, num_envs: int, *, seed: int, backend: str = "auto", *
     step in which an episode ends (SAME_STEP); its last observation is `info["final_obs"][i]`, which is all that there
     is of infos with the backend "gymnasium".
 
-    backend: "batched" MuJoCo, our own "games", "ale" (see `atari.vector`), "gymnasium"'s own, or "auto" for one of the
-    first three where it has the id and, since the first two do not draw, no `render_mode` is asked for. `env_kwargs`
-    are the environment's arguments. Raises UserError for an unknown id or backend, for wrong arguments, and for
-    whatever the environment raises.
+    backend: "batched" MuJoCo, our own "games" and "dialogue", "ale" (see `atari.vector`), "gymnasium"'s own, or "auto"
+    for one of the others where it has the id and, since only ALE draws, no `render_mode` is asked for. `env_kwargs` are
+    the environment's arguments. Raises UserError for an unknown id or backend, for wrong arguments, and for whatever
+    the environment raises.
     """
     return make_backend(env_id, num_envs, seed, backend, env_kwargs).vector
 
@@ -61,7 +65,7 @@ def make_backend(
     if is_atari(env_id) and backend in ("auto", "gymnasium"):  # the latter would give the same, more slowly
         backend = "ale"
     if backend == "auto":
-        own = "batched" if has_batched(env_id) else "games" if env_id in GAMES else "gymnasium"
+        own = "batched" if has_batched(env_id) else OWN.get(env_id, "gymnasium")
         backend = own if render_mode is None else "gymnasium"
     with in_one_line(f"cannot make {described(env_id, env)}"):
         if backend != "ale":  # which knows its arguments

@@ -43,7 +43,7 @@ def collect(envs: Envs, actor: Actor, num_steps: int, rng: np.random.Generator) 
     T, N = num_steps, envs.num_envs
     obs = np.empty((T, N, envs.spaces.obs_size), envs.spaces.obs_dtype)
     successors: list[Array] = []
-    executed = np.empty((T, N, envs.spaces.action_size), np.float32)
+    executed = np.empty((T, N, envs.spaces.executed_size), np.float32)
     actions: list[Array] = []
     states: list[Any] = []
     pictures: list[Any] = []

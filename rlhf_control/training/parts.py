@@ -43,7 +43,12 @@ from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.trackers import check_tracker
 from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs, start_double_buffered
-from rlhf_control.simulation.early_ends import environment_arguments, tell_of_endless_episodes, time_limit
+from rlhf_control.simulation.early_ends import (
+    environment_arguments,
+    judged_whole,
+    tell_of_endless_episodes,
+    time_limit,
+)
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
 from rlhf_control.training.again import make_way
@@ -126,7 +131,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         frames=config.oracle == "human",
     )  # fmt: skip
     came_in, policy = (adopt(pretrained, envs.spaces, env_id, env) for _ in range(2))
-    length = max(2, round(config.clip_seconds / envs.step_seconds))
+    length, whole = clip_length(config, env_id, env, envs.step_seconds), judged_whole(env_id)
     if config.demonstrations and not begun:
         take_up_demonstrations(config, policy, length)
     same = same_reward(config, training)
@@ -135,14 +140,16 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
     encoder = policy.encoder.frozen().to_device(policy.device) if policy.encoder.seen else None
-    reward = make_reward(config, envs.spaces.obs_size, envs.spaces.action_size, env_id, encoder, same=same)
+    sizes = envs.spaces.obs_size, envs.spaces.executed_size
+    reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
-    ppo, limit = config.ppo, time_limit(env_id, env)
+    ppo, limit = config.ppo, None if whole else time_limit(env_id, env)
     bank = SegmentBank(
         length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
         older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, envs.step_seconds),
     )  # fmt: skip
-    if run is None:
+    bank = bank.of_whole_episodes() if whole else bank
+    if run is None and not whole:
         steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
         refuse_early = config.termination == "refuse"
         try_out(policy, env, length, config.seed, steps=steps, clips=clips_needed(config), refuse_early=refuse_early)
@@ -171,6 +178,14 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_over(learner, config, training["learner"])
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
     return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler, epochs)
+
+
+def clip_length(config: FinetuneConfig, env_id: str, env: dict[str, Any], step_seconds: float) -> int:
+    """Returns how many steps a clip has, or at most, where clips are whole episodes."""
+    limit = time_limit(env_id, env)
+    if judged_whole(env_id) and limit is None:
+        raise UserError(f"clips of {env_id} are whole episodes, and nothing ends them; give --env max_episode_steps")
+    return limit if judged_whole(env_id) and limit else max(2, round(config.clip_seconds / step_seconds))
 
 
 def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, dict[str, Any]]:

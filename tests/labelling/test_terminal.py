@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from rlhf_control.config.commands import LabelConfig
-from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS
+from rlhf_control.data import COMPARISON, GROUPS, RANKING, RATING, SUCCESS, Query, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.labelling import terminal
 from rlhf_control.labelling.session import LEAST_SECONDS, Answer
 from rlhf_control.labelling.terminal import label_in_terminal, meaning, ranking
+from tests.dialogues import dialogue
 from tests.human_runs import make_run, say
 
 
@@ -292,3 +293,18 @@ def test_rankings() -> None:
 def test_nothing_here_imports_torch_or_pygame() -> None:
     code = "import sys, rlhf_control.labelling.terminal; assert not {'torch', 'pygame'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_replies_are_read(tmp_path: Path, lines: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two side by side, several and one, by the same keys."""
+    store = make_run(tmp_path / "run", (), env_id="rlhf/Dialogue-v0")
+    said = ["I am well.", "No.", ""]
+    clips = [Segments.stack([dialogue("How are you?", reply) for reply in said[:n]]) for n in (2, 3, 1)]
+    kinds = (COMPARISON, RANKING, RATING)
+    store.ask([Query(0, i, "uniform", clip, kind) for i, (clip, kind) in enumerate(zip(clips, kinds, strict=True))])
+    lines("a", "312", "4")
+    assert label_in_terminal(config(tmp_path / "run")) == 0
+    assert ranks(store) == [(0, 1), (1, 2, 0), 4.0]
+    read = capsys.readouterr().out
+    assert read.count("  How are you?\n") == 3 and "A (left): " in read and ": (says nothing)" in read
+    assert "question-" not in read and read.count("I am well.") == 3

@@ -10,6 +10,7 @@ from rlhf_control.simulation.make import BACKENDS, make_backend
 # environment, numbers of an observation (or its shape) and of a state, seconds of a step
 STEPPED: dict[str, tuple[str, int | tuple[int, ...], int, float]] = {
     "games": ("rlhf/Orchard-v0", 36, 55, 1 / 15),
+    "dialogue": ("rlhf/Dialogue-v0", 56, 1, 0.1),
     "ale": ("ALE/Breakout-v5", (84, 84, 4), 259, 1 / 15),
 }
 FOUR_STEPS = {"ale": {"max_num_frames_per_episode": 16, "num_processes": 0}}
@@ -22,9 +23,10 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 def action(backend: Backend, value: float) -> np.ndarray:
-    """The same for all three: a force everywhere, or the choice 0 or 1."""
-    if isinstance(backend.vector.single_action_space, Discrete):
-        return np.full(3, int(value > 0))
+    """The same for all three: a force everywhere, or the choice 0 or 1, or a letter."""
+    space = backend.vector.single_action_space
+    if isinstance(space, Discrete):
+        return np.full(3, int(value > 0) + 9 * (space.n > 100))
     return np.full((3, 3), value, np.float32)
 
 
