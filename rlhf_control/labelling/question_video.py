@@ -53,7 +53,7 @@ class VideoStudio:
             return ""
         clips = self.session.store.segments(question.clips)
         both = [said(clips[digest]) for digest in question.clips]
-        heads = [f"{name}: " * bool(name) for name in names(len(both))]
+        heads = [f"{name}: " * bool(name) for name in names(question.kind, len(both))]
         prompts = {prompt for prompt, _ in both}
         before = [f"  {prompt}" for prompt, _ in both[: len(prompts) == 1]]
         replies = [f"{head}{reply or NOTHING}" for head, (_, reply) in zip(heads, both, strict=True)]

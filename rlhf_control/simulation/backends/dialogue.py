@@ -8,7 +8,8 @@ import numpy as np
 from envs import DIALOGUE, DialogueVectorEnv
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
-from rlhf_control.simulation.backends.protocol import Step
+from rlhf_control.simulation.backends.protocol import StepResult
+from rlhf_control.simulation.pictures import encode
 
 
 class DialogueBackend:
@@ -25,9 +26,9 @@ class DialogueBackend:
     def reset(self, seed: int | None = None) -> Array:
         return self.vector.reset(seed=seed)[0]
 
-    def step(self, action: Array) -> Step:
+    def step(self, action: Array) -> StepResult:
         obs, reward, terminated, truncated, info = self.vector.step(action)
-        return obs, reward, terminated, truncated, info.get("final_obs")
+        return StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
 
     def states(self) -> Array:
         """Reads where the replies begin (N, 1), which is all that is to be known beside the context."""
@@ -38,6 +39,9 @@ class DialogueBackend:
 
     def picture(self, i: int) -> Array:
         raise UserError("a dialogue is text, and `rendering.text` draws it")
+
+    def png(self, i: int) -> bytes:
+        return encode(self.picture(i))
 
     def state(self) -> dict[str, Any]:
         return {"inner": self.vector.snapshot(), "watched": []}
