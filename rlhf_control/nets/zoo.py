@@ -39,7 +39,10 @@ def table() -> str:
     for name, fact in facts["shipped"].items():
         success = f", success {fact['success']:.0%}" if "success" in fact else ""
         lines.append(f"  {name:<13} {fact['env_id']:<18} {fact['what']}")
-        lines.append(f"  {'':<13} return {fact['return']:,.1f}{success} ({fact['measured']})")
+        measured = (
+            f"return {fact['return']:,.1f}{success} ({fact['measured']})" if "return" in fact else fact["measured"]
+        )
+        lines.append(f"  {'':<13} {measured}")
         lines += [f"  {'':<13} {fact['command']}", f"  {'':<13} SHA-256 {fact['sha256']}", ""]
     lines += ["`rlhf-control pretrain TASK --preset PRESET` makes these; the return over seeds, and its interval:", ""]
     for name, presets in PRESETS.items():

@@ -136,7 +136,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_up_demonstrations(config, policy, length)
     same = same_reward(config, training)
     policy.to_device(device_of(config.device))
-    anchor = Anchor(policy, NO_ANCHOR if config.learn_from == "oracle" else config.reference)
+    free = config.learn_from == "oracle" and not policy.spaces.tokens  # or it would forget how to speak
+    anchor = Anchor(policy, NO_ANCHOR if free else config.reference)
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
     encoder = policy.encoder.frozen().to_device(policy.device) if policy.encoder.seen else None
