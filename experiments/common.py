@@ -103,7 +103,10 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
 
 
-def plot_by_task(runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, smooth: int = 10) -> None:
+def plot_by_task(
+    runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, smooth: int = 10,
+    metric: str = "env_return", label: str = "return of an episode",
+) -> None:  # fmt: skip
     """Task -> learner -> its runs, into OUT.png and OUT.pdf: a panel for each task, a line for each learner."""
     learners = list(dict.fromkeys(learner for of_task in runs.values() for learner in of_task))
     columns = min(len(runs), 4 if len(runs) > 6 else 3)
@@ -115,7 +118,7 @@ def plot_by_task(runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, sm
         for ax, (env_id, of_task) in zip(axes, runs.items(), strict=False):
             named = [(learner, curve) for learner, paths in of_task.items() for curve in load_curves(paths)]
             curves = [replace(curve, group=learner) for learner, curve in named]
-            bands = aggregate(curves, "env_return", stream(0, f"plot_by_task {env_id}"), smooth=smooth)
+            bands = aggregate(curves, metric, stream(0, f"plot_by_task {env_id}"), smooth=smooth)
             label_axes(draw_bands(ax, bands, learners), "env_steps", "")
             ax.set_xlabel("")
             ax.set_title(env_id, fontsize=8)
@@ -124,7 +127,7 @@ def plot_by_task(runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, sm
         for ax in axes[len(runs) :]:
             ax.remove()
         fig.supxlabel("environment steps", fontsize=8)
-        fig.supylabel("return of an episode", fontsize=8)
+        fig.supylabel(label, fontsize=8)
         save_figure(fig, out)
 
 

@@ -37,7 +37,7 @@ def table() -> str:
     facts = known()
     lines = ["These ship with the project; their names stand wherever a policy is taken:", ""]
     for name, fact in facts["shipped"].items():
-        success = f", success {fact['success']:.0%}" if "success" in fact else ""
+        success = f", success {fact['success']:.1%}" if "success" in fact else ""
         lines.append(f"  {name:<13} {fact['env_id']:<18} {fact['what']}")
         measured = (
             f"return {fact['return']:,.1f}{success} ({fact['measured']})" if "return" in fact else fact["measured"]

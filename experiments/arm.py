@@ -1,0 +1,100 @@
+"""Can a hundred comparisons change how the arm does what it can do, without its forgetting what?
+
+From the shipped policies, which grasp the block and open the door, to each of the arm's behaviours: with 100 answers of
+its oracle about 1.5-second clips, with the oracle's own reward at every step (the upper bound) and with coin flips (the
+control). Beside the behaviour's score stands in how many episodes the old task is still done, of 50 fresh ones.
+
+Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
+Cost:    15 runs a behaviour, each about a minute of one core; a stopped one goes on where it was
+Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, add_place, interval, keep, make_runs, plot_by_task
+
+from rlhf_control.analysis.evaluate import SEED, measure
+from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
+from rlhf_control.sweeps.seeds import parse_seeds
+
+STARTS = {GRASP_ID: "armgrasp", DOOR_ID: "armdoor"}
+NAMES = [name for name, behaviour in BEHAVIOURS.items() if behaviour.env_id in STARTS]
+EPISODES = 50
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "votes": {},
+    "oracle's reward": {"learn_from": "oracle"},
+    "coin flips": {"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")},
+}
+
+
+def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
+    """A behaviour's run under a condition."""
+    base = FinetuneConfig(
+        STARTS[BEHAVIOURS[name].env_id], oracle=name, score=name, labels=100, total_steps=250_000, video=False,
+        checkpoint_seconds=30, reference=ReferenceConfig("round", beta=0.02), seed=seed,
+    )  # fmt: skip
+    place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
+    return replace(base, **CONDITIONS[condition], out=str(place))
+
+
+def measured(policy: str, name: str) -> dict[str, float]:
+    """Score and success of fresh episodes."""
+    found = measure(find_policy(policy), name, EPISODES, SEED)
+    return {"score": found["score_mean"], "success": found["success_rate"], "return": found["return_mean"]}
+
+
+def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]]) -> str:
+    """Of the table: the interquartile mean over seeds and its 95 % interval."""
+    cells = [name, f"{before['score']:.2f}"]
+    for of_one in runs.values():
+        found = interval([run["score"] for run in of_one])
+        cells.append(f"{found['iqm']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
+    kept = [interval([run["success"] for run in runs[c]])["iqm"] for c in ("votes", "oracle's reward")]
+    cells.append(f"{before['success']:.0%}, {kept[0]:.0%}, {kept[1]:.0%}")
+    return f"| {' | '.join([*cells, BEHAVIOURS[name].unit])} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--behaviours", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
+    parser.add_argument("--runs", type=Path, default=Path("runs/arm"))
+    add_place(parser)
+    arguments = parser.parse_args()
+    seeds = parse_seeds(arguments.seeds)
+    configs = {
+        name: {c: [config(name, c, seed, arguments.runs) for seed in seeds] for c in CONDITIONS}
+        for name in arguments.behaviours
+    }
+    # seed by seed, so that a stopped one has something of everything
+    every = [configs[name][c][i] for i in range(len(seeds)) for name in configs for c in CONDITIONS]
+    make_runs(every, arguments.runs, arguments)
+    earlier = RESULTS / "arm.json"
+    kept: dict[str, Any] = json.loads(earlier.read_text())["behaviours"] if earlier.exists() else {}
+    for name, conditions in configs.items():
+        runs = {c: [measured(run.out, name) for run in of_one] for c, of_one in conditions.items()}
+        commit = Run.open(conditions["votes"][0].out).read_json("manifest.json")["git_commit"]
+        before = measured(STARTS[BEHAVIOURS[name].env_id], name)
+        kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs}
+        print(row(name, before, runs), flush=True)
+    keep("arm", {"command": "python experiments/arm.py", **environment_facts(), "behaviours": kept})
+    head = (
+        "| behaviour | before | 100 votes | the oracle's reward | coin flips | success before, votes, oracle | score |"
+    )
+    rows = [row(name, one["before"], one["runs"]) for name, one in kept.items()]
+    (RESULTS / "arm.md").write_text("\n".join([head, f"|---{'|---:' * 5}|---|", *rows]) + "\n")
+    paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
+    plot_by_task(paths, RESULTS / "arm", smooth=1, metric="score", label="score, as the table has it")
+
+
+if __name__ == "__main__":
+    main()
