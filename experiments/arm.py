@@ -6,7 +6,7 @@ control). Beside the behaviour's score stands in how many episodes the old task 
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each about a minute of one core; a stopped one goes on where it was
-Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf
+Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; not made yet
 """
 
 import argparse

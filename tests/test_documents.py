@@ -42,7 +42,7 @@ SOURCES = {
 # Names that also mean something else: libraries, records at hand (`config.path()`), groups of options (`guard.window`)
 ELSE = {"gymnasium", "mujoco", "config", *GROUPS}
 OWN = {path.stem for path in SOURCES if path.parts[0] in ("rlhf_control", "envs")} - ELSE  # modules, by their last name
-ENDINGS = {"py", "c", "md", "json", "jsonl", "txt", "sqlite", "npz", "pth", "png", "pdf", "zip", "mp4"}
+ENDINGS = {"py", "c", "xml", "md", "json", "jsonl", "txt", "sqlite", "npz", "pth", "png", "pdf", "zip", "mp4"}
 EXAMPLES = {"mine.py", "sb3.py"}  # of files that are somebody else's
 CLASSES = {name for text in SOURCES.values() for name in re.findall(r"^class (\w+)", text, re.MULTILINE)}
 FILE = re.compile(r"`((?:\w+/)*\w+\.(?:py|c))`")
