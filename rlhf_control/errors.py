@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
+HALTED = 3  # exit code of a run that its guard stopped
+
 
 class UserError(Exception):
     """Says what is wrong, where, and what to do about it, in one sentence or two."""
@@ -23,7 +25,7 @@ class Halted(Stopped):
 
     def __init__(self, text: str) -> None:
         Exception.__init__(self, text)
-        self.exit_code = 3
+        self.exit_code = HALTED
 
 
 class CorruptFileError(UserError):

@@ -26,7 +26,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError, tell
 from rlhf_control.runs.files import open_own, read_own
 from rlhf_control.sweeps.parcels import Parcel, Signs, mend, pack, place, unpack
-from rlhf_control.sweeps.pool import POLL_SECONDS, LocalPool, RunCell
+from rlhf_control.sweeps.pool import POLL_SECONDS, Ended, LocalPool, RunCell
 
 CONNECT_SECONDS = 14.0  # to reach a cluster: with the imports before, 20
 SNAPSHOT_SECONDS = 10.0  # between two parcels of a run that goes on, at least
@@ -40,7 +40,7 @@ class Report:
 
     row: dict[str, Any] | None  # the newest of its metrics
     parcel: Parcel | None
-    why: str | None  # once it has ended: why it failed, or nothing
+    end: Ended | None = None  # once it has ended
     log: bytes = b""  # of a run that failed
 
 
@@ -73,13 +73,13 @@ class Station:
         """Waits a moment and says how the run is; if it could not be `started`, this fails as that did."""
         assert self.cell is not None
         cell, folder = self.cell, Path(self.cell.config.out)
-        for _, why in self.pool.ended():
+        for end in self.pool.ended():
             log = Path(f"{folder}.log")
             said = read_own(log) if log.is_file() else b""
             row, parcel = self.pool.last_row(cell), pack(folder, self.sent)
             shutil.rmtree(folder, ignore_errors=True)
-            return Report(row, parcel, why, said)
-        return Report(self.pool.last_row(cell), self._snapshot(cell, folder), None)
+            return Report(row, parcel, end, said)
+        return Report(self.pool.last_row(cell), self._snapshot(cell, folder))
 
     def stop(self) -> None:
         self.pool.stop()
@@ -148,16 +148,17 @@ class RayPool:
         self._told.discard(cell.name)
         self._begin(cell)
 
-    def ended(self) -> list[tuple[RunCell, str]]:
+    def ended(self) -> list[Ended]:
+        found = [Ended(cell, "", "stopped") for cell in self._lost if cell.name in self._told]
+        self._lost = [cell for cell in self._lost if cell.name not in self._told]
         self._open_stations()
         references = [*self._opening, *self._busy]
         if not references:
             time.sleep(POLL_SECONDS)
-            return []
+            return found
         ready, _ = self.ray.wait(references, timeout=POLL_SECONDS)
         if len(references) > 1:
             ready, _ = self.ray.wait(references, num_returns=len(references), timeout=0)
-        found = []
         for reference in ready:
             if reference in self._opening:
                 self._opened(reference)
@@ -175,6 +176,7 @@ class RayPool:
             if cell in (None, at_work) and at_work.name not in self._told:
                 self._told.add(at_work.name)
                 station.stop.remote()
+        self._told.update(lost.name for lost in self._lost if cell in (None, lost))
 
     # -- stations
 
@@ -213,7 +215,7 @@ class RayPool:
             self._inputs[name] = self.ray.put(input_parcel(Path(name)))
         return self._inputs[name]
 
-    def _heard(self, reference: Any) -> tuple[RunCell, str] | None:
+    def _heard(self, reference: Any) -> Ended | None:
         station, cell = self._busy.pop(reference)
         out = Path(cell.config.out)
         try:
@@ -224,28 +226,28 @@ class RayPool:
             self._rows[cell.name] = report.row
         if report.parcel is not None and report.parcel.names:
             unpack(report.parcel, out)
-        if report.why is None:
+        if report.end is None:
             self._busy[station.look.remote()] = station, cell
             return None
         self._idle.append(station)
         log = Path(f"{out}.log")
         log.unlink(missing_ok=True)
-        if report.why:
+        if report.end.why:
             with open_own(log, "wb") as file:
                 file.write(report.log)
-        return cell, report.why.replace(f"(see {cell.name}.log)", f"(see {log})")
+        return Ended(cell, report.end.why.replace(f"(see {cell.name}.log)", f"(see {log})"), report.end.how)
 
-    def _missed(self, station: Any, cell: RunCell, error: Exception) -> tuple[RunCell, str] | None:
+    def _missed(self, station: Any, cell: RunCell, error: Exception) -> Ended | None:
         """What to do about a run of which its station can say nothing."""
         with suppress(Exception):  # it may be gone
             self.ray.kill(station)
         if cell.name in self._told:
-            return cell, ""
+            return Ended(cell, "", "stopped")
         if not isinstance(error, self.ray.exceptions.RayActorError):
             said = getattr(error, "cause", None) or error
-            return cell, str(said).strip().splitlines()[-1]
+            return Ended(cell, str(said).strip().splitlines()[-1], "failed")
         if self._tries[cell.name] == TRIES:
-            return cell, f"its worker was lost {TRIES} times, as when a machine lacks memory"
+            return Ended(cell, f"its worker was lost {TRIES} times, as when a machine lacks memory", "failed")
         self._tries[cell.name] += 1
         tell(f"{cell.name}: its worker is lost; it goes on at another from its last checkpoint here")
         self._lost.append(cell)

@@ -12,22 +12,22 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rlhf_control.compute.processes import safe_path
 from rlhf_control.compute.threads import available_cores
 from rlhf_control.config import FinetuneConfig, PretrainConfig
-from rlhf_control.errors import Stopped, tell
+from rlhf_control.errors import HALTED, Stopped, tell
 from rlhf_control.runs.files import open_own, read_own
 from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.run import Run
 
 POLL_SECONDS = 0.5
-STOPPED = (-signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes
+STOPPED = {code for number in (signal.SIGINT, signal.SIGTERM) for code in (-number, 128 + number)}  # exit codes
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class RunCell:
     config: PretrainConfig | FinetuneConfig
     task: str = ""
     method: str = ""
+
+
+class Ended(NamedTuple):
+    """Says how a cell ended."""
+
+    cell: RunCell
+    why: str = ""  # it failed, or stopped without being told to from here
+    how: str = "done"  # or failed, stopped (by SIGINT or SIGTERM, whoever sent it) or halted (by its guard)
 
 
 class WorkerPool(Protocol):
@@ -51,8 +59,8 @@ class WorkerPool(Protocol):
         """Begins a cell, or goes on with it from what its folder holds."""
         ...
 
-    def ended(self) -> list[tuple[RunCell, str]]:
-        """Waits a moment. Returns the cells that have ended since, each with why it failed, or nothing."""
+    def ended(self) -> list[Ended]:
+        """Waits a moment. Returns how the cells that have ended since did."""
         ...
 
     def last_row(self, cell: RunCell) -> dict[str, Any] | None:
@@ -78,10 +86,10 @@ def run_cells(pool: WorkerPool, cells: Sequence[RunCell], show: Callable[[int, i
             if caught and not stopping:
                 stopping = True
                 pool.stop()
-            for cell, why in pool.ended():
+            for cell, why, how in pool.ended():
                 running -= 1
                 done += not why
-                if why:
+                if why and not (caught and how == "stopped"):  # a signal to the whole group may reach it first
                     failed[cell.name] = why
                     tell(f"{cell.name} failed: {why}")
             show(done, running, len(failed))
@@ -124,7 +132,7 @@ class LocalPool:
         self._told.discard(cell.name)
         worker.give(cell)
 
-    def ended(self) -> list[tuple[RunCell, str]]:
+    def ended(self) -> list[Ended]:
         busy = {place: worker for place, worker in self._workers.items() if worker.cell}
         signs = [sign for worker in busy.values() for sign in (worker.pipe, worker.process.sentinel)]
         wait(signs, timeout=POLL_SECONDS)
@@ -136,7 +144,7 @@ class LocalPool:
             worker.cell = None
             if code != 0:
                 self._workers.pop(place).close()
-            found.append((cell, self._why(cell, code)))
+            found.append(self._end(cell, code))
         return found
 
     def last_row(self, cell: RunCell) -> dict[str, Any] | None:
@@ -168,12 +176,12 @@ class LocalPool:
         free = [i for i in range(len(self.cores)) if i not in self._workers or not self._workers[i].cell]
         return min(free, key=lambda i: i not in self._workers, default=None)
 
-    def _why(self, cell: RunCell, code: int | None) -> str:
-        """Why a cell failed; nothing if it did its work, or stopped because it was told to."""
-        if code == 0 or (cell.name in self._told and code in STOPPED):
+    def _end(self, cell: RunCell, code: int) -> Ended:
+        how = "done" if code == 0 else "stopped" if code in STOPPED else "halted" if code == HALTED else "failed"
+        if how == "done" or (how == "stopped" and cell.name in self._told):
             Path(f"{cell.config.out}.log").unlink(missing_ok=True)
-            return ""
-        return reason(code, cell.config.out)
+            return Ended(cell, "", how)
+        return Ended(cell, reason(code, cell.config.out), how)
 
 
 _AT_WORK = object()
@@ -192,7 +200,7 @@ class _Worker:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work_on, args=(work, core, theirs))
-        with safe_path():
+        with safe_path(), without_sigint():
             self.process.start()
         theirs.close()
         self.cell: RunCell | None = None
@@ -218,11 +226,26 @@ class _Worker:
         self.process.join()
 
 
+@contextmanager
+def without_sigint() -> Iterator[None]:
+    """Has processes that are spawned within begin with SIGINT blocked: Ctrl-C in a terminal reaches all of its group,
+    also one that is still importing."""
+    resource_tracker.ensure_running()  # which would unblock it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work_on(work: Callable[[Any], object], core: int | None, cells: Connection) -> None:
     """In a process, a session (Ctrl-C reaches the parent alone) and on a core of its own: cells, until there are no
     more, or one fails."""
     with suppress(OSError):
         os.setsid()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that came before
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, handler)
     threading.Thread(target=follow_parent, daemon=True).start()
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})

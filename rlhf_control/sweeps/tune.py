@@ -21,8 +21,8 @@ from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.parcels import mend
-from rlhf_control.sweeps.pool import RunCell
-from rlhf_control.sweeps.sweep import Place
+from rlhf_control.sweeps.pool import Ended, RunCell
+from rlhf_control.sweeps.sweep import Place, is_done
 from rlhf_control.wording import counted
 
 INSTALL = "pip install 'rlhf_control[tune]'"
@@ -102,13 +102,15 @@ def _search(search: Search, study: Any, todo: list[Any], pool: Any) -> None:
             for attempt in running.values():
                 if watched(search, attempt, pool.last_row(attempt.cell)) and not stopping:
                     pool.stop(attempt.cell)
-            for cell, why in pool.ended():
-                attempt = running.pop(cell.name)
-                if stopping and not why and not Run(Path(cell.config.out)).finished():
-                    continue  # the same command goes on with it
+            for end in pool.ended():
+                attempt = running.pop(end.cell.name)
                 finished += 1
-                ended["failed" if why else "done"] += 1
-                conclude(search, study, attempt, why)
+                if end.how == "stopped" and not attempt.pruned and not is_done(end.cell.config):
+                    if not caught:
+                        tell(f"{end.cell.name} was interrupted: {end.why}; the same command goes on with it")
+                    continue  # the study has it as running
+                ended["failed" if end.how == "failed" else "done"] += 1
+                conclude(search, study, attempt, end)
             line.show({"env_steps": finished * search.config.total_steps, "running": len(running), **ended})
     if caught:
         raise Stopped(caught[0], "give the same command again to go on")
@@ -146,13 +148,18 @@ def watched(search: Search, attempt: Attempt, row: dict[str, Any] | None) -> boo
     return attempt.pruned
 
 
-def conclude(search: Search, study: Any, attempt: Attempt, why: str) -> None:
-    """Tells Optuna, and whoever looks, how a trial ended."""
-    value = None if why else final_value(Run(Path(attempt.cell.config.out)), search.metric)
-    if why or (value is None and not attempt.pruned):
-        tell(f"{attempt.cell.name} failed: {why or f'it has no {search.metric}'}")
+def conclude(search: Search, study: Any, attempt: Attempt, end: Ended) -> None:
+    """Tells Optuna, and whoever looks, how a trial ended. One that its guard halted is pruned, not failed: its options
+    make a reward that gets hacked, whatever its curve says, and the sampler is to learn to keep away from them."""
+    run = Run(Path(attempt.cell.config.out))
+    value = None if end.how in ("failed", "halted") else final_value(run, search.metric)
+    if end.how == "halted":
+        tell(f"{attempt.cell.name} counts as pruned: {end.why}")
+        study.tell(attempt.trial.number, state=_states().PRUNED)
+    elif end.how == "failed" or (value is None and not attempt.pruned):
+        tell(f"{attempt.cell.name} failed: {end.why or f'it has no {search.metric}'}")
         study.tell(attempt.trial.number, state=_states().FAIL)
-    elif attempt.pruned and not Run(Path(attempt.cell.config.out)).finished():
+    elif attempt.pruned and not run.finished():
         study.tell(attempt.trial.number, state=_states().PRUNED)
     else:
         study.tell(attempt.trial.number, value)

@@ -7,7 +7,7 @@ import pytest
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.errors import Stopped
-from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, reason, run_cells
+from rlhf_control.sweeps.pool import Ended, LocalPool, RunCell, cores_for, reason, run_cells
 
 
 def write_pid(config: PretrainConfig) -> int:
@@ -60,10 +60,10 @@ def test_a_cell_that_is_told_to_stop_has_not_failed(tmp_path: Path) -> None:
             while not (Path(cell.config.out) / "pid").is_file():
                 assert not pool.ended()
             pool.stop(cell)
-            ended: list[tuple[RunCell, str]] = []
+            ended: list[Ended] = []
             while not ended:
                 ended = pool.ended()
-            assert ended == [(cell, "")]
+            assert ended == [(cell, "", "stopped")]
     assert not list(tmp_path.glob("*.log"))
 
 
@@ -78,6 +78,35 @@ def test_a_signal_is_passed_on_and_nothing_more_begins(tmp_path: Path) -> None:
     with LocalPool(write_pid, cores_for(2)) as pool, pytest.raises(Stopped, match="same command"):
         run_cells(pool, cells(tmp_path, 4, 4, 0), show)
     assert len(list(tmp_path.glob("*/pid"))) == 2
+
+
+class Struck(LocalPool):
+    """Gets a signal that goes to its whole process group, by which its worker ends before this process looks at it."""
+
+    def ended(self) -> list[Ended]:
+        for worker in self._workers.values():
+            assert os.getpgid(worker.process.pid or 0) == os.getpgid(0)  # it is still starting
+            os.kill(worker.process.pid or 0, signal.SIGTERM)
+            worker.process.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().ended()
+
+
+def test_a_signal_to_the_whole_group_fails_no_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Struck(write_pid, cores_for(1)) as pool, pytest.raises(Stopped):
+        run_cells(pool, cells(tmp_path, 0, 0), lambda *counts: None)
+    assert "failed" not in capsys.readouterr().err and not list(tmp_path.glob("*/pid"))
+
+
+def test_the_terminals_ctrl_c_does_not_reach_a_process_that_starts(tmp_path: Path) -> None:
+    (cell,) = cells(tmp_path, 0)
+    with LocalPool(write_pid, cores_for(1)) as pool:
+        pool.start(cell)
+        os.kill(pool._workers[0].process.pid or 0, signal.SIGINT)
+        ended: list[Ended] = []
+        while not ended:
+            ended = pool.ended()
+    assert ended == [(cell, "", "done")]
 
 
 def test_the_stated_reason_is_the_true_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from rlhf_control.cli import main
 from rlhf_control.config import PPOConfig, PretrainConfig
 from rlhf_control.config.search_space import Span
+from rlhf_control.errors import HALTED
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.sweep import Place
 from rlhf_control.sweeps.tune import (
@@ -132,10 +133,17 @@ def test_a_study_is_gone_on_with_after_a_cut_and_refuses_another_space(tmp_path:
 
 
 def returns_its_rate(config: PretrainConfig) -> int:
-    """Stands for a run: better the higher the learning rate is; the second fails."""
+    """Stands for a run: better the higher the learning rate is; the second fails, the third is interrupted once, the
+    fifth is halted by its guard."""
     if config.seed == 11:
         print("rlhf-control: no luck")
         return 2
+    if config.seed == 12 and not (once := Path(f"{config.out}.once")).exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+    if config.seed == 14:
+        print("rlhf-control: the reward looks hacked")
+        return HALTED
     run = Run.create(config.out, "pretrain", config)
     for i in range(7):
         run.log({"iteration": i, "env_steps": 128 * (i + 1), "env_return": config.ppo.lr})
@@ -145,11 +153,13 @@ def returns_its_rate(config: PretrainConfig) -> int:
 def test_a_search_ends_in_its_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("optuna")
     found, _ = run_search(search(tmp_path), returns_its_rate, Place())
-    assert [trial.state for trial in found] == ["complete", "fail", "complete"]
-    assert all(trial.value == pytest.approx(trial.options["ppo.lr"]) for trial in found if trial.value is not None)
-    assert "trial-0001 failed: no luck" in capsys.readouterr().err
+    assert [trial.state for trial in found] == ["complete", "fail"]
+    said = capsys.readouterr().err
+    assert "trial-0001 failed: no luck" in said and "trial-0002 was interrupted: killed by SIGTERM" in said
     more, _ = run_search(search(tmp_path, trials=7), returns_its_rate, Place())
-    assert more[:3] == found and len(more) == 7
+    assert more[:2] == found and [trial.state for trial in more[2:]] == [*2 * ["complete"], "pruned", *2 * ["complete"]]
+    assert "trial-0004 counts as pruned: the reward looks hacked" in capsys.readouterr().err
+    assert all(trial.value == pytest.approx(trial.options["ppo.lr"]) for trial in more if trial.value is not None)
     assert len({trial.options["ppo.lr"] for trial in more}) == 7  # nothing is proposed twice
 
 
