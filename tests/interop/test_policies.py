@@ -18,6 +18,7 @@ from rlhf_control.interop.export import export
 from rlhf_control.interop.policies import find_policy, foreign_kind
 from rlhf_control.nets.policy import Policy
 from rlhf_control.train import finetune, resume
+from rlhf_control.training import trial
 from tests.interop.cleanrl_agent import Agent
 from tests.interop.shown_env import Shown, samples, saved
 
@@ -52,8 +53,9 @@ def of_cleanrl(path: Path) -> None:
 
 @pytest.mark.parametrize("make, kind, to", [(of_multi_input, "mixed", "sb3"), (of_cleanrl, "box", "cleanrl")])
 def test_in_fine_tuned_killed_resumed_and_out_again(
-    tmp_path: Path, tiny_config: FinetuneConfig, make: Any, kind: str, to: str
+    tmp_path: Path, tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, make: Any, kind: str, to: str
 ) -> None:
+    monkeypatch.setattr(trial, "STEPS", 40)
     make(tmp_path / "them.pt")
     ppo = PPOConfig(num_envs=2, num_steps=10, minibatch_size=20, epochs=1)
     config = tuned(tiny_config, tmp_path / "them.pt", labels=4, first_labels=2, rounds=2, total_steps=80, ppo=ppo)
