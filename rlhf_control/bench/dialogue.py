@@ -1,5 +1,5 @@
 """How fast PPO is on tokens, beside the same in plain PyTorch around a GPT-2 of Hugging Face of equal size: tokens a
-second of one core's time, by turns, each in a process of its own. Ratios are of each turn.
+second, by turns on an otherwise idle machine, each in a process of its own. Ratios are of each turn.
 
 The peer is installed in an environment of its own:
 
@@ -28,7 +28,7 @@ class Speaker(Peer):
     """Runs PPO on tokens, in a process of its own."""
 
     def __init__(self, name: str, python: str) -> None:
-        self.start(name, [python, dialogue_peer.__file__, name], {"OMP_NUM_THREADS": "1"})
+        self.start(name, [python, dialogue_peer.__file__, name], {})
 
 
 def bench_dialogue(config: BenchConfig) -> str:
@@ -48,7 +48,7 @@ def bench_dialogue(config: BenchConfig) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Returns it as Markdown: tokens a core-second of the parts and of the whole, and how many times as fast ours is,
+    """Returns it as Markdown: tokens a second of the parts and of the whole, and how many times as fast ours is,
     run by run."""
     learners = result["learners"]
     rows = [
@@ -64,6 +64,6 @@ def table(result: dict[str, Any]) -> str:
         parts = " | ".join(f"{np.median(each[part]):,.0f}" for part in PARTS)
         spread = f"{np.median(whole):,.0f} ({whole.min():,.0f} to {whole.max():,.0f})"
         rows.append(f"| {name} {learner['version']} | {parts} | {spread} | {ratio} |")
-    facts = f"\none thread each; {result['processor']}, Python {result['python']}"
+    facts = f"\n{result['cores']} cores; {result['processor']}, Python {result['python']}"
     alone = [] if len(learners) > 1 else ["\nno peer was timed: name its interpreter, --dialogue-python"]
     return "\n".join([*rows, facts, *alone])

@@ -14,10 +14,10 @@ def test_a_peer_stands_beside_ours() -> None:
         "ours": {"version": "1", "runs": [run(1.0), run(2.0)]},
         "transformers": {"version": "5", "runs": [run(4.0), run(4.0)]},
     }
-    said = dialogue.table({"learners": learners, "processor": "any", "python": "3"})
+    said = dialogue.table({"learners": learners, "processor": "any", "python": "3", "cores": 2})
     assert "| transformers 5 | 2,000 | 1,000 | 500 (500 to 500) | **3.0** (2.0 to 4.0) |" in said
     assert "--dialogue-python" in dialogue.table(
-        {"learners": {"ours": learners["ours"]}, "processor": "", "python": ""}
+        {"learners": {"ours": learners["ours"]}, "processor": "", "python": "", "cores": 2}
     )
 
 
