@@ -27,6 +27,7 @@ from rlhf_control.training.guard import nothing_learned
 from rlhf_control.wording import counted
 
 VIDEO_SECONDS = 8.0
+REPLIES = 100  # episodes of dialogue, which are short and each good or not
 MEDIA = ("curves.png", "before_after.mp4")
 SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
 
@@ -71,13 +72,15 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     files = {"before": CAME_IN, "after": "policy.npz"}
     policies = {when: load_policy(run.path / name, env_id) for when, name in files.items()}
     say("evaluating before and after")
-    results = {when: measure(p, score, EPISODES, SEED, backend=config.backend) for when, p in policies.items()}
+    spoken = is_dialogue(policies["after"].env_id)
+    episodes = REPLIES if spoken else EPISODES
+    results = {when: measure(p, score, episodes, SEED, backend=config.backend) for when, p in policies.items()}
     last = run.metrics()[-1]
     facts = {key: last[key] for key in ("labels", "queries", "env_steps", "wall_seconds")}
     run.write_json("results.json", {**results, **facts})
     plot_finetune(run.path)
     video = ""
-    if is_dialogue(policies["after"].env_id):
+    if spoken:
         video = f"Replies of both, sampled:\n\n{replies_table(list(policies.items()))}\n"
     elif config.video:
         say("recording before_after.mp4")
@@ -96,7 +99,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
         f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
         *([f"**{first}**", ""] if first else []),
         "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
-        f"Means over {EPISODES} fresh episodes without exploration noise, with the spread (standard deviation) between "
+        f"Means over {episodes} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
         "![Learning curves](curves.png)", "",
         f"From the top left: {SCORE_PANEL if score else 'the learned reward'}, the environment's return, the reward "
@@ -139,7 +142,8 @@ def commands(run: Run, env_id: str, score: str) -> str:
     config = run.config()[1]
     own = ["--behaviours", config.behaviours] if config.behaviours else []
     path = str(run.path)
-    typed = [["evaluate", path, *own], ["record", path, "--out", f"{run.path.name}.mp4"], ["watch", path]]
+    film = [] if is_dialogue(env_id) else [["record", path, "--out", f"{run.path.name}.mp4"]]
+    typed = [["evaluate", path, *own], *film, ["watch", path]]
     if score or config.oracle not in NO_REWARD:
         typed.insert(1, ["evaluate-reward", path, *own])
     return ", ".join(f"`{shlex.join(['rlhf-control', *words, *named])}`" for words in typed)
