@@ -22,20 +22,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, add_place, interval, make_runs
+from common import RESULTS, interval
 
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
-from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PPOConfig, PretrainConfig
-from rlhf_control.errors import guarded
+from rlhf_control.compute.threads import available_cores
+from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PPOConfig, PretrainConfig, RewardConfig
+from rlhf_control.errors import Stopped, guarded
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
+from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, run_cells
+from rlhf_control.train import finetune, pretrain, resume
 
 GAME = "rlhf/Bricks-v0"
 LEARNER = PPOConfig(num_envs=16, num_steps=128, minibatch_size=128, epochs=8, lr=1e-3, entropy_coef=0.01)
 # Without guards, for what they would stop is to be measured
 STYLE = FinetuneConfig(
-    "bricks", oracle="home", labels=200, first_labels=40, rounds=6, total_steps=81_920, clip_seconds=2.0, video=False,
+    "bricks", oracle="home", labels=200, first_labels=40, rounds=6, total_steps=122_880, clip_seconds=2.0, video=False,
     termination="fixed-horizon", guard=GuardConfig(chance="off", alarm="off"),
 )  # fmt: skip
 SCRATCH = replace(STYLE, oracle="env", labels=500, first_labels=100, rounds=8, total_steps=204_800, ppo=LEARNER)
@@ -47,13 +50,32 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
+def make(config: FinetuneConfig) -> int:
+    """Makes one run, or goes on with it."""
+    path = Path(config.out)
+    return guarded(lambda: resume(path) if (path / "config.json").is_file() else finetune(config))
+
+
+def make_all(configs: list[FinetuneConfig], workers: int) -> None:
+    """Makes the runs that are not finished yet, seed by seed. Exits, with what is finished kept, if one failed."""
+    missing = [config for config in configs if not (Path(config.out) / "policy.npz").is_file()]
+    try:
+        with LocalPool(make, cores_for(workers)) as pool:
+            failed = run_cells(pool, [RunCell(c.out, c) for c in missing], lambda *_: None)
+    except Stopped:
+        sys.exit("stopped; the same command goes on")
+    if failed:
+        sys.exit(f"{len(failed)} runs failed: {', '.join(failed)}; the same command makes them again")
+
+
 def untrained(arguments: argparse.Namespace) -> str:
     """The folder of a policy that has seen one rollout, and learned nothing from it."""
     out = str(arguments.runs / f"untrained-{arguments.view}")
     ppo = replace(LEARNER, lr=1e-9, epochs=1)
     net = NetConfig() if arguments.view == "state" else NetConfig(encoder="cnn-small", picture_features=128)
     config = PretrainConfig(GAME, total_steps=1, ppo=ppo, net=net, env={"obs": arguments.view}, out=out)
-    make_runs([config], arguments.runs, arguments)
+    if not Path(out).exists():
+        pretrain(config)
     return out
 
 
@@ -62,6 +84,8 @@ def of_part(part: str, arguments: argparse.Namespace) -> dict[str, list[Finetune
     base = STYLE if part == "style" else replace(SCRATCH, policy=untrained(arguments))
     if part == "style" and arguments.view != "state":
         base = replace(base, policy=f"bricks-{arguments.view}")
+    if arguments.view == "state":  # paddle and ball: what is asked about is nowhere else
+        base = replace(base, reward=RewardConfig(obs_parts=("0:5",) if part == "style" else ()))
     arms = {}
     for arm, change in ARMS.items():
         name = f"{part}-{arguments.view}-{arm.replace(chr(39), '').replace(' ', '-')}"
@@ -83,7 +107,8 @@ def result_of(config: FinetuneConfig, score: str) -> dict[str, Any]:
 def measured(part: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Makes the runs of one part, and says what came of them."""
     arms = of_part(part, arguments)
-    make_runs([config for configs in arms.values() for config in configs], arguments.runs, arguments)
+    by_seed = sorted((config for configs in arms.values() for config in configs), key=lambda config: config.seed)
+    make_all(by_seed, arguments.workers)
     score = STYLE.oracle if part == "style" else ""
     first = next(iter(arms.values()))[0]
     start = measure(find_policy(Run.open(first.out).path / "pretrained.npz"), score, EPISODES, SEED)
@@ -115,7 +140,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--runs", type=Path, default=Path("runs/games"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    add_place(parser)
+    parser.add_argument("--workers", type=int, default=len(available_cores()), help="runs side by side")
     arguments = parser.parse_args()
     path = arguments.out / "games.json"
     parts = json.loads(path.read_text())["parts"] if path.exists() else {}

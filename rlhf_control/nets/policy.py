@@ -85,20 +85,6 @@ class Policy(nn.Module):
             self.log_std = nn.Parameter(torch.full((spaces.action_size,), config.log_std_init))
 
     @property
-    def device(self) -> torch.device:
-        """Returns where the networks are."""
-        return self.encoder.device
-
-    def to_device(self, device: torch.device) -> "Policy":
-        """Moves the networks of a policy that sees there; returns itself. Others are fastest on the processor."""
-        if self.encoder.seen and not self.spaces.tokens:
-            self.to(device)
-            for encoder in (self.encoder, self.critic_encoder):
-                if encoder is not None:
-                    encoder.norm.cpu()
-        return self
-
-    @property
     def obs_norm(self) -> RunningNorm:
         """Returns the normaliser of all that is no picture."""
         return self.encoder.norm
@@ -215,7 +201,7 @@ class Policy(nn.Module):
     def frozen(self) -> "Policy":
         """Returns a copy that no longer changes, its normaliser included. It is bit for bit what is read back from its
         state: the layout of a matrix in memory, which a plain copy would keep, decides the last bits of a product."""
-        return Policy.from_state(self.state()).requires_grad_(False).to_device(self.device)
+        return to_device(Policy.from_state(self.state()).requires_grad_(False), self.encoder.device)
 
     @torch.no_grad()
     def loosen(self, shrink: float, min_log_std: float | None) -> None:
@@ -274,6 +260,17 @@ class Policy(nn.Module):
         for another to go on with."""
         beside = {"facts": facts} | ({} if learner is None else {"learner": dict(learner)})
         save_state(path, {**self.state(), **beside})
+
+
+def to_device(policy: Policy, device: torch.device) -> Policy:
+    """Moves the networks of a policy that sees pictures there, and returns it. Others are fastest on the processor.
+    What is prepared for the networks is prepared there, always."""
+    if policy.encoder.seen and not policy.spaces.tokens:
+        policy.to(device)
+        for encoder in (policy.encoder, policy.critic_encoder):
+            if encoder is not None:
+                encoder.norm.cpu()
+    return policy
 
 
 def new_encoder(spaces: Spaces, net: NetConfig, generator: torch.Generator) -> Encoder | TokenEncoder:

@@ -75,7 +75,7 @@ class RewardModel:
 
     def _see_through(self, encoder: Encoder | TokenEncoder | LearnedEncoders | None) -> None:
         """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
-        if isinstance(encoder, Encoder) and self.learns_to_see:
+        if isinstance(encoder, Encoder) and self.config.pictures != "policy":
             seed = torch.Generator().manual_seed(0)  # until the first fit, which draws its own
             encoder = LearnedEncoders.like(encoder, self.config.pictures, self.config.members, seed)  # type: ignore[arg-type]
         if isinstance(encoder, TokenEncoder):  # what was said is the end of what is read next
@@ -91,11 +91,6 @@ class RewardModel:
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
         self.support = torch.zeros(1, self.inputs)
-
-    @property
-    def learns_to_see(self) -> bool:
-        """Tells whether the networks that see are learned with the reward."""
-        return self.config.pictures != "policy"
 
     # -- scoring
 
@@ -146,23 +141,11 @@ class RewardModel:
 
     def rows(self, steps: Rollout | Segments) -> Tensor:
         """Returns raw inputs (..., I). Raises UserError for steps of another environment."""
-        obs, action = self._seen(steps)
+        obs, action = seen_of(self, steps)
         if self.encoder is not None:
             obs = self.encoder.without_gradients(self.encoder.prepare(obs)).cpu().numpy()
         columns = [obs[..., part] for part in self.parts]
         return torch.from_numpy(np.concatenate([*columns, action], -1, dtype=np.float32))
-
-    def _seen(self, steps: Rollout | Segments) -> tuple[Array, Array]:
-        """Observations (..., O) as they are, and actions (..., A) float32, with A = 0 if they do not count."""
-        action = steps.executed if isinstance(steps, Rollout) else steps.action
-        if (steps.obs.shape[-1], action.shape[-1]) != (self.obs_size, self.action_size):
-            raise UserError(
-                f"the reward model is for observations of {self.obs_size} and actions of {self.action_size} numbers; "
-                f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
-            )
-        obs = steps.next_obs if self.config.inputs == "next-state" else steps.obs
-        counts = self.config.inputs == "state-action"
-        return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
 
     def _weights(self, clips: Segments) -> Tensor | None:
         """What each step (..., L) of clips counts for."""
@@ -197,13 +180,13 @@ class RewardModel:
         """
         warm = self.config.start == "warm" and self.fitted
         if isinstance(self.encoder, LearnedEncoders):
-            fit = self._learn_to_see(self.encoder, answers, rng, warm=warm)
+            fit = learn_to_see(self, self.encoder, answers, rng, warm=warm)
         clip_rows = self.rows(answers.clips)
         reference_rows, shown_rows = present(self.rows(reference), reference), present(clip_rows, answers.clips)
         everything = torch.cat([reference_rows, shown_rows])
         if not isinstance(self.encoder, LearnedEncoders):
             self._standardise_on(everything, keep_function=warm)
-            fit = self._learn(self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP), answers, rng, warm=warm)
+            fit = learn(self, self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP), answers, rng, warm=warm)
         self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
         self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
@@ -219,30 +202,6 @@ class RewardModel:
         )
         self.fitted = True
         return fit.metrics | {"uncertainty": self.usual_uncertainty}
-
-    def _learn(
-        self, x: Tensor, answers: Answers, rng: np.random.Generator, *, warm: bool, sight: LearnedEncoders | None = None
-    ) -> Fit:
-        """Fits the ensemble, from its weights if it is `warm`, to answers about clips of these inputs (S, L, I)."""
-        if not warm:
-            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            self.layers = initial_layers(self.sizes, self.config.members, generator)
-        shown = ClipInputs(x, self._weights(answers.clips))
-        return fit_ensemble(self.layers, shown, Targets.of(answers), self.weight_decay, self.config, rng, sight)
-
-    def _learn_to_see(self, sight: LearnedEncoders, answers: Answers, rng: np.random.Generator, *, warm: bool) -> Fit:
-        """Fits the networks that see with the ensemble. What they make of pictures is not standardised."""
-        if not warm:
-            generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-            sight = LearnedEncoders.like(sight.encoders[0], sight.shared, sight.members, generator)  # type: ignore[arg-type]
-            sight.to_device(self.device)
-        obs, action = self._seen(answers.clips)
-        x = together(sight.prepare(obs), torch.from_numpy(action))
-        fit = self._learn(x, answers, rng, warm=warm, sight=sight)
-        self.encoder = sight.requires_grad_(False)
-        (weight, bias), *rest = self.layers
-        self.layers = [(weight * sight.mask(action.shape[-1]), bias), *rest]
-        return fit
 
     def _standardise_on(self, rows: Tensor, *, keep_function: bool) -> None:
         """New input normalisers, from rows (B, I); on request the first layer takes up the change."""
@@ -319,6 +278,49 @@ class RewardModel:
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
+
+
+def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array]:
+    """Returns observations (..., O) as they are, and actions (..., A) float32, with A = 0 if they do not count. Raises
+    UserError for steps of another environment."""
+    action = steps.executed if isinstance(steps, Rollout) else steps.action
+    if (steps.obs.shape[-1], action.shape[-1]) != (model.obs_size, model.action_size):
+        raise UserError(
+            f"the reward model is for observations of {model.obs_size} and actions of {model.action_size} numbers; "
+            f"these have {steps.obs.shape[-1]} and {action.shape[-1]}"
+        )
+    obs = steps.next_obs if model.config.inputs == "next-state" else steps.obs
+    counts = model.config.inputs == "state-action"
+    return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
+
+
+def learn(
+    model: RewardModel, x: Tensor, answers: Answers, rng: np.random.Generator, *, warm: bool,
+    sight: LearnedEncoders | None = None,
+) -> Fit:  # fmt: skip
+    """Fits the ensemble, from its weights if it is `warm`, to answers about clips of these inputs (S, L, I)."""
+    if not warm:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        model.layers = initial_layers(model.sizes, model.config.members, generator)
+    shown = ClipInputs(x, model._weights(answers.clips))
+    return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
+
+
+def learn_to_see(
+    model: RewardModel, sight: LearnedEncoders, answers: Answers, rng: np.random.Generator, *, warm: bool
+) -> Fit:
+    """Fits the networks that see with the ensemble. What they make of pictures is not standardised."""
+    if not warm:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        sight = LearnedEncoders.like(sight.encoders[0], sight.shared, sight.members, generator)  # type: ignore[arg-type]
+        sight.to_device(model.device)
+    obs, action = seen_of(model, answers.clips)
+    x = together(sight.prepare(obs), torch.from_numpy(action))
+    fit = learn(model, x, answers, rng, warm=warm, sight=sight)
+    model.encoder = sight.requires_grad_(False)
+    (weight, bias), *rest = model.layers
+    model.layers = [(weight * sight.mask(action.shape[-1]), bias), *rest]
+    return fit
 
 
 def check_env(model: RewardModel, env_id: str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from rlhf_control.config import PPOConfig, ReferenceConfig
 from rlhf_control.data import Array, Rollout
-from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.policy import Policy, to_device
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.rl.protocol import Learner
 
@@ -64,9 +64,10 @@ class Anchor:
         return {**policies, "beta": self.beta}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        device = self.pretrained.policy.device
-        self.pretrained = frozen(Policy.from_state(state["pretrained"]).to_device(device))
-        self.reference = frozen(Policy.from_state(state["reference"]).to_device(device))
+        device = self.pretrained.policy.encoder.device
+        self.pretrained, self.reference = (
+            frozen(to_device(Policy.from_state(state[name]), device)) for name in ("pretrained", "reference")
+        )
         self.beta = state["beta"]
 
 

@@ -103,7 +103,7 @@ class AutogradUpdate:
         `max_kl`. Returns the metrics of the steps taken."""
         history: list[dict[str, float]] = []
         for rows in order:
-            metrics = self.gradient(batch[torch.from_numpy(rows)].to(self.policy.device), clip, kl_coef)
+            metrics = self.gradient(batch[torch.from_numpy(rows)].to(self.policy.encoder.device), clip, kl_coef)
             if metrics["approx_kl"] > max_kl:
                 break
             self.apply(lr)
@@ -129,7 +129,7 @@ class AutogradUpdate:
     def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
         """Takes the gradient of one minibatch's loss and returns the loss's metrics. Of pictures, each half of the
         minibatch has a thread of its own."""
-        if self.policy.encoder.seen and len(batch) >= 2 * FEW and self.policy.device.type == "cpu":
+        if self.policy.encoder.seen and len(batch) >= 2 * FEW and self.policy.encoder.device.type == "cpu":
             return self._gradient_of_halves(batch, clip, kl_coef)
         self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)

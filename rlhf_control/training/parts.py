@@ -22,7 +22,7 @@ from rlhf_control.feedback.oracles import Oracle, make_oracle
 from rlhf_control.feedback.schema import TAKEN_OVER
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy, foreign_options
-from rlhf_control.nets.policy import Policy
+from rlhf_control.nets.policy import Policy, to_device
 from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, handed_back
 from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
@@ -135,12 +135,12 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if config.demonstrations and not begun:
         take_up_demonstrations(config, policy, length)
     same = same_reward(config, training)
-    policy.to_device(device_of(config.device))
+    to_device(policy, device_of(config.device))
     free = config.learn_from == "oracle" and not policy.spaces.tokens  # or it would forget how to speak
     anchor = Anchor(policy, NO_ANCHOR if free else config.reference)
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
-    encoder = policy.encoder.frozen().to_device(policy.device) if policy.encoder.seen else None
+    encoder = policy.encoder.frozen().to_device(policy.encoder.device) if policy.encoder.seen else None
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
@@ -211,7 +211,7 @@ def make_guard(config: FinetuneConfig) -> Guard:
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:
     """Makes what improves the policy. Another learner is a file in `rl` and an entry here."""
-    return PPO(policy.to_device(device_of(config.device)), config.ppo)
+    return PPO(to_device(policy, device_of(config.device)), config.ppo)
 
 
 @contextmanager
