@@ -53,7 +53,14 @@ ARMS: dict[str, dict[str, Any]] = {
 def make(config: FinetuneConfig) -> int:
     """Makes one run, or goes on with it."""
     path = Path(config.out)
-    return guarded(lambda: resume(path) if (path / "config.json").is_file() else finetune(config))
+
+    def work() -> None:
+        if (path / "config.json").is_file():
+            resume(path)
+        else:
+            finetune(config)
+
+    return guarded(work)
 
 
 def make_all(configs: list[FinetuneConfig], workers: int) -> None:

@@ -70,6 +70,15 @@ TUNED = {
     "rlhf/ArmReach-v0": replace(ARM, total_steps=300_000),
 }
 
+# Our own games, from 84 x 84 x 4 pixels or, with `--env obs planes`, from planes in a tenth of the time: the CNN of
+# Nature, large minibatches and few epochs, for the CNN is what takes the time. `cnn-small` with 128 features learned a
+# third as fast from as many steps.
+GAME = PretrainConfig(
+    "", total_steps=700_000, env={"obs": "pixels"},
+    ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=512, epochs=3, lr=1e-3, entropy_coef=0.01),
+)  # fmt: skip
+GAMES = {"rlhf/Bricks-v0": replace(GAME, total_steps=400_000), "rlhf/Orchard-v0": GAME}
+
 SHORT = replace(LINEAR.ppo, num_envs=16, num_steps=128)
 
 FAST = {
@@ -98,7 +107,7 @@ ATARI = PretrainConfig(
     ),
 )  # fmt: skip
 
-PRESETS = {"tuned": TUNED, "fast": FAST}
+PRESETS = {"tuned": TUNED | GAMES, "fast": FAST}
 
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 

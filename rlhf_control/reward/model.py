@@ -77,7 +77,7 @@ class RewardModel:
         """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
         if isinstance(encoder, Encoder) and self.config.pictures != "policy":
             seed = torch.Generator().manual_seed(0)  # until the first fit, which draws its own
-            encoder = LearnedEncoders.like(encoder, self.config.pictures, self.config.members, seed)  # type: ignore[arg-type]
+            encoder = LearnedEncoders.like(encoder, self.config.pictures, self.config.members, seed)
         if isinstance(encoder, TokenEncoder):  # what was said is the end of what is read next
             self.config = replace(self.config, inputs="next-state")
         config, self.encoder = self.config, encoder if encoder is None else encoder.to_device(self.device)

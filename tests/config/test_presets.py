@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from envs import ARMS
+from envs import ARMS  # registers our own games too
 from rlhf_control.arguments import parse
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.checks import from_dict
@@ -25,6 +25,13 @@ def test_presets_are_of_tasks_that_exist(name: str) -> None:
 
 def test_every_mujoco_task_is_tuned_and_the_three_of_the_issue_are_fast() -> None:
     assert len(TUNED) == 11 + len(ARMS) and {"HalfCheetah-v5", "Hopper-v5", "Walker2d-v5"} <= FAST.keys()
+
+
+def test_games_are_seen_as_pixels_or_as_planes() -> None:
+    for env_id in ("rlhf/Bricks-v0", "rlhf/Orchard-v0"):
+        config = parse(PretrainConfig, "pretrain", [env_id, "--preset", "tuned"])
+        planes = parse(PretrainConfig, "pretrain", [env_id, "--preset", "tuned", "--env", "obs", "planes"])
+        assert config.env == {"obs": "pixels"} and planes.env == {"obs": "planes"} and planes.ppo == config.ppo
 
 
 def test_unknown_presets() -> None:
