@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", choices=STARTS)
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
-    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "allow"), default="fixed-horizon")
+    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "allow"), default="truncate")
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
     add_place(parser)
     parser.add_argument("--name", default="label_table", help="of the file among the results")

@@ -152,7 +152,7 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     k, seed = label_round.index, config.seed
     pool, recent = p.bank.pool(stream(seed, "pool", k), clips_wanted(config, label_round, p.labels))
     sources = (pool, recent), p.reward, p.labels, p.learner.policy, p.bank.episodes
-    queries = round_queries(config, label_round, *sources)
+    queries = round_queries(p.guard.asking(config), label_round, *sources)
     if queries:
         p.labels.ask(queries, pool, reward=k)
     p.bank.archive(stream(seed, "archive", k))

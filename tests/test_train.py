@@ -444,7 +444,7 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
     ppo = PPOConfig(num_envs=4, num_steps=64, minibatch_size=32, epochs=1)
     config = FinetuneConfig(
         str(run.path), oracle="env", labels=4, first_labels=4, rounds=1, total_steps=512, clip_seconds=0.1, ppo=ppo,
-        video=False,
+        video=False, unhealthy_seconds=0.2,
     )  # fmt: skip
     with pytest.raises(UserError, match="--termination"):
         train.finetune(replace(config, out=str(tmp_path / "refused")))
@@ -453,9 +453,7 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
         tuned = train.finetune(chosen)
         lengths = [r["episode_length"] for r in tuned.metrics() if r["episode_length"]]
         assert bool(lengths) == (treatment != "fixed-horizon")  # 128 steps an environment, of 1000
-        assert find_policy(tuned.path).env == (
-            {"terminate_when_unhealthy": False} if treatment == "fixed-horizon" else {}
-        )
+        assert find_policy(tuned.path).env == ({} if treatment == "allow" else {"terminate_when_unhealthy": False})
 
 
 def test_a_diverging_update_is_stopped_before_it_is_saved(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ Letters in shapes: n environments, O observation, A action, the rest as in `mujo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -70,6 +70,13 @@ class Task:
     def success(self, sim: Simulation) -> np.ndarray:
         """Tell where the task is done now, (n,): 1 or 0, or NaN if it has no such end."""
         return np.full(sim.num_envs, np.nan)
+
+    def unhealthy(self, sim: Simulation) -> np.ndarray:
+        """Return what would be terminated with `terminate_when_unhealthy`, (n,) bool; nothing in a task without it."""
+        if not hasattr(self, "terminate_when_unhealthy"):
+            return never(sim)
+        strict: Any = replace(self, terminate_when_unhealthy=True)  # type: ignore[call-arg]
+        return strict.outcome(sim, np.zeros_like(self.position(sim)), np.zeros(sim.ctrl.shape))[1]
 
     def state_info(self, sim: Simulation) -> Terms:
         """Return the part of the info that a state has without a step to it: after a reset too."""

@@ -79,8 +79,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     dtype (float32 actions give float32 costs, as in Gymnasium). Unlike Gymnasium, an action that is not finite, or a
     simulation that diverges, raises a `SimulationError`.
 
-    Not supported: rendering. `states` has what is needed to draw any environment elsewhere. Options for rendering
-    are accepted and ignored, except a `render_mode`.
+    Not supported: rendering, for which `states` has what is needed. Its options are ignored, but for `render_mode`.
     """
 
     def __init__(
@@ -148,6 +147,10 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.closed:
             raise gymnasium.error.ClosedEnvironmentError("states of a closed MujocoVectorEnv")
         return self._sim.motion.copy()
+
+    def unhealthy(self) -> np.ndarray:
+        """Tell which environments would be terminated now, were that not switched off, (n,) bool."""
+        return self._task.unhealthy(self._sim)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Return, once for each environment, an attribute of Gymnasium's single one that all share, for example
@@ -278,9 +281,7 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         return list(seed)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
-        if options is None or "reset_mask" not in options:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        mask = np.asarray(options["reset_mask"])
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
         if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
             raise ValueError(f"reset_mask must be ({self.num_envs},) bool with a True, not {mask!r}")
         return mask
@@ -336,9 +337,8 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
 
 def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _make_task(env_id: str, options: dict[str, Any]) -> Task:

@@ -92,8 +92,9 @@ class GuardConfig:
     surprise: float = 0.01
     """Alarm when the learned reward has risen, but so few of the newest answers are as it predicts that the chance of
     that, were it still as good as when it was fitted, is below this."""
-    kl_jump: float = 4.0
-    """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more)."""
+    kl_jump: float | None = None
+    """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more);
+    None: never, for a policy that learns moves away too."""
     uncertainty_jump: float = 3.0
     """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit."""
     window: int = 5
@@ -103,7 +104,9 @@ class GuardConfig:
 
     def __post_init__(self) -> None:
         typed(self)
-        within(self, "odds", "kl_jump", "uncertainty_jump", low=1.0, high=1e9)
+        within(self, "odds", "uncertainty_jump", low=1.0, high=1e9)
+        if self.kl_jump is not None:
+            within(self, "kl_jump", low=1.0, high=1e9)
         within(self, "surprise", low=0.0, high=1.0)
         within(self, "window", low=1, high=1e9)
         if self.min_log_std is not None:

@@ -189,6 +189,9 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
+    unhealthy_seconds: float = 1.0
+    """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
+    so that falls are seen and valued; 0: it is cut off at once."""
     backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
     """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
     environments."""
@@ -216,7 +219,8 @@ class FinetuneConfig:
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = AS_TRAINED
 
-    BEFORE = (("normalize_reward", False),)  # what configs mean that were written before there were these options
+    # What configs mean that were written before there were these options
+    BEFORE = (("normalize_reward", False), ("unhealthy_seconds", 0.0))
 
     def __new__(cls, *_: Any, **given: Any) -> "FinetuneConfig":
         refuse_name_alone(given, "FinetuneConfig", f"from_file(FinetuneConfig(policy), {given.get('preset')!r})")
@@ -231,7 +235,7 @@ class FinetuneConfig:
         positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "clip_seconds", low=0.0, high=3600.0)
-        within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", low=0, high=1e9)
+        within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", "unhealthy_seconds", low=0, high=1e9)
         within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
         if self.min_log_std is not None:
             within(self, "min_log_std", low=-20.0, high=5.0)

@@ -2,7 +2,7 @@
 has come, and keeps a few questions open about what the policy does now."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Asynchronous:
         self.config, self.rounds, self.labels, self.bank, self.reward = config, rounds, labels, bank, reward
         self.first = first = min(rounds)
         self.policy = policy
+        self.asking: Callable[[FinetuneConfig], FinetuneConfig] = lambda config: config  # by which clips are chosen
         self.span = max(1.0, config.label_until * (iterations(config) - first))  # iterations in which to ask
         self.batches, self.fits = 0, 1
         self.learned: dict[str, int] = {}  # question's key -> so many of its answers the reward was fitted on
@@ -141,7 +142,7 @@ class Asynchronous:
         share = config.query.random_share  # holds over all batches, however small they are
         uniform = round_half_up(share * (asked + n)) - round_half_up(share * asked)
         query = replace(config.query, random_share=min(1.0, uniform / n))
-        narrowed = replace(config, feedback=(kind,), query=query)
+        narrowed = replace(self.asking(config), feedback=(kind,), query=query)
         asking = (narrowed, LabelRound(self.batches, n), (pool, recent), self.reward, self.labels, self.policy)
         batch = questions(*asking, self.bank.episodes)
         self.labels.issue(batch, reward=self.fits)

@@ -15,6 +15,7 @@ import envs as project_envs
 from rlhf_control.compute.threads import available_cores
 from rlhf_control.data import Rollout
 from rlhf_control.simulation.atari.ids import is_atari
+from rlhf_control.simulation.backends.mujoco import MujocoBackend
 from rlhf_control.simulation.foreign import close_with_the_work
 from rlhf_control.simulation.rollouts import Actor, collect
 from rlhf_control.simulation.vector import Envs, start_envs
@@ -47,6 +48,14 @@ class DoubleBufferedEnvs:
     def frames(self, on: bool) -> None:
         for group in self.groups:
             group.frames = on
+
+    def cut_off(self, unhealthy_seconds: float) -> None:
+        """Has episodes that have been unhealthy for so long, on end, count as truncated; for batched MuJoCo with
+        termination switched off."""
+        steps = max(1, round(unhealthy_seconds / self.step_seconds))
+        for group in self.groups:
+            assert isinstance(group.backend, MujocoBackend)
+            group.backend.cut_off_after = steps
 
     def state(self) -> dict[str, Any]:
         return {str(i): group.state() for i, group in enumerate(self.groups)}

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from envs import has_batched
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
@@ -94,7 +95,22 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
     """Returns the environment's arguments under the chosen treatment of early ends."""
-    return fixed_horizon(env_id, env) if config.termination == "fixed-horizon" else env
+    switched_off = config.termination == "fixed-horizon" or cuts_off_late(config, env_id, env)
+    return fixed_horizon(env_id, env) if switched_off else env
+
+
+def cuts_off_late(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -> bool:
+    """Tells whether an early end is cut off only after the unhealthy time that the config names: where our batched
+    environments say what is healthy."""
+    late = config.termination == "truncate" and config.unhealthy_seconds > 0
+    batched = config.backend in ("auto", "batched") and has_batched(env_id) and env.get("render_mode") is None
+    if not late or not batched:
+        return False
+    try:
+        fixed_horizon(env_id, env)
+    except UserError:
+        return False
+    return True
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:

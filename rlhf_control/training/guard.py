@@ -10,9 +10,11 @@ pass. While a fit does not pass, neither the policy nor its normaliser moves.
 Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
   worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise`;
-- the median KL from the pretrained policy over `guard.window` iterations is `guard.kl_jump` times that at the fit; or
 - the median of its uncertainty about what the policy does is `guard.uncertainty_jump` times the mean over the clips it
-  was fitted on.
+  was fitted on; or
+- if `guard.kl_jump` is given, the median KL from the pretrained policy over `guard.window` iterations is so many times
+  that at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
+  reward blind to most of its observation had lost a third of the true reward at 3.2.
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
 What the thresholds go by: in short runs of the quickstart the uncertainty stays below 1.4 times that at the fit and the
@@ -27,13 +29,14 @@ Exploration. The share that is left of the noise the policy began with; said whe
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rlhf_control.config import GuardConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig
 from rlhf_control.data import Answers, Array, Rollout
 from rlhf_control.errors import Halted, UserError, tell
 from rlhf_control.nets.policy import Policy
@@ -52,7 +55,7 @@ HELP = (
     'what helps: more answers, always by the same rule, "cannot tell" only where it is so, and clips that show the '
     "difference (another --clip-seconds, another --question)"
 )
-STATE = ("holding", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
+STATE = ("holding", "shown", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
 
 
 # -- statistics
@@ -103,7 +106,8 @@ class Guard:
         self.config = config
         self.alarm = ""  # of this iteration
         self.suspicion = ""  # of this label round, before the fit
-        self.holding = False  # the last fit is not shown to be better than coin flips
+        self.holding = False  # no fit has been shown to be better than coin flips
+        self.shown = False  # one has
         self.waiting = False  # rolled back, and new answers are to come
         self.fair = [0.0, 0.0]  # right and asked: held-out answers at the last fit
         self.usual = {"kl": KL_FLOOR, "uncertainty": 0.0}  # at the last fit or alarm
@@ -139,7 +143,8 @@ class Guard:
         asked, found = metrics["reward/fair_answers"], metrics["reward/evidence"]
         self.fair = [metrics["reward/fair_accuracy"] * asked, asked]
         needed, before = math.log(self.config.odds), self.holding
-        self.holding = self.config.chance == "hold" and found < needed
+        self.shown |= found >= needed
+        self.holding = self.config.chance == "hold" and not self.shown
         if self.holding:
             self._say_once(
                 "held",
@@ -150,9 +155,14 @@ class Guard:
         elif before:
             tell("the reward is now shown to be better than coin flips; the policy goes on learning")
 
+    def asking(self, config: FinetuneConfig) -> FinetuneConfig:
+        """Returns the config by which clips are chosen: a reward that may be no better than coin flips has no say in
+        it, and all answers to random questions count as evidence."""
+        return replace(config, queries="uniform") if self.holding else config
+
     def silent(self, answers: int) -> None:
         """Holds the policy in a label round in which none of so many answers says anything: there is no reward yet."""
-        self.holding = self.config.chance == "hold"
+        self.holding = self.config.chance == "hold" and not self.shown
         self._say_once(
             "silent",
             f"none of the {answers} answers says which clip is better, so there is nothing to learn from, and the "
@@ -182,7 +192,7 @@ class Guard:
         return log | {"guard/uncertainty": uncertainty, "guard/alarm": float(bool(self.alarm))}
 
     def _jumped(self) -> str:
-        factors = {"kl": self.config.kl_jump, "uncertainty": self.config.uncertainty_jump}
+        factors = {"kl": self.config.kl_jump or math.inf, "uncertainty": self.config.uncertainty_jump}
         words = {"kl": "KL from the pretrained policy", "uncertainty": "uncertainty of the reward"}
         for name, factor in factors.items():
             times = jump(self.since[name], self.usual[name], self.config.window)
@@ -255,7 +265,7 @@ class Guard:
 
     def load_state(self, state: dict[str, Any]) -> None:
         for name in STATE:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # older checkpoints have fewer
 
 
 def halted(alarm: str, run: Path) -> Halted:

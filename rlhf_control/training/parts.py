@@ -44,6 +44,7 @@ from rlhf_control.runs.run import Run
 from rlhf_control.runs.trackers import check_tracker
 from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs, start_double_buffered
 from rlhf_control.simulation.early_ends import (
+    cuts_off_late,
     environment_arguments,
     judged_whole,
     tell_of_endless_episodes,
@@ -130,6 +131,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
         frames=config.oracle == "human",
     )  # fmt: skip
+    if cuts_off_late(config, env_id, env):
+        envs.cut_off(config.unhealthy_seconds)
     came_in, policy = (adopt(pretrained, envs.spaces, env_id, env) for _ in range(2))
     length, whole = clip_length(config, env_id, env, envs.step_seconds), judged_whole(env_id)
     if config.demonstrations and not begun:
@@ -174,11 +177,13 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, rounds, labels, bank, reward, policy)
+    guard = make_guard(config)
+    votes.asking = guard.asking
     learner = make_learner(policy, config)
     if not begun:
         take_over(learner, config, training["learner"])
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
-    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, make_guard(config), scaler, epochs)
+    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs)
 
 
 def clip_length(config: FinetuneConfig, env_id: str, env: dict[str, Any], step_seconds: float) -> int:

@@ -1,8 +1,9 @@
 import pytest
 
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import UserError
 from rlhf_control.simulation import early_ends
-from rlhf_control.simulation.early_ends import fixed_horizon
+from rlhf_control.simulation.early_ends import cuts_off_late, environment_arguments, fixed_horizon
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.training.trial import try_out
 from tests.simulation.policies import policy_for
@@ -32,3 +33,16 @@ def test_early_ends_are_found_and_switched_off() -> None:
         fixed_horizon("CartPole-v1", {})
     with pytest.raises(UserError, match="truncate or allow"):
         fixed_horizon("gymnasium:CartPole-v1", {})
+
+
+def test_early_ends_are_cut_off_late_where_that_can_be_done() -> None:
+    late = FinetuneConfig("p", termination="truncate")
+    assert environment_arguments(late, "Hopper-v5", {}) == {"terminate_when_unhealthy": False}
+    for config, env_id in (
+        (FinetuneConfig("p", termination="allow"), "Hopper-v5"),
+        (FinetuneConfig("p", termination="truncate", unhealthy_seconds=0.0), "Hopper-v5"),
+        (FinetuneConfig("p", termination="truncate", backend="gymnasium"), "Hopper-v5"),
+        (late, "HalfCheetah-v5"),
+        (late, "CartPole-v1"),
+    ):
+        assert not cuts_off_late(config, env_id, {}) and environment_arguments(config, env_id, {}) == {}

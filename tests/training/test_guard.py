@@ -60,7 +60,7 @@ def watch(guard: Guard, reward: Uncertain, *, kl: float = 2.0, learned: float = 
 
 
 def fitted_guard(**options: object) -> Guard:
-    guard = Guard(GuardConfig(**options))  # type: ignore[arg-type]
+    guard = Guard(GuardConfig(**{"kl_jump": 4.0, **options}))  # type: ignore[arg-type]
     guard.fitted(GOOD)
     return guard
 
@@ -120,8 +120,30 @@ def test_the_policy_is_held_until_the_reward_is_shown_to_be_better_than_chance(
     assert not guard.closed and watch(guard, Uncertain())["guard/holding"] == 0
     assert "goes on" in capsys.readouterr().err
     guard.fitted(CHANCE)
-    assert guard.closed  # a later fit can fail again
+    assert not guard.closed  # what was shown stays shown: the answers are no coin flips
+    again = Guard(GuardConfig())
+    again.load_state(guard.state())
+    again.fitted(CHANCE)
+    assert not again.closed
     assert not fitted_guard(chance="off").closed
+
+
+def test_a_reward_that_may_be_chance_does_not_choose_what_is_asked() -> None:
+    config, guard = FinetuneConfig("p"), Guard(GuardConfig())
+    assert guard.asking(config) is config
+    guard.fitted(CHANCE)
+    assert guard.asking(config) == replace(config, queries="uniform")
+    guard.fitted(GOOD)
+    assert guard.asking(config) is config
+
+
+def test_checkpoints_of_before_it_was_kept_whether_the_reward_was_shown_to_be_good() -> None:
+    guard = fitted_guard()
+    state = guard.state()
+    del state["shown"]
+    older = Guard(GuardConfig())
+    older.load_state(state)
+    assert not older.closed and not older.shown
 
 
 def test_a_control_of_coin_flips_may_learn() -> None:
@@ -161,6 +183,12 @@ def test_kl_that_jumps() -> None:
     for kl in (9.0, 20.0, 20.0):  # from now on, against 9
         assert watch(guard, reward, kl=kl)["guard/alarm"] == 0
     assert not guard.closed
+
+
+def test_by_default_a_policy_may_move_away() -> None:
+    guard = fitted_guard(window=1, kl_jump=None)
+    for kl in (2.0, 1e6):
+        assert watch(guard, Uncertain(), kl=kl)["guard/alarm"] == 0
 
 
 def test_kl_next_to_nothing_cannot_jump() -> None:

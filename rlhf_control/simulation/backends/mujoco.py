@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from envs import MujocoVectorEnv, SimulationError, has_batched
 from rlhf_control.data import Array
 from rlhf_control.errors import NonFiniteError, UserError
@@ -21,8 +23,11 @@ class MujocoBackend:
         self.vector = MujocoVectorEnv(env_id, num_envs, **env)
         self.step_seconds = self.vector.dt
         self.first = first  # the number of the first one in errors
+        self.cut_off_after = 0  # unhealthy steps on end; 0: only the time limit, or a termination, ends an episode
+        self.unhealthy = np.zeros(num_envs, np.int64)  # such steps up to now
 
     def reset(self, seed: int | None = None) -> Array:
+        self.unhealthy[:] = 0
         return self.vector.reset(seed=seed)[0]
 
     def step(self, action: Array) -> StepResult:
@@ -32,7 +37,22 @@ class MujocoBackend:
         except SimulationError as error:
             place = f"environment {error.env_index + self.first}: {error.field}: {error.problem}"
             raise NonFiniteError(f"the simulation diverged: {place}; lower the learning rate") from error
-        return StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
+        result = StepResult(obs, reward, terminated, truncated, info.get("final_obs"))
+        return self._cut_off(result) if self.cut_off_after else result
+
+    def _cut_off(self, result: StepResult) -> StepResult:
+        """Begins new episodes where one has been unhealthy for so long, which counts as truncated."""
+        obs, truncated, last = result.obs, result.truncated, result.last
+        self.unhealthy = np.where(truncated | ~self.vector.unhealthy(), 0, self.unhealthy + 1)
+        cut = self.unhealthy >= self.cut_off_after
+        if not cut.any():
+            return result
+        last = np.full(len(obs), None, object) if last is None else last
+        for i in np.flatnonzero(cut):
+            last[i] = obs[i].copy()
+        self.unhealthy[cut] = 0
+        begun = self.vector.reset(options={"reset_mask": cut})[0]
+        return result._replace(obs=begun, truncated=truncated | cut, last=last)
 
     def states(self) -> Array:
         return self.vector.states
@@ -47,9 +67,10 @@ class MujocoBackend:
         return encode(self.picture(i))
 
     def state(self) -> dict[str, Any]:
-        return {"inner": self.vector.snapshot(), "watched": []}
+        return {"inner": self.vector.snapshot(), "watched": [], "unhealthy": self.unhealthy.copy()}
 
     def load_state(self, state: Mapping[str, Any]) -> Array:
+        self.unhealthy = np.array(state.get("unhealthy", np.zeros_like(self.unhealthy)))  # older checkpoints have none
         return self.vector.restore(state["inner"])
 
     def probe(self) -> str:
