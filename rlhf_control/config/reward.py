@@ -82,10 +82,10 @@ class GuardConfig:
     statistics."""
 
     chance: Literal["hold", "off"] = "hold"
-    """hold: the policy stays as it is while the reward is not shown to be better than coin flips. off: it learns from
-    any fitted reward, as controls with coin-flip answers must."""
+    """hold: the policy stays as it is, and questions are random, until the reward is shown to be better than coin
+    flips. off: it learns from any fitted reward, as controls with coin-flip answers must."""
     odds: float = 20.0
-    """How many times likelier than by coin flips the held-out answers must be under the reward."""
+    """How many times likelier than by coin flips the answers must be under the reward, before it is fitted to them."""
     alarm: Literal["stop", "roll-back", "warn", "off"] = "stop"
     """When the reward looks hacked. stop: save and exit with code 3; a resumed run goes on from there. roll-back: back
     to the last good policy, wait for new answers if any are to come, and go on with twice the reference.beta."""

@@ -58,19 +58,31 @@ def best_temperature(logits: Array, held: Array) -> float:
     return float(TEMPERATURES[np.argmin(-np.log(np.maximum(p, 1e-12)).sum(1))])
 
 
-def evidence(p: Array, answers: float) -> float:
-    """Returns by how many nats `answers` independent answers are likelier under a model's probabilities p (P,) of what
-    was preferred than under coin flips:
+def log_odds(p: Array, answers: float) -> Array:
+    """Returns, for each share e of coin flips in LAPSES (50,), by how many nats `answers` independent answers are
+    likelier under a model's probabilities p (P,) of what was preferred than under coin flips alone:
 
-        max over e of answers * mean log(2 (e / 2 + (1 - e) p)),   e from 0.02 to 1
+        answers * mean log(2 (e / 2 + (1 - e) p))
 
-    Mixed with coin flips as suits them best, an overconfident model is not refused for its overconfidence; at e = 1 it
-    is one, so this is never below 0. Without answers it is 0.
+    Without answers it is 0.
     """
     if not len(p):
-        return 0.0
+        return np.zeros(len(LAPSES))
     mixed = LAPSES[:, None] / 2 + (1 - LAPSES[:, None]) * np.asarray(p, np.float64)
-    return float(answers * np.log(2 * mixed).mean(1).max())
+    return answers * np.log(2 * mixed).mean(1)
+
+
+def evidence(p: Array, answers: float) -> float:
+    """Returns the largest of `log_odds`: mixed with coin flips as suits them best, an overconfident model is not
+    refused for its overconfidence; with coin flips alone it is one, so this is never below 0."""
+    return float(log_odds(p, answers).max())
+
+
+def log_wealth(bets: Array) -> float:
+    """Returns the logarithm of what a gambler has who began with 1, spread evenly over LAPSES, and bet at even odds on
+    answers before they were given; `bets` (50,) is the sum of their `log_odds`. On coin flips it is a martingale, so
+    the chance that it is ever above log(x) is 1 / x at most (Ville; arXiv 2210.01948), whatever was asked."""
+    return float(np.logaddexp.reduce(bets) - np.log(len(bets)))
 
 
 def surprise(right: int, asked: int, right_before: int, asked_before: int) -> float:

@@ -1,11 +1,13 @@
 """Guards: what keeps the policy from a reward that is not to be trusted, and how it is told.
 
-Chance. A fit is better than coin flips if the answers it did not train on are `guard.odds` times likelier under it
-than under coin flips (`calibration.evidence`, at least log(odds) nats). Only answers about clips that no model chose
-count, for the chosen ones are the hardest by design. Held-out answers vouch for each other: of two about like clips,
-either both are predicted or neither is. So under coin flips the number of right ones varies up to twice as much as a
-binomial one (1.6 to 2.3 times, measured on 75 fits), and odds of 20 are a test at about 1 in 25; of the 75 it let one
-pass. While a fit does not pass, neither the policy nor its normaliser moves.
+Chance. The policy and its normaliser stay as they are until the answers are shown to be no coin flips. At the first
+fit those it did not train on have to be `guard.odds` times likelier under it than under coin flips, with two thirds of
+their evidence counted (`calibration.evidence`): held-out answers vouch for each other, for of two about like clips
+either both are predicted or neither is. From then on each reward bets on the answers that are given before it is fitted
+to them, and what it wins counts: on coin flips that is a martingale, which ever reaches `guard.odds` with a chance of
+1 / odds at most, however often one looks (`calibration.log_wealth`). The evidence of held-out answers does not hold
+that over nine fits: it was above log(20) in 6 of 16 runs of coin flips (experiments/chance_guard.py tries it). While
+the policy is held, questions are random, for a reward that may be chance has no say in them.
 
 Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
@@ -42,12 +44,13 @@ from rlhf_control.errors import Halted, UserError, tell
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.reward.answers import Targets, independent, stated_preferences
-from rlhf_control.reward.calibration import surprise
+from rlhf_control.reward.calibration import LAPSES, log_odds, log_wealth, surprise
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
+HELD_OUT = 2 / 3  # so much of the evidence of held-out answers counts
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
 EVERY = 16  # steps: uncertainty is measured on every sixteenth
@@ -55,25 +58,30 @@ HELP = (
     'what helps: more answers, always by the same rule, "cannot tell" only where it is so, and clips that show the '
     "difference (another --clip-seconds, another --question)"
 )
-STATE = ("holding", "shown", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
+STATE = ("holding", "shown", "bets", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
 
 
 # -- statistics
 
 
-def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
-    """Returns (right, asked): of the preferences that these answers state, counted as independent answers, how many are
-    as the reward predicts."""
+def predicted(reward: Reward, answers: Answers) -> tuple[Array, float]:
+    """Returns the probabilities (P,) that the reward gives to the preferences that these answers state, and how many
+    independent answers there are behind them."""
     targets = Targets.of(answers)
     clips, stated_by = stated_preferences(targets)
     if not len(clips):
-        return 0.0, 0.0
+        return np.zeros(0), 0.0
     logits = reward.clip_logits(answers.clips)
     trust = reward.trust_in(answers)[stated_by].mean(1, dtype=np.float32)
     margin = (logits[:, clips[:, 0]] - logits[:, clips[:, 1]]) * trust
-    p = 1 / (1 + np.exp(np.clip(-margin, -50, 50)))
-    asked = independent(stated_by, targets)
-    return float((p.mean(0) > 0.5).mean()) * asked, asked
+    return (1 / (1 + np.exp(np.clip(-margin, -50, 50)))).mean(0), independent(stated_by, targets)
+
+
+def as_predicted(reward: Reward, answers: Answers) -> tuple[float, float]:
+    """Returns (right, asked): of the preferences that these answers state, counted as independent answers, how many are
+    as the reward predicts."""
+    p, asked = predicted(reward, answers)
+    return (float((p > 0.5).mean()) * asked if len(p) else 0.0), asked
 
 
 def rose(values: Sequence[float]) -> bool:
@@ -108,6 +116,7 @@ class Guard:
         self.suspicion = ""  # of this label round, before the fit
         self.holding = False  # no fit has been shown to be better than coin flips
         self.shown = False  # one has
+        self.bets: Array | None = None  # (50,) on answers before they were given, see `log_wealth`; None: no fit yet
         self.waiting = False  # rolled back, and new answers are to come
         self.fair = [0.0, 0.0]  # right and asked: held-out answers at the last fit
         self.usual = {"kl": KL_FLOOR, "uncertainty": 0.0}  # at the last fit or alarm
@@ -121,8 +130,13 @@ class Guard:
         return self.holding or self.waiting or (bool(self.alarm) and self.config.alarm != "warn")
 
     def newest(self, reward: Reward, answers: Answers | None) -> dict[str, float]:
-        """Compares, before a fit, the newest answers to random queries with what was held out at the last fit."""
-        if self.config.alarm == "off" or self.holding or not reward.fitted or answers is None or not self.fair[1]:
+        """Before a fit: bets on the newest answers to random queries, while there is a need to, or compares them with
+        what was held out at the last fit."""
+        if not reward.fitted or answers is None:
+            return {}
+        if self.holding and self.bets is not None:
+            self.bets = self.bets + log_odds(*predicted(reward, answers))
+        if self.config.alarm == "off" or self.holding or not self.fair[1]:
             return {}
         right, asked = as_predicted(reward, answers)
         p = surprise(round(right), round(asked), round(self.fair[0]), round(self.fair[1]))
@@ -142,6 +156,10 @@ class Guard:
             return
         asked, found = metrics["reward/fair_answers"], metrics["reward/evidence"]
         self.fair = [metrics["reward/fair_accuracy"] * asked, asked]
+        if self.bets is None:  # nothing was predicted before it was answered
+            self.bets, found = np.zeros(len(LAPSES)), HELD_OUT * found
+        else:
+            found = log_wealth(self.bets)
         needed, before = math.log(self.config.odds), self.holding
         self.shown |= found >= needed
         self.holding = self.config.chance == "hold" and not self.shown

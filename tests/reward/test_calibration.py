@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from rlhf_control.reward.calibration import (
+    LAPSES,
     TEMPERATURES,
     best_temperature,
     both_ways,
     evidence,
     expected_calibration_error,
+    log_odds,
+    log_wealth,
     reliability_table,
     surprise,
 )
@@ -75,3 +78,26 @@ def test_surprise_is_seldom_when_nothing_has_changed() -> None:
     found = np.array([surprise(k, 8, b, 30) for k, b in zip(now, before, strict=True)])
     for level in (0.01, 0.05, 0.2):
         assert (found < level).mean() <= level
+
+
+def test_wealth_by_hand() -> None:
+    """Of two answers of probability 1 each wins 2 - e, but for the share e of coin flips; one of 0 leaves e."""
+    bets = log_odds(np.array([1.0, 1.0]), 2.0) + log_odds(np.array([0.0]), 1.0)
+    np.testing.assert_allclose(np.exp(bets), (2 - LAPSES) ** 2 * LAPSES)
+    assert log_wealth(bets) == pytest.approx(np.log(np.mean((2 - LAPSES) ** 2 * LAPSES)))
+    assert log_wealth(log_odds(np.zeros(0), 0.0)) == pytest.approx(0) and evidence(np.zeros(0), 0.0) == 0
+
+
+def test_coin_flips_seldom_win_however_often_one_looks() -> None:
+    """Whoever bets the more boldly the more the last answers were alike, looks 100 times, and stops at the best."""
+    rng = np.random.default_rng(0)
+    runs, most = 1000, np.zeros(1000)
+    bets, last = np.zeros((runs, len(LAPSES))), np.zeros(runs)
+    for _ in range(100):
+        p_first = 1 / (1 + np.exp(-last))
+        first = rng.random(runs) < 0.5
+        p = np.where(first, p_first, 1 - p_first)
+        bets += np.log(2 * (LAPSES / 2 + (1 - LAPSES) * p[:, None]))
+        most = np.maximum(most, [log_wealth(row) for row in bets])
+        last = 0.8 * last + np.where(first, 1, -1)
+    assert 0 < (most >= np.log(20)).mean() <= 0.05

@@ -65,6 +65,13 @@ def fitted_guard(**options: object) -> Guard:
     return guard
 
 
+def by_the_first_number(n: int) -> Answers:
+    """Answers to n comparisons that are all as `Uncertain` rewards."""
+    pairs = random_segments(np.random.default_rng(n), n, 2, 5)
+    first = pairs.obs[..., 0].mean(-1)
+    return comparisons(pairs, (first[:, 0] > first[:, 1]).astype(np.float64))
+
+
 # -- statistics
 
 
@@ -114,9 +121,12 @@ def test_the_policy_is_held_until_the_reward_is_shown_to_be_better_than_chance(
     for _ in range(2):
         guard.fitted(CHANCE)
         assert guard.closed and watch(guard, Uncertain())["guard/holding"] == 1
+    guard.fitted(GOOD)  # of answers that are held out only the first look counts
+    assert guard.closed
     said = capsys.readouterr().err
     assert said.count("not shown to be better than coin flips") == 1 and "11 of 20" in said and "3.0 needed" in said
-    guard.fitted(GOOD)
+    assert guard.newest(Uncertain(), by_the_first_number(8)) == {}
+    guard.fitted(CHANCE)
     assert not guard.closed and watch(guard, Uncertain())["guard/holding"] == 0
     assert "goes on" in capsys.readouterr().err
     guard.fitted(CHANCE)
@@ -133,7 +143,8 @@ def test_a_reward_that_may_be_chance_does_not_choose_what_is_asked() -> None:
     assert guard.asking(config) is config
     guard.fitted(CHANCE)
     assert guard.asking(config) == replace(config, queries="uniform")
-    guard.fitted(GOOD)
+    guard.newest(Uncertain(), by_the_first_number(8))
+    guard.fitted(CHANCE)
     assert guard.asking(config) is config
 
 
