@@ -125,8 +125,7 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
         for v in ("oracle", *filter(None, arguments.votes))
     }
     gains = np.subtract(arms["oracle"], before)
-    room = np.abs(gains) > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
-    room &= gains > 0
+    room = gains > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
     shares = {
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }

@@ -22,10 +22,12 @@ from tests.conftest import random_segments
 from tests.synthetic_runs import finetuning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import chance_guard
 import common
 import feedback
 import feedback_kinds
 import kl_anchor
+import label_table
 import online_labels
 import oracles
 import ppo_table
@@ -259,3 +261,37 @@ def test_the_overheads_parts_are_there() -> None:
     package = Path(feedback.__file__).parent.parent / "rlhf_control"
     for file, function in preference_overhead.PREFERENCES.values():
         assert f"def {function}(" in (package / file).read_text(), (file, function)
+
+
+# -- how many labels are enough
+
+
+def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seeds from 100: the oracle gains 100, 1 (too little to tell) and loses; the votes bring 50 of the first."""
+    starts = [replace(label_table.preset("Hopper-v5", "tuned"), seed=seed, out=str(seed)) for seed in range(3)]
+    settings = label_table.argparse.Namespace(votes=[0, 100], steps=1, termination="truncate")
+    oracle, votes = {0: 200.0, 1: 101.0, 2: 50.0}, {0: 150.0, 1: 101.0, 2: 100.0}
+    monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
+    monkeypatch.setattr(label_table, "returned", lambda c: (oracle if c.learn_from == "oracle" else votes)[c.seed])
+    found = label_table.row(starts, settings)
+    assert found["shares"] == {"oracle": [1.0], "100": [0.5]} and found["no room"] == 2
+    assert found["returns"]["100"] == [150.0, 101.0, 100.0] and found["over seeds"]["100"]["iqm"] == 0.5
+
+
+def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
+    settings = label_table.argparse.Namespace(steps=1000, termination="truncate")
+    start = replace(label_table.preset("Hopper-v5", "tuned"), out="start")
+    votes, oracle = (label_table.arm(start, v, settings) for v in (100, "oracle"))
+    assert replace(votes, learn_from="oracle", out=oracle.out) == oracle and votes.out != oracle.out
+    assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
+
+
+def test_who_passed_the_guard_by_when_is_counted_over_seeds() -> None:
+    runs = {
+        "coin": {
+            "0": {"passed": [0.0, 1.0], "evidence": [0.0, 2.0]},
+            "1": {"passed": [0.0, 0.0], "evidence": [3.1, 0.0]},
+        }
+    }
+    row = chance_guard.summary(runs)["coin"]
+    assert row == {"seeds": 2, "the guard": [0.0, 0.5], "held-out answers": [0.5, 0.5]}
