@@ -37,7 +37,7 @@ def test_what_stays_unhealthy_is_cut_off_and_goes_on_as_kept() -> None:
     still, began, kept, t = np.zeros((3, 3), np.float32), 0, {}, 0
     while True:
         kept = backend.state() if t == 10 else kept
-        obs, _, terminated, truncated, last = backend.step(still)
+        obs, _, terminated, truncated, last, *_ = backend.step(still)
         t += 1
         assert not terminated.any() and t < 300
         if truncated.any():
