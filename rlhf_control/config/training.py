@@ -189,7 +189,7 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
-    unhealthy_seconds: float = 1.0
+    unhealthy_seconds: float = 2.0
     """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
     so that falls are seen and valued; 0: it is cut off at once."""
     backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
