@@ -1,11 +1,11 @@
-# demo, demo-arm, demo-game, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench,
+# demo, demo-arm, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench,
 # bench-dialogue: each sets up .venv by itself when it is missing or its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 ARM := runs/demo-arm
 
-.PHONY: demo demo-arm demo-game demo-human test test-kernels interop test-ray robotics test-robotics lint bench
+.PHONY: demo demo-arm demo-human test test-kernels interop test-ray robotics test-robotics lint bench
 .PHONY: bench-dialogue clean
 
 demo: .venv/installed
@@ -16,10 +16,6 @@ demo-arm: .venv/installed
 	@if [ -e $(ARM)/config.json ]; then $(BIN)/rlhf-control resume $(ARM); else \
 		$(BIN)/rlhf-control finetune armgrasp --oracle low-elbow --labels 100 --total-steps 150000 --out $(ARM); fi
 	@echo "video $(ARM)/before_after.mp4; remove $(ARM) to run it afresh"
-
-# The player of a game, seen as a picture, learns to hurry from 200 comparisons; two minutes or three.
-demo-game: .venv/installed
-	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickgame.py
 
 # The same task as the first demo's, and you are asked. Stopped half-way, it goes on where it was when it is started again.
 demo-human: .venv/installed
