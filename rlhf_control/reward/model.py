@@ -127,7 +127,7 @@ class RewardModel:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
         logit j)."""
         x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
-        return (clip_logits(self.layers, x, self.config, self._weights(clips)) / self.temperature).numpy()
+        return (clip_logits(self.layers, x, self.config, weights_of(self, clips)) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
         """Returns each member's probability (E, Q) that the first clip of each pair (Q, 2, L, ...) is preferred."""
@@ -146,14 +146,6 @@ class RewardModel:
             obs = self.encoder.without_gradients(self.encoder.prepare(obs)).cpu().numpy()
         columns = [obs[..., part] for part in self.parts]
         return torch.from_numpy(np.concatenate([*columns, action], -1, dtype=np.float32))
-
-    def _weights(self, clips: Segments) -> Tensor | None:
-        """What each step (..., L) of clips counts for."""
-        mask = clips.mask
-        if not self.whole:
-            return None if mask is None else torch.from_numpy(mask)
-        there = np.ones(clips.env_reward.shape, bool) if mask is None else mask
-        return torch.from_numpy(there.astype(np.float32) / np.float32(self.whole))
 
     def _standardise(self, rows: Tensor) -> Tensor:
         return (rows - self.input_mean) / self.input_std
@@ -294,6 +286,15 @@ def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array
     return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
 
 
+def weights_of(model: RewardModel, clips: Segments) -> Tensor | None:
+    """Returns what each step (..., L) of clips counts for; None: all alike."""
+    mask = clips.mask
+    if not model.whole:
+        return None if mask is None else torch.from_numpy(mask)
+    there = np.ones(clips.env_reward.shape, bool) if mask is None else mask
+    return torch.from_numpy(there.astype(np.float32) / np.float32(model.whole))
+
+
 def learn(
     model: RewardModel, x: Tensor, answers: Answers, rng: np.random.Generator, *, warm: bool,
     sight: LearnedEncoders | None = None,
@@ -302,7 +303,7 @@ def learn(
     if not warm:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         model.layers = initial_layers(model.sizes, model.config.members, generator)
-    shown = ClipInputs(x, model._weights(answers.clips))
+    shown = ClipInputs(x, weights_of(model, answers.clips))
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
 
 
