@@ -49,7 +49,8 @@ def test_they_learn_what_is_better_and_a_file_brings_them_back(pictures: str, st
     assert not model.predict(clips).any()
     for reward in (model, again):
         metrics = reward.fit(answers, clips, np.random.default_rng(0))
-    assert metrics["heldout_accuracy"] > 0.8 and metrics["fair_answers"] == 40
+    fair = {"heads": 20, "networks": 40}[pictures]  # heads hold out the same half, networks one each
+    assert metrics["heldout_accuracy"] > 0.75 and metrics["fair_answers"] == fair
     fresh, known = clips_of_squares(60, 1)
     reward = model.predict(fresh)
     assert np.corrcoef(reward.mean(1), known)[0, 1] > 0.9
