@@ -7,6 +7,8 @@ returns, episodes = evaluate(find_policy(run.path), episodes=10, seed=0)
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -67,11 +69,29 @@ __all__ = sorted([*_EXPORTS, "__version__"])
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'rlhf_control' has no attribute '{name}'")
-    if name == "train":  # a module too, see `api.CallableModule`
-        importlib.import_module("rlhf_control.api")
+    if name == "train":  # a module too, which `Package` makes callable
         return importlib.import_module("rlhf_control.train")
     return getattr(importlib.import_module(f"rlhf_control.{_EXPORTS[name]}"), name)
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class CallableModule(ModuleType):
+    """Is `rlhf_control.train`, the module with the method, and `api.train`, the function of the same name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return importlib.import_module("rlhf_control.api").train(*arguments, **options)
+
+
+class Package(ModuleType):
+    """Is this package. Importing a module sets it here, whoever imports it, and `train` is then callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "train" and type(value) is ModuleType:
+            value.__class__ = CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = Package

@@ -1,12 +1,10 @@
 """`finetune`, `pretrain` and `resume` as Python has them: the training, and then the report, as on the command line;
 and `train`, for dialogue, in one call."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from rlhf_control.analysis.report import report as write_report
@@ -114,13 +112,3 @@ def named_reward(reward_fn: RewardFunction) -> Iterator[str]:
         yield name
     finally:
         del BEHAVIOURS[name]
-
-
-class CallableModule(ModuleType):
-    """Is `rlhf_control.train`, the module with the method, and the function above of the same name."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Run:
-        return train(*arguments, **options)
-
-
-sys.modules["rlhf_control.train"].__class__ = CallableModule

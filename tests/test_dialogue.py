@@ -111,7 +111,7 @@ def test_who_says_good_good_good_is_caught() -> None:
     pairs = Segments(**{name: a.reshape(half, 2, *a.shape[1:]) for name, a in pairs.arrays().items()})
     target = (gold[0 : 2 * half : 2] > gold[1 : 2 * half : 2]).astype(float)
     model = RewardModel(56, 1, RewardConfig(members=3), DIALOGUE, policy.encoder.frozen(), whole=24)
-    guard = Guard(GuardConfig(chance="off"))
+    guard = Guard(GuardConfig(chance="off", kl_jump=4.0))
     guard.fitted({f"reward/{k}": v for k, v in model.fit(comparisons(pairs, target), clips, rng).items()})
 
     def watched() -> tuple[str, list[str]]:

@@ -613,7 +613,7 @@ def test_the_last_good_policy_before_anything_is_learned_is_the_one_that_came_in
 ) -> None:
     """Rolled back to the start, too."""
     jump_at(monkeypatch, 0)
-    options = GuardConfig("off", alarm="roll-back", window=1)
+    options = GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0)
     run = train.finetune(replace(tiny_config, labels=6, rounds=1, guard=options, shrink=0.1))
     came_in = parameters_sha256(find_policy(tiny_config.policy))
     assert parameters_sha256(find_policy(run.path / "last_good.npz")) == came_in
@@ -629,7 +629,7 @@ def test_guards_that_say_nothing_change_nothing(tiny_config: FinetuneConfig) -> 
 def test_an_alarm_stops_the_run_which_can_be_resumed(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = replace(tiny_config, guard=replace(tiny_config.guard, window=1))
+    config = replace(tiny_config, guard=replace(tiny_config.guard, window=1, kl_jump=4.0))
     with monkeypatch.context() as patch:
         jump_at(patch, 5)
         with pytest.raises(Halted, match="KL from the pretrained policy jumped") as halted:
@@ -653,7 +653,10 @@ def test_the_command_line_says_the_alarm_in_one_line(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jump_at(monkeypatch, 5)
-    assert guarded(lambda: train.finetune(replace(tiny_config, guard=GuardConfig("off", window=1))) and None) == 3
+    assert (
+        guarded(lambda: train.finetune(replace(tiny_config, guard=GuardConfig("off", window=1, kl_jump=4.0))) and None)
+        == 3
+    )
     hyperparameters, alarm = capsys.readouterr().err.splitlines()
     assert hyperparameters.startswith("rlhf-control: PPO's") and "looks hacked" in alarm
 
@@ -678,7 +681,9 @@ def test_an_alarm_rolls_back(tiny_config: FinetuneConfig, monkeypatch: pytest.Mo
     monkeypatch.setattr(Guard, "keep", spy_keep)
     monkeypatch.setattr(PPO, "update", spy_update)
     monkeypatch.setattr(PPO, "fit_value", lambda *args: None)
-    rows = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1))).metrics()
+    rows = train.finetune(
+        replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0))
+    ).metrics()
     assert [i for i, r in enumerate(rows) if r["guard/alarm"]] == [at]
     assert [i for i, r in enumerate(rows) if "gradient_steps" not in r] == [at]
     assert updated[at] == kept[1 if at == 2 else 2]  # the first update after the alarm is of the good policy
@@ -689,7 +694,7 @@ def test_an_alarm_can_only_warn(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jump_at(monkeypatch, 5)
-    run = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="warn", window=1)))
+    run = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="warn", window=1, kl_jump=4.0)))
     assert "the reward looks hacked: the KL" in capsys.readouterr().err
     assert all("gradient_steps" in r for r in run.metrics())
 

@@ -226,8 +226,8 @@ class RewardModel:
                 if state["layers"][f"{i}.weight"].shape != (config.members, n_in, n_out):
                     raise ValueError(f"{i}.weight is {state['layers'][f'{i}.weight'].shape}")
             check_weights({**state["layers"], **state["normaliser"], **(encoder.state_dict() if encoder else {})})
-            env_id, whole = str(state.get("env_id", "")), int(state.get("whole", 0))  # older files do not say
-            model = cls(*sizes, config, env_id, encoder, whole)
+            own, whole = str(state.get("env_id", "")), int(state.get("whole", 0))  # older files do not say
+            model = cls(*sizes, config, own, encoder, whole)
             model.load_state(state)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
             raise CorruptFileError(f"{path} is not a whole reward model ({error!r}); use another copy") from error

@@ -7,7 +7,7 @@ from rlhf_control.bench import sweep
 from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 from rlhf_control.runs.run import Run
-from rlhf_control.sweeps.pool import RunCell
+from rlhf_control.sweeps.pool import Ended, RunCell
 
 
 class Listed:
@@ -31,9 +31,9 @@ class Listed:
         self.given.append(cell)
         self.told.append(cell)
 
-    def ended(self) -> list[tuple[RunCell, str]]:
+    def ended(self) -> list[Ended]:
         ended, self.given = self.given, []
-        return [(cell, self.why) for cell in ended]
+        return [Ended(cell, self.why, "failed" if self.why else "done") for cell in ended]
 
 
 def test_both_pools_are_timed_by_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ REQUIRED = {
     "runs": ("r",),
     "paths": ("p",),
     "what": "ppo",
+    "name": "CartPole-v1",
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ CONFIG = FinetuneConfig(
 
 
 FIRST = {0: LabelRound(0, 6)}
-NOBODY: Any = None  # a policy: only corrections by an oracle need it
+NOBODY: Any = SimpleNamespace(env_id="")  # a policy: only corrections by an oracle need more of it
 
 
 def make(path: Path, config: FinetuneConfig = CONFIG) -> Asynchronous:

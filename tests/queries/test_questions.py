@@ -1,6 +1,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def answer_all(labels: Labels) -> None:
     labels.collect()
 
 
-NOBODY: Any = None  # a policy: only corrections by an oracle need it
+NOBODY: Any = SimpleNamespace(env_id="")  # a policy: only corrections by an oracle need more of it
 
 
 def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Query]:

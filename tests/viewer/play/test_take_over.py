@@ -175,6 +175,7 @@ def test_the_page_at_every_size(env_id: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("RLHF_CONTROL_REAL_KEYS" not in os.environ, reason="RLHF_CONTROL_REAL_KEYS: a minute or more")
 @on_a_screen
 def test_taking_over_with_real_keys(tmp_path: Path) -> None:
     policy_of("HalfCheetah-v5").save(tmp_path / "policy.npz")
