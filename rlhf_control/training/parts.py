@@ -127,12 +127,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     if source is None and oracle is None:
         oracle = make_oracle(config.oracle, env_id, config.oracle_temperature, config.annotator)
     env = environment_arguments(config, env_id, {**pretrained.env, **config.env})
-    envs = start_double_buffered(
-        env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
-        frames=config.oracle == "human",
-    )  # fmt: skip
-    if cuts_off_late(config, env_id, env):
-        envs.cut_off(config.unhealthy_seconds)
+    envs = start_envs_of(config, env_id, env)
     came_in, policy = (adopt(pretrained, envs.spaces, env_id, env) for _ in range(2))
     length, whole = clip_length(config, env_id, env, envs.step_seconds), judged_whole(env_id)
     if config.demonstrations and not begun:
@@ -147,14 +142,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
-    ppo, limit = config.ppo, None if whole else time_limit(env_id, env)
-    bank = SegmentBank(
-        length, ppo.num_envs, ppo.num_steps, clips=clips_needed(config), time_limit=limit,
-        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, envs.step_seconds),
-    )  # fmt: skip
+    bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds)
     bank = bank.of_whole_episodes() if whole else bank
     if run is None and not whole:
-        steps = ppo.num_envs * ppo.num_steps * (bank.first_full + 1)  # before the first questions
+        steps = config.ppo.num_envs * config.ppo.num_steps * (bank.first_full + 1)  # before the first questions
         refuse_early = config.termination == "refuse"
         try_out(policy, env, length, config.seed, steps=steps, clips=clips_needed(config), refuse_early=refuse_early)
     rounds = label_rounds(config, bank.first_full)
@@ -184,6 +175,25 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_over(learner, config, training["learner"])
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
     return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs)
+
+
+def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> DoubleBufferedEnvs:
+    """Starts the environments, which end episodes late where the config says so."""
+    envs = start_double_buffered(
+        env_id, config.ppo.num_envs, seed=env_seed(config.seed), backend=config.backend, env=env,
+        frames=config.oracle == "human",
+    )  # fmt: skip
+    if cuts_off_late(config, env_id, env):
+        envs.cut_off(config.unhealthy_seconds)
+    return envs
+
+
+def make_bank(config: FinetuneConfig, length: int, limit: int | None, step_seconds: float) -> SegmentBank:
+    """Makes the bank of clips of so many steps, of episodes that end after `limit` of them, if that is known."""
+    return SegmentBank(
+        length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config), time_limit=limit,
+        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, step_seconds),
+    )  # fmt: skip
 
 
 def clip_length(config: FinetuneConfig, env_id: str, env: dict[str, Any], step_seconds: float) -> int:
