@@ -17,8 +17,9 @@ on_a_screen = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MIS
 def a_screen() -> Iterator[tuple[dict[str, str], subprocess.Popen[bytes]]]:
     """An X server of its own; the environment that names it, and its process."""
     reading, writing = os.pipe()
+    # Else the server begins anew whenever its last client leaves, and turns a window away that comes just then
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1280x720x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[writing], stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(writing)
