@@ -31,7 +31,7 @@ from rlhf_control.sweeps.pool import POLL_SECONDS, Ended, LocalPool, RunCell
 CONNECT_SECONDS = 14.0  # to reach a cluster: with the imports before, 20
 SNAPSHOT_SECONDS = 10.0  # between two parcels of a run that goes on, at least
 TRIES = 4  # of a run whose worker is lost
-INSTALL = "pip install 'rlhf_control[ray]'"
+NO_RAY = "--ray and --address need Ray: pip install 'rlhf_control[ray]'"
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def connect(address: str) -> Any:
             ray.init(address, log_to_driver=False, logging_level="ERROR")
             return ray
     except ImportError:
-        raise UserError(f"--ray and --address need Ray: {INSTALL}") from None
+        raise UserError(NO_RAY) from None
     except Exception as error:  # Ray has no class for all of its reasons
         if isinstance(error, UserError):
             raise

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rlhf_control.config.training import asks_for
 from rlhf_control.errors import UserError
 from rlhf_control.runs.progress import ProgressLine
 from rlhf_control.runs.run import Run
-from rlhf_control.sweeps.on_ray import RayPool
+from rlhf_control.sweeps.on_ray import NO_RAY, RayPool
 from rlhf_control.sweeps.parcels import mend
 from rlhf_control.sweeps.pool import LocalPool, RunCell, cores_for, run_cells
 from rlhf_control.wording import counted
@@ -28,6 +29,11 @@ class Place:
     address: str = ""
     workers: int = 0  # 0: one for each core
 
+    def check(self) -> None:
+        """Raises UserError, before anything is written, if runs can be made nowhere for want of Ray."""
+        if (self.ray or self.address) and find_spec("ray") is None:
+            raise UserError(NO_RAY)
+
     def pool(self, work: Callable[[Any], object], most: int) -> AbstractContextManager[Any]:
         """Makes the pool, for `most` runs at a time."""
         if self.ray or self.address:
@@ -38,6 +44,7 @@ class Place:
 def run_sweep(cells: Sequence[RunCell], out: str, work: Callable[[Any], object], place: Place) -> dict[str, str]:
     """Runs the cells that are not done yet and returns why those that failed did, by name. Only one process at a time
     is at work in the folder `out`."""
+    place.check()
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

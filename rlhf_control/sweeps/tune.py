@@ -68,6 +68,7 @@ class Found:
 def run_search(search: Search, work: Callable[[Any], object], place: Place) -> tuple[list[Found], dict[str, float]]:
     """Makes the trials that are missing and returns all, and how much each option mattered (empty where too few trials
     tell). Raises Stopped after SIGINT or SIGTERM; the same call goes on."""
+    place.check()
     optuna = import_optuna()
     search.out.mkdir(parents=True, exist_ok=True)
     lock = Run(search.out)

@@ -110,7 +110,7 @@ def test_without_ray_its_install_line_is_said(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setenv(name, "")
     sweep(tmp_path, 512)
     assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--ray"]) == 2
-    assert "pip install 'rlhf_control[ray]'" in capsys.readouterr().err
+    assert "pip install 'rlhf_control[ray]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_two_drivers_do_not_share_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
