@@ -13,7 +13,7 @@ from envs.mujoco.simulation import Single
 
 
 class ArmEnv(MujocoEnv):
-    """One arm. For the same seed and actions the same bits as that place of a `MujocoVectorEnv`."""
+    """Simulates one arm. For the same seed and actions the same bits as that place of a `MujocoVectorEnv`."""
 
     task_class: ClassVar[type[Arm]]
     metadata: dict[str, Any] = {  # noqa: RUF012 an instance has its own

@@ -51,7 +51,7 @@ def prompts_of(given: str) -> list[list[int]]:
 
 
 class Dialogues:
-    """The rules, for N dialogues: a context each, which actions append to."""
+    """Holds to the rules, for N dialogues: a context each, which actions append to."""
 
     def __init__(self, n: int) -> None:
         self.context = np.zeros((n, CONTEXT), np.int16)

@@ -32,8 +32,8 @@ COPIES = 24  # of every turn among the demonstrations
 
 
 class DialogueVectorEnv(VectorEnv[Array, Array, Array]):
-    """n dialogues side by side, each as `env.Dialogue` with its seed would go, its later episodes included. Where a
-    reply ends, the next prompt begins in the same step (SAME_STEP); the last context is `info["final_obs"][i]`."""
+    """Steps n dialogues side by side, each as `env.Dialogue` with its seed would go, its later episodes included. Where
+    a reply ends, the next prompt begins in the same step (SAME_STEP); the last context is `info["final_obs"][i]`."""
 
     def __init__(
         self, num_envs: int = 1, *, prompts: str = CORPUS, share: int = SHARE, render_mode: str | None = None,

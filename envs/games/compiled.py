@@ -23,7 +23,7 @@ ARGUMENTS = {
 
 
 class Compiled:
-    """The same as `Reference`, outside Python's lock. Rows must be contiguous. Actions are not checked."""
+    """Does the same as `Reference`, outside Python's lock. Rows must be contiguous. Actions are not checked."""
 
     def __init__(self, game: Game, limit: int, endless: bool, library: Any) -> None:
         self.game = game

@@ -17,7 +17,7 @@ FPS = 15  # steps a second at human speed
 
 
 class GameEnv(gymnasium.Env[Array, np.int64]):
-    """What the games have in common; see `Bricks` and `Orchard`.
+    """Has what the games have in common; see `Bricks` and `Orchard`.
 
     The state of a game is a vector of whole numbers: `clone_state` copies it, `restore_state` goes on from it, bit for
     bit, in this environment or in another one, and `draw_game` draws it. The generator and the steps of the episode are

@@ -25,7 +25,7 @@ VIEWS = ("state", "pixels", "planes")
 
 @dataclass(frozen=True)
 class Number:
-    """One number of the view `state`: ((word >> shift & mask) - offset) / scale, float32."""
+    """Describes one number of the view `state`: ((word >> shift & mask) - offset) / scale, float32."""
 
     word: int
     shift: int = 0
@@ -36,8 +36,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Sprite:
-    """A rectangle that is painted where its words and its own place add up to, while a word's bits are not all 0.
-    Lengths in units, whole pixels in size; a word of -1 is none."""
+    """Describes a rectangle that is painted where its words and its own place add up to, while a word's bits are not
+    all 0. Lengths in units, whole pixels in size; a word of -1 is none."""
 
     x_word: int = -1
     y_word: int = -1
@@ -55,7 +55,7 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Game:
-    """The rules of a game and its tables. The functions take rows (n, S) and change them."""
+    """Holds the rules of a game and its tables. The functions take rows (n, S) and change them."""
 
     name: str
     which: int  # in games.c

@@ -30,7 +30,7 @@ SAME_STEP, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 
 
 class GameVectorEnv(VectorEnv[Array, Array, Array]):
-    """n games side by side; observations, actions and rewards are those of `env.Bricks` and `env.Orchard`.
+    """Steps n games side by side; observations, actions and rewards are those of `env.Bricks` and `env.Orchard`.
 
     For the same seeds and actions, the same bits for any number of games and threads: the i-th of n games is what a
     single one with its seed is, its later episodes included.

@@ -133,7 +133,8 @@ class Simulation:
 
 
 class Single(Simulation):
-    """One simulation that steps an `MjData` of somebody else's, where a `current` batch of one would step its own."""
+    """Wraps one simulation that steps an `MjData` of somebody else's, where a `current` batch of one would step its
+    own."""
 
     def __init__(
         self, model: mujoco.MjModel, data: mujoco.MjData, frame_skip: int, derived_fields: Sequence[str]

@@ -41,7 +41,7 @@ CHANCE = 0.5
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: of what it is made, and a number for each seed."""
+    """Holds one side of a comparison: of what it is made, and a number for each seed."""
 
     names: tuple[str, ...]  # as they were given
     scores: Array  # (R,) or (n,)

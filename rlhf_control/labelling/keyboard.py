@@ -23,7 +23,7 @@ REST_SECONDS = 0.05  # within which what follows an Esc belongs to it
 
 
 class Keyboard:
-    """Within a `with`, single keys come at once and without echo, if the input is a terminal; it is as before
+    """Makes single keys come, within a `with`, at once and without echo, if the input is a terminal; it is as before
     afterwards. Ctrl-C stays an interrupt. Raises UserError if there is no input."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

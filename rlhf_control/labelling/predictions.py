@@ -9,7 +9,7 @@ from rlhf_control.runs.files import open_own
 
 
 class Predictions:
-    """RUN/predictions.jsonl, that the run writes as it asks: how likely it held the first clip of a pair to be
+    """Reads RUN/predictions.jsonl, that the run writes as it asks: how likely it held the first clip of a pair to be
     preferred. Only for showing after the vote."""
 
     def __init__(self, run: Path) -> None:

@@ -28,7 +28,7 @@ PACE_OF = 20  # votes, the latest, from which the speed is told
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast it goes. None before the first vote."""
+    """Says how fast it goes. None before the first vote."""
 
     per_minute: float | None
     seconds_left: float | None  # until everything that the run will ask is answered, by this annotator alone
@@ -50,7 +50,7 @@ def goal(tally: Tally, status: Status | None) -> int:
 
 @dataclass(frozen=True)
 class News:
-    """What is known about the run: read now and then, not for every frame."""
+    """Holds what is known about the run: read now and then, not for every frame."""
 
     status: Status | None
     lively: bool  # the run is at work

@@ -29,7 +29,7 @@ LEFT, RIGHT, TIE = (0, 1), (1, 0), (0, 0)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person says to a question, before it is stored."""
+    """Holds what a person says to a question, before it is stored."""
 
     seen: tuple[int, ...] | None  # ranks of the clips in the order shown; None for a rating and for "cannot tell"
     value: float | None = None  # a rating
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A query as it stands before the annotator."""
+    """Holds a query as it stands before the annotator."""
 
     asked: Asked
     shown: tuple[int, ...]  # the clips' places in the query, in the order shown
@@ -69,7 +69,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answered:
-    """One vote of this session, that can be taken back."""
+    """Holds one vote of this session, that can be taken back."""
 
     question: Question
     seen: tuple[int, ...] | None  # ranks of the clips in the order shown
@@ -78,7 +78,8 @@ class Answered:
 
 
 class Session:
-    """Every method may wait for the disk (some 20 ms), so a window calls them in another thread, one at a time.
+    """Asks one person after question. Every method may wait for the disk (some 20 ms), so a window calls them in
+    another thread, one at a time.
 
     `question` is the one before the annotator, None while there is none. `done` holds the session's votes that can be
     taken back, the latest last. Seconds to answer are by the wall clock, from the first picture to the key, pauses

@@ -13,7 +13,7 @@ from rlhf_control.labelling.session import Session
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of the summary."""
+    """Holds one line of the summary."""
 
     name: str
     value: str

@@ -152,7 +152,7 @@ def suppressed(work: Callable[[], None]) -> None:
 
 
 class Voting:
-    """The conversation."""
+    """Leads the conversation."""
 
     def __init__(self, config: LabelConfig, session: Session, studio: VideoStudio, keyboard: Keyboard) -> None:
         self.config, self.session, self.studio, self.keyboard = config, session, studio, keyboard

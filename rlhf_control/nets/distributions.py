@@ -12,7 +12,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Diagonal normal distribution over Box actions."""
+    """Is a diagonal normal distribution over Box actions."""
 
     mean: Tensor  # (..., A)
     log_std: Tensor  # (..., A) or (A,)
@@ -46,7 +46,8 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Categorical:
-    """Independent distributions over one or several choices: Discrete, MultiDiscrete and MultiBinary actions."""
+    """Is a product of independent distributions over one or several choices: Discrete, MultiDiscrete and MultiBinary
+    actions."""
 
     logits: Tensor  # (..., A), log-probabilities up to a constant for each choice; the choices side by side
     sizes: tuple[int, ...]  # (G,) options of each choice; they add up to A

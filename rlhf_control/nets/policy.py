@@ -50,7 +50,7 @@ def check_weights(arrays: Mapping[str, Any]) -> None:
 
 
 class Policy(nn.Module):
-    """Actor and critic over normalised observations.
+    """Joins actor and critic over normalised observations.
 
     `features` normalises; `distribution` and `value` take features, so that an update normalises only once.
     """

@@ -56,7 +56,7 @@ class Packing:
 
 
 class Block(nn.Module):
-    """One layer: attention to what stands before, then a network of two layers at each place."""
+    """Computes one layer: attention to what stands before, then a network of two layers at each place."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

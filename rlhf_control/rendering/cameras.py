@@ -23,7 +23,7 @@ UNPLACED = (90, -45)  # azimuth and elevation of a free camera that the model do
 
 @dataclass(frozen=True)
 class CameraPlacement:
-    """How to look at a model that brings no camera of its own."""
+    """Says how to look at a model that brings no camera of its own."""
 
     follows: bool  # the first body can leave, so the camera goes with it
     center: Array  # (3,) m, where to look otherwise

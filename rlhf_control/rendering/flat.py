@@ -71,7 +71,7 @@ def draw_flat(model: mujoco.MjModel, states: Array, *, width: int = 320, height:
 
 @dataclass(frozen=True)
 class Shape:
-    """A geom or a site."""
+    """Describes a geom or a site."""
 
     points: Array  # (P, 3) in its own frame
     swell: float  # m, the radius by which they swell

@@ -51,8 +51,8 @@ def render_mujoco(
 
 
 class Studio:
-    """An OpenGL context, with a scene, for one model and size. It takes 0.2 s to set up and then draws any number of
-    clips. Belongs to the thread that made it. Raises NoGLError."""
+    """Keeps an OpenGL context, with a scene, for one model and size. It takes 0.2 s to set up and then draws any number
+    of clips. Belongs to the thread that made it. Raises NoGLError."""
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self.width, self.height = width, height

@@ -76,7 +76,7 @@ def annotators_in(answers: Answers) -> tuple[list[str], Array]:
 
 @dataclass(frozen=True)
 class ClipInputs:
-    """What is judged, as the networks read it."""
+    """Holds what is judged, as the networks read it."""
 
     x: Tensor  # (S, L, I) standardised inputs; if the networks that see are learned, what these read, as bytes
     mask: Tensor | None = None  # (S, L) bool: the steps there are, or float: what each counts for; None: all of them
@@ -148,8 +148,8 @@ class Targets:
 
 
 class Answering:
-    """How the annotators turn logits into answers: what is learned beside the reward, by each member for itself. The
-    parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
+    """Models how the annotators turn logits into answers: what is learned beside the reward, by each member for itself.
+    The parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
 
     def __init__(self, targets: Targets, config: RewardConfig) -> None:
         self.config, self.order = config, targets.largest_tie()

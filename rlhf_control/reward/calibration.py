@@ -13,7 +13,7 @@ LAPSES = np.linspace(0.02, 1.0, 50)  # shares of coin flips mixed in
 
 @dataclass(frozen=True)
 class Reliability:
-    """A reliability table: what was said, what happened, how often. Empty bins are left out."""
+    """Holds a reliability table: what was said, what happened, how often. Empty bins are left out."""
 
     low: Array  # (B,) bin edges
     high: Array  # (B,)

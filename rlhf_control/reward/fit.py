@@ -39,7 +39,7 @@ L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive
 
 @dataclass(frozen=True)
 class Fit:
-    """What a fit leaves behind."""
+    """Holds what a fit leaves behind."""
 
     weight_decay: float  # where the adaptive L2 left it
     temperature: float

@@ -21,7 +21,7 @@ Pair = tuple[Segments, Segments]  # what the policy would have done, and the tak
 
 @dataclass(frozen=True)
 class Pilot:
-    """A policy as it is flown: no network here."""
+    """Holds a policy as it is flown: no network here."""
 
     env_id: str
     env: Mapping[str, Any]

@@ -21,7 +21,7 @@ from rlhf_control.simulation.atari.preprocessing import hidden, preprocessing
 
 
 class AtariVectorEnv(VectorEnv[Array, Array, Array]):
-    """n games of one ROM. Preprocessing is that of `preprocessing.Preprocessing`, whose fields are the options.
+    """Steps n games of one ROM. Preprocessing is that of `preprocessing.Preprocessing`, whose fields are the options.
 
     Observations are Box(84, 84, 4) uint8, grey, the newest picture last (zeros before a game's first one); actions are
     Discrete. For the same seeds and actions the same bits, for any number of games and processes: the i-th of n games

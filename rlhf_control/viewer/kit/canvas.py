@@ -43,7 +43,7 @@ HINT = 0.84  # size of the key beside a button's label
 
 
 class Canvas(Regions):
-    """What can be drawn on a surface. Type and scaled pictures are cached."""
+    """Draws what can be drawn on a surface. Type and scaled pictures are cached."""
 
     def __init__(self, surface: pygame.Surface) -> None:
         self._surface = surface

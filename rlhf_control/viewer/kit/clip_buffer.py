@@ -10,7 +10,7 @@ AHEAD = 4  # questions after the one on the screen
 
 
 class Clips(Protocol):
-    """What a window needs of `rendering.cache.ClipCache`."""
+    """Names what a window needs of `rendering.cache.ClipCache`."""
 
     def request(self, digests: Sequence[str], size: Size, camera: int = 0) -> None: ...
     def get(self, digest: str, size: Size, camera: int = 0) -> Array | None: ...

@@ -65,14 +65,14 @@ class Resized:
 
 @dataclass(frozen=True)
 class Closed:
-    """The person closed the window."""
+    """Says that the person closed the window."""
 
 
 Event = Key | KeyUp | Mouse | Resized | Closed
 
 
 class NoDisplayError(UserError):
-    """There is no screen to open a window on."""
+    """Says that there is no screen to open a window on."""
 
 
 def display_problem() -> str:

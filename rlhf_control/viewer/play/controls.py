@@ -22,7 +22,7 @@ OLD_CODES = {273: "up", 274: "down", 275: "right", 276: "left"}
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the key table."""
+    """Holds a line of the key table."""
 
     keys: tuple[str, ...]  # for a number of a Box: the one for more, then the one for less
     does: str

@@ -24,7 +24,7 @@ from rlhf_control.viewer.play.controls import Controls, find_controls
 
 @dataclass(frozen=True)
 class Step:
-    """What one step leaves behind."""
+    """Holds what one step leaves behind."""
 
     obs: Array  # (O,) as records keep it
     action: Array  # (A,) float32: as carried out
@@ -36,7 +36,8 @@ class Step:
 
 
 class Driver:
-    """`steps` holds the episode so far; `over` says why it ended, and is empty while it goes on."""
+    """Steps an environment for a person. `steps` holds the episode so far; `over` says why it ended, and is empty while
+    it goes on."""
 
     def __init__(self, env_id: str, env: Mapping[str, Any], *, seed: int = 0) -> None:
         self.env_id, self.arguments = env_id, {name: value for name, value in env.items() if name != "render_mode"}

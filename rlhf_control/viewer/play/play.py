@@ -114,7 +114,7 @@ def file_name(env_id: str) -> str:
 
 
 class DrivePage(Protocol):
-    """What the loop needs."""
+    """Names what the loop needs."""
 
     @property
     def drive(self) -> Drive: ...
@@ -162,7 +162,7 @@ def handle(event: Event, window: Window, page: DrivePage) -> None:
 
 @dataclass
 class Said:
-    """A word on what was just done."""
+    """Holds a word on what was just done."""
 
     words: str = ""
     ink: Color = GOOD

@@ -13,9 +13,9 @@ SIMPLE = {"prefer 0": LEFT, "prefer 1": RIGHT, "tie": TIE}
 
 
 class Ballot:
-    """One question until it is answered. `came`: when it was there to be shown (s). `shown_at`: when its first frames
-    were on the screen, None before that. `since`: since when its clips are there without a break, None while they are
-    not. Nobody can answer what they have not seen."""
+    """Holds one question until it is answered. `came`: when it was there to be shown (s). `shown_at`: when its first
+    frames were on the screen, None before that. `since`: since when its clips are there without a break, None while
+    they are not. Nobody can answer what they have not seen."""
 
     def __init__(self, question: Question, speed: float = 1.0, now: float = 0.0) -> None:
         self.question, self.came = question, now

@@ -21,14 +21,14 @@ CLOSE, RETURN, CLOSE_HELP = "close", "return", "close help"  # the window is clo
 
 @dataclass(frozen=True)
 class Seek:
-    """The clips are to stand at this share of their length."""
+    """Says that the clips are to stand at this share of their length."""
 
     share: float
 
 
 @dataclass(frozen=True)
 class Drop:
-    """A dragged clip was let go. `target`: the group, and whether it ties with it; None beside the places."""
+    """Says that a dragged clip was let go. `target`: the group, and whether it ties with it; None beside the places."""
 
     clip: int
     target: tuple[int, bool] | None

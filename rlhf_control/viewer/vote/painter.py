@@ -19,7 +19,7 @@ from rlhf_control.viewer.vote.waiting_pages import WaitingPage
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the window shows: equal ones look the same."""
+    """Holds what the window shows: equal ones look the same."""
 
     what: Scene | tuple[WaitingPage, Bar, int]
     help: bool

@@ -34,7 +34,7 @@ FOOT, ANSWERS, TRACK, STRIP = 34, 50, 16, 96  # heights: controls, answers, time
 
 @dataclass(frozen=True)
 class Bar:
-    """What is always visible."""
+    """Holds what is always visible."""
 
     done: int = 0
     goal: int = 0
@@ -45,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Drag:
-    """A clip on its way to a place in the ranking."""
+    """Holds a clip on its way to a place in the ranking."""
 
     clip: int
     x: float
@@ -54,7 +54,7 @@ class Drag:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is on the page but the pictures; two that are equal look the same."""
+    """Holds all that is on the page but the pictures; two that are equal look the same."""
 
     bar: Bar = Bar()
     question: str = ""

@@ -15,7 +15,7 @@ LOCKED_SECONDS = 3.0  # that another program may keep the store locked before th
 
 @dataclass(frozen=True)
 class Polled:
-    """What one poll of the run's folder brought."""
+    """Holds what one poll of the run's folder brought."""
 
     session: Session
     news: News

@@ -50,7 +50,7 @@ class PageButton:
 
 @dataclass(frozen=True)
 class WaitingPage:
-    """A page in words."""
+    """Holds a page in words."""
 
     name: str
     title: str

@@ -14,7 +14,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Told:
-    """One vote in words."""
+    """Holds one vote in words."""
 
     annotator: str
     answer: str
@@ -27,7 +27,7 @@ class Told:
 
 @dataclass(frozen=True)
 class History:
-    """All questions in the order of asking, and the history of each."""
+    """Holds all questions in the order of asking, and the history of each."""
 
     asked: tuple[Asked, ...]
     votes: dict[str, list[Vote]]  # by key

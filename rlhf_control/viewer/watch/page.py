@@ -45,7 +45,7 @@ CURVE, LOW_CURVE = 104, 74  # units: heights, the second where clips stand in se
 
 @dataclass(frozen=True)
 class WatchPage:
-    """All that is on the page but pictures and curves."""
+    """Holds all that is on the page but pictures and curves."""
 
     run: str
     asked: Asked | None

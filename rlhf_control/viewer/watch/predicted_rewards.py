@@ -30,7 +30,7 @@ BLOCK = 256  # clips predicted at once
 
 @dataclass(frozen=True)
 class Predicted:
-    """The file's content."""
+    """Holds the file's content."""
 
     checkpoint: int  # the iteration of the checkpoint that was looked at last
     version: str  # SHA-256 of the reward model's state

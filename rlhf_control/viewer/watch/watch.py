@@ -79,7 +79,7 @@ def watch(config: WatchConfig) -> int:
 
 
 class Room:
-    """Where one looks at questions. `step` is one frame."""
+    """Lets a person look at questions. `step` is one frame."""
 
     def __init__(
         self, window: Window, store: FeedbackStore, history: History, clips: Clips, status: Status,
