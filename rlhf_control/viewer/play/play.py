@@ -55,21 +55,9 @@ def play(config: PlayConfig) -> int:
     """Opens the window until the person leaves; prints where the recording is."""
     if problem := display_problem():
         raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
-    driver = Driver(config.name, config.env, seed=config.seed)
     out = Path(config.out or f"recordings/{file_name(config.name)}-{time.strftime('%Y%m%d-%H%M%S')}.npz")
-    page = PlayPage(Drive(driver, rate=config.fps), out)
-    try:
-        with (
-            Window(f"play {config.name}") as window,
-            deferred_signals() as caught,
-            when_display_vanishes(page.leave),
-        ):
-            page.drive.gamepad = Gamepad.first()
-            run(window, page, lambda: bool(caught))
-            page.leave()
-    finally:
-        page.drive.close()
-        driver.close()  # after the window: some environments bring pygame down
+    page = PlayPage(Drive(Driver(config.name, config.env, seed=config.seed), rate=config.fps), out)
+    caught = drive_in_window(f"play {config.name}", page, page.leave)
     if page.unsaved:
         print(f"the last episode was not saved: {page.problem}", file=sys.stderr)
     if caught:
@@ -127,6 +115,20 @@ class DrivePage(Protocol):
     def advance(self, seconds: float) -> None: ...
 
     def draw(self, window: Window) -> None: ...
+
+
+def drive_in_window(title: str, page: DrivePage, leave: Callable[[], None]) -> list[int]:
+    """Opens a window, drives there until the person leaves or a signal comes, and returns the signals that came.
+    `leave` is called before the window closes, and also when the display vanishes."""
+    try:
+        with Window(title) as window, deferred_signals() as caught, when_display_vanishes(leave):
+            page.drive.gamepad = Gamepad.first()
+            run(window, page, lambda: bool(caught))
+            leave()
+    finally:
+        page.drive.close()
+        page.drive.driver.close()  # after the window: some environments bring pygame down
+    return caught
 
 
 def run(window: Window, page: DrivePage, stop: Callable[[], bool]) -> None:

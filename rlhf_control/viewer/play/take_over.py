@@ -12,12 +12,11 @@ from rlhf_control.data import Array
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.corrections import store_correction
 from rlhf_control.feedback.store import FeedbackStore
-from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.simulator import check_simulator, env_action
 from rlhf_control.simulation.takeovers import LEAST, Pilot, corrections_in, stretches
 from rlhf_control.viewer.kit.canvas import BACKGROUND, BAD, GOOD, MUTED, SIDE_A, SIDE_B, TEXT, Rect, mix
-from rlhf_control.viewer.kit.window import Window, display_problem, when_display_vanishes
+from rlhf_control.viewer.kit.window import Window, display_problem
 from rlhf_control.viewer.play.drive import (
     DRIVING,
     OVER,
@@ -33,8 +32,7 @@ from rlhf_control.viewer.play.drive import (
     facts_of,
 )
 from rlhf_control.viewer.play.driver import Driver
-from rlhf_control.viewer.play.gamepad import Gamepad
-from rlhf_control.viewer.play.play import Said, run
+from rlhf_control.viewer.play.play import Said, drive_in_window
 from rlhf_control.wording import counted
 
 
@@ -44,20 +42,9 @@ def take_over(pilot: Pilot, store: FeedbackStore, annotator: str, *, seed: int =
     if problem := display_problem():
         raise UserError(f"play needs a window, and {problem}; run it on a desktop or with ssh -X")
     check_simulator(pilot.env_id, pilot.env)
-    driver = Driver(pilot.env_id, pilot.env, seed=seed)
-    page = TakeOverPage(TakeOverDrive(driver, pilot, rate=rate), store, annotator)
-    try:
-        with (
-            Window(f"take over in {pilot.env_id}") as window,
-            deferred_signals() as caught,
-            when_display_vanishes(page.settle),
-        ):
-            page.drive.gamepad = Gamepad.first()
-            run(window, page, lambda: bool(caught))
-            page.settle()
-    finally:
-        page.drive.close()
-        driver.close()
+    drive = TakeOverDrive(Driver(pilot.env_id, pilot.env, seed=seed), pilot, rate=rate)
+    page = TakeOverPage(drive, store, annotator)
+    caught = drive_in_window(f"take over in {pilot.env_id}", page, page.settle)
     kept = f"{counted(len(page.kept), 'correction')} in {store.path}" if page.kept else "no correction was kept"
     if caught:
         raise Stopped(caught[0], kept)
