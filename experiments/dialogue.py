@@ -2,7 +2,8 @@
 
 From the shipped policy to more cheerful replies (VADER's sentiment less a length term), by 100, 500 and 2,000
 comparisons of two replies to the same prompt, asked along the run; with coin flips and a constant reward as controls.
-Beside gold and learned reward and the KL from the shipped policy, all a reply: the perplexity of the replies under it.
+Beside gold and learned reward and the KL from the shipped policy, all a reply: the perplexity of the replies under it,
+and how varied they are (the share of different ones, and of different pairs of words: Li et al., arXiv 1510.03055).
 Then, from 500 comparisons about the first policy alone and without an anchor, how gold depends on the KL, as Gao et al.
 (arXiv 2210.10760) measured it: PPO on the mean of the ensemble, its worst case, and mean - lambda sd; and the best of n
 replies by the same learned reward. With d = sqrt(KL), their fits are d (alpha - beta d) for best-of-n and
@@ -17,6 +18,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from rlhf_control.analysis.figures import save_figure
 from rlhf_control.analysis.replies import replies_table
 from rlhf_control.analysis.reward_evaluation import finite, open_run
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.dialogue import replies, words
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig, RewardConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
@@ -44,11 +47,12 @@ from rlhf_control.runs.run import Run
 from rlhf_control.simulation.dialogues import converse, held_out_prompts
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
+from rlhf_control.training.continuing import suited
 
 STEPS, LABELS = 61_440, 500
-BASE = FinetuneConfig(
-    "dialogue", oracle="cheerful", labels=LABELS, total_steps=STEPS, video=False, checkpoint_seconds=30,
-    guard=GuardConfig(chance="off", alarm="off"), reference=ReferenceConfig("pretrained", beta=0.05),
+BASE = replace(  # without guards, for what they would stop is to be measured
+    suited("dialogue"), oracle="cheerful", labels=LABELS, total_steps=STEPS, video=False, checkpoint_seconds=30,
+    guard=GuardConfig(chance="off", alarm="off"),
 )  # fmt: skip
 ANSWERS = (100, 500, 2000)
 LAMBDA = 1.0
@@ -56,7 +60,8 @@ REPLIES = 8  # to each prompt that is held out
 BEST_OF = (1, 2, 4, 8, 16, 32, 64)
 COLUMNS = {
     "gold": ("gold reward a reply", 3), "score": ("share cheerful and short", 2), "proxy": ("learned reward", 2),
-    "kl": ("KL a reply, nats", 1), "perplexity": ("perplexity under the shipped policy", 1), "words": ("words", 1),
+    "kl": ("KL a reply, nats", 1), "perplexity": ("perplexity under the shipped policy", 1),
+    "different": ("different replies", 2), "distinct_2": ("distinct-2", 2), "tokens": ("tokens", 1),
     "minutes": ("minutes", 1),
 }  # fmt: skip
 
@@ -128,8 +133,15 @@ def of_replies(clips: Segments, before: Policy, policy: Policy) -> dict[str, flo
         "score": float(behaviour.score(clips).mean()),
         "kl": float(total(new.kl(old).numpy(), clips).mean()),
         "perplexity": math.exp(-float(old.log_prob(said).numpy()[mask].mean())),
-        "words": float(mask.sum(1).mean()),
+        **variety(replies(clips)),
+        "tokens": float(mask.sum(1).mean()),
     }
+
+
+def variety(texts: Sequence[str]) -> dict[str, float]:
+    """Shares of replies, and of the pairs of words that follow each other in them, that are different."""
+    pairs = [pair for text in texts for pair in pairwise(words(text))]
+    return {"different": len({*texts}) / len(texts), "distinct_2": len({*pairs}) / max(1, len(pairs))}
 
 
 def of_iteration(row: Mapping[str, Any]) -> dict[str, float]:

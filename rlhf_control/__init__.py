@@ -44,6 +44,7 @@ _EXPORTS = {
     "RewardOracle": "feedback.oracles",
     "find_policy": "interop.policies",
     "hyperparameters": "training.continuing",
+    "suited": "training.continuing",
     "plot_runs": "analysis.figures",
     "record_video": "analysis.videos",
     "load_behaviours": "behaviours.own",

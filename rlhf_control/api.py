@@ -20,6 +20,7 @@ from rlhf_control.runs.run import Run
 from rlhf_control.train import finetune as train_finetune
 from rlhf_control.train import pretrain as train_pretrain
 from rlhf_control.train import resume as train_resume
+from rlhf_control.training.continuing import suited
 
 
 def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, report: bool = True) -> Run:
@@ -78,11 +79,12 @@ def train(
     replies), returns a number for each; PPO then learns from these. feedback: who compares two replies: "human", the
     name of a behaviour, or a function of (prompt, one reply, another) that returns 0 or 1, which of them is better, or
     None; a reward is learned from that. One of both is needed. prompts: what to reply to (default: the corpus's).
-    `config` and options are those of FinetuneConfig. Raises UserError, in one line, for what is wrong with a request.
+    `config` (default: `suited(policy)`) and options are those of FinetuneConfig. Raises UserError, in one line, for
+    what is wrong with a request.
     """
     if (reward_fn is None) == (feedback is None):
         raise UserError("train needs either reward_fn, which gives replies numbers, or feedback, which compares them")
-    config = replace(config or FinetuneConfig(policy), policy=policy, **options)
+    config = replace(config or suited(policy), policy=policy, **options)
     if prompts:
         config = replace(config, env={**config.env, "prompts": "\n".join(" ".join(p.split()) or p for p in prompts)})
     if reward_fn is not None:

@@ -64,14 +64,14 @@ def current(argument: str) -> str:
 
 
 def starting_from(config: Any) -> Any:
-    """Returns the config that a command line changes, where that is not the default one: a preset, or what the policy
-    to fine-tune was trained with."""
+    """Returns the config that a command line changes, where that is not the default one: a preset, or what suits the
+    policy to fine-tune."""
     if isinstance(config, c.PretrainConfig):
         return preset(config.env_id, config.preset) if config.preset else None
     if isinstance(config, c.FinetuneConfig):
-        from rlhf_control.training.continuing import hyperparameters
+        from rlhf_control.training.continuing import suited
 
-        start = c.FinetuneConfig(config.policy, ppo=hyperparameters(config.policy, config.env_id))
+        start = suited(config.policy, config.env_id)
         return from_file(start, config.preset) if config.preset else start
     return None
 

@@ -28,6 +28,7 @@ from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.dialogues import converse, said
 from rlhf_control.simulation.double_buffer import start_double_buffered
+from rlhf_control.training.continuing import suited
 from rlhf_control.training.guard import Guard
 from tests.conftest import TINY_REWARD
 from tests.dialogues import PROMPTS, talker
@@ -111,7 +112,7 @@ def test_who_says_good_good_good_is_caught() -> None:
     pairs = Segments(**{name: a.reshape(half, 2, *a.shape[1:]) for name, a in pairs.arrays().items()})
     target = (gold[0 : 2 * half : 2] > gold[1 : 2 * half : 2]).astype(float)
     model = RewardModel(56, 1, RewardConfig(members=3), DIALOGUE, policy.encoder.frozen(), whole=24)
-    guard = Guard(GuardConfig(chance="off", kl_jump=4.0))
+    guard = Guard(replace(suited("dialogue").guard, chance="off"))
     guard.fitted({f"reward/{k}": v for k, v in model.fit(comparisons(pairs, target), clips, rng).items()})
 
     def watched() -> tuple[str, list[str]]:

@@ -36,4 +36,4 @@ def turns() -> tuple[Turn, ...]:
 def prompts(*, held_out: bool) -> list[str]:
     """Returns the different prompts, those that are held out from learning or the others."""
     known = list(dict.fromkeys(prompt.lower() for prompt, _ in turns()))
-    return [prompt for i, prompt in enumerate(known) if (i % HELD_OUT == HELD_OUT - 1) == held_out]
+    return [prompt for i, prompt in enumerate(known) if (i % HELD_OUT == HELD_OUT // 2) == held_out]

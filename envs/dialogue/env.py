@@ -20,7 +20,8 @@ PROMPT, REPLY = 32, 24  # tokens: of a prompt with the mark that ends it, and of
 CONTEXT = PROMPT + REPLY
 FPS = 10  # tokens a second, about as fast as one reads
 SHARE = 4
-DROPPED, SPELT, OTHER = 0.12, 0.04, 0.06  # of the words of a prompt, and of all prompts
+DROPPED, SPELT, OTHER = 0.12, 0.04, 0.3  # of the words of a prompt, and of all prompts
+NEAR = 12  # turns: the corpus goes from topic to topic
 CORPUS, HELD_OUT = "", "held-out"  # what `prompts` may be beside prompts themselves
 
 
@@ -81,10 +82,11 @@ def tokens_of(turns: Iterable[tuple[str, str]]) -> list[tuple[list[int], list[in
 
 
 def blurred(prompts: Sequence[list[int]], i: int, rng: np.random.Generator) -> list[int]:
-    """Return the i-th prompt as somebody else might put it: words left out, some spelt, now and then quite another
-    one. Who learns replies to these still has something to say to what is new."""
+    """Return the i-th prompt as somebody else might put it: words left out, some spelt; or, often, one of the prompts
+    near by, which are about the same. Who learns replies to these still has something to say to what is new, and to
+    what is known there is more than one reply."""
     if rng.random() < OTHER:
-        return prompts[int(rng.integers(len(prompts)))]
+        i = int(np.clip(i + rng.integers(-NEAR, NEAR + 1), 0, len(prompts) - 1))
     known, blurry = vocabulary(), []
     for token in prompts[i][:-1]:
         chance = rng.random()

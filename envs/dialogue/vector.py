@@ -28,7 +28,7 @@ from envs.dialogue.env import (
     tokens_of,
 )
 
-COPIES = 24  # of every turn among the demonstrations
+COPIES = 48  # of every turn among the demonstrations
 
 
 class DialogueVectorEnv(VectorEnv[Array, Array, Array]):

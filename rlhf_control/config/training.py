@@ -89,7 +89,9 @@ class FinetuneConfig:
     """Fine-tune a policy on preferences.
 
     What is not given of --ppo.* is as the policy was trained or, if its file does not say, as the preset `tuned` of its
-    task. In Python a PPOConfig is all of them; `replace(hyperparameters(policy), lr=1e-4)` changes one.
+    task. In Python a PPOConfig is all of them; `replace(hyperparameters(policy), lr=1e-4)` changes one. Dialogue starts
+    from other options than said here too, `presets.FINETUNING`; in Python `suited(policy)` is all that a command starts
+    from.
     """
 
     policy: Annotated[str, POSITIONAL]

@@ -106,6 +106,7 @@ class TokenEncoder(nn.Module):
             self.last = nn.LayerNorm(width)
         self.to_empty(device="cpu")
         self.norm = RunningNorm(0)
+        self.words = False  # whether the last token's own embedding is among the features
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 std = 0.02 / (2 * layers) ** 0.5 if name.endswith(("out.weight", "narrow.weight")) else 0.02
@@ -116,7 +117,7 @@ class TokenEncoder(nn.Module):
     @property
     def size(self) -> int:
         """Returns the number F of features."""
-        return self.width
+        return self.width * (1 + self.words)
 
     @property
     def device(self) -> torch.device:
@@ -142,14 +143,18 @@ class TokenEncoder(nn.Module):
         return torch.from_numpy(np.require(packed, requirements="W"))  # clips from files are not
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """Returns the features (..., F) of contexts (..., O): what the last layer says at their last tokens."""
+        """Returns the features (..., F) of contexts (..., O): what the last layer says at their last tokens, and their
+        embeddings if there are to be `words`."""
         sequences, (number, place) = reading(prepared)
         length = (sequences != 0).sum(1)
         order = np.argsort(length, kind="stable")  # alike in length, or attention fills up much
         begins = np.empty(len(order), np.int64)
         begins[order] = length[order].cumsum() - length[order]
-        hidden = self.read(sequences[order])[0]
-        return hidden[torch.from_numpy(begins[number] + place)].unflatten(0, prepared.shape[:-1])
+        hidden = self.read(sequences[order])[0][torch.from_numpy(begins[number] + place)]
+        if self.words:
+            last = torch.from_numpy(sequences[number, place].astype(np.int64))
+            hidden = torch.cat([hidden, self.embedding(last)], -1)
+        return hidden.unflatten(0, prepared.shape[:-1])
 
     @torch.no_grad()
     def without_gradients(self, prepared: Tensor) -> Tensor:
@@ -172,15 +177,17 @@ class TokenEncoder(nn.Module):
         return self.embedding(tokens) + self.position(places)
 
     def frozen(self) -> "TokenEncoder":
-        """Returns a copy that no longer changes."""
-        return TokenEncoder.from_state(self.state())
+        """Returns a copy that no longer changes, for a reward to see through: with `words`. What a word is worth hangs
+        on the word, and the last layer says what comes next (of pairs of replies to other prompts 70 % were judged
+        rightly rather than 66, after 500 answers; seed 1)."""
+        return TokenEncoder.from_state(self.state() | {"words": True})
 
     def state(self) -> dict[str, Any]:
         """Returns all of it, as arrays and plain values."""
         parts = [{**vars(part), "shape": list(part.shape)} for part in self.parts]
         parameters = {name: tensor.numpy().copy() for name, tensor in self.state_dict().items()}
         facts = {name: getattr(self, name) for name in ("tokens", "width", "layers", "heads")}
-        return {"parts": parts, "parameters": parameters, **facts}
+        return {"parts": parts, "parameters": parameters, **facts} | ({"words": True} if self.words else {})
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "TokenEncoder":
@@ -189,6 +196,7 @@ class TokenEncoder(nn.Module):
         check_tokens(parts, int(state["tokens"]), state["parameters"], sizes)
         encoder = cls(parts, int(state["tokens"]), torch.Generator(), **sizes)
         encoder.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in state["parameters"].items()})
+        encoder.words = bool(state.get("words", False))
         return encoder.requires_grad_(False)
 
 

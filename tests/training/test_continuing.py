@@ -27,6 +27,7 @@ from rlhf_control.training.continuing import (
     make_scaler,
     origin,
     same_reward,
+    suited,
     take_over,
     where_from,
 )
@@ -205,3 +206,11 @@ def test_the_scale_goes_on_only_where_the_reward_does(trained: Path) -> None:
     assert not same_reward(true, {**training, "learner": {"adam": training["learner"]["adam"]}}), "of an older file"
     with pytest.raises(CorruptFileError, match="scale of this policy's reward"):
         make_scaler(true, {**training, "learner": {SCALE: np.array([1.0, np.nan, 1.0])}})
+
+
+def test_dialogue_starts_from_options_of_its_own() -> None:
+    command = parse(FinetuneConfig, "finetune", ["dialogue", "--labels", "7"])
+    assert command == replace(suited("dialogue"), labels=7)
+    assert command.reference.policy == "pretrained" and command.guard.kl_jump
+    assert parse(FinetuneConfig, "finetune", ["dialogue", "--reference.beta", "0.1"]).reference.beta == 0.1
+    assert suited("halfcheetah") == FinetuneConfig("halfcheetah", ppo=hyperparameters("halfcheetah"))
