@@ -25,32 +25,7 @@ import torch
 
 DIALOGUES, PROMPT, REPLY, VOCABULARY, CONTEXT = 88, 6, 24, 1952, 56
 WIDTH, LAYERS, HEADS = 64, 3, 4
-LENGTHS = (
-    3,
-    4,
-    4,
-    5,
-    5,
-    6,
-    6,
-    7,
-    7,
-    8,
-    8,
-    9,
-    9,
-    10,
-    10,
-    11,
-    11,
-    12,
-    12,
-    13,
-    14,
-    15,
-    18,
-    21,
-)  # of replies, ...
+LENGTHS = (3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 14, 14, 16, 24)  # of replies, ...
 OF_EACH = 9  # ... so many of each
 EPOCHS, MINIBATCHES, LR, CLIP, VALUE, BETA, GAMMA, LAMBDA, MAX_NORM = 4, 4, 3e-4, 0.2, 0.1, 0.02, 1.0, 0.95, 0.5
 Parts = tuple[Callable[[], Any], Callable[[Any], None], Callable[[Any], int]]  # a rollout, an update on it, its tokens
