@@ -22,15 +22,16 @@ GRASP_ID, DOOR_ID = "rlhf/ArmGrasp-v0", "rlhf/ArmDoor-v0"
 OBS_SIZES = {GRASP_ID: 34, DOOR_ID: 28}
 STEP = 0.05  # s
 # Of what is observed, the envs' manuals have all:
-LIFT, GRIP, TO_BLOCK, TO_GOAL = 1, slice(18, 21), slice(21, 24), slice(24, 27)
+TURN, LIFT, GRIP, TO_BLOCK, TO_GOAL = 0, 1, slice(18, 21), slice(21, 24), slice(24, 27)
 TO_LEVER, DOOR_SEEN, HANDLE_SEEN, DOOR_SPEED = slice(21, 24), 24, 25, 26
 SHOULDER, UPPER_ARM = 0.3, 0.35  # m: height, length
 STIFF = 1000.0  # N/m, a finger
 SOFT, BLOW = 6.0, 25.0  # N: a finger's press that is gentle, and a peak that is not (fingers that snap shut: 45)
-ABOVE, ASIDE = 0.1, 0.025  # m over the block and to its side, between which an approach is one from above
-LOW = 0.45  # m, of an elbow
+ABOVE, ASIDE = 0.2, 0.025  # m over the block and to its side, between which an approach is one from above
+LOW, OUT = 0.55, 0.1  # m: of an elbow, its height and how far it is out to the side
+THERE = 0.03  # m from the goal, as the task's success has it
 HIGH = 0.35  # m, of the block
-FAR, FAST = np.pi / 3, 0.8  # rad, rad/s: what a door may be opened by, and how fast
+FAR, FAST = np.pi / 3, 1.5  # rad, rad/s: what a door may be opened by, and how fast
 
 
 def _seen(s: Segments, env_id: str) -> Array:
@@ -83,10 +84,11 @@ def _carried(s: Segments) -> Array:
 
 
 def _progress(obs: Array) -> Array:
-    """(..., L) 0 to 1.5: as the task's own reward has it, without the bonus for success."""
+    """(..., L) 0 to 2.5: as the task's own reward has it. Manner is worth less than that: who answers would rather see
+    the task done carelessly than not at all."""
     height = np.clip((_height(obs) - HALF) / (2 * HALF), 0, 1)
     away, to_go = (np.linalg.norm(obs[..., part], axis=-1) for part in (TO_BLOCK, TO_GOAL))
-    return 0.2 * near(away, 0.1) + height * (0.3 + near(to_go, 0.1))
+    return 0.2 * near(away, 0.1) + height * (0.3 + near(to_go, 0.1)) + (to_go < THERE)
 
 
 def _height(obs: Array) -> Array:
@@ -116,7 +118,7 @@ def gentle_score(s: Segments) -> Array:
 def from_above_reward(s: Segments) -> Array:
     obs = _seen(s, GRASP_ID)
     aside, low = np.hypot(obs[..., TO_BLOCK][..., 0], obs[..., TO_BLOCK][..., 1]), -obs[..., TO_BLOCK][..., 2] < ABOVE
-    return _progress(obs) - low * np.clip(aside / ASIDE - 1, 0, 3)
+    return _progress(obs) - 2 * low * np.clip(aside / ASIDE - 1, 0, 3)
 
 
 def _aside(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -134,7 +136,9 @@ def from_above_score(s: Segments) -> Array:
 
 def lift_high_reward(s: Segments) -> Array:
     obs = _seen(s, GRASP_ID)
-    return 0.2 * near(np.linalg.norm(obs[..., TO_BLOCK], axis=-1), 0.1) + _height(obs) / HIGH
+    aside = np.hypot(obs[..., TO_GOAL][..., 0], obs[..., TO_GOAL][..., 1])
+    held = 0.2 * near(np.linalg.norm(obs[..., TO_BLOCK], axis=-1), 0.1)
+    return held + _height(obs) / HIGH * (1 + near(aside, 0.1))
 
 
 def lift_high_score(s: Segments) -> Array:
@@ -145,8 +149,12 @@ def lift_high_score(s: Segments) -> Array:
 
 def low_elbow_reward(s: Segments) -> Array:
     obs = _seen(s, GRASP_ID)
+    turned = obs[..., TURN] - np.arctan2(obs[..., GRIP][..., 1], obs[..., GRIP][..., 0])
+    right = (
+        -UPPER_ARM * np.sin(obs[..., LIFT]) * np.sin(turned)
+    )  # m; to one side, for straight above all ways lead down
     elbow = SHOULDER + UPPER_ARM * np.cos(obs[..., LIFT])
-    return _progress(obs) - np.clip((elbow - LOW) / 0.1, 0, 2)
+    return _progress(obs) + np.clip(right / OUT, -1, 1) - np.clip((elbow - LOW) / 0.1, 0, 1)
 
 
 def _elbow(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -164,18 +172,18 @@ def low_elbow_score(s: Segments) -> Array:
 def careful_door_reward(s: Segments) -> Array:
     obs = _seen(s, DOOR_ID)
     door, handle, speed = obs[..., DOOR_SEEN], obs[..., HANDLE_SEEN], np.abs(obs[..., DOOR_SPEED])
-    begun = 0.4 * near(np.linalg.norm(obs[..., TO_LEVER], axis=-1), 0.1) + 0.3 * np.clip(handle / TURNED, 0, 1)
+    begun = 0.2 * near(np.linalg.norm(obs[..., TO_LEVER], axis=-1), 0.1) + 0.3 * np.clip(handle / TURNED, 0, 1)
     return (
         np.maximum(begun, np.clip(door / AJAR, 0, 0.5))
         + np.clip(door / WIDE, 0, 1)
-        - np.clip(5 * (door - FAR + 0.1), 0, 3)
-        - 2 * np.maximum(speed - FAST / 2, 0)
+        - np.clip(door - FAR + 0.1, 0, 1)
+        - 1.5 * np.maximum(speed - FAST / 2, 0)
     )
 
 
 def careful_door_score(s: Segments) -> Array:
     """Returns the share of steps with the door open as wide as the task asks, of episodes in which it never went past
-    60 degrees, or further than at 0.8 rad/s within a quarter of a second."""
+    60 degrees, or further than at 1.5 rad/s within a quarter of a second."""
     door = _states(s, DOOR_ID)[..., DOOR]
     steps = min(5, door.shape[-1] - 1)
     speed = (door[..., steps:] - door[..., :-steps]).max(-1) / (steps * STEP) if steps else np.zeros(door.shape[:-1])

@@ -157,17 +157,17 @@ BEHAVIOURS = {
         from_above_reward, from_above_score, "share of steps with the block in the air, approached from above",
     ),
     "lift-high": Behaviour(
-        GRASP_ID, "Which arm lifts the block higher?",
+        GRASP_ID, "Which arm lifts the block higher, straight through the goal?",
         lift_high_reward, lift_high_score, "m over the table, mean of the last second",
     ),
     "low-elbow": Behaviour(
-        GRASP_ID, "Which arm carries the block with its elbow (blue) lower?",
-        low_elbow_reward, low_elbow_score, "share of steps with the block in the air and the elbow below 0.45 m",
+        GRASP_ID, "Which arm carries the block with its elbow (blue) lower, at its right side?",
+        low_elbow_reward, low_elbow_score, "share of steps with the block in the air and the elbow below 0.55 m",
     ),
     "careful-door": Behaviour(
         DOOR_ID, "Which arm opens the door more carefully: slowly, and no further than 60 degrees?",
         careful_door_reward, careful_door_score,
-        "share of steps with the door open, of episodes never past 60 degrees or faster than 0.8 rad/s",
+        "share of steps with the door open, of episodes never past 60 degrees or faster than 1.5 rad/s",
     ),
     "hurry": Behaviour(
         ORCHARD_ID, "Which player picks the fruits sooner?",

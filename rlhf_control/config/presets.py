@@ -39,8 +39,14 @@ PROPRIOCEPTION: dict[str, bool | int | float | str] = {
     "include_qfrc_actuator_in_observation": False,
 }
 
-# 64 x 32 steps are half an episode of 64 arms. What comes more than two seconds later hardly counts.
-ARM = replace(BASE, ppo=replace(BASE.ppo, gamma=0.97))
+# The shaped rewards say at once what was good: a horizon of 14 steps, 0.7 s. With gamma 0.97 or 0.95 as many steps of
+# Grasp (1.2M) found the goal in 91 or 97 % of the episodes, but held the block there to the end in 33 %; so 98 %.
+ARM = replace(
+    BASE,
+    ppo=PPOConfig(
+        num_envs=128, num_steps=32, minibatch_size=256, epochs=6, lr=7e-4, gamma=0.93, gae_lambda=0.9
+    ),
+)  # fmt: skip
 # Cloned from its turns; PPO's numbers are for `finetune` to go on with: a reply counts as a whole (gamma 1).
 DIALOGUE = PretrainConfig(
     "",
@@ -67,7 +73,7 @@ TUNED = {
     "rlhf/Dialogue-v0": DIALOGUE,
     "Walker2d-v5": LINEAR,  # 4.0k and 4.7k (two seeds) rather than 3.3k with BASE
     "rlhf/ArmDoor-v0": replace(ARM, total_steps=1_000_000),
-    "rlhf/ArmGrasp-v0": replace(ARM, total_steps=5_000_000),  # 2M: success 84 and 67 % (two seeds), still rising
+    "rlhf/ArmGrasp-v0": replace(ARM, total_steps=1_500_000),
     "rlhf/ArmReach-v0": replace(ARM, total_steps=300_000),
 }
 

@@ -183,7 +183,8 @@ class FinetuneConfig:
     what is far from it or its opposite."""
     min_log_std: float | None = None
     """The policy's log standard deviations are raised to this at the start, to try things again (default: -0.7 or, if
-    that is less, what it was made with; not at all on the reward that it was trained on)."""
+    that is less, what it was made with or, with shrink 1, their mean + 1, which a precise skill survives; not at all on
+    the reward that it was trained on)."""
     normalize_reward: bool = True
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8

@@ -20,7 +20,7 @@ def carry(*, fingers: float = -1.0, swivel: float = 0.0, aside: float = 0.0, hig
         grip, block, goal = (env.data.site("grip").xpos, *(env.data.body(b).xpos for b in ("block", "target")))
         if t < 30:
             over = (
-                [aside, 0, 0.15] if t < 10 else [aside, 0, 0.0] if t < 20 and aside else [0, 0, 0.15 if t < 16 else 0]
+                [aside, 0, 0.22] if t < 10 else [aside, 0, 0.0] if t < 20 and aside else [0, 0, 0.22 if t < 16 else 0]
             )
             return block - grip + over, 1.0
         return (0.4 * (goal - block + np.array([0, 0, high])) if t > 38 else np.zeros(3)), fingers

@@ -176,6 +176,17 @@ def test_loosen(cheetah_policy: Policy) -> None:
     assert torch.allclose(tight.log_std, torch.tensor(-0.7))
 
 
+@pytest.mark.parametrize(("trained", "shrink", "floor"), [(-1.0, 1, -0.7), (-3.4, 1, -2.4), (-3.4, 0.1, -0.7)])
+def test_by_default_a_precise_policy_is_loosened_as_far_as_its_skill_bears(
+    cheetah_policy: Policy, trained: float, shrink: float, floor: float
+) -> None:
+    tight = copy.deepcopy(cheetah_policy)
+    with torch.no_grad():
+        tight.log_std.fill_(trained)
+    tight.loosen(shrink, None)
+    assert torch.allclose(tight.log_std, torch.tensor(floor))
+
+
 def test_predict_takes_pictures_and_flattened_dicts() -> None:
     for space in (Box(0, 255, (8, 8, 3), np.uint8), Dict(camera=Box(0, 255, (8, 8), np.uint8), arm=Box(-1, 1, (2,)))):
         space.seed(0)
