@@ -32,10 +32,11 @@ def measured(config: PretrainConfig) -> dict[str, Any]:
     """A run's success, return, minutes and curve."""
     run = Path(config.out)
     found = fresh_episodes(find_policy(run), EPISODES, seed=SEED, observations=False)
+    done = np.array([episode.success for episode in found.segments])  # all are of the same length
     return {
         "seed": config.seed,
-        "success": float(np.mean([episode.success[-1] for episode in found.segments])),
-        "success_at_any_step": float(np.mean(found.success)),
+        "success": float(done[:, -1].mean()),
+        "success_at_any_step": float(done.any(axis=1).mean()),
         "return": float(np.mean(found.returns)),
         "minutes": Run.open(run).metrics()[-1]["wall_seconds"] / 60,
         **curve(run),
