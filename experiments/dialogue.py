@@ -50,12 +50,14 @@ from rlhf_control.train import finetune, resume
 from rlhf_control.training.continuing import suited
 
 STEPS, LABELS = 61_440, 500
+ONCE = 2  # times as many steps, from answers about the first policy alone: there it is to go too far
 BASE = replace(  # without guards, for what they would stop is to be measured
     suited("dialogue"), oracle="cheerful", labels=LABELS, total_steps=STEPS, video=False, checkpoint_seconds=30,
     guard=GuardConfig(chance="off", alarm="off"),
 )  # fmt: skip
 ANSWERS = (100, 500, 2000)
 LAMBDA = 1.0
+UNMOVED = 1e-3  # nats a reply
 REPLIES = 8  # to each prompt that is held out
 BEST_OF = (1, 2, 4, 8, 16, 32, 64)
 COLUMNS = {
@@ -72,7 +74,8 @@ def conditions(steps: int) -> tuple[dict[str, FinetuneConfig], dict[str, Finetun
     along = {f"{n:,} comparisons": feedback.budget(base, n) for n in ANSWERS}
     along["coin flips"] = feedback.budget(replace(base, oracle="coin-flip", score="cheerful"), LABELS)
     along["a constant"] = feedback.budget(replace(base, learn_from="constant"), LABELS)
-    once = feedback.budget(replace(base, reference=ReferenceConfig("pretrained", beta=0.0)), LABELS, rounds=1)
+    free = replace(base, reference=ReferenceConfig("pretrained", beta=0.0), total_steps=ONCE * steps)
+    once = feedback.budget(free, LABELS, rounds=1)
     return along, {
         "mean": once,
         "worst case": replace(once, reward=RewardConfig(combine="worst-case")),
@@ -184,8 +187,7 @@ def frontier(results: feedback.Runs, once: Mapping[str, Any]) -> dict[str, dict[
     """Arm -> (KL, gain in gold) of all iterations of all seeds, and the fit; "best of n" beside them."""
     arms: dict[str, dict[str, Any]] = {}
     for arm in once:
-        points = [(p["kl"], p["gold"] - run["curve"][0]["gold"]) for run in results[arm].values() for p in run["curve"]]
-        kl, gain = np.array(points).T
+        kl, gain = np.array([point for run in results[arm].values() for point in gains(run["curve"])]).T
         arms[arm] = {"kl": kl.tolist(), "gain": gain.tolist(), "fit": fitted(kl, gain, ppo=True)}
     points = [
         (p["kl"], p["gold"] - run["best of n"][0]["gold"]) for run in results["mean"].values() for p in run["best of n"]
@@ -193,6 +195,12 @@ def frontier(results: feedback.Runs, once: Mapping[str, Any]) -> dict[str, dict[
     kl, gain = np.array(points).T
     arms["best of n"] = {"kl": kl.tolist(), "gain": gain.tolist(), "fit": fitted(kl, gain, ppo=False)}
     return arms
+
+
+def gains(curve: Sequence[Mapping[str, float]]) -> list[tuple[float, float]]:
+    """(KL, gain in gold over the mean before anything was learned) of the iterations in which something was."""
+    before = float(np.mean([p["gold"] for p in curve if p["kl"] < UNMOVED]))
+    return [(p["kl"], p["gold"] - before) for p in curve if p["kl"] >= UNMOVED]
 
 
 def draw(arms: Mapping[str, Mapping[str, Any]], path: Path) -> None:
@@ -264,7 +272,8 @@ def main() -> None:
         "# Dialogue", "", f"Means over {REPLIES} sampled replies to each of {prompts} prompts held out; {seeds} seeds, "
         f"interquartile means and 95 % bootstrap intervals; {arguments.steps:,} tokens a run.", "",
         "## Asked along the run, held near the shipped policy", "", *table(results, list(along)), "",
-        "## 500 comparisons about the shipped policy, no anchor", "", *table(results, list(once)), "",
+        f"## 500 comparisons about the shipped policy, no anchor, {ONCE} times the tokens", "",
+        *table(results, list(once)), "",
         "![Gain in gold over the KL](dialogue_frontier.png)", "",
         "| arm | alpha | beta | explained |", "|---|---|---|---|",
         *(f"| {arm} | {fit['alpha']:.3f} | {fit['beta']:.3f} | {fit['r2']:.2f} |" for arm, fit in fits.items()), "",

@@ -283,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal in ASCII, say: what it cannot show is shown as \\xb1
             stream.reconfigure(errors="replace" if stream is sys.stdin else "backslashreplace")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # read when it is imported
     try:
         try:
             return answer(list(sys.argv[1:] if arguments is None else arguments))

@@ -95,6 +95,8 @@ def test_the_reward_of_a_reply_is_the_sum_of_its_steps() -> None:
     longer = np.corrcoef(clips.mask.sum(1), logits.mean(0))[0, 1]
     assert longer > 0.9, "longer ones were preferred"
     assert not model.output_mean.any()
+    plain, model.config = model.predict(clips), replace(model.config, conservative=1.0)
+    assert (model.predict(clips) <= plain).all(), "to be sure of a step is no reason to take more of them"
 
 
 def test_who_says_good_good_good_is_caught() -> None:

@@ -108,6 +108,8 @@ class RewardModel:
         if self.config.conservative == 0:
             return reward
         excess = self._uncertainty(x, members) - self.usual_uncertainty
+        if self.whole:  # what is surer than usual gains nothing, or more steps would
+            excess = np.maximum(excess, 0)
         return reward - np.float32(self.config.conservative) * excess
 
     def uncertainty(self, steps: Rollout | Segments) -> Array:

@@ -17,7 +17,6 @@ import pygame
 from rlhf_control.viewer.kit.caches import PictureCache, TypeCache, shortened
 from rlhf_control.viewer.kit.regions import Rect, Regions, inside
 
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEO_X11_WMCLASS", "rlhf-control")
 os.environ.setdefault("SDL_WINDOWS_DPI_AWARENESS", "permonitorv2")
 
