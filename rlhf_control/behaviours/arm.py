@@ -84,11 +84,11 @@ def _carried(s: Segments) -> Array:
 
 
 def _progress(obs: Array) -> Array:
-    """(..., L) 0 to 2.5: as the task's own reward has it. Manner is worth less than that: who answers would rather see
-    the task done carelessly than not at all."""
+    """(..., L) 0 to 1.25: half of what the task's own reward has. Manner is worth less than that, so that who answers
+    would rather see the task done carelessly than not at all, and enough to tell apart two clips that both get on."""
     height = np.clip((_height(obs) - HALF) / (2 * HALF), 0, 1)
     away, to_go = (np.linalg.norm(obs[..., part], axis=-1) for part in (TO_BLOCK, TO_GOAL))
-    return 0.2 * near(away, 0.1) + height * (0.3 + near(to_go, 0.1)) + (to_go < THERE)
+    return (0.2 * near(away, 0.1) + height * (0.3 + near(to_go, 0.1)) + (to_go < THERE)) / 2
 
 
 def _height(obs: Array) -> Array:
@@ -106,7 +106,7 @@ def gentle_reward(s: Segments) -> Array:
         -1
     )  # by how far the fingers are from where they are told
     between = np.linalg.norm(obs[..., TO_BLOCK], axis=-1) < 1.5 * HALF
-    return _progress(obs) - 0.1 * between * np.minimum(press, 25)
+    return _progress(obs) - 0.1 * between * np.clip(press - SOFT / 2, 0, 10)
 
 
 def gentle_score(s: Segments) -> Array:
@@ -118,7 +118,7 @@ def gentle_score(s: Segments) -> Array:
 def from_above_reward(s: Segments) -> Array:
     obs = _seen(s, GRASP_ID)
     aside, low = np.hypot(obs[..., TO_BLOCK][..., 0], obs[..., TO_BLOCK][..., 1]), -obs[..., TO_BLOCK][..., 2] < ABOVE
-    return _progress(obs) - 2 * low * np.clip(aside / ASIDE - 1, 0, 3)
+    return _progress(obs) - low * np.clip(aside / ASIDE - 0.5, 0, 3)
 
 
 def _aside(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -131,7 +131,7 @@ def from_above_score(s: Segments) -> Array:
     """Returns the share of steps with the block off the table, of episodes in which the gripper, before that, was never
     low beside the block."""
     before = np.logical_and.accumulate(~_carried(s), axis=-1)
-    return _carried(s).mean(-1) * ((_measured(s, GRASP_ID, _aside) * before).max(-1) < 1.5 * ASIDE)
+    return _carried(s).mean(-1) * ((_measured(s, GRASP_ID, _aside) * before).max(-1) < ASIDE)
 
 
 def lift_high_reward(s: Segments) -> Array:
