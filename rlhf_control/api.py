@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from envs.dialogue.env import in_lines
 from rlhf_control.analysis.report import report as write_report
 from rlhf_control.behaviours.behaviour import Behaviour
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
@@ -86,7 +87,10 @@ def train(
         raise UserError("train needs either reward_fn, which gives replies numbers, or feedback, which compares them")
     config = replace(config or suited(policy), policy=policy, **options)
     if prompts:
-        config = replace(config, env={**config.env, "prompts": "\n".join(" ".join(p.split()) or p for p in prompts)})
+        try:
+            config = replace(config, env={**config.env, "prompts": in_lines(prompts)})
+        except ValueError as error:
+            raise UserError(str(error)) from None
     if reward_fn is not None:
         with named_reward(reward_fn) as name:
             return finetune(replace(config, oracle=name, learn_from="oracle"), report=report)

@@ -172,6 +172,9 @@ def test_a_feedback_function_is_asked_in_one_call(config: FinetuneConfig) -> Non
     [
         ({}, "either reward_fn"),
         ({"feedback": "brief", "prompts": ["Hello", ""]}, "a prompt is empty"),
+        ({"feedback": "brief", "prompts": [""]}, "a prompt is empty"),
+        ({"feedback": "brief", "prompts": "Hello"}, "a list of texts"),
+        ({"feedback": "brief", "prompts": [5]}, "a text, not 5"),
         ({"feedback": "brief", "prompts": ["word " * 40]}, "31 fit"),
         ({"feedback": "brief", "prompts": ["привет"]}, "outside the vocabulary"),
         ({"feedback": lambda prompt, one, other: "left"}, "return 0, 1 or None"),

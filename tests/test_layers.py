@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sweeps", "train",
     },
     "doctor": {*GROUND, "rl", "rendering"},
-    "api": {*GROUND, "runs", "behaviours", "feedback", "training", "train", "analysis"},
+    "api": {*GROUND, "runs", "envs", "behaviours", "feedback", "training", "train", "analysis"},
     "arguments": {*GROUND, "training"},
     "cli": {
         *GROUND, "runs", "nets", "simulation", "sweeps", "behaviours", "analysis", "bench", "viewer", "train", "doctor",

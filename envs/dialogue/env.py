@@ -33,6 +33,8 @@ def spaces() -> tuple[Box, Discrete]:
 
 def prompt_tokens(prompt: str) -> list[int]:
     """Return the context that a reply to this prompt begins from. Raises ValueError for one that is no prompt."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"a prompt is a text, not {prompt!r}")
     tokens = vocabulary().encode(prompt)
     if not tokens:
         raise ValueError("a prompt is empty; give it a word")
@@ -49,6 +51,15 @@ def prompts_of(given: str) -> list[list[int]]:
     if given.isspace():
         raise ValueError("a prompt is empty; give it a word")
     return [prompt_tokens(line) for line in given.split("\n")]
+
+
+def in_lines(prompts: Sequence[str]) -> str:
+    """Return the option `prompts` for these. Raises ValueError for what is no prompt."""
+    if isinstance(prompts, str):
+        raise ValueError(f"prompts is a list of texts, not one; give ['{prompts[:20]}']")
+    for prompt in prompts:
+        prompt_tokens(prompt)
+    return "\n".join(" ".join(prompt.split()) for prompt in prompts)
 
 
 class Dialogues:

@@ -34,7 +34,7 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Returns the tokens of a text. Raises ValueError, in one line, for characters that it does not know."""
         plain = plainly(text)
-        if unknown := sorted({c for c in plain if c not in self.number and not c.isspace()}):
+        if unknown := list(dict.fromkeys(c for c in plain if c not in self.number and not c.isspace())):
             raise ValueError(f"{' '.join(unknown[:5])!r} is outside the vocabulary, which is English text in ASCII")
         known = ([word] if word in self.number else list(word) for word in words_of(text))
         return [self.number[piece] for pieces in known for piece in pieces]

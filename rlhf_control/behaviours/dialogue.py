@@ -84,10 +84,21 @@ def at_the_end(worth: Callable[[list[str], list[str]], Sequence[float]]) -> Step
         both = [texts(row) for row in rows[ended]]
         values = np.zeros(len(rows))
         if both:
-            values[ended] = np.asarray(worth([p for p, _ in both], [r for _, r in both]), np.float64)
+            values[ended] = _numbers(worth([p for p, _ in both], [r for _, r in both]), len(both))
         return values.reshape(s.env_reward.shape)
 
     return reward
+
+
+def _numbers(given: object, n: int) -> Array:
+    """(n,) of what a function gave for n replies"""
+    try:
+        values = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if values.shape != (n,):
+        raise UserError(f"a reward of replies is a number for each, but {n:,} replies got {str(given)[:60]}")
+    return values
 
 
 def _gain(s: Segments, worth: Worth) -> Array:

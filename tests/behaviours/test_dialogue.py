@@ -5,7 +5,7 @@ import pytest
 
 from envs import DIALOGUE
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
-from rlhf_control.behaviours.dialogue import brevity, cheer, politeness, replies
+from rlhf_control.behaviours.dialogue import at_the_end, brevity, cheer, politeness, replies
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
 from tests.dialogues import dialogue
@@ -60,3 +60,12 @@ def test_other_steps_are_refused() -> None:
     steps = Segments(np.zeros((3, 4)), np.zeros((3, 1)), np.zeros((3, 4)), np.zeros(3))
     with pytest.raises(UserError, match="contexts of 56"):
         BEHAVIOURS["brief"].reward(steps)
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0, 3.0], 1.0, None, ["a", "b"], [[1.0], [2.0]]])
+def test_a_reward_of_whole_replies_is_a_number_for_each(given: object) -> None:
+    clips = Segments.stack([dialogue("Hello", reply) for reply in ("Good!", "Bad!")])
+    values = at_the_end(lambda prompts, outputs: [float(len(output)) for output in outputs])(clips)
+    assert values.sum(-1).tolist() == [5.0, 4.0]
+    with pytest.raises(UserError, match="a number for each, but 2 replies got"):
+        at_the_end(lambda prompts, outputs: given)(clips)  # type: ignore[arg-type,return-value]
