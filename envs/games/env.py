@@ -96,7 +96,7 @@ class Bricks(GameEnv):
         "planes"  Box(12, 12, 4) uint8: how much of each cell of 7 x 7 pixels, of 255, is covered by bricks; by the
             paddle, and lives in the top row; by the ball; by the ball one step ago.
 
-    Reward: 1 for each brick.
+    Reward: 1 for each brick. Solved: 16.2 an episode, 90 % of what can be had, on the mean over 20.
 
     Start: the paddle in the middle, all bricks, 3 lives; the ball half-way up, at a random place from left to right,
     falling to a random side. So it is after a ball was missed.
@@ -140,7 +140,8 @@ class Orchard(GameEnv):
         "planes"  Box(12, 12, 4) uint8: how much of each cell of 7 x 7 pixels, of 255, is covered by fruits, and the
             time that is left in the top row; by the player; by bees; by the bees one step ago.
 
-    Reward: 1 for each fruit, -1 for a sting. After a sting, and at the start, no bee stings for 10 steps.
+    Reward: 1 for each fruit, -1 for a sting. After a sting, and at the start, no bee stings for 10 steps. Solved: 10.8
+    an episode, 90 % of what can be had, on the mean over 20.
 
     Start: player and bees at random places.
 

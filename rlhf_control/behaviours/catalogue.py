@@ -30,6 +30,8 @@ from rlhf_control.behaviours.dialogue import (
 from rlhf_control.behaviours.games import (
     BRICKS_ID,
     ORCHARD_ID,
+    calm_reward,
+    calm_score,
     daring_reward,
     daring_score,
     home_reward,
@@ -176,6 +178,10 @@ BEHAVIOURS = {
     "savour": Behaviour(
         ORCHARD_ID, "Which player picks the fruits at a more even pace, so that they last to the end?",
         savour_reward, savour_score, "share of steps within one fruit of an even pace",
+    ),
+    "calm": Behaviour(
+        ORCHARD_ID, "Which player picks the fruits with fewer needless steps?",
+        calm_reward, calm_score, "share of steps at rest, times the share of fruits",
     ),
     "wary": Behaviour(
         ORCHARD_ID, "Which player keeps further away from the bees while it picks?",

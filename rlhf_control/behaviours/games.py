@@ -57,6 +57,11 @@ def _fruits(s: Segments) -> Array:
     return bits.reshape(*bits.shape[:-1], TREES, TREES)
 
 
+def _rows(fruits: Array) -> Array:
+    """(..., rows) fruits that are left in each row of trees."""
+    return _bits(fruits, TREES * TREES).reshape(*fruits.shape, TREES, TREES).sum(-1)
+
+
 def _left(s: Segments) -> Array:
     """(..., L) fruits that are left."""
     return _fruits(s).sum((-1, -2))
@@ -98,12 +103,30 @@ def _behind(s: Segments) -> Array:
     return _left(s) - NUM_FRUITS * (1 - _time(s))
 
 
+def _stung(s: Segments) -> Array:
+    """(..., L) whether the last step ended in a sting, after which no other comes for a while."""
+    return _word(s, ORCHARD, "safe") > _before(s, ORCHARD, "safe")
+
+
 def savour_reward(s: Segments) -> Array:
-    return -np.abs(_behind(s)) / NUM_FRUITS
+    return -np.abs(_behind(s)) / NUM_FRUITS - _stung(s)
 
 
 def savour_score(s: Segments) -> Array:
     return (np.abs(_behind(s)) <= 1).mean(-1)
+
+
+def _still(s: Segments) -> Array:
+    """(..., L) whether the last step left the player where it was."""
+    return np.all([_word(s, ORCHARD, name) == _before(s, ORCHARD, name) for name in ("player_x", "player_y")], axis=0)
+
+
+def calm_reward(s: Segments) -> Array:
+    return _gone(s, ORCHARD, "fruits") + 0.05 * _still(s) - _stung(s)
+
+
+def calm_score(s: Segments) -> Array:
+    return _still(s).mean(-1) * _picked_share(s)
 
 
 def _nearest(s: Segments) -> Array:
@@ -112,7 +135,7 @@ def _nearest(s: Segments) -> Array:
 
 
 def wary_reward(s: Segments) -> Array:
-    return _gone(s, ORCHARD, "fruits") + np.minimum(_nearest(s) / AFAR, 1)
+    return _gone(s, ORCHARD, "fruits") + np.minimum(_nearest(s) / AFAR, 1) - _stung(s)
 
 
 def wary_score(s: Segments) -> Array:
@@ -130,10 +153,11 @@ def daring_score(s: Segments) -> Array:
 
 
 def tidy_reward(s: Segments) -> Array:
-    """Rewards that at most one row of trees is begun and not finished."""
-    row = _fruits(s).sum(-1)  # of which each has three at first
-    begun = ((row > 0) & (row < TREES - 1)).sum(-1)
-    return _gone(s, ORCHARD, "fruits") - 0.3 * np.maximum(begun - 1, 0)
+    """Rewards what is picked, but not what begins a row of trees while another one is begun and not finished."""
+    now, before = _rows(_word(s, ORCHARD, "fruits")), _rows(_before(s, ORCHARD, "fruits"))
+    begun = ((before > 0) & (before < TREES - 1)).any(-1)  # it has three fruits at first
+    begins = ((before == TREES - 1) & (now < before)).any(-1)
+    return _gone(s, ORCHARD, "fruits") - 1.5 * (begun & begins) - _stung(s)
 
 
 def tidy_score(s: Segments) -> Array:
@@ -164,7 +188,7 @@ def _off_home(s: Segments) -> Array:
 
 
 def home_reward(s: Segments) -> Array:
-    return _gone(s, BRICKS, "wall") - _off_home(s) / 35 - 2 * _missed(s)
+    return _gone(s, BRICKS, "wall") - _off_home(s) / 70 - 2 * _missed(s)
 
 
 def _kept(s: Segments) -> Array:

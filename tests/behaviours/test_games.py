@@ -67,6 +67,10 @@ def evenly(state: Array, t: int) -> int:
     return row_by_row(state, t) if len(fruits(state)) > 12 * (1 - t / 240) else 0
 
 
+def restless(state: Array, t: int) -> int:
+    return row_by_row(state, t) or 1 + t % 4
+
+
 def after_a_bee(state: Array, t: int) -> int:
     if len(fruits(state)) > 4:
         return row_by_row(state, t)
@@ -93,7 +97,7 @@ def judged(name: str, clips: Segments) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def orchard() -> dict[str, Segments]:
-    players = (row_by_row, column_by_column, evenly, after_a_bee)
+    players = (row_by_row, column_by_column, evenly, after_a_bee, restless)
     return {player.__name__: episodes(ORCHARD_ID, player) for player in players}
 
 
@@ -103,6 +107,7 @@ def orchard() -> dict[str, Segments]:
         ("hurry", "row_by_row", "evenly"),
         ("savour", "evenly", "row_by_row"),
         ("tidy", "row_by_row", "column_by_column"),
+        ("calm", "row_by_row", "restless"),
         ("daring", "after_a_bee", "row_by_row"),
         ("wary", "row_by_row", "after_a_bee"),
     ],
@@ -121,6 +126,14 @@ def test_the_score_is_the_same_whatever_the_style(orchard: dict[str, Segments]) 
     for name in ("row_by_row", "column_by_column", "evenly"):
         picked = 12 - np.array([len(fruits(s)) for s in orchard[name].state[:, -1].astype(int)])  # type: ignore[index]
         assert picked.min() >= 11, name
+
+
+def test_what_the_last_step_did_is_read_off_the_state(orchard: dict[str, Segments]) -> None:
+    """Fruits and stings are those of the game's own reward: less than half of a calm player's comes from resting."""
+    for clips in (*orchard.values(), episodes(ORCHARD_ID, lambda *_: 0, 8)):
+        found = np.round(BEHAVIOURS["calm"].reward(clips))
+        np.testing.assert_array_equal(found[:, 1:], clips.env_reward[:, :-1])
+        assert not found[:, 0].any() and (clips.env_reward > -1).any()
 
 
 def test_tidiness_is_counted_by_picks(orchard: dict[str, Segments]) -> None:

@@ -1,0 +1,134 @@
+"""Can comparisons teach a game's player a style that the score does not ask for, without its forgetting the score?
+
+calm: the shipped policy of Orchard, which sees planes and hardly ever rests, learns to take fewer needless steps
+(pace). home: the shipped policy of Bricks, which reads numbers, learns to keep the paddle near the middle (tidiness),
+in games that only end after 1,000 steps. Each from 200 answers of its oracle, and beside it from the oracle's own
+reward at every step (the upper bound), from coin flips and from a constant (the controls).
+scratch: a fresh player of Bricks, who sees planes, learns to hit bricks from 500 comparisons and nothing else; its
+score is that of whole games, of three balls.
+
+Scores are of 20 fresh episodes of the final policy, which draws its actions as it did in training: without noise, games
+hang. Interquartile mean over seeds and its 95 % interval. The hyperparameters were chosen on seed 100.
+
+Command: python experiments/games.py               (--tasks calm home scratch --seeds 0-4 --runs runs/games)
+Cost:    about 45 minutes of one core; a stopped one goes on where it was
+Result:  results/games.json and .md, and the learning curves in games.png and .pdf; not made yet
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import EPISODES, RESULTS, add_place, interval, keep, make_runs, plot_by_task
+from label_table import fresh
+
+from rlhf_control.analysis.evaluate import SEED, measure
+from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, PretrainConfig, ReferenceConfig, RewardConfig
+from rlhf_control.config.presets import preset
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.policy import Policy
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
+from rlhf_control.sweeps.seeds import parse_seeds
+
+BRICKS = preset("rlhf/Bricks-v0", "tuned")
+TASKS = {
+    # far-sighted, it would rather keep the fruits: where there are many, clips are liked
+    "calm": FinetuneConfig(
+        "orchard-planes", oracle="calm", score="calm", labels=200, first_labels=60, rounds=6, clip_seconds=2.0,
+        total_steps=40_960, reference=ReferenceConfig("pretrained", beta=0.3),
+        ppo=PPOConfig(num_envs=32, num_steps=64, minibatch_size=256, epochs=4, lr=5e-4, gamma=0.9),
+    ),
+    "home": FinetuneConfig(
+        "bricks", oracle="home", score="home", labels=200, first_labels=60, clip_seconds=2.0, total_steps=200_000,
+        termination="fixed-horizon", reward=RewardConfig(obs_parts=("0:5",)),  # paddle and ball, but not the 18 bricks
+        ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=512, epochs=6, lr=1e-3),
+    ),
+    "scratch": FinetuneConfig(
+        "", oracle="env", labels=500, first_labels=100, clip_seconds=3.0, total_steps=200_000,
+        termination="fixed-horizon", guard=GuardConfig(alarm="warn"), ppo=BRICKS.ppo,
+    ),
+}  # fmt: skip
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "votes": {},
+    "oracle's reward": {"learn_from": "oracle"},
+    "coin flips": {"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")},
+    "a constant": {"learn_from": "constant"},
+}
+
+
+def runs_of(task: str, seed: int, runs: Path) -> dict[str, FinetuneConfig]:
+    """A seed's runs, by condition. From scratch only votes are learned from."""
+    base = replace(TASKS[task], seed=seed, video=False, checkpoint_seconds=60)
+    if task == "scratch":
+        return {"votes": replace(base, policy=fresh_player(seed, runs), out=str(runs / f"scratch-votes-{seed}"))}
+    places = {c: str(runs / f"{task}-{c.replace(' ', '-').replace(chr(39), '')}-{seed}") for c in CONDITIONS}
+    return {c: replace(base, **options, out=places[c]) for c, options in CONDITIONS.items()}
+
+
+def fresh_player(seed: int, runs: Path) -> str:
+    """The folder of an untrained policy of Bricks, which is made if it is not there."""
+    start = replace(BRICKS, total_steps=1, env={"obs": "planes"}, seed=seed, out=str(runs / f"fresh-{seed}"))
+    assert isinstance(start, PretrainConfig)
+    if not (Path(start.out) / "policy.npz").is_file():
+        fresh(start)
+    return start.out
+
+
+def measured(policy: Policy, task: str) -> dict[str, float]:
+    """Scores of fresh episodes: the style's, where there is one, and the game's."""
+    if task != "calm":
+        policy.env = {**policy.env, "terminate_when_unhealthy": task == "scratch"}
+    found = measure(policy, TASKS[task].score, EPISODES, SEED, deterministic=False)
+    return {"score": found.get("score_mean", found["return_mean"]), "return": found["return_mean"]}
+
+
+def row(task: str, before: list[dict[str, float]], runs: dict[str, list[dict[str, float]]]) -> str:
+    """Of the table: a style's score, then the game's."""
+    cells = [task]
+    for name in ("score", "return"):
+        for of_one in (before, *(runs.get(condition) for condition in CONDITIONS)):
+            if of_one is None:
+                cells.append("")
+                continue
+            found = interval([run[name] for run in of_one])
+            same = found["low"] == found["high"]
+            cells.append(f"{found['iqm']:.2f}" + ("" if same else f" ({found['low']:.2f} to {found['high']:.2f})"))
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
+    parser.add_argument("--runs", type=Path, default=Path("runs/games"))
+    add_place(parser)
+    arguments = parser.parse_args()
+    seeds = parse_seeds(arguments.seeds)
+    configs = {task: [runs_of(task, seed, arguments.runs) for seed in seeds] for task in arguments.tasks}
+    # seed by seed, so that a stopped one has something of everything
+    every = [run for i in range(len(seeds)) for of_task in configs.values() for run in of_task[i].values()]
+    make_runs(every, arguments.runs, arguments)
+    found: dict[str, Any] = {}
+    for task, of_seeds in configs.items():
+        before = [measured(find_policy(of_seed["votes"].policy), task) for of_seed in of_seeds]
+        runs = {c: [measured(find_policy(of_seed[c].out), task) for of_seed in of_seeds] for c in of_seeds[0]}
+        rows = [Run.open(of_seed["votes"].out) for of_seed in of_seeds]
+        found[task] = {
+            "seeds": seeds, "commit": rows[0].read_json("manifest.json")["git_commit"], "before": before, "runs": runs,
+            "seconds": {c: [Run.open(s[c].out).metrics()[-1]["wall_seconds"] for s in of_seeds] for c in runs},
+        }  # fmt: skip
+        print(row(task, before, runs), flush=True)
+    keep("games", {"command": "python experiments/games.py", **environment_facts(), "tasks": found})
+    conditions = " | ".join(CONDITIONS)
+    lines = [f"| | style before | {conditions} | game's score before | {conditions} |", f"|---{'|---:' * 10}|"]
+    lines += [row(task, one["before"], one["runs"]) for task, one in found.items()]
+    (RESULTS / "games.md").write_text("\n".join(lines) + "\n")
+    styles = {t: {c: [Path(s[c].out) for s in of] for c in of[0]} for t, of in configs.items() if t != "scratch"}
+    if styles:
+        plot_by_task(styles, RESULTS / "games", smooth=3, metric="score", label="style, while training")
+
+
+if __name__ == "__main__":
+    main()
