@@ -48,6 +48,7 @@ from rlhf_control.simulation.dialogues import converse, held_out_prompts
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.train import finetune, resume
 from rlhf_control.training.continuing import suited
+from rlhf_control.training.guard import KL_FLOOR, jump
 
 STEPS, LABELS = 61_440, 500
 ONCE = 2  # times as many steps, from answers about the first policy alone: there it is to go too far
@@ -64,7 +65,7 @@ COLUMNS = {
     "gold": ("gold reward a reply", 3), "score": ("share cheerful and short", 2), "proxy": ("learned reward", 2),
     "kl": ("KL a reply, nats", 1), "perplexity": ("perplexity under the shipped policy", 1),
     "different": ("different replies", 2), "distinct_2": ("distinct-2", 2), "tokens": ("tokens", 1),
-    "minutes": ("minutes", 1),
+    "alarm": ("would be stopped", 2), "minutes": ("minutes", 1),
 }  # fmt: skip
 
 
@@ -180,6 +181,18 @@ def fitted(kl: Array, gain: Array, *, ppo: bool) -> dict[str, float]:
     return {"alpha": float(alpha), "beta": float(beta), "r2": 1 - float(left.var() / max(gain.var(), 1e-12))}
 
 
+def stopped(rows: Sequence[Mapping[str, Any]]) -> float:
+    """1.0 if the KL of these iterations is what an alarm is given for, by default, in dialogue; else 0.0."""
+    guard, usual, since = suited("dialogue").guard, KL_FLOOR, list[float]()
+    for row in rows:
+        if "reward/steps" in row or not since:  # a fit
+            usual, since = max(row["kl_start"], KL_FLOOR), []
+        since.append(row["kl_start"])
+        if len(since) >= guard.window and jump(since, usual, guard.window) > (guard.kl_jump or math.inf):
+            return 1.0
+    return 0.0
+
+
 # -- telling
 
 
@@ -257,6 +270,10 @@ def main() -> None:
     arguments = parser.parse_args()
     along, once = conditions(arguments.steps)
     results = feedback.run_all({**along, **once}, arguments, make)
+    for name, config in {**along, **once}.items():
+        for seed, result in results[name].items():
+            run = feedback.placed(config, int(seed), arguments.runs).out
+            result["after"]["alarm"] = stopped(Run.open(run).metrics())
     arguments.out.mkdir(parents=True, exist_ok=True)
     arms = frontier(results, once)
     draw(arms, arguments.out / "dialogue_frontier")

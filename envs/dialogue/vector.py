@@ -40,7 +40,7 @@ class DialogueVectorEnv(VectorEnv[Array, Array, Array]):
         max_episode_steps: int | None = None,
     ) -> None:  # fmt: skip
         """Make them; call `reset` before the first step. `max_episode_steps`: truncates replies after so many tokens,
-        if that is less than the 32 after which they end."""
+        if that is less than the 24 after which they end."""
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; it must be at least 1")
         if render_mode is not None:
