@@ -20,12 +20,14 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.runs.npz import read_npz
+from rlhf_control.runs.npz import FREE, MOST, read_npz
 
 SEAL = b"rlhf_control sha256:"
 DIGITS = 64
 PICTURES, SAMPLE = 2**20, 2**16  # bytes: of an array that may be compressed, and of it those that decide
+LARGE = 2**16  # bytes of an array that is stored once, however often it is in a state
 PLAIN = "plain.json"  # the entry that holds everything that is not an array
+SAME = "same.json"  # and one that says which arrays are stored under another's name, if any are
 
 
 class ForeignFileError(UserError, OSError):
@@ -100,7 +102,10 @@ def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool 
     whole on the disk or the old one is untouched. `make_folder`: see `write_atomic`."""
     arrays: dict[str, np.ndarray] = {}
     plain = _split(state, "", arrays)
+    same = take_out_twins(arrays)
     arrays[PLAIN] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+    if same:
+        arrays[SAME] = np.frombuffer(json.dumps(same).encode(), np.uint8)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compresslevel=1) as archive:
         for name, array in arrays.items():
@@ -111,6 +116,32 @@ def save_state(path: str | Path, state: Mapping[str, Any], *, make_folder: bool 
     with buffer.getbuffer() as content:  # which may be hundreds of megabytes: no copies
         content[-DIGITS:] = hashlib.sha256(content[:-DIGITS]).hexdigest().encode()
         write_atomic(path, content, make_folder=make_folder)
+
+
+def take_out_twins(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Takes out large arrays that are, bit for bit and in their layout, another one that stays; returns whose name
+    each went by."""
+    first: dict[Any, str] = {}
+    same: dict[str, str] = {}
+    for name, array in list(arrays.items()):
+        if array.nbytes >= LARGE:
+            digest = hashlib.sha256(np.ascontiguousarray(array)).digest()  # type: ignore[arg-type]  # a buffer
+            own = first.setdefault((array.dtype.str, array.shape, array.flags.fnc, digest), name)
+            if own != name:
+                same[name] = own
+                del arrays[name]
+    return same
+
+
+def put_twins_back(arrays: dict[str, np.ndarray], size: int) -> None:
+    """Undoes `take_out_twins` in what was read of a file of so many bytes. Raises ValueError for more than it may
+    unpack to."""
+    if SAME not in arrays:
+        return
+    same: dict[str, str] = json.loads(arrays.pop(SAME).tobytes())
+    if sum(arrays[own].nbytes for own in same.values()) > FREE + MOST * size:
+        raise ValueError("it repeats arrays too often")
+    arrays.update({name: arrays[own].copy(order="K") for name, own in same.items()})
 
 
 def shrinks(array: np.ndarray) -> bool:
@@ -140,8 +171,9 @@ def load_state(path: str | Path) -> dict[str, Any]:
         raise CorruptFileError(f"{path} is damaged (its SHA-256 does not match); use another copy")
     arrays = read_npz(data, path)  # sealed or not: anybody can seal
     try:
+        put_twins_back(arrays, len(data))
         return _join(json.loads(arrays.pop(PLAIN).tobytes()), "", arrays)
-    except (KeyError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptFileError(f"{path} is sealed, but not laid out as rlhf_control does ({error!r})") from None
 
 

@@ -222,11 +222,11 @@ class Guard:
         return ""
 
     def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
-        """Keeps the learner's state to roll back to, in a label round in which nothing is amiss, and its `policy`, as a
-        run hands it back, as RUN/last_good.npz."""
+        """Keeps the learner's state to roll back to, if that is what an alarm does, in a label round in which nothing
+        is amiss, and its `policy`, as a run hands it back, as RUN/last_good.npz."""
         if self.closed or self.alarm:
             return
-        self.good = learner.state()
+        self.good = learner.state() if self.config.alarm == "roll-back" else None
         policy.save(run / LAST_GOOD)
 
     def react(

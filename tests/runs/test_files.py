@@ -34,6 +34,30 @@ def test_round_trip(tmp_path: Path) -> None:
     assert same(load_state(tmp_path / "s.npz"), STATE)
 
 
+def test_what_stands_there_twice_is_stored_once(tmp_path: Path) -> None:
+    """Bit for bit the same arrays come back, in their layout, each with memory of its own."""
+    one = np.random.default_rng(0).random((200, 100))
+    tree = {
+        "a": {"w": one, "bits": one.view(np.int64)},
+        "b": {"w": one.copy(), "t": np.asfortranarray(one)},
+        "c": one[::2],
+    }
+    save_state(tmp_path / "s.npz", tree)
+    assert (tmp_path / "s.npz").stat().st_size < 3.6 * one.nbytes  # bits, t and half of it beside w
+    read = load_state(tmp_path / "s.npz")
+    assert same(read, tree) and read["b"]["t"].flags.f_contiguous and not read["b"]["w"].flags.f_contiguous
+    read["a"]["w"][:] = 0
+    np.testing.assert_array_equal(read["b"]["w"], one)
+
+
+def test_a_file_that_repeats_an_array_too_often_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state(tmp_path / "s.npz", {str(i): np.ones(200_000) for i in range(100)})
+    with pytest.raises(CorruptFileError, match="repeats arrays too often"):
+        monkeypatch.setattr("rlhf_control.runs.files.FREE", 0)
+        monkeypatch.setattr("rlhf_control.runs.files.MOST", 1)
+        load_state(tmp_path / "s.npz")
+
+
 def test_pictures_are_compressed_where_that_helps(tmp_path: Path) -> None:
     """Bit for bit the same; noise, numbers and what is small stay as they are."""
     pictures = np.zeros((200, 84, 84, 4), np.uint8)
