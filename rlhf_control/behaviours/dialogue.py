@@ -81,6 +81,8 @@ def at_the_end(worth: Callable[[list[str], list[str]], Sequence[float]]) -> Step
         there = rows != PAD
         length = there.sum(1)
         ended = (rows[np.arange(len(rows)), length - 1] == END) | (length - (rows == TURN).argmax(1) - 1 >= REPLY)
+        if s.mask is not None:  # what fills up a clip repeats its end
+            ended &= s.mask.reshape(-1)
         both = [texts(row) for row in rows[ended]]
         values = np.zeros(len(rows))
         if both:

@@ -64,8 +64,8 @@ def test_other_steps_are_refused() -> None:
 
 @pytest.mark.parametrize("given", [[1.0, 2.0, 3.0], 1.0, None, ["a", "b"], [[1.0], [2.0]]])
 def test_a_reward_of_whole_replies_is_a_number_for_each(given: object) -> None:
-    clips = Segments.stack([dialogue("Hello", reply) for reply in ("Good!", "Bad!")])
+    clips = Segments.stack([dialogue("Hello", reply) for reply in ("It is very good!", "Bad!")])
     values = at_the_end(lambda prompts, outputs: [float(len(output)) for output in outputs])(clips)
-    assert values.sum(-1).tolist() == [5.0, 4.0]
+    assert values.sum(-1).tolist() == [16.0, 4.0], "what fills up the shorter one counts for nothing"
     with pytest.raises(UserError, match="a number for each, but 2 replies got"):
         at_the_end(lambda prompts, outputs: given)(clips)  # type: ignore[arg-type,return-value]
