@@ -31,7 +31,8 @@ ABOVE, ASIDE = 0.16, 0.025  # m over the block and to its side, between which an
 LOW, OUT = 0.55, 0.1  # m: of an elbow, its height and how far it is out to the side
 THERE = 0.03  # m from the goal, as the task's success has it
 HIGH = 0.35  # m, of the block
-FAR, FAST = np.pi / 3, 1.5  # rad, rad/s: what a door may be opened by, and how fast
+FAR, FAST = np.pi / 3, 1.0  # rad, rad/s: what a door may be opened by, and how fast
+ENOUGH = (WIDE + FAR) / 2  # rad
 
 
 def _seen(s: Segments, env_id: str) -> Array:
@@ -150,11 +151,10 @@ def lift_high_score(s: Segments) -> Array:
 def low_elbow_reward(s: Segments) -> Array:
     obs = _seen(s, GRASP_ID)
     turned = obs[..., TURN] - np.arctan2(obs[..., GRIP][..., 1], obs[..., GRIP][..., 0])
-    right = (
-        -UPPER_ARM * np.sin(obs[..., LIFT]) * np.sin(turned)
-    )  # m; to one side, for straight above all ways lead down
+    # m; to one side, for from straight above all ways lead down
+    left = UPPER_ARM * np.sin(obs[..., LIFT]) * np.sin(turned)
     elbow = SHOULDER + UPPER_ARM * np.cos(obs[..., LIFT])
-    return _progress(obs) + np.clip(right / OUT, -1, 1) - np.clip((elbow - LOW) / 0.1, 0, 1)
+    return _progress(obs) + np.clip(left / OUT, -1, 1) - np.clip((elbow - LOW) / 0.1, 0, 1)
 
 
 def _elbow(model: mujoco.MjModel, data: mujoco.MjData) -> float:
@@ -175,16 +175,19 @@ def careful_door_reward(s: Segments) -> Array:
     begun = 0.2 * near(np.linalg.norm(obs[..., TO_LEVER], axis=-1), 0.1) + 0.3 * np.clip(handle / TURNED, 0, 1)
     return (
         np.maximum(begun, np.clip(door / AJAR, 0, 0.5))
-        + np.clip(door / WIDE, 0, 1)
-        - np.clip(door - FAR + 0.1, 0, 1)
-        - 1.5 * np.maximum(speed - FAST / 2, 0)
+        + np.clip(door / ENOUGH, 0, 1)
+        + (door > WIDE)
+        - 1.5 * np.clip(door - ENOUGH, 0, 1)
+        - 3 * np.maximum(speed - FAST / 2, 0)
     )
 
 
 def careful_door_score(s: Segments) -> Array:
-    """Returns the share of steps with the door open as wide as the task asks, of episodes in which it never went past
-    60 degrees, or further than at 1.5 rad/s within a quarter of a second."""
+    """Returns the share of the last second with the door as wide open as the task asks, times how careful that was: 1
+    if it never went past 60 degrees, 0 at 90; times 1 if it never went further than at 1 rad/s within a quarter of a
+    second, 0 at 2."""
     door = _states(s, DOOR_ID)[..., DOOR]
-    steps = min(5, door.shape[-1] - 1)
+    second, steps = round(1 / STEP), min(5, door.shape[-1] - 1)
     speed = (door[..., steps:] - door[..., :-steps]).max(-1) / (steps * STEP) if steps else np.zeros(door.shape[:-1])
-    return (door > WIDE).mean(-1) * (door.max(-1) < FAR) * (speed < FAST)
+    held = (door[..., -second:] > WIDE).mean(-1)
+    return held * np.clip((np.pi / 2 - door.max(-1)) / (np.pi / 2 - FAR), 0, 1) * np.clip(2 - speed / FAST, 0, 1)

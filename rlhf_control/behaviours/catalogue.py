@@ -163,13 +163,13 @@ BEHAVIOURS = {
         lift_high_reward, lift_high_score, "m over the table, mean of the last second",
     ),
     "low-elbow": Behaviour(
-        GRASP_ID, "Which arm carries the block with its elbow (blue) lower, at its right side?",
+        GRASP_ID, "Which arm carries the block with its elbow (blue) lower, at its left side?",
         low_elbow_reward, low_elbow_score, "share of steps with the block in the air and the elbow below 0.55 m",
     ),
     "careful-door": Behaviour(
         DOOR_ID, "Which arm opens the door more carefully: slowly, and no further than 60 degrees?",
         careful_door_reward, careful_door_score,
-        "share of steps with the door open, of episodes never past 60 degrees or faster than 1.5 rad/s",
+        "0 to 1: held open, less for more than 60 degrees (0 at 90) and more than 1 rad/s (0 at 2)",
     ),
     "hurry": Behaviour(
         ORCHARD_ID, "Which player picks the fruits sooner?",
