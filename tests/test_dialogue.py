@@ -78,6 +78,15 @@ def test_replies_to_one_prompt_are_compared_and_a_resumed_run_is_bit_equal(confi
     assert model.whole == 24 and model.config.inputs == "next-state"
 
 
+def test_replies_are_ranked_rated_and_marked_too(config: FinetuneConfig) -> None:
+    run = train.finetune(
+        replace(config, feedback=("ranking", "rating", "success"), labels=12, total_steps=8 * 24 * 14, rounds=1)
+    )
+    store = FeedbackStore(run.path / "labels.sqlite", create=False)
+    assert {query.kind for query in store.asked()} == {"ranking", "rating", "success"}
+    assert run.metrics()[-1]["answers"] == 12 and run.metrics()[-1]["gradient_steps"] > 0
+
+
 def test_the_reward_of_a_reply_is_the_sum_of_its_steps() -> None:
     """Whatever fills it up; and longer ones gain nothing by a shift."""
     policy = talker(4.0)

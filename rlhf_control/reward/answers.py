@@ -255,7 +255,8 @@ class Minibatches:
         self.seen = [np.flatnonzero(~row) for row in held_out]
         self.items = targets.items.numpy()
         self.lengths: Array | None = None  # (S,) of clips that differ in length, if steps of them are left out
-        if clips.mask is not None and targets.is_success.any():  # episodes can be long
+        weights = clips.mask is not None and clips.mask.is_floating_point()  # of steps that all count, so none left out
+        if clips.mask is not None and not weights and targets.is_success.any():  # episodes can be long
             self.lengths = clips.mask.sum(1).numpy()
         thinned = (clips.mask is None or self.lengths is not None) and alike(self.x)
         self.stride = stride_of(self.x.shape[1], config.max_frames) if thinned else 1

@@ -17,7 +17,8 @@ Alarm. The reward looks hacked if, since its last fit,
   was fitted on; or
 - if `guard.kl_jump` is given, the median KL from the pretrained policy over `guard.window` iterations is so many times
   that at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
-  reward blind to most of its observation had lost a third of the true reward at 3.2.
+  reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
+  (`presets.FINETUNING`), for a nat a token is one everywhere: see experiments/dialogue.py.
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
 What the thresholds go by: in short runs of the quickstart the uncertainty stays below 1.4 times that at the fit and the
