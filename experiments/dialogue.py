@@ -10,6 +10,14 @@ replies by the same learned reward. With d = sqrt(KL), their fits are d (alpha -
 d (alpha - beta log d) for PPO.
 
 Command: python experiments/dialogue.py
+Cost:    some 45 core-minutes: 40 runs of a minute each
+Result:  experiments/results/dialogue.md and .json, figure dialogue_frontier. 500 comparisons raise the gold reward of a
+         reply from -0.03 to 0.29 (0.15 to 0.36) at 5 nats, 100 do hardly less but go farther for it, and 2,000 stay
+         nearer and more varied; coin flips and a constant gain nothing. Best of 64 gains 0.26 at 3 nats. Without an
+         anchor all arms leave the language (24 tokens, perplexity in the thousands): up to 25 nats gold rises, then
+         it hangs on the seed whether the words that were found please VADER or not, from -0.4 to 0.9, so that Gao et
+         al.'s forms explain 26 to 61 %. Neither the worst case nor mean - lambda sd prevents that. The alarm would have
+         stopped all of these 15 runs, and none of the 25 that were anchored.
 """
 
 import argparse
