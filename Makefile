@@ -1,10 +1,10 @@
-# demo, demo-arm, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench,
+# demo, demo-arm, demo-game, demo-human, test, test-kernels, interop, test-ray, robotics, test-robotics, lint, bench,
 # bench-dialogue: each sets up .venv by itself when it is missing or its requirements have changed.
 PYTHON ?= python3
 BIN := .venv/bin
 HUMAN := runs/quickstart-human
 
-.PHONY: demo demo-arm demo-human test test-kernels interop test-ray robotics test-robotics lint bench
+.PHONY: demo demo-arm demo-game demo-human test test-kernels interop test-ray robotics test-robotics lint bench
 .PHONY: bench-dialogue clean
 
 demo: .venv/installed
@@ -13,6 +13,10 @@ demo: .venv/installed
 # An arm that holds a block at its goal learns from 100 comparisons to lift it higher; a minute.
 demo-arm: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart_arm.py
+
+# A player of one of our own games, who sees it as planes, learns a style from 200 comparisons; a minute or two.
+demo-game: .venv/installed
+	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickgame.py
 
 # The same task as the first demo's, and you are asked. Stopped half-way, it goes on where it was when it is started again.
 demo-human: .venv/installed

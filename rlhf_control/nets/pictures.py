@@ -66,7 +66,7 @@ class PictureEncoder(nn.Sequential):
         x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
         half = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            return super().forward(x.to(torch.bfloat16 if half else torch.float32) / 255).float()
+            return super().forward(x.to(torch.bfloat16 if half else torch.float32).div_(255)).float()
 
 
 class Section(nn.Module):

@@ -1,0 +1,39 @@
+"""Can comparisons teach a game's player to be calm?
+
+The shipped policy of Orchard, which sees the game as planes and runs about all the time, learns to rest when there is
+nothing to do, from 200 answers of a synthetic oracle about pairs of two-second clips. The game's score does not ask for
+that; beside the behaviour's score the report has the game's own.
+
+Command: make demo-game          (or: python experiments/quickgame.py)
+Cost:    a minute or two on two cores
+Result:  runs/quickgame/report.md and before_after.mp4; over five seeds see games.py
+Stopped half-way it goes on where it was when it is started again.
+"""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from games import TASKS
+
+from rlhf_control.errors import guarded
+
+OUT = Path("runs/quickgame")
+
+
+def demo() -> None:
+    started = time.monotonic()
+    print("Teaching a player to be calm, from 200 comparisons of its own clips.", flush=True)
+    from rlhf_control.analysis.report import report_finetuning
+    from rlhf_control.train import finetune, resume
+
+    config = replace(TASKS["calm"], out=str(OUT))
+    run = resume(OUT) if (OUT / "config.json").exists() else finetune(config)
+    print(report_finetuning(run))
+    seconds = time.monotonic() - started
+    print(f"video {OUT / 'before_after.mp4'}\n{seconds:.0f} s in all; remove {OUT} to run it afresh")
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(demo))
