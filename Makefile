@@ -14,7 +14,7 @@ demo: .venv/installed
 demo-arm: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickstart_arm.py
 
-# A player of one of our own games, who sees it as planes, learns a style from 200 comparisons; a minute or two.
+# A player of one of our own games learns a style from 200 comparisons; about a minute.
 demo-game: .venv/installed
 	@RLHF_CONTROL_PROGRESS=5 $(BIN)/python experiments/quickgame.py
 

@@ -1,12 +1,12 @@
-"""Can comparisons teach a game's player to be calm?
+"""Can comparisons teach a game's player to keep its paddle at home?
 
-The shipped policy of Orchard, which sees the game as planes and runs about all the time, learns to rest when there is
-nothing to do, from 200 answers of a synthetic oracle about pairs of two-second clips. The game's score does not ask for
-that; beside the behaviour's score the report has the game's own.
+The shipped policy of Bricks, which reads the game as numbers and has its paddle wherever the last ball was, learns to
+keep it near the middle, from 200 answers of a synthetic oracle about pairs of two-second clips. The game's score does
+not ask for that; beside the behaviour's score the report has the game's own.
 
 Command: make demo-game          (or: python experiments/quickgame.py)
-Cost:    a minute or two on two cores
-Result:  runs/quickgame/report.md and before_after.mp4; over five seeds see games.py
+Cost:    about a minute on two cores
+Result:  runs/quickgame/report.md and before_after.mp4; over seeds, in fewer steps, see games.py
 Stopped half-way it goes on where it was when it is started again.
 """
 
@@ -24,11 +24,11 @@ OUT = Path("runs/quickgame")
 
 def demo() -> None:
     started = time.monotonic()
-    print("Teaching a player to be calm, from 200 comparisons of its own clips.", flush=True)
+    print("Teaching a paddle to stay near the middle, from 200 comparisons of its own clips.", flush=True)
     from rlhf_control.analysis.report import report_finetuning
     from rlhf_control.train import finetune, resume
 
-    config = replace(TASKS["calm"], out=str(OUT))
+    config = replace(TASKS["home"], total_steps=500_000, out=str(OUT))
     run = resume(OUT) if (OUT / "config.json").exists() else finetune(config)
     print(report_finetuning(run))
     seconds = time.monotonic() - started
