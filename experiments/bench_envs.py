@@ -2,13 +2,14 @@
 
 The same actions into both, 8 environments, in alternating rounds within one process; the ratio is taken round by round.
 
-Command: python experiments/bench_envs.py        (--rounds 7 --steps 300 --out results/bench_envs.json)
+Command: python experiments/bench_envs.py        (--tasks Ant-v5 --rounds 7 --steps 300 --out results/bench_envs.json)
 Cost:    half a minute
 Result:  results/bench_envs.json: HalfCheetah 2.2, Hopper 2.2, Walker2d 1.8, Ant 2.0 times as fast (medians)
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -31,12 +32,13 @@ def steps_per_second(envs: Envs, actions: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bench_envs.json")
     arguments = parser.parse_args()
     tasks = {}
-    for task in TASKS:
+    for task in arguments.tasks:
         both = {name: start_envs(task, NUM_ENVS, seed=0, backend=name) for name in ("batched", "gymnasium")}
         shape = (arguments.steps, NUM_ENVS, both["batched"].spaces.action_size)
         actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
@@ -50,7 +52,7 @@ def main() -> None:
         fastest = max(r["batched"] for r in rounds)
         print(f"{task:<16} {median:.2f} times SyncVectorEnv ({low:.2f} to {high:.2f}), up to {fastest:,.0f} steps/s")
     result = {
-        "command": "python experiments/bench_envs.py",
+        "command": " ".join(["python experiments/bench_envs.py", *sys.argv[1:]]),
         "num_envs": NUM_ENVS,
         **environment_facts(),
         "tasks": tasks,
