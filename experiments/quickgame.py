@@ -6,7 +6,7 @@ not ask for that; beside the behaviour's score the report has the game's own.
 
 Command: make demo-game          (or: python experiments/quickgame.py)
 Cost:    about a minute on two cores
-Result:  runs/quickgame/report.md and before_after.mp4; over seeds, in fewer steps, see games.py
+Result:  runs/quickgame/report.md and before_after.mp4. Its seed is that on which choices were made: see games.py
 Stopped half-way it goes on where it was when it is started again.
 """
 
@@ -17,9 +17,11 @@ from pathlib import Path
 
 from games import TASKS
 
+from rlhf_control.config import PPOConfig
 from rlhf_control.errors import guarded
 
 OUT = Path("runs/quickgame")
+PPO = PPOConfig(num_envs=16, num_steps=128, minibatch_size=128, epochs=6, lr=1e-3)
 
 
 def demo() -> None:
@@ -28,7 +30,7 @@ def demo() -> None:
     from rlhf_control.analysis.report import report_finetuning
     from rlhf_control.train import finetune, resume
 
-    config = replace(TASKS["home"], total_steps=500_000, out=str(OUT))
+    config = replace(TASKS["home"], seed=100, ppo=PPO, out=str(OUT))
     run = resume(OUT) if (OUT / "config.json").exists() else finetune(config)
     print(report_finetuning(run))
     seconds = time.monotonic() - started
