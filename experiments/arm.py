@@ -1,7 +1,7 @@
 """Can a hundred comparisons change how the arm does what it can do, without its forgetting what?
 
 From the shipped policies, which grasp the block and open the door, to each of the arm's behaviours: with 100 answers of
-its oracle about 1.5-second clips, with the oracle's own reward at every step (the upper bound) and with coin flips (the
+its oracle about 1.5-second clips (3 of the door), with the oracle's own reward at every step (the upper bound) and with coin flips (the
 control). Beside the behaviour's score stands in how many episodes the old task is still done at any step, of 50 fresh
 ones. The anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away from the goal.
 
@@ -28,6 +28,7 @@ from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.training.continuing import hyperparameters
 
+LONGER = {"careful-door": 3.0}  # seconds of a clip: in half of that no door is seen to open and stay
 STARTS = {GRASP_ID: "armgrasp", DOOR_ID: "armdoor"}
 NAMES = [name for name, behaviour in BEHAVIOURS.items() if behaviour.env_id in STARTS]
 EPISODES = 50
@@ -43,7 +44,7 @@ def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
     policy = STARTS[BEHAVIOURS[name].env_id]
     base = FinetuneConfig(
         policy, oracle=name, score=name, labels=100, total_steps=150_000, video=False, checkpoint_seconds=30, seed=seed,
-        reference=ReferenceConfig("pretrained", beta=0.01),
+        clip_seconds=LONGER.get(name, 1.5), reference=ReferenceConfig("pretrained", beta=0.01),
         ppo=replace(hyperparameters(policy), num_envs=64, minibatch_size=128, epochs=8),  # twice as many iterations
     )  # fmt: skip
     place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
