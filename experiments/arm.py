@@ -1,9 +1,10 @@
 """Can a hundred comparisons change how the arm does what it can do, without its forgetting what?
 
 From the shipped policies, which grasp the block and open the door, to each of the arm's behaviours: with 100 answers of
-its oracle about 1.5-second clips (3 of the door), with the oracle's own reward at every step (the upper bound) and with coin flips (the
-control). Beside the behaviour's score stands in how many episodes the old task is still done at any step, of 50 fresh
-ones. The anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away from the goal.
+its oracle about 1.5-second clips (3 of the door), with the oracle's own reward at every step (the upper bound) and with
+coin flips (the control). Beside the behaviour's score stands in how many episodes the old task is still done at any
+step, of 50 fresh ones. The anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away
+from the goal.
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each 20 to 30 s of one core; a stopped one goes on where it was

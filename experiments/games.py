@@ -52,7 +52,8 @@ TASKS = {
     "home": FinetuneConfig(
         "bricks", oracle="home", score="home", labels=200, first_labels=60, clip_seconds=2.0, total_steps=200_000,
         termination="fixed-horizon", reward=RewardConfig(obs_parts=("0:5",)),  # paddle and ball, but not the 18 bricks
-        guard=GuardConfig(alarm="warn"), ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=128, epochs=6, lr=1e-3),
+        guard=GuardConfig(alarm="warn"),
+        ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=128, epochs=6, lr=1e-3),
     ),
     "scratch": FinetuneConfig(
         "", oracle="env", labels=500, first_labels=100, clip_seconds=3.0, total_steps=200_000,
