@@ -248,6 +248,8 @@ class Guard:
         """Brings the last good policy back, holds it closer, and lets the next round ask about what went wrong."""
         if self.good is not None:
             learner.load_state(self.good)
+        else:
+            tell("there is no earlier policy to go back to until the next label round; this one is held closer")
         anchor.tighten(learner.policy)
         if wait:
             with contextlib.suppress(UserError):  # no whole clip to ask about
