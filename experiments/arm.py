@@ -8,7 +8,7 @@ from the goal.
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each 20 to 30 s of one core; a stopped one goes on where it was
-Result:  results/arm.json and .md (so far of seeds 0 to 3), and the learning curves in arm.png and .pdf
+Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; the README says what they show
 """
 
 import argparse
