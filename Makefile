@@ -44,7 +44,7 @@ test-ray: .venv-ray/installed
 robotics: .venv/robotics
 
 # Their environments, trained, resumed after a kill, fine-tuned and drawn, in an environment of their own, which has
-# other people's robots and games too; long.
+# other people's robots and games too; a quarter of an hour.
 test-robotics: .venv-robotics/installed
 	.venv-robotics/bin/python -m pytest -q -n 2 -W default tests/robotics
 

@@ -11,10 +11,10 @@ Stopped half-way it goes on where it was when it is started again.
 """
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
+from demos import show
 from games import TASKS
 
 from rlhf_control.config import PPOConfig
@@ -25,16 +25,8 @@ PPO = PPOConfig(num_envs=16, num_steps=128, minibatch_size=128, epochs=6, lr=1e-
 
 
 def demo() -> None:
-    started = time.monotonic()
-    print("Teaching a paddle to stay near the middle, from 200 comparisons of its own clips.", flush=True)
-    from rlhf_control.analysis.report import report_finetuning
-    from rlhf_control.train import finetune, resume
-
     config = replace(TASKS["home"], seed=100, ppo=PPO, out=str(OUT))
-    run = resume(OUT) if (OUT / "config.json").exists() else finetune(config)
-    print(report_finetuning(run))
-    seconds = time.monotonic() - started
-    print(f"video {OUT / 'before_after.mp4'}\n{seconds:.0f} s in all; remove {OUT} to run it afresh")
+    show("Teaching a paddle to stay near the middle, from 200 comparisons of its own clips.", config)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ Stopped half-way it goes on where it was when it is started again.
 
 import json
 import sys
-import time
 from pathlib import Path
+
+from demos import show
 
 from rlhf_control.config import FinetuneConfig, ReferenceConfig
 from rlhf_control.errors import guarded
@@ -33,16 +34,9 @@ def seeds_note() -> str:
 
 
 def demo() -> None:
-    started = time.monotonic()
-    print("Teaching a running cheetah to run backward, from 100 comparisons of its own clips.", flush=True)
-    from rlhf_control.analysis.report import report_finetuning  # takes seconds to import: say something first
-    from rlhf_control.train import finetune, resume
-
-    note = seeds_note()
-    run = resume(OUT) if (OUT / "config.json").exists() else finetune(CONFIG)
-    print(report_finetuning(run, note))
-    seconds = time.monotonic() - started
-    print(f"video {OUT / 'before_after.mp4'}\n{seconds:.0f} s in all; remove {OUT} to run it afresh")
+    show(
+        "Teaching a running cheetah to run backward, from 100 comparisons of its own clips.", CONFIG, note=seeds_note()
+    )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ Stopped half-way it goes on where it was when it is started again.
 """
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 from arm import config
+from demos import show
 
 from rlhf_control.errors import guarded
 
@@ -24,16 +24,8 @@ high as it can, so that less of the old task's return is left. `rlhf-control beh
 
 
 def demo() -> None:
-    started = time.monotonic()
-    print("Teaching an arm that holds a block at its goal to lift it higher, from 100 comparisons.", flush=True)
-    from rlhf_control.analysis.report import report_finetuning  # takes seconds to import: say something first
-    from rlhf_control.train import finetune, resume
-
-    chosen = replace(config("lift-high", "votes", 0, OUT.parent), out=str(OUT), video=True)
-    run = resume(OUT) if (OUT / "config.json").exists() else finetune(chosen)
-    print(report_finetuning(run))
-    seconds = time.monotonic() - started
-    print(f"video {OUT / 'before_after.mp4'}\n{LOOK_AT}\n{seconds:.0f} s in all; remove {OUT} to run it afresh")
+    said = "Teaching an arm that holds a block at its goal to lift it higher, from 100 comparisons."
+    show(said, replace(config("lift-high", "votes", 0, OUT.parent), out=str(OUT), video=True), look_at=LOOK_AT)
 
 
 if __name__ == "__main__":

@@ -142,14 +142,12 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
-    bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds)
-    bank = bank.of_whole_episodes() if whole else bank
+    bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds, whole=whole)
     if run is None and not whole:
         steps = config.ppo.num_envs * config.ppo.num_steps * (bank.first_full + 1)  # before the first questions
         refuse_early = config.termination == "refuse"
         try_out(policy, env, length, config.seed, steps=steps, clips=clips_needed(config), refuse_early=refuse_early)
-    rounds = label_rounds(config, bank.first_full)
-    gold = gold_of(config, run)
+    rounds, gold = label_rounds(config, bank.first_full), gold_of(config, run)
     if config.annotator.expert and not begun:
         adopt(find_policy(config.annotator.expert, env_id, env=env), envs.spaces, env_id, env)
     if {CORRECTION, TAKEN_OVER} & set(config.feedback):
@@ -162,15 +160,13 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         came_in.save(run.path / CAME_IN, learner=training["learner"], config=training["config"])
     if not begun:
         keep_inputs(config, run, policy, gold)
-    if config.clone_epochs and not begun:
-        anchor.pretrained.policy.save(run.path / CLONED)
+        keep_cloned(config, run, anchor)
     store = FeedbackStore(run.path / "labels.sqlite", create=not begun)  # what has begun had one
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, rounds, labels, bank, reward, policy)
-    guard = make_guard(config)
+    guard, learner = make_guard(config), make_learner(policy, config)
     votes.asking = guard.asking
-    learner = make_learner(policy, config)
     if not begun:
         take_over(learner, config, training["learner"])
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
@@ -188,12 +184,22 @@ def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> D
     return envs
 
 
-def make_bank(config: FinetuneConfig, length: int, limit: int | None, step_seconds: float) -> SegmentBank:
-    """Makes the bank of clips of so many steps, of episodes that end after `limit` of them, if that is known."""
-    return SegmentBank(
+def keep_cloned(config: FinetuneConfig, run: Run, anchor: Anchor) -> None:
+    """Keeps the policy that learned to act like the demonstrations to begin with, if one did."""
+    if config.clone_epochs:
+        anchor.pretrained.policy.save(run.path / CLONED)
+
+
+def make_bank(
+    config: FinetuneConfig, length: int, limit: int | None, step_seconds: float, *, whole: bool
+) -> SegmentBank:
+    """Makes the bank of clips of so many steps, of episodes that end after `limit` of them, if that is known, or of
+    `whole` episodes."""
+    bank = SegmentBank(
         length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config), time_limit=limit,
         older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, step_seconds),
     )  # fmt: skip
+    return bank.of_whole_episodes() if whole else bank
 
 
 def clip_length(config: FinetuneConfig, env_id: str, env: dict[str, Any], step_seconds: float) -> int:
