@@ -216,7 +216,7 @@ def packing(space: gymnasium.Space) -> tuple[Box, Callable[[Any], Array]]:
 
     A Box stays a Box. Of a Dict or a Tuple the entries stand side by side in the order of `gymnasium.spaces.flatten`,
     discrete ones one-hot, as float32; where whole numbers are among them (pictures, tokens), as the bytes of all, so
-    that each part keeps its dtype. Raises UserError for a space that has no such form.
+    that each part keeps its dtype. Texts are left out. Raises UserError for a space that has no such form.
     """
     if isinstance(space, Box):
         dtype = record_dtype(space)
@@ -241,20 +241,43 @@ def packing(space: gymnasium.Space) -> tuple[Box, Callable[[Any], Array]]:
     return Packed(tuple(parts), "uint8" if mixed else dtypes[0]), pack
 
 
-def leaves(space: gymnasium.Space, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gymnasium.Space]]:
-    """Yield (keys, space) of the entries of nested Dicts and Tuples, in the order in which they are flattened."""
+def leaves(space: gymnasium.Space) -> Iterator[tuple[tuple[Any, ...], gymnasium.Space]]:
+    """Yield (keys, space) of the entries of nested Dicts and Tuples, in the order in which they are flattened, but for
+    texts, which no network here reads. Raises UserError for an entry that is neither text nor numbers."""
+    for path, leaf in entries(space):
+        if is_text(leaf):
+            continue
+        try:
+            numbers = isinstance(gymnasium.spaces.utils.flatten_space(leaf), Box)
+        except NotImplementedError:  # a space of the environment's own
+            numbers = False
+        if not numbers:
+            raise UserError(f"observation space {leaf} is not supported; it must flatten to a Box")
+        yield path, leaf
+
+
+def entries(space: gymnasium.Space, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gymnasium.Space]]:
+    """Yield (keys, space) of all entries of nested Dicts and Tuples."""
     match space:
         case gymnasium.spaces.Dict():
             inner: list[tuple[Any, gymnasium.Space]] = list(space.spaces.items())
         case gymnasium.spaces.Tuple():
             inner = list(enumerate(space.spaces))
         case _:
-            if not isinstance(gymnasium.spaces.utils.flatten_space(space), Box):
-                raise UserError(f"observation space {space} is not supported; it must flatten to a Box")
             yield path, space
             return
     for key, entry_space in inner:
-        yield from leaves(entry_space, (*path, key))
+        yield from entries(entry_space, (*path, key))
+
+
+def is_text(space: gymnasium.Space) -> bool:
+    """Tells whether a space is of strings: Gymnasium's Text, or one of an environment's own, such as MiniGrid's."""
+    return space.dtype is not None and np.dtype(space.dtype).kind == "U"
+
+
+def texts(space: gymnasium.Space) -> list[str]:
+    """Names the entries of a space that are texts, and so are left out where observations are packed."""
+    return ["/".join(map(str, path)) for path, leaf in entries(space) if is_text(leaf)]
 
 
 def entry(obs: Any, path: tuple[Any, ...]) -> Any:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_control.errors import UserError
-from rlhf_control.spaces import Spaces, entry, leaves, numbers_of, packing
+from rlhf_control.spaces import Spaces, entry, leaves, numbers_of, packing, texts
 
 LEAVES = st.sampled_from([
     Box(0, 255, (8, 9, 3), np.uint8), Box(-1, 1, (3,), np.float32), Box(-5, 5, (2, 2), np.float64),
@@ -73,6 +73,38 @@ def test_what_is_flattened_is_packed(space: gymnasium.Space, seed: int) -> None:
 def test_spaces_without_a_packed_form_are_refused() -> None:
     with pytest.raises(UserError, match="flatten to a Box"):
         packing(Dict(a=gymnasium.spaces.Sequence(Discrete(2))))
+
+    class Odd(gymnasium.Space):
+        """A space that Gymnasium cannot flatten."""
+
+    with pytest.raises(UserError, match="flatten to a Box"):
+        packing(Dict(a=Odd(dtype=object)))
+
+
+class Mission(gymnasium.Space):
+    """A space of sentences of an environment's own, which Gymnasium cannot flatten."""
+
+    def __init__(self) -> None:
+        super().__init__(dtype=str)
+
+
+def test_texts_are_left_out() -> None:
+    space = Dict(
+        image=Box(0, 255, (8, 8, 3), np.uint8), mission=Mission(), more=Tuple([Discrete(3), gymnasium.spaces.Text(9)])
+    )
+    packed, pack = packing(space)
+    spaces = Spaces.of(packed, Discrete(2))
+    assert [part.name for part in spaces.parts] == ["image", "more/0"]
+    assert texts(space) == ["mission", "more/1"]
+    image = np.full((8, 8, 3), 7, np.uint8)
+    obs = spaces.flat(pack({"image": image, "mission": "go to the door", "more": (2, "now")})[None])
+    np.testing.assert_array_equal(numbers_of(spaces.parts, obs)[0], [*image.ravel(), 0, 0, 1])
+
+
+def test_nothing_but_text_is_refused() -> None:
+    for space in (gymnasium.spaces.Text(5), Dict(mission=Mission())):
+        with pytest.raises(UserError, match="give the policy something to see"):
+            packing(space)
 
 
 def test_a_picture_alone_in_a_dict_is_still_one() -> None:

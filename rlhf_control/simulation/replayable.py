@@ -20,16 +20,20 @@ from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.rng import generator_state, set_generator_state
+from rlhf_control.runs.progress import say_once
 from rlhf_control.simulation.foreign import ForeignEnv
-from rlhf_control.spaces import packing
+from rlhf_control.spaces import packing, texts
 
 
 class PackObservation(gymnasium.ObservationWrapper):
-    """Packs observations into one array: see `spaces.packing`."""
+    """Packs observations into one array: see `spaces.packing`. Says once which texts are left out."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self.observation_space, self.pack = packing(env.observation_space)
+        if left_out := texts(env.observation_space):
+            name = env.spec.id if env.spec is not None else "the environment"
+            say_once(f"rlhf-control: {', '.join(left_out)} of {name} is text, which policies here do not read: left out")
 
     def observation(self, observation: Any) -> Array:
         return self.pack(observation)
