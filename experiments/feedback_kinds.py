@@ -1,12 +1,13 @@
 """Which kind of feedback teaches most: for the same number of answers, and for the same minutes of a person's time?
 
 Comparisons, rankings of four clips, ratings from 1 to 5, rewards (a number), success marks (whether an episode, of 10
-seconds here, is better a step than half of the pool's clips), and three that go halves with comparisons:
-demonstrations (clips of a policy that was trained on the oracle's reward), corrections (the best of four new attempts
-from a clip's start) and take-overs (what the demonstrator does from the start of the worse of two clips). One
-synthetic annotator without mistakes answers all of them, so that what differs is what an answer says, not how well
-people say it; a person's numbers would be noisier than the oracle's, above all rewards. Corrections also cost the
-simulator some thousand steps a run, which are not among those of the run.
+seconds here, is better a step than half of the pool's clips), pairs of groups (which of two groups of three clips that
+look alike is the better), and three that go halves with comparisons: demonstrations (clips of a policy that was trained
+on the oracle's reward), corrections (the best of four new attempts from a clip's start) and take-overs (what the
+demonstrator does from the start of the worse of two clips). One synthetic annotator without mistakes answers all of
+them, so that what differs is what an answer says, not how well people say it; a person's numbers would be noisier than
+the oracle's, above all rewards. Corrections also cost the simulator some thousand steps a run, which are not among
+those of the run.
 
 What an answer costs a person, in seconds, is assumed: the time of the clips that must be watched, SECONDS_A_BIT for
 each bit of the decision (a comparison is one bit, a ranking of four log2 4! = 4.6), and for a demonstration TAKES
@@ -54,10 +55,11 @@ WATCHED = {  # clips, and bits of the decision about them
     "demonstration": (0, 0.0),
     "success": (END_SECONDS / BASE.clip_seconds, 1.0),
     "take-over": (2, 1.0),
+    "groups": (2 * BASE.clips_per_group, 1.0),
     "correction": (1 + BASE.query.attempts, log2(BASE.query.attempts) + 1),  # which is best; is it better than the clip
 }
 PERFORMED = {"demonstration": TAKES, "take-over": 1}  # lengths of a clip
-NAMES = {"success": "success mark"}
+NAMES = {"success": "success marks", "groups": "pairs of groups"}
 HALVED = ("demonstration", "correction", "take-over")  # with comparisons
 
 
@@ -94,7 +96,7 @@ def condition(base: FinetuneConfig, kind: str, answers: int, demonstrator: str) 
 def part(base: FinetuneConfig, answers: dict[str, int], heading: str, suffix: str, demonstrator: str) -> feedback.Part:
     conditions, facts = {}, {}
     for kind, n in answers.items():
-        name = f"{n} {NAMES.get(kind, kind)}s" if kind not in HALVED else f"{n - n // 2} comparisons, {n // 2} {kind}s"
+        name = f"{n} {NAMES.get(kind, f'{kind}s')}" if kind not in HALVED else f"{n - n // 2} comparisons, {n // 2} {kind}s"
         conditions[name] = condition(base, kind, n, demonstrator)
         facts[name] = {"minutes": n * seconds_an_answer(kind) / 60}
     columns = ("score", "mean_score", "accuracy", "accuracy_before", "minutes")

@@ -99,10 +99,11 @@ def test_what_an_answer_costs_by_hand() -> None:
         "correction": 5 * 1.5 + 2 + 1,
         "success": 4 + 1,
         "take-over": 3 * 1.5 + 1,
+        "groups": 6 * 1.5 + 1,
     })  # fmt: skip
     assert {kind: feedback_kinds.affordable(kind) for kind in costs} == {  # in the 240 s of 60 comparisons
         "comparison": 60, "ranking": 22, "rating": 62, "reward": 29, "demonstration": 25, "correction": 33,
-        "success": 48, "take-over": 50,
+        "success": 48, "take-over": 50, "groups": 24,
     }  # fmt: skip
 
 
