@@ -96,7 +96,9 @@ def condition(base: FinetuneConfig, kind: str, answers: int, demonstrator: str) 
 def part(base: FinetuneConfig, answers: dict[str, int], heading: str, suffix: str, demonstrator: str) -> feedback.Part:
     conditions, facts = {}, {}
     for kind, n in answers.items():
-        name = f"{n} {NAMES.get(kind, f'{kind}s')}" if kind not in HALVED else f"{n - n // 2} comparisons, {n // 2} {kind}s"
+        name = f"{n} {NAMES.get(kind, f'{kind}s')}"
+        if kind in HALVED:
+            name = f"{n - n // 2} comparisons, {n // 2} {kind}s"
         conditions[name] = condition(base, kind, n, demonstrator)
         facts[name] = {"minutes": n * seconds_an_answer(kind) / 60}
     columns = ("score", "mean_score", "accuracy", "accuracy_before", "minutes")

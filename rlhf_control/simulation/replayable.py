@@ -33,7 +33,7 @@ class PackObservation(gymnasium.ObservationWrapper):
         self.observation_space, self.pack = packing(env.observation_space)
         if left_out := texts(env.observation_space):
             name = env.spec.id if env.spec is not None else "the environment"
-            say_once(f"rlhf-control: {', '.join(left_out)} of {name} is text, which policies here do not read: left out")
+            say_once(f"rlhf-control: {', '.join(left_out)} of {name} is text, which no policy here reads: left out")
 
     def observation(self, observation: Any) -> Array:
         return self.pack(observation)
