@@ -19,39 +19,37 @@ from rlhf_control.data import Array
 from rlhf_control.errors import UserError
 from rlhf_control.runs.files import write_atomic
 
-BACKGROUND = 24  # grey level around the clips of a video
+BACKGROUND = 24  # grey level around the clips of a video, and behind captions
 
 # -- captions
 
 
 def caption(frames: Array, text: str, sub: str | Sequence[str] = "") -> Array:
-    """Returns a copy of frames (T, H, W, 3) with `text` across the top, and `sub`, one line or one per frame, across
-    the bottom."""
-    frames = frames.copy()
+    """Returns frames (T, H, W, 3) with `text` above them and `sub`, one line or one per frame, below: nothing that is
+    drawn is covered."""
     size = max(11, frames.shape[1] // 17)
-    if text:
-        _print(frames, text, size, top=True)
-    if isinstance(sub, str):
-        if sub:
-            _print(frames, sub, size - 3, top=False)
-    else:
-        for t, line in enumerate(sub):
-            _print(frames[t : t + 1], line, size - 3, top=False)
-    return frames
+    below = [sub] * len(frames) if isinstance(sub, str) else sub
+    bands = [_bands([text] * len(frames), frames.shape[2], size)] if text else []
+    bands.append(frames)
+    if any(below):
+        bands.append(_bands(below, frames.shape[2], size - 3))
+    return np.concatenate(bands, 1)
 
 
-def _print(frames: Array, text: str, size: int, top: bool) -> None:
-    """White text over a darkened band of `frames`, in place."""
-    width, height = frames.shape[2], size * 8 // 5
+def _bands(lines: Sequence[str], width: int, size: int) -> Array:
+    """White lines of text, one a frame, each on a dark band of its own: (T, h, width, 3)."""
+    drawn = {line: _band(line, width, size * 8 // 5, size) for line in set(lines)}
+    return np.stack([drawn[line] for line in lines])
+
+
+def _band(text: str, width: int, height: int, size: int) -> Array:
     while size > 9 and font(size).getlength(text) > width - 12:
         size -= 1
     while len(text) > 4 and font(size).getlength(text) > width - 12:
         text = text[:-4] + "..."
-    mask = Image.new("L", (width, height))
-    ImageDraw.Draw(mask).text((width / 2, height / 2), text, fill=255, font=font(size), anchor="mm")
-    ink = np.asarray(mask, np.float32)[..., None] / 255
-    band = frames[:, :height] if top else frames[:, -height:]
-    band[:] = band * (0.3 * (1 - ink)) + 255 * ink
+    band = Image.new("L", (width, height), BACKGROUND)
+    ImageDraw.Draw(band).text((width / 2, height / 2), text, fill=255, font=font(size), anchor="mm")
+    return np.repeat(np.asarray(band)[..., None], 3, -1)
 
 
 @functools.cache

@@ -22,21 +22,20 @@ def gray(number: int, height: int = 40, width: int = 60) -> np.ndarray:
 # -- captions
 
 
-def test_a_caption_changes_the_top_only():
-    frames = gray(3, 320, 320)
-    captioned = video.caption(frames, "before")
-    assert (frames == 100).all(), "the frames given stay as they are"
-    rows = np.flatnonzero((captioned != frames).any((0, 2, 3)))
-    assert rows.min() == 0 and rows.max() < 40
-    assert captioned[0, : rows.max()].max() == 255, "white letters"
-    assert np.array_equal(captioned[0], captioned[2])
-
-
-def test_the_line_below_may_run():
-    captioned = video.caption(gray(2, 320, 320), "", ["0.0 s", "0.1 s"])
-    assert (captioned[:, :290] == 100).all()
-    assert (captioned[0] != captioned[1]).any()
-    assert np.array_equal(*video.caption(gray(2, 320, 320), "", "steady"))
+def test_captions_stand_above_and_below_and_cover_nothing():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 320, 320, 3), np.uint8)
+    captioned = video.caption(frames, "before", ["0.0 s", "0.1 s", "0.1 s"])
+    above = video.caption(frames, "before").shape[1] - 320
+    below = captioned.shape[1] - 320 - above
+    assert 20 < below < above < 40
+    assert np.array_equal(captioned[:, above:-below], frames)
+    assert captioned[0, :above].max() == 255 and captioned[0, 0].max() == video.BACKGROUND, "white letters"
+    assert np.array_equal(captioned[0, :above], captioned[2, :above])
+    assert (captioned[0, -below:] != captioned[1, -below:]).any(), "the line below may run"
+    assert np.array_equal(captioned[1, -below:], captioned[2, -below:])
+    steady = video.caption(frames, "", "steady")
+    assert np.array_equal(steady[:, :-below], frames) and np.array_equal(*steady[:2, -below:])
+    assert np.array_equal(video.caption(frames, ""), frames)
 
 
 def test_long_captions_are_cut_to_fit():
