@@ -8,21 +8,17 @@ Cost:    9 runs, 20 s (Reach), 70 s (Door) or 2.5 minutes (Grasp) of one core ea
 Result:  results/arm_tasks.json and .md, and the learning curves in arm_tasks.png and .pdf
 """
 
-import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, curve, interval, keep, make_runs, plot_by_task
+from common import RESULTS, curve, interval, keep, make_tasks, minutes, plot_by_task, task_arguments
 
 from rlhf_control.config import PretrainConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.runs.machine import environment_facts
-from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import fresh_episodes
-from rlhf_control.sweeps.seeds import parse_seeds
 
 TASKS = ("rlhf/ArmReach-v0", "rlhf/ArmDoor-v0", "rlhf/ArmGrasp-v0")
 EPISODES, SEED = 500, 77_777
@@ -38,7 +34,7 @@ def measured(config: PretrainConfig) -> dict[str, Any]:
         "success": float(done[:, -1].mean()),
         "success_at_any_step": float(done.any(axis=1).mean()),
         "return": float(np.mean(found.returns)),
-        "minutes": Run.open(run).metrics()[-1]["wall_seconds"] / 60,
+        "minutes": minutes(run),
         **curve(run),
     }
 
@@ -47,29 +43,14 @@ def row(env_id: str, steps: int, runs: list[dict[str, Any]]) -> str:
     """Of the table: every seed's success, the interquartile mean of the returns, the slowest run's time."""
     found = interval([run["return"] for run in runs])
     success = ", ".join(f"{100 * run['success']:.1f}" for run in runs)
-    minutes = max(run["minutes"] for run in runs)
+    slowest = max(run["minutes"] for run in runs)
     returns = f"{found['iqm']:.0f} ({found['low']:.0f} to {found['high']:.0f})"
-    return f"| {env_id} | {steps / 1e6:g}M | {success} | {returns} | {minutes:.1f} |"
+    return f"| {env_id} | {steps / 1e6:g}M | {success} | {returns} | {slowest:.1f} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--seeds", default="0-2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/arm_tasks"))
-    add_place(parser)
-    arguments = parser.parse_args()
-    configs = {
-        env_id: [
-            replace(preset(env_id, "tuned"), seed=seed, out=str(arguments.runs / f"{env_id[5:]}-{seed}"))
-            for seed in parse_seeds(arguments.seeds)
-        ]
-        for env_id in arguments.tasks
-    }
-    # seed by seed, so that a stopped one has something of everything
-    make_runs(
-        [config for of_seed in zip(*configs.values(), strict=True) for config in of_seed], arguments.runs, arguments
-    )
+    arguments = task_arguments(__doc__, "arm_tasks", TASKS, "0-2")
+    configs = make_tasks(arguments, lambda env_id: preset(env_id, "tuned"))
     tasks = {env_id: [measured(config) for config in of_task] for env_id, of_task in configs.items()}
     rows = [row(env_id, configs[env_id][0].total_steps, runs) for env_id, runs in tasks.items()]
     print("\n".join(rows))

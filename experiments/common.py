@@ -24,6 +24,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.sweeps.pool import RunCell
+from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.sweeps.sweep import Place, run_sweep
 
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +57,40 @@ def make_runs(
 
     if code := guarded(sweep):
         sys.exit(code)
+
+
+def task_arguments(doc: str | None, name: str, tasks: Iterable[str], seeds: str) -> argparse.Namespace:
+    """The command line of an experiment that trains every one of its tasks, on several seeds."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(tasks), choices=list(tasks))
+    parser.add_argument("--seeds", default=seeds, help="as 0-4 or 0,3,7")
+    parser.add_argument("--runs", type=Path, default=Path(f"runs/{name}"))
+    add_place(parser)
+    return parser.parse_args()
+
+
+def make_tasks(
+    arguments: argparse.Namespace, config_of: Callable[[str], PretrainConfig]
+) -> dict[str, list[PretrainConfig]]:
+    """Makes the runs of every task, whose config is `config_of(task)`, and seed; returns their configs, by task."""
+    seeds = parse_seeds(arguments.seeds)
+    configs = {
+        task: [
+            replace(config_of(task), seed=seed, out=str(arguments.runs / f"{task.removeprefix('rlhf/')}-{seed}"))
+            for seed in seeds
+        ]
+        for task in arguments.tasks
+    }
+    # seed by seed, so that a stopped one has something of everything
+    make_runs(
+        [config for of_seed in zip(*configs.values(), strict=True) for config in of_seed], arguments.runs, arguments
+    )
+    return configs
+
+
+def minutes(run: Path) -> float:
+    """How long a run took, from the start of its process to its last update."""
+    return float(Run.open(run).metrics()[-1]["wall_seconds"]) / 60
 
 
 def mode_return(run: Path) -> float:

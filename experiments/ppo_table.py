@@ -11,17 +11,14 @@ Cost:    an hour and a half on two cores, a third of it the two humanoids'; a st
 Result:  results/ppo_table.json, .md, .png and .pdf
 """
 
-import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, add_place, curve, keep, make_runs, over_seeds, plot_by_task
+from common import RESULTS, curve, keep, make_tasks, over_seeds, plot_by_task, task_arguments
 
 from rlhf_control.config.presets import TUNED, preset
 from rlhf_control.runs.machine import environment_facts
-from rlhf_control.sweeps.seeds import parse_seeds
 
 SOURCES = {
     "SB3 zoo, v3, 1 run": "https://github.com/DLR-RM/rl-baselines3-zoo/blob/master/benchmark.md",
@@ -41,20 +38,8 @@ PUBLISHED: dict[str, tuple[float | None, float | None, float | None]] = {  # in 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(TUNED))
-    parser.add_argument("--seeds", default="0-4")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ppo_table"))
-    add_place(parser)
-    arguments = parser.parse_args()
-    configs = {
-        env_id: [
-            replace(preset(env_id, "tuned"), seed=seed, out=str(arguments.runs / f"{env_id}-{seed}"))
-            for seed in parse_seeds(arguments.seeds)
-        ]
-        for env_id in arguments.tasks
-    }
-    make_runs((config for of_task in configs.values() for config in of_task), arguments.runs, arguments)
+    arguments = task_arguments(__doc__, "ppo_table", TUNED, "0-4")
+    configs = make_tasks(arguments, lambda env_id: preset(env_id, "tuned"))
     tasks: dict[str, Any] = {}
     folders: dict[str, dict[str, list[Path]]] = {}
     for env_id in arguments.tasks:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.cli import one_seed
-from rlhf_control.config import FinetuneConfig, GuardConfig, QueryConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig, QueryConfig
 from rlhf_control.data import Feedback, Query
 from rlhf_control.feedback.schema import query_key
 from rlhf_control.feedback.store import FeedbackStore
@@ -18,6 +18,7 @@ from rlhf_control.runs.files import sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.pool import RunCell
 from rlhf_control.sweeps.sweep import Place
+from rlhf_control.train import pretrain
 from tests.conftest import random_segments
 from tests.synthetic_runs import finetuning
 
@@ -26,6 +27,7 @@ import chance_guard
 import common
 import feedback
 import feedback_kinds
+import game_tasks
 import kl_anchor
 import label_table
 import online_labels
@@ -225,6 +227,38 @@ def test_an_experiment_whose_run_fails_ends_with_its_name(
     with pytest.raises(SystemExit) as stopped:
         ppo_table.main()
     assert stopped.value.code == 2 and "1 of 1 runs failed: Hopper-v5-3" in capsys.readouterr().err
+
+
+def test_games_are_trained_seed_by_seed_and_told_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(task: str) -> PretrainConfig:
+        found = game_tasks.config_of(task)
+        return replace(found, total_steps=1600, ppo=replace(found.ppo, num_envs=8, num_steps=200, epochs=1))
+
+    made: list[str] = []
+
+    def make(cells: list[RunCell], _: str, work: object, place: Place) -> list[str]:
+        for cell in cells:
+            made.append(cell.name)
+            pretrain(cell.config)
+        return []
+
+    monkeypatch.setattr(common, "run_sweep", make)
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(game_tasks, "RESULTS", tmp_path)
+    command = ["game_tasks.py", "--tasks", "Bricks-planes", "--seeds", "3-4", "--runs", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    configs = common.make_tasks(
+        common.task_arguments(None, "game_tasks", ["Bricks-planes", "Orchard-planes"], "0-2"), small
+    )
+    assert made == ["Bricks-planes-3", "Bricks-planes-4"] and list(configs) == ["Bricks-planes"]
+    monkeypatch.setattr(game_tasks, "config_of", small)
+    monkeypatch.setattr(game_tasks, "make_tasks", lambda *_: configs)
+    game_tasks.main()
+    kept = json.loads((tmp_path / "game_tasks.json").read_text())["tasks"]["Bricks-planes"]
+    assert [run["seed"] for run in kept["runs"]] == [3, 4] and kept["steps"] == 1600
+    assert (tmp_path / "game_tasks.md").read_text().count("\n") == 3
+    solved, not_yet = ({"return": value, "minutes": 1.0} for value in (16.2, 16.1))
+    assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | **16.2**, 16.1 | 1.0 |")
 
 
 # -- results

@@ -107,8 +107,8 @@ class NetConfig:
     picture_features: int = 512
     """What the CNN makes of a picture, so many numbers."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the CNN's products. bfloat16: three times as fast where the processor has it in hardware (AMX), else much
-    slower."""
+    """Of the CNN's products. bfloat16: two to three times as fast where the processor has it in hardware (AVX512_BF16,
+    AMX), else much slower."""
     separate_encoders: bool = False
     """Actor and critic look at pictures through a CNN each, or read tokens by a transformer each."""
     width: int = 64

@@ -1,0 +1,75 @@
+"""Does our PPO solve our own games from pictures, with every seed, in minutes?
+
+The preset `tuned` (chosen on seed 100) from planes, and once from 84 x 84 pixels. A game's own manual says what solved
+is. Measured are 40 fresh episodes of the sampling policy: without noise, games hang. The time is that of the whole
+run on one core, from its start to the last update, with the CNN's products in bfloat16 where the processor has it.
+
+Command: python experiments/game_tasks.py          (--tasks Bricks-planes --seeds 0-2 --runs runs/game_tasks)
+         python experiments/game_tasks.py --tasks Bricks-pixels --seeds 0
+Cost:    6 runs of 6 minutes of one core each; goes on where it was stopped
+Result:  results/game_tasks.json and .md, and the learning curves in game_tasks.png and .pdf
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, curve, keep, make_tasks, minutes, plot_by_task, task_arguments
+
+from rlhf_control.config import PretrainConfig
+from rlhf_control.config.presets import preset
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.simulation.rollouts import fresh_episodes
+
+SOLVED = {"Bricks-planes": 16.2, "Orchard-planes": 10.8, "Bricks-pixels": 16.2}
+PLANES = ["Bricks-planes", "Orchard-planes"]
+EPISODES, SEED = 40, 77_777
+PROCESSOR = torch.cpu.get_capabilities()
+PRECISION = "bfloat16" if PROCESSOR.get("avx512_bf16") or PROCESSOR.get("amx_bf16") else "float32"  # what is faster
+
+
+def config_of(task: str) -> PretrainConfig:
+    """A task's config: the game's preset, and how it is seen."""
+    game, view = task.split("-")
+    config = preset(f"rlhf/{game}-v0", "tuned")
+    return replace(config, env={"obs": view}, net=replace(config.net, precision=PRECISION))
+
+
+def measured(config: PretrainConfig) -> dict[str, Any]:
+    """A run's returns, with noise and (`mode`) without, its minutes and its curve."""
+    run = Path(config.out)
+    found = fresh_episodes(find_policy(run), EPISODES, seed=SEED, deterministic=False, observations=False)
+    return {"seed": config.seed, "return": float(np.mean(found.returns)), "minutes": minutes(run), **curve(run)}
+
+
+def row(task: str, steps: int, runs: list[dict[str, Any]]) -> str:
+    """Of the table: every seed's return, in bold if that is solved, and the slowest run's time."""
+    returns = [f"**{run['return']:.1f}**" if run["return"] >= SOLVED[task] else f"{run['return']:.1f}" for run in runs]
+    slowest = max(run["minutes"] for run in runs)
+    return f"| {task} | {steps / 1e6:g}M | {SOLVED[task]} | {', '.join(returns)} | {slowest:.1f} |"
+
+
+def main() -> None:
+    arguments = task_arguments(__doc__, "game_tasks", SOLVED, "0-2")
+    configs = make_tasks(arguments, config_of)
+    earlier = RESULTS / "game_tasks.json"
+    tasks: dict[str, Any] = json.loads(earlier.read_text())["tasks"] if earlier.exists() else {}
+    for task, of_task in configs.items():
+        tasks[task] = {"steps": of_task[0].total_steps, "runs": [measured(config) for config in of_task]}
+        print(row(task, **tasks[task]), flush=True)
+    facts = {"command": "python experiments/game_tasks.py", **environment_facts(), "precision": PRECISION}
+    keep("game_tasks", {**facts, "tasks": tasks})
+    head = "| game and view | steps | solved | mean of 40 episodes, by seed | minutes, the slowest |"
+    rows = [row(task, **tasks[task]) for task in SOLVED if task in tasks]
+    (RESULTS / "game_tasks.md").write_text("\n".join([head, f"|---{'|---:' * 4}|", *rows]) + "\n")
+    if set(PLANES) <= set(configs):
+        folders = {task: {"tuned": [Path(config.out) for config in of_task]} for task, of_task in configs.items()}
+        plot_by_task(folders, RESULTS / "game_tasks")
+
+
+if __name__ == "__main__":
+    main()
