@@ -4,8 +4,8 @@ calm: the shipped policy of Orchard, which sees planes and hardly ever rests, le
 (pace). home: the shipped policy of Bricks, which reads numbers, learns to keep the paddle near the middle (tidiness),
 in games that only end after 1,000 steps. Each from 200 answers of its oracle, and beside it from the oracle's own
 reward at every step (the upper bound), from coin flips and from a constant (the controls).
-scratch: a fresh player of Bricks, who sees planes, learns to hit bricks from 500 comparisons and nothing else; its
-score is that of whole games, of three balls.
+scratch: a fresh player of Bricks, which reads numbers, learns to play from 500 comparisons of the bricks in two
+three-second clips and nothing else; its score is that of whole games, of three balls.
 
 Scores are of 20 fresh episodes of the final policy, which draws its actions as it did in training: without noise, games
 hang. Interquartile mean over seeds and its 95 % interval. The hyperparameters were chosen on seed 100.
@@ -34,14 +34,13 @@ from label_table import fresh
 
 from rlhf_control.analysis.evaluate import SEED, measure
 from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, PretrainConfig, ReferenceConfig, RewardConfig
-from rlhf_control.config.presets import preset
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.seeds import parse_seeds
 
-BRICKS = preset("rlhf/Bricks-v0", "tuned")
+PLAYER = PPOConfig(num_envs=16, num_steps=128, minibatch_size=128, epochs=8, lr=1e-3, entropy_coef=0.01)
 TASKS = {
     # far-sighted, it would rather keep the fruits: where there are many, clips are liked
     "calm": FinetuneConfig(
@@ -56,8 +55,8 @@ TASKS = {
         ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=128, epochs=6, lr=1e-3),
     ),
     "scratch": FinetuneConfig(
-        "", oracle="env", labels=500, first_labels=100, clip_seconds=3.0, total_steps=200_000,
-        termination="fixed-horizon", guard=GuardConfig(alarm="warn"), ppo=BRICKS.ppo,
+        "", oracle="env", labels=500, first_labels=100, clip_seconds=3.0, total_steps=204_800,
+        termination="fixed-horizon", guard=GuardConfig(alarm="warn"), ppo=PLAYER,
     ),
 }  # fmt: skip
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -69,18 +68,17 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 
 def runs_of(task: str, seed: int, runs: Path) -> dict[str, FinetuneConfig]:
-    """A seed's runs, by condition. From scratch only votes are learned from."""
+    """A seed's runs, by condition."""
     base = replace(TASKS[task], seed=seed, video=False, checkpoint_seconds=60)
     if task == "scratch":
-        return {"votes": replace(base, policy=fresh_player(seed, runs), out=str(runs / f"scratch-votes-{seed}"))}
+        base = replace(base, policy=fresh_player(seed, runs))
     places = {c: str(runs / f"{task}-{c.replace(' ', '-').replace(chr(39), '')}-{seed}") for c in CONDITIONS}
     return {c: replace(base, **options, out=places[c]) for c, options in CONDITIONS.items()}
 
 
 def fresh_player(seed: int, runs: Path) -> str:
     """The folder of an untrained policy of Bricks, which is made if it is not there."""
-    start = replace(BRICKS, total_steps=1, env={"obs": "planes"}, seed=seed, out=str(runs / f"fresh-{seed}"))
-    assert isinstance(start, PretrainConfig)
+    start = PretrainConfig("rlhf/Bricks-v0", total_steps=1, seed=seed, ppo=PLAYER, out=str(runs / f"fresh-{seed}"))
     if not (Path(start.out) / "policy.npz").is_file():
         fresh(start)
     return start.out

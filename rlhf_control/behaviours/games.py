@@ -9,17 +9,20 @@ Bricks is meant with a fixed horizon (`terminate_when_unhealthy=False`): else th
 the last ball. Orchard always has one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from envs.games.bricks import BRICKS, MIDDLE
 from envs.games.bricks import WIDTH as PADDLE_WIDTH
 from envs.games.game import SIDE, STEPS, UNIT, Game
-from envs.games.orchard import BEE, BEES, NUM_BEES, NUM_FRUITS, ORCHARD, PLAYER, TIME, TREES
+from envs.games.orchard import BEE, BEES, FRUIT, NUM_BEES, NUM_FRUITS, ORCHARD, PLAYER, TIME, TREE_X, TREE_Y, TREES
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 
 BRICKS_ID, ORCHARD_ID = "rlhf/Bricks-v0", "rlhf/Orchard-v0"
 NEAR, AFAR = 8, 16  # pixels between the middles of player and bee: daring below, wary above
+NEEDLESS = 0.2  # fruits that a needless step costs: of two clips of the shipped player the calmer is then the better
 HOME = 10  # pixels from the middle, within which the paddle is at home
 STEEP = 2  # pixels a step to the side, below which a ball flies steeply
 
@@ -121,8 +124,19 @@ def _still(s: Segments) -> Array:
     return np.all([_word(s, ORCHARD, name) == _before(s, ORCHARD, name) for name in ("player_x", "player_y")], axis=0)
 
 
+def _needless(s: Segments) -> Array:
+    """(..., L) whether the last step left the player no nearer to the nearest fruit, and yet not where it was."""
+    fruits = _bits(_before(s, ORCHARD, "fruits"), TREES * TREES)
+
+    def nearest(word: Callable[[Segments, Game, str], Array]) -> Array:
+        right, down = (word(s, ORCHARD, name)[..., None] + (PLAYER - FRUIT) // 2 for name in ("player_x", "player_y"))
+        return np.where(fruits, np.abs(right - TREE_X) + np.abs(down - TREE_Y), np.inf).min(-1)
+
+    return ~_still(s) & (nearest(_word) >= nearest(_before))
+
+
 def calm_reward(s: Segments) -> Array:
-    return _gone(s, ORCHARD, "fruits") + 0.05 * _still(s) - _stung(s)
+    return _gone(s, ORCHARD, "fruits") - NEEDLESS * _needless(s) - _stung(s)
 
 
 def calm_score(s: Segments) -> Array:
