@@ -13,7 +13,7 @@ Result:  results/game_tasks.json and .md, and the learning curves in game_tasks.
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,9 @@ SOLVED = {"Bricks-planes": 16.2, "Orchard-planes": 10.8, "Bricks-pixels": 16.2}
 PLANES = ["Bricks-planes", "Orchard-planes"]
 EPISODES, SEED = 40, 77_777
 PROCESSOR = torch.cpu.get_capabilities()
-PRECISION = "bfloat16" if PROCESSOR.get("avx512_bf16") or PROCESSOR.get("amx_bf16") else "float32"  # what is faster
+PRECISION: Literal["float32", "bfloat16"] = (
+    "bfloat16" if PROCESSOR.get("avx512_bf16") or PROCESSOR.get("amx_bf16") else "float32"
+)  # whichever is faster
 
 
 def config_of(task: str) -> PretrainConfig:
