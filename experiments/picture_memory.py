@@ -1,5 +1,9 @@
-"""What fine-tuning on pictures takes: peak memory and the size of a checkpoint, for 8 environments of 84 x 84 x 4 and
-rollouts of 128 steps. Two minutes; nothing is kept.
+"""What does fine-tuning on pictures take: peak memory, and the size of a checkpoint, for 8 environments of 84 x 84 x 4
+and rollouts of 128 steps?
+
+Command: python experiments/picture_memory.py
+Cost:    two minutes
+Result:  results/picture_memory.json
 """
 
 import resource
@@ -10,11 +14,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from common import keep
 from gymnasium.spaces import Box, Discrete
 
 from rlhf_control import train
 from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, PretrainConfig
 from rlhf_control.errors import guarded
+from rlhf_control.runs.machine import environment_facts
 
 PPO = PPOConfig(num_envs=8, num_steps=128, epochs=1, minibatch_size=256)
 STEPS = PPO.num_envs * PPO.num_steps
@@ -58,7 +64,9 @@ def run() -> int:
         )  # fmt: skip
         checkpoint = max((train.finetune(config).path / "checkpoints").glob("*.npz"))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(f"peak {peak / 1e9:.2f} GB, checkpoint {checkpoint.stat().st_size / 1e6:.0f} MB")
+        found = {"peak_gb": round(peak / 1e9, 2), "checkpoint_mb": round(checkpoint.stat().st_size / 1e6, 1)}
+    print(found)
+    keep("picture_memory", {"command": "python experiments/picture_memory.py", **environment_facts(), **found})
     return 0
 
 
