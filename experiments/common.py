@@ -70,9 +70,11 @@ def task_arguments(doc: str | None, name: str, tasks: Iterable[str], seeds: str)
 
 
 def make_tasks(
-    arguments: argparse.Namespace, config_of: Callable[[str], PretrainConfig]
-) -> dict[str, list[PretrainConfig]]:
-    """Makes the runs of every task, whose config is `config_of(task)`, and seed; returns their configs, by task."""
+    arguments: argparse.Namespace, config_of: Callable[[str], PretrainConfig],
+    work: Callable[[Any], object] = one_seed,
+) -> dict[str, list[PretrainConfig]]:  # fmt: skip
+    """Makes the runs of every task, whose config is `config_of(task)`, and seed, by `work(config)`; returns their
+    configs, by task."""
     seeds = parse_seeds(arguments.seeds)
     configs = {
         task: [
@@ -82,9 +84,8 @@ def make_tasks(
         for task in arguments.tasks
     }
     # seed by seed, so that a stopped one has something of everything
-    make_runs(
-        [config for of_seed in zip(*configs.values(), strict=True) for config in of_seed], arguments.runs, arguments
-    )
+    in_turn = [config for of_seed in zip(*configs.values(), strict=True) for config in of_seed]
+    make_runs(in_turn, arguments.runs, arguments, work)
     return configs
 
 

@@ -2,7 +2,8 @@
 
 The preset `tuned` (chosen on seed 100) from planes, and once from 84 x 84 pixels. A game's own manual says what solved
 is. Measured are 40 fresh episodes of the sampling policy: without noise, games hang. The time is that of the whole
-run on one core, from its start to the last update, with the CNN's products in bfloat16 where the processor has it.
+run on one core, from its start to the last update, with the CNN's products in bfloat16 where the processor has it; and
+beside it the processor time of its process, which other work on the machine stretches less.
 
 Command: python experiments/game_tasks.py          (--tasks Bricks-planes --seeds 0-2 --runs runs/game_tasks)
          python experiments/game_tasks.py --tasks Bricks-pixels --seeds 0
@@ -11,6 +12,7 @@ Result:  results/game_tasks.json and .md, and the learning curves in game_tasks.
 """
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 from common import RESULTS, curve, keep, make_tasks, minutes, plot_by_task, task_arguments
 
+from rlhf_control.cli import one_seed
 from rlhf_control.config import PretrainConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.interop.policies import find_policy
@@ -41,23 +44,37 @@ def config_of(task: str) -> PretrainConfig:
     return replace(config, env={"obs": view}, net=replace(config.net, precision=PRECISION))
 
 
+def timed(config: PretrainConfig) -> None:
+    """Makes a run, and adds the processor time that it took to a file of its folder."""
+    file, started = Path(config.out) / "processor.json", time.process_time()
+    one_seed(config)
+    earlier = json.loads(file.read_text()) if file.exists() else 0.0
+    file.write_text(json.dumps(earlier + time.process_time() - started))
+
+
 def measured(config: PretrainConfig) -> dict[str, Any]:
     """A run's returns, with noise and (`mode`) without, its minutes and its curve."""
     run = Path(config.out)
     found = fresh_episodes(find_policy(run), EPISODES, seed=SEED, deterministic=False, observations=False)
-    return {"seed": config.seed, "return": float(np.mean(found.returns)), "minutes": minutes(run), **curve(run)}
+    return {
+        "seed": config.seed,
+        "return": float(np.mean(found.returns)),
+        "minutes": minutes(run),
+        "processor_minutes": json.loads((run / "processor.json").read_text()) / 60,
+        **curve(run),
+    }
 
 
 def row(task: str, steps: int, runs: list[dict[str, Any]]) -> str:
-    """Of the table: every seed's return, in bold if that is solved, and the slowest run's time."""
+    """Of the table: every seed's return, in bold if that is solved, and the slowest run's times."""
     returns = [f"**{run['return']:.1f}**" if run["return"] >= SOLVED[task] else f"{run['return']:.1f}" for run in runs]
-    slowest = max(run["minutes"] for run in runs)
-    return f"| {task} | {steps / 1e6:g}M | {SOLVED[task]} | {', '.join(returns)} | {slowest:.1f} |"
+    wall, processor = (max(run[name] for run in runs) for name in ("minutes", "processor_minutes"))
+    return f"| {task} | {steps / 1e6:g}M | {SOLVED[task]} | {', '.join(returns)} | {wall:.1f} | {processor:.1f} |"
 
 
 def main() -> None:
     arguments = task_arguments(__doc__, "game_tasks", SOLVED, "0-2")
-    configs = make_tasks(arguments, config_of)
+    configs = make_tasks(arguments, config_of, timed)
     earlier = RESULTS / "game_tasks.json"
     tasks: dict[str, Any] = json.loads(earlier.read_text())["tasks"] if earlier.exists() else {}
     for task, of_task in configs.items():
@@ -65,9 +82,11 @@ def main() -> None:
         print(row(task, **tasks[task]), flush=True)
     facts = {"command": "python experiments/game_tasks.py", **environment_facts(), "precision": PRECISION}
     keep("game_tasks", {**facts, "tasks": tasks})
-    head = "| game and view | steps | solved | mean of 40 episodes, by seed | minutes, the slowest |"
+    head = (
+        "| game and view | steps | solved | mean of 40 episodes, by seed | minutes, the slowest | of processor time |"
+    )
     rows = [row(task, **tasks[task]) for task in SOLVED if task in tasks]
-    (RESULTS / "game_tasks.md").write_text("\n".join([head, f"|---{'|---:' * 4}|", *rows]) + "\n")
+    (RESULTS / "game_tasks.md").write_text("\n".join([head, f"|---{'|---:' * 5}|", *rows]) + "\n")
     if set(PLANES) <= set(configs):
         folders = {task: {"tuned": [Path(config.out) for config in of_task]} for task, of_task in configs.items()}
         plot_by_task(folders, RESULTS / "game_tasks")

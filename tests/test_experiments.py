@@ -18,7 +18,6 @@ from rlhf_control.runs.files import sha256
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.pool import RunCell
 from rlhf_control.sweeps.sweep import Place
-from rlhf_control.train import pretrain
 from tests.conftest import random_segments
 from tests.synthetic_runs import finetuning
 
@@ -239,7 +238,7 @@ def test_games_are_trained_seed_by_seed_and_told_in_a_table(tmp_path: Path, monk
     def make(cells: list[RunCell], _: str, work: object, place: Place) -> list[str]:
         for cell in cells:
             made.append(cell.name)
-            pretrain(cell.config)
+            game_tasks.timed(cell.config)
         return []
 
     monkeypatch.setattr(common, "run_sweep", make)
@@ -257,8 +256,8 @@ def test_games_are_trained_seed_by_seed_and_told_in_a_table(tmp_path: Path, monk
     kept = json.loads((tmp_path / "game_tasks.json").read_text())["tasks"]["Bricks-planes"]
     assert [run["seed"] for run in kept["runs"]] == [3, 4] and kept["steps"] == 1600
     assert (tmp_path / "game_tasks.md").read_text().count("\n") == 3
-    solved, not_yet = ({"return": value, "minutes": 1.0} for value in (16.2, 16.1))
-    assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | **16.2**, 16.1 | 1.0 |")
+    solved, not_yet = ({"return": value, "minutes": 2.0, "processor_minutes": 1.0} for value in (16.2, 16.1))
+    assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | **16.2**, 16.1 | 2.0 | 1.0 |")
 
 
 # -- results
