@@ -126,10 +126,11 @@ def leaves(root: object) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def is_part(value: Any) -> bool:
-    """Tells whether an object belongs to its owner's state, unlike spaces, modules, classes and functions."""
+    """Tells whether an object belongs to its owner's state, unlike spaces, modules, classes and functions, and Bullet's
+    client, whose number says which of the process's simulators it is."""
     apart = isinstance(value, gymnasium.spaces.Space | gymnasium.envs.registration.EnvSpec | type | ModuleType)
     library = type(value).__module__.split(".")[0]
-    return not apart and not callable(value) and library not in ("logging", "threading")
+    return not apart and not callable(value) and library not in ("logging", "threading", "pybullet_utils")
 
 
 def is_leaf(value: Any) -> bool:

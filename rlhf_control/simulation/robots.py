@@ -1,7 +1,7 @@
 """What robots of other people need to run beside our MuJoCo: small repairs, put in when their package is imported.
 
-Each tries the library first and leaves it alone where it works. Seen with Gymnasium-Robotics 1.4.2 and MetaWorld 3.0.0
-and 3.1.1 on MuJoCo 3.17.0.
+Each tries the library first and leaves it alone where it works. Seen with Gymnasium-Robotics 1.4.2, MetaWorld 3.0.0
+and 3.1.1, panda-gym 3.0.7 and gym-aloha 0.1.5 on MuJoCo 3.17.0.
 """
 
 import functools
@@ -15,6 +15,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
+from rlhf_control.compute.gl import choose_gl
 from rlhf_control.errors import UserError
 from rlhf_control.simulation.env_ids import found, to_install
 
@@ -27,6 +28,8 @@ WELD = """<mujoco><worldbody>
 CLOCKS = ("ALE/Freeway-", "Freeway", "MinAtar/Freeway-")
 CLOCK_MODULES = ("robosuite.wrappers.gym_wrapper",)
 WELD_NUMBERS = 11  # of a weld's row in `eq_data`: anchor, relative position and quaternion, torque scale
+BY_DM_CONTROL = ("dm_control", "gym_aloha", "shimmy")  # whose way to OpenGL is settled when it is imported
+UNSEEDED = {"panda_gym": ("panda_gym.envs.core", "RobotTaskEnv"), "gym_aloha": ("gym_aloha.env", "AlohaEnv")}
 BEST_CAMERAS = ("corner", "vil_camera")  # MetaWorld's, Adroit's
 META_WORLD = "Meta-World/"
 
@@ -38,6 +41,8 @@ def import_module_of(env_id: str) -> None:
     if module:
         if not found(module) and (how := to_install(module)):
             raise UserError(f"{module} is not installed: {how}")
+        if module.partition(".")[0] in BY_DM_CONTROL and module not in sys.modules:
+            choose_gl()
         importlib.import_module(module)
     if "minatar" in sys.modules and not any(name.startswith("MinAtar/") for name in gymnasium.registry):
         importlib.import_module("minatar.gym").register_envs()
@@ -52,6 +57,9 @@ def repair() -> None:
         fill_welds_as_far_as_they_go()
         draw_tasks_from_the_seed()
         draw_goals_once()
+    for package, (module, name) in UNSEEDED.items():
+        if package in sys.modules:
+            seed_every_episode(module, name)
 
 
 def complete(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,3 +175,17 @@ def draw_goals_once() -> None:
         return list(drawn[key])
 
     metaworld._make_tasks = make_tasks
+
+
+@functools.cache
+def seed_every_episode(module: str, name: str) -> None:
+    """Panda-gym and gym-aloha draw the goals of every episode that is not given a seed from the system's entropy, so
+    that no seed fixes a run. Such a reset is given one that the environment's generator draws."""
+    kind = getattr(importlib.import_module(module), name)
+    theirs = kind.reset
+
+    def reset(env: Any, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        seed = int(env.np_random.integers(2**31)) if seed is None else seed
+        return theirs(env, seed=seed, options=options)
+
+    kind.reset = reset

@@ -100,6 +100,20 @@ def test_what_is_kept_elsewhere_is_found_before_training() -> None:
     assert probe(lambda: make_flat("Carrying-v0", {"kind": "module"})) == "the rewards are others"
 
 
+def test_which_of_bullets_simulators_it_is_stays_with_the_environment() -> None:
+    """Brought back with another one's number, an environment would step that one's simulator."""
+
+    class BulletClient:
+        __module__ = "pybullet_utils.bullet_client"
+
+        def __init__(self) -> None:
+            self._client = 0
+
+    env = Carrying()
+    env.client = BulletClient()  # type: ignore[attr-defined]
+    assert not [path for path, _, _ in leaves(env) if "client" in path]
+
+
 def test_an_environment_that_does_not_come_back_begins_new_episodes() -> None:
     envs = start_envs("Carrying-v0", 2, seed=0, env={"kind": "module"})
     policy = Policy(envs.spaces, NetConfig((8,)), 0, "Carrying-v0", {})

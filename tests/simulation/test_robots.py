@@ -17,8 +17,7 @@ from rlhf_control.simulation.make import make_backend
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: Any) -> Any:
-    for repair in (robots.compare_joint_types_as_numbers, robots.fill_welds_as_far_as_they_go):
-        repair.cache_clear()
+    forget()
     parts = name.split(".")
     for i in range(1, len(parts) + 1):
         monkeypatch.setitem(sys.modules, ".".join(parts[:i]), ModuleType(".".join(parts[:i])))
@@ -30,7 +29,13 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: Any) -> A
 @pytest.fixture(autouse=True)
 def _forget() -> Any:
     yield
-    for repair in (robots.compare_joint_types_as_numbers, robots.fill_welds_as_far_as_they_go):
+    forget()
+
+
+def forget() -> None:
+    for repair in (
+        robots.compare_joint_types_as_numbers, robots.fill_welds_as_far_as_they_go, robots.seed_every_episode
+    ):  # fmt: skip
         repair.cache_clear()
 
 
@@ -141,3 +146,36 @@ def test_metaworlds_goals_are_drawn_from_a_seed_of_their_own() -> None:
     assert robots.complete("metaworld:Meta-World/MT1", {"env_name": "push-v3"}) == {"seed": 0, "env_name": "push-v3"}
     assert robots.complete("Meta-World/MT1", {"seed": 3}) == {"seed": 3}
     assert robots.complete("CartPole-v1", {}) == {}
+
+
+def test_every_episode_has_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entropic(Clocked):
+        """Draws its goal from the system's entropy where an episode is given no seed."""
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            obs, info = super().reset(seed=seed)
+            self.goal = np.random.default_rng(seed).random()
+            return obs, info
+
+    stand_in(monkeypatch, "panda_gym.envs.core", RobotTaskEnv=Entropic)
+    robots.repair()
+    envs = [Entropic(), Entropic()]
+    goals = np.empty((2, 3))
+    for i, env in enumerate(envs):
+        for episode in range(3):
+            env.reset(seed=5 if episode == 0 else None)
+            goals[i, episode] = env.goal
+    assert len(set(goals[0])) == 3
+    np.testing.assert_array_equal(*goals)
+
+
+def test_opengl_is_settled_before_dm_control_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(robots, "found", lambda name: True)
+    monkeypatch.setattr(robots, "choose_gl", lambda: asked.append("shimmy" in sys.modules))
+    monkeypatch.delitem(sys.modules, "shimmy", raising=False)
+    monkeypatch.setattr(robots.importlib, "import_module", lambda name: stand_in(monkeypatch, name))
+    for _ in range(2):
+        robots.import_module_of("shimmy:dm_control/walker-walk-v0")
+    robots.import_module_of("metaworld_like:Some-v0")
+    assert asked == [False], "once, and not for what does not come from dm_control"
