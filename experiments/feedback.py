@@ -295,9 +295,9 @@ def changes(config: FinetuneConfig) -> dict[str, Any]:
 
     def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            k: differing(v, b[k]) if isinstance(v, Mapping) and isinstance(b[k], Mapping) else v
+            k: differing(v, b[k]) if isinstance(v, Mapping) and isinstance(b.get(k), Mapping) else v
             for k, v in a.items()
-            if v != b[k]
+            if k not in b or v != b[k]
         }
 
     return differing(asdict(config), asdict(FinetuneConfig(config.policy)))

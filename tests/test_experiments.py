@@ -117,6 +117,7 @@ def test_every_kind_gets_its_number_of_answers(answers: int) -> None:
         assert sum(config.labels_by_round()) == config.labels
     part = feedback_kinds.part(BASE, dict.fromkeys(feedback_kinds.WATCHED, 60), "", "", "halfcheetah")
     assert part.facts["30 comparisons, 30 demonstrations"]["minutes"] == pytest.approx(30 * (4 + 15) / 60)
+    assert feedback.changes(part.conditions["60 success marks"])["env"] == feedback_kinds.SHORT
     assert part.facts["60 rankings"]["minutes"] == pytest.approx(6 + np.log2(24))
 
 
