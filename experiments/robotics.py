@@ -91,7 +91,7 @@ OTHERS = [
     Tried("minatar", "minatar:MinAtar/Freeway-v1"),
     Tried("highway-env", "highway_env:highway-v0"),
     Tried("gym-pusht", "gym_pusht:gym_pusht/PushT-v0"),
-    Tried("gym-aloha", "gym_aloha:gym_aloha/AlohaInsertion-v0", {"observation_width": 84, "observation_height": 84}),
+    Tried("gym-aloha", "gym_aloha:gym_aloha/AlohaInsertion-v0"),
 ]
 
 
@@ -102,7 +102,7 @@ def trained(tried: Tried, out: Path) -> Run:
     """Trains for six iterations."""
     return train.pretrain(PretrainConfig(
         tried.env_id, total_steps=6 * STEPS, env=dict(tried.env), out=str(out), checkpoint_seconds=0, ppo=PPO,
-        net=NetConfig(hidden=(16,)),
+        net=NetConfig(hidden=(16,), picture_features=16),  # few, for pictures of 480 x 640
     ))  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def fine_tuned(tried: Tried, start: Run, out: Path) -> Run:
     """Fine-tunes on comparisons that the environment's own reward answers."""
     return train.finetune(FinetuneConfig(
         str(start.path / "policy.npz"), oracle="env", labels=12, first_labels=6, rounds=2, total_steps=8 * STEPS,
-        clip_seconds=8 * step_seconds(tried), out=str(out), video=False, ppo=PPO, termination="allow",
+        clip_seconds=4 * step_seconds(tried), out=str(out), video=False, ppo=PPO, termination="allow",
         env_id=tried.env_id, reward=RewardConfig(steps=50, hidden=(16,), members=2),
         guard=GuardConfig(chance="off", alarm="off"),
     ))  # fmt: skip
@@ -271,7 +271,7 @@ def row_of(tried: Tried) -> dict[str, Any]:
 
         attempt("clips", alike)
         if shown and shown[0].segments.state is None:
-            row["corrections"] = "no simulator state"
+            row["corrections"] = f"{tried.package} has no simulator state that can be put back; clips are its pictures"
         elif shown:
             attempt("corrections", lambda: correction(tried, shown[0]))
     return row

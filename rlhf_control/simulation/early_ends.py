@@ -19,6 +19,7 @@ from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.atari.preprocessing import preprocessing
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import make_backend
+from rlhf_control.simulation.robots import own_limit
 
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
@@ -56,7 +57,7 @@ def time_limit(env_id: str, env: Mapping[str, Any]) -> int | None:
         options = preprocessing({k: v for k, v in env.items() if k not in ("render_mode", "num_processes")})
         return math.ceil(options.max_num_frames_per_episode / options.frameskip) or None
     name = env_id.rpartition(":")[2]  # without the MODULE of MODULE:ID, which was imported when it was made
-    limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps)
+    limit = env.get("max_episode_steps", gymnasium.spec(name).max_episode_steps or own_limit(name))
     return int(limit) if limit and int(limit) > 0 else None
 
 
@@ -70,7 +71,7 @@ def tell_of_endless_episodes(env_id: str, env: Mapping[str, Any]) -> None:
     """Says on stderr what follows where nothing cuts an episode off."""
     if time_limit(env_id, env) is None:
         print(
-            f"rlhf-control: {env_id} has no time limit: an episode that does not end by itself has no return in "
+            f"rlhf-control: {env_id} names no time limit: an episode that does not end by itself has no return in "
             f"training, and evaluations cut it off after {CUT_OFF:,} steps; --env max_episode_steps 1000 gives it one",
             file=sys.stderr,
         )

@@ -32,6 +32,7 @@ BY_DM_CONTROL = ("dm_control", "gym_aloha", "shimmy")  # whose way to OpenGL is 
 UNSEEDED = {"panda_gym": ("panda_gym.envs.core", "RobotTaskEnv"), "gym_aloha": ("gym_aloha.env", "AlohaEnv")}
 BEST_CAMERAS = ("corner", "vil_camera")  # MetaWorld's, Adroit's
 META_WORLD = "Meta-World/"
+META_WORLD_STEPS = 500  # of an episode, of which its registration says nothing
 
 
 def import_module_of(env_id: str) -> None:
@@ -68,6 +69,12 @@ def complete(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if env_id.rpartition(":")[2].startswith(META_WORLD):
         return {"seed": 0, **arguments}
     return dict(arguments)
+
+
+def own_limit(name: str) -> int | None:
+    """Returns after how many steps a known environment cuts its episodes off by itself, where its registration does not
+    say."""
+    return META_WORLD_STEPS if name.startswith(META_WORLD) else None
 
 
 def turn_cameras(env: gymnasium.Env) -> None:

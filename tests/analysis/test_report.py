@@ -70,6 +70,6 @@ def test_a_run_whose_episodes_never_end_has_a_report(
     monkeypatch.setattr(early_ends, "CUT_OFF", 50)
     config = PretrainConfig("Pendulum-v1", 160, out=str(tmp_path / "run"), env={"max_episode_steps": -1}, ppo=TINY_PPO)
     run = pretrain(config)
-    assert capsys.readouterr().err.count("Pendulum-v1 has no time limit") == 1
+    assert capsys.readouterr().err.count("Pendulum-v1 names no time limit") == 1
     assert "over 10 episodes cut off after 50 steps" in report_pretraining(run)
     assert json.loads((run.path / "results.json").read_text())["cut_off_after"] == 50

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 
 from rlhf_control.errors import UserError
 from rlhf_control.simulation import env_ids, robots
+from rlhf_control.simulation.early_ends import time_limit
 from rlhf_control.simulation.foreign import make_env
 from rlhf_control.simulation.make import make_backend
 
@@ -179,3 +180,10 @@ def test_opengl_is_settled_before_dm_control_is_imported(monkeypatch: pytest.Mon
         robots.import_module_of("shimmy:dm_control/walker-walk-v0")
     robots.import_module_of("metaworld_like:Some-v0")
     assert asked == [False], "once, and not for what does not come from dm_control"
+
+
+def test_metaworlds_own_time_limit_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    env_id = "metaworld:Meta-World/MT1"
+    monkeypatch.setitem(gymnasium.registry, "Meta-World/MT1", gymnasium.envs.registration.EnvSpec("Meta-World/MT1"))
+    assert time_limit(env_id, {}) == 500
+    assert time_limit(env_id, {"max_episode_steps": 200}) == 200

@@ -1,0 +1,119 @@
+"""Can a hundred comparisons change how others' robots do what they can do, without their forgetting it?
+
+Fetch of Gymnasium-Robotics, which was trained to reach, is to come down on its goal from above; MetaWorld's arm, which
+was trained to reach, is to carry its hand high. Each from 100 answers of the behaviour's oracle, and beside it
+from the oracle's own reward at every step (the upper bound) and from coin flips (the control). In how many of 10 fresh
+episodes a seed the old task is done at any step stands beside the behaviour's score. Votes are held near the policy
+that is begun with, which the script trains first; everything was chosen on seed 100.
+
+Command: .venv-robotics/bin/python experiments/robot_styles.py     (after `make .venv-robotics/installed`)
+         (--behaviours hand-high --seeds 0-4 --runs runs/robot_styles)
+Cost:    TODO
+Result:  results/robot_styles.json and .md, and the learning curves in robot_styles.png and .pdf: TODO
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, add_place, interval, keep, make_runs, plot_by_task
+
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.robots import FETCH_ID, METAWORLD_ID
+from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, PretrainConfig, ReferenceConfig
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.runs.run import Run
+from rlhf_control.sweeps.seeds import parse_seeds
+
+FETCH_PPO = PPOConfig(num_envs=16, num_steps=50, minibatch_size=80, gamma=0.95)
+METAWORLD_PPO = PPOConfig(num_envs=16, num_steps=125, minibatch_size=100)
+FASTER: dict[str, Any] = {"num_steps": 50, "minibatch_size": 80, "lr": 1e-3}  # of the fine-tuning
+STARTS = {  # the policies that know the old task
+    "reach-from-above": PretrainConfig(FETCH_ID, total_steps=60_000, ppo=FETCH_PPO),
+    "hand-high": PretrainConfig(
+        METAWORLD_ID, total_steps=120_000, env={"env_name": "reach-v3"}, ppo=METAWORLD_PPO
+    ),
+}  # fmt: skip
+TUNED = {  # seconds of a clip and steps of a run
+    "reach-from-above": (1.5, 24_000),
+    "hand-high": (2.0, 30_000),
+}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "votes": {},
+    "oracle's reward": {"learn_from": "oracle"},
+    "coin flips": {"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")},
+}
+
+
+def start(name: str, runs: Path) -> PretrainConfig:
+    """The run that trains the policy to begin with."""
+    return replace(STARTS[name], seed=0, checkpoint_seconds=30, out=str(runs / f"{name}-start"))
+
+
+def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
+    """A behaviour's run under a condition."""
+    begun, (clip_seconds, steps) = start(name, runs), TUNED[name]
+    base = FinetuneConfig(
+        begun.out, env_id=begun.env_id, env=begun.env, oracle=name, score=name, labels=100, total_steps=steps,
+        clip_seconds=clip_seconds, video=False, checkpoint_seconds=30, seed=seed,
+        reference=ReferenceConfig("pretrained", beta=0.01), ppo=replace(begun.ppo, **FASTER),
+    )  # fmt: skip
+    place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
+    return replace(base, **CONDITIONS[condition], out=str(place))
+
+
+def measured(run: FinetuneConfig, when: str) -> dict[str, float]:
+    """Score, success and return of fresh episodes "before" or "after", as the run's own report has measured them."""
+    found = Run.open(run.out).read_json("results.json")[when]
+    return {"score": found["score_mean"], "success": found["success_rate"], "return": found["return_mean"]}
+
+
+def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]]) -> str:
+    """Of the table: interquartile means over seeds, the score's with its 95 % interval."""
+    cells = [name, f"{before['score']:.2f}"]
+    for of_one in runs.values():
+        found = interval([run["score"] for run in of_one])
+        cells.append(f"{found['iqm']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
+    kept = [interval([run["success"] for run in of_one])["iqm"] for of_one in runs.values()]
+    cells.append(", ".join(f"{share:.0%}" for share in [before["success"], *kept]))
+    return f"| {' | '.join([*cells, BEHAVIOURS[name].unit])} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--behaviours", nargs="+", choices=list(STARTS), default=list(STARTS))
+    parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
+    parser.add_argument("--runs", type=Path, default=Path("runs/robot_styles"))
+    add_place(parser)
+    arguments = parser.parse_args()
+    seeds = parse_seeds(arguments.seeds)
+    make_runs([start(name, arguments.runs) for name in arguments.behaviours], arguments.runs, arguments)
+    configs = {
+        name: {c: [config(name, c, seed, arguments.runs) for seed in seeds] for c in CONDITIONS}
+        for name in arguments.behaviours
+    }
+    # seed by seed, so that a stopped one has something of everything
+    every = [configs[name][c][i] for i in range(len(seeds)) for name in configs for c in CONDITIONS]
+    make_runs(every, arguments.runs, arguments)
+    earlier = RESULTS / "robot_styles.json"
+    kept: dict[str, Any] = json.loads(earlier.read_text())["behaviours"] if earlier.exists() else {}
+    for name, conditions in configs.items():
+        runs = {c: [measured(run, "after") for run in of_one] for c, of_one in conditions.items()}
+        commit = Run.open(conditions["votes"][0].out).read_json("manifest.json")["git_commit"]
+        before = measured(conditions["votes"][0], "before")
+        kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs}
+        print(row(name, before, runs), flush=True)
+    keep("robot_styles", {"command": "python experiments/robot_styles.py", **environment_facts(), "behaviours": kept})
+    head = (
+        "| behaviour | before | 100 votes | the oracle's reward | coin flips | old task done before, then so | score |"
+    )
+    rows = [row(name, one["before"], one["runs"]) for name, one in kept.items()]
+    (RESULTS / "robot_styles.md").write_text("\n".join([head, f"|---{'|---:' * 5}|---|", *rows]) + "\n")
+    paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
+    plot_by_task(paths, RESULTS / "robot_styles", smooth=1, metric="score", label="score, as the table has it")
+
+
+if __name__ == "__main__":
+    main()
