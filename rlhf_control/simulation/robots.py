@@ -65,9 +65,10 @@ def repair() -> None:
 
 def complete(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arguments to make an environment with. MetaWorld draws the 50 goals of a task when it is made; which
-    ones is said by its argument `seed`, without which no two copies have the same, and which is 0 here."""
+    ones is said by its argument `seed`, without which no two copies have the same, and which is 0 here. Gymnasium's
+    checker is left out, which would say every time that the goals lie outside MetaWorld's observation space."""
     if env_id.rpartition(":")[2].startswith(META_WORLD):
-        return {"seed": 0, **arguments}
+        return {"seed": 0, "disable_env_checker": True, **arguments}
     return dict(arguments)
 
 
