@@ -89,7 +89,7 @@ OTHERS = [
     Tried("minigrid", "minigrid:MiniGrid-Empty-5x5-v0"),
     Tried("minatar", "minatar:MinAtar/Breakout-v1"),
     Tried("minatar", "minatar:MinAtar/Freeway-v1"),
-    Tried("highway-env", "highway_env:highway-v0"),
+    Tried("highway-env", "highway_env:highway-fast-v0"),
     Tried("gym-pusht", "gym_pusht:gym_pusht/PushT-v0"),
     Tried("gym-aloha", "gym_aloha:gym_aloha/AlohaInsertion-v0"),
 ]
