@@ -17,12 +17,13 @@ seconds are watched. So a comparison of two 1.5-second clips costs 4 s, between 
 model alone, and nobody has measured them here.
 
 Command: python experiments/feedback_kinds.py       (--task keep-pace: 2.5 times the cost)
-Cost:    75 runs and the demonstrator, some 20 core-minutes
+Cost:    85 runs and the demonstrator, some 20 core-minutes
 Files:   results/feedback_kinds.md
-Result:  60 answers: comparisons 3.8 m/s (3.4 to 4.3), rankings 4.0, ratings 3.8, rewards 3.7, half corrections 3.5,
-         half demonstrations 4.2. 4 minutes: 60 comparisons 3.8, 22 rankings 3.8, 62 ratings 3.9, 29 rewards 3.9, with
-         corrections 3.2, with demonstrations 3.3
-         (five seeds, interquartile means and 95 % intervals)
+Result:  60 answers: comparisons 4.4 m/s (4.2 to 4.7), rankings 4.5, ratings, rewards, pairs of groups, and half
+         demonstrations, take-overs or corrections 4.2 to 4.3, success marks 3.7 (3.4 to 4.0). 4 minutes: 60
+         comparisons 4.4, 22 rankings 4.5, 62 ratings 4.2, 29 rewards 4.2, 24 pairs of groups 4.0, 48 success marks
+         3.7, with take-overs 4.5, with corrections 3.8, with demonstrations 3.4 (five seeds, interquartile means and
+         95 % intervals)
 """
 
 import argparse
