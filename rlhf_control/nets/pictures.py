@@ -66,7 +66,19 @@ class PictureEncoder(nn.Sequential):
         x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
         half = self.precision == "bfloat16"
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            return super().forward(x.to(torch.bfloat16 if half else torch.float32).div_(255)).float()
+            seen = self.first(x.to(torch.bfloat16 if half else torch.float32))
+            for layer in list(self)[1:]:
+                seen = layer(seen)
+            return seen.float()
+
+    def first(self, x: Tensor) -> Tensor:
+        """Returns what the first layer makes of x (B, C, H, W), 0 to 255, as if it were 0 to 1: its weights are divided
+        rather than the pixels, of which there are many, and which bfloat16 holds exactly as they are."""
+        layer = self[0]
+        whole = layer.convolutions[0] if isinstance(layer, Section) else layer
+        assert isinstance(whole, nn.Conv2d)
+        seen = functional.conv2d(x, whole.weight / 255, whole.bias, whole.stride, whole.padding)
+        return layer.rest(seen) if isinstance(layer, Section) else seen
 
 
 class Section(nn.Module):
@@ -80,8 +92,11 @@ class Section(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        first, *blocks = self.convolutions
-        x = functional.max_pool2d(first(x), 3, 2, 1)
+        return self.rest(self.convolutions[0](x))
+
+    def rest(self, x: Tensor) -> Tensor:
+        """Returns what comes behind the first convolution."""
+        x, blocks = functional.max_pool2d(x, 3, 2, 1), self.convolutions[1:]
         for one, two in zip(blocks[::2], blocks[1::2], strict=True):
             x = x + two(functional.relu(one(functional.relu(x))))
         return x

@@ -28,7 +28,7 @@ from rlhf_control.spaces import Act
 DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
 MIN_LR, MAX_LR = 1e-6, 1e-2  # of the adaptive schedule
 LOSS_METRICS = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
-KL_ROWS = 1024  # of pictures, on which the KL of an update is measured
+KL_ROWS = 256  # of pictures, on which the KL of an update is measured
 
 
 def ppo_loss(
@@ -103,7 +103,7 @@ class AutogradUpdate:
         `max_kl`. Returns the metrics of the steps taken."""
         history: list[dict[str, float]] = []
         for rows in order:
-            metrics = self.gradient(batch[torch.from_numpy(rows)].to(self.policy.encoder.device), clip, kl_coef)
+            metrics = self.gradient(batch, clip, kl_coef, torch.from_numpy(rows))
             if metrics["approx_kl"] > max_kl:
                 break
             self.apply(lr)
@@ -126,32 +126,37 @@ class AutogradUpdate:
                 parameter.grad = parameter.grad if name.startswith("critic") else None  # else Adam would move it
             self.apply(lr)
 
-    def gradient(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
-        """Takes the gradient of one minibatch's loss and returns the loss's metrics. Of pictures, each half of the
-        minibatch has a thread of its own."""
-        if self.policy.encoder.seen and len(batch) >= 2 * FEW and self.policy.encoder.device.type == "cpu":
-            return self._gradient_of_halves(batch, clip, kl_coef)
+    def gradient(self, batch: Batch, clip: float, kl_coef: float, rows: Tensor | None = None) -> dict[str, float]:
+        """Takes the gradient of the loss of one minibatch, these rows (B,) of the batch (None: all), and returns the
+        loss's metrics. Of pictures, each half of the minibatch has a thread of its own."""
+        rows = torch.arange(len(batch)) if rows is None else rows
+        device = self.policy.encoder.device
+        if self.policy.encoder.seen and len(rows) >= 2 * FEW and device.type == "cpu":
+            return self._gradient_of_halves(batch, clip, kl_coef, rows)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, metrics = ppo_loss(self.policy, batch, self.config, clip, kl_coef)
+        loss, metrics = ppo_loss(self.policy, batch[rows].to(device), self.config, clip, kl_coef)
         loss.backward()
         return {name: value.item() for name, value in metrics.items()}
 
-    def _gradient_of_halves(self, batch: Batch, clip: float, kl_coef: float) -> dict[str, float]:
+    def _gradient_of_halves(self, batch: Batch, clip: float, kl_coef: float, rows: Tensor) -> dict[str, float]:
         """Every term of the loss is a mean over the minibatch, whose advantages are normalised as a whole."""
-        parameters, config = list(self.policy.parameters()), self.config
-        if config.normalize_advantage:
-            batch = replace(batch, advantage=normalised(batch.advantage))
-            config = replace(config, normalize_advantage=False)
+        parameters, config = list(self.policy.parameters()), replace(self.config, normalize_advantage=False)
+        advantage = batch.advantage[rows]
+        if self.config.normalize_advantage:
+            advantage = normalised(advantage)
 
-        def of_half(rows: slice) -> tuple[list[Tensor], list[Tensor]]:
-            loss, metrics = ppo_loss(self.policy, half := batch[rows], config, clip, kl_coef)
-            share = len(half) / len(batch)
+        def of_half(which: slice) -> tuple[list[Tensor], list[Tensor]]:
+            half = replace(batch[rows[which]], advantage=advantage[which])
+            loss, metrics = ppo_loss(self.policy, half, config, clip, kl_coef)
+            share = len(half) / len(rows)
             return list(torch.autograd.grad(share * loss, parameters)), [share * x for x in metrics.values()]
 
-        middle = len(batch) // 2
+        middle = len(rows) // 2
         (first, ours), (second, theirs) = side_by_side(of_half, [slice(middle), slice(middle, None)])
         for parameter, a, b in zip(parameters, first, second, strict=True):
-            parameter.grad = a.add_(b)
+            # laid out in memory as the parameter is: torch's fused Adam takes it for granted, without a word, and
+            # `torch.autograd.grad` leaves a convolution's as its pictures are, channels last
+            parameter.grad = torch.add(a, b, out=torch.empty_like(parameter))
         return {name: (a + b).item() for name, a, b in zip(LOSS_METRICS, ours, theirs, strict=True)}
 
     def apply(self, lr: float) -> None:

@@ -10,16 +10,19 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO as SB3
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.data import Rollout
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.interop.sb3_baseline import make_sb3
 from rlhf_control.interop.sb3_policies import _names, import_sb3
 from rlhf_control.nets.policy import Policy
 from rlhf_control.rl.batch import minibatches
 from rlhf_control.rl.ppo import PPO, ppo_loss
 from rlhf_control.rl.returns import gae
+from tests.interop.shown_env import Shown
 
 TASKS = [  # both end early and are cut off within a rollout of 32 steps
     ("CartPole-v1", {"max_episode_steps": 15}),
@@ -238,6 +241,44 @@ def test_the_first_minibatch_has_ratio_one(task):
     metrics = learner.optimizer.gradient(batch[torch.from_numpy(rows)], CONFIG.clip, 0.0)
     assert metrics["approx_kl"] == 0
     assert metrics["clip_fraction"] == 0
+
+
+def test_an_update_of_the_cnn_of_nature(tmp_path, monkeypatch):
+    """Pictures 40 x 44 x 3 at random, seen by the network that Stable-Baselines3 has for Atari, which ours reads from
+    its file; each half of our minibatches has a thread of its own, and pixels are not divided, but weights. Fused Adam
+    (torch 2.13) would pair gradients that are channels last with the wrong weights."""
+    config = replace(CONFIG, minibatch_size=64, epochs=2, lr=1e-4, clip=0.1)
+    torch.manual_seed(0)
+    model = SB3(
+        "CnnPolicy", DummyVecEnv([lambda: Shown("picture")] * N), n_steps=T, batch_size=64, n_epochs=2, seed=0,
+        learning_rate=config.lr, clip_range=config.clip, ent_coef=config.entropy_coef, device="cpu",
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.policy.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+
+    def as_ours():
+        model.save(tmp_path / "m.zip")
+        return find_policy(tmp_path / "m.zip", "Shown-v0", env={"kind": "picture"})
+
+    _, recorder = model._setup_learn(10**6, Recorder())
+    learner, before = PPO(as_ours(), config), as_ours()
+    model.collect_rollouts(model.env, recorder, model.rollout_buffer, T)
+    next_obs, reward, terminated, truncated = (np.stack(x) for x in zip(*recorder.steps, strict=True))
+    obs, next_obs = (np.moveaxis(x, 2, -1).reshape(T, N, -1) for x in (model.rollout_buffer.observations, next_obs))
+    action = model.rollout_buffer.actions.astype(np.int64)
+    rollout = Rollout.of(
+        obs=obs.astype(np.uint8), action=action, executed=action, next_obs=next_obs, env_reward=reward, reward=reward,
+        terminated=terminated, truncated=truncated,
+    )  # fmt: skip
+    metrics = learner.update(rollout, SameOrder(), progress=0.0)
+    assert metrics["gradient_steps"] == train(model, monkeypatch) == 4
+    with torch.no_grad():
+        for (name, start), theirs, ours in zip(
+            before.named_parameters(), as_ours().parameters(), learner.policy.parameters(), strict=True
+        ):
+            moved = (theirs - start).norm()
+            assert moved > 0 and (ours - theirs).norm() < 1e-3 * moved, name
 
 
 # -- constants and initial weights
