@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlhf_control.bench.peers import ATARI_STEPS, NUM_ENVS, STEPS, Peer, command, failure, speeds
+from rlhf_control.bench.ppo_peer import HALF
 from rlhf_control.compute.processes import SAFE_PATH
 from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.config.presets import is_ale
@@ -50,7 +51,7 @@ def time_task(env_id: str, interpreters: dict[str, str], config: BenchConfig) ->
     """Returns each learner's version, warm-up and runs, taken by turns."""
     steps = ATARI_STEPS if is_ale(env_id) else STEPS.get(env_id, 256)
     if is_ale(env_id):
-        interpreters = {name: interpreters[name] for name in ("ours", "sb3")}
+        interpreters = {"ours": sys.executable, HALF: sys.executable, "sb3": interpreters["sb3"]}
         if not config.sb3_python and not find_spec("cv2"):
             raise UserError(
                 f"Stable-Baselines3 prepares {env_id} by OpenCV, which is not installed: pip install "
@@ -83,19 +84,25 @@ def time_million(interpreters: dict[str, str], runs: int) -> dict[str, list[floa
 
 
 def task_lines(env_id: str, task: dict[str, Any]) -> str:
-    """Returns rows of the table: ours, then each peer with how many times as fast ours is, run by run."""
-    mine = task["learners"]["ours"]
-    best = mine["runs"][int(np.argsort(speeds(mine))[len(mine["runs"]) // 2])]  # the median run
-    micro = {name: 1e6 * seconds / best["steps"] for name, seconds in best["parts"].items()}
-    micro["rest"] = 1e6 * best["seconds"] / best["steps"] - sum(micro.values())
-    parts = " | ".join(f"{micro[name]:.1f}" for name in ("environment", "inference", "update", "rest"))
-    rows = [f"| {env_id} | ours | {np.median(speeds(mine)):,.0f} | | {parts} |"]
-    for name, learner in task["learners"].items():
-        if name != "ours":
-            ratio = speeds(mine) / speeds(learner)
-            spread = f"**{np.median(ratio):.1f}** ({ratio.min():.1f} to {ratio.max():.1f})"
-            label = f"{name} {learner['version']}"
-            rows.append(f"| {env_id} | {label} | {np.median(speeds(learner)):,.0f} | {spread} | | | | |")
+    """Returns rows of the table: ours, where it has a CNN in bfloat16 as well, then each peer with how many times as
+    fast each of ours is, run by run."""
+    learners = task["learners"]
+    mine = {name: learner for name, learner in learners.items() if name in ("ours", HALF)}
+    rows = []
+    for name, learner in mine.items():
+        best = learner["runs"][int(np.argsort(speeds(learner))[len(learner["runs"]) // 2])]  # the median run
+        micro = {part: 1e6 * seconds / best["steps"] for part, seconds in best["parts"].items()}
+        micro["rest"] = 1e6 * best["seconds"] / best["steps"] - sum(micro.values())
+        parts = " | ".join(f"{micro[part]:.1f}" for part in ("environment", "inference", "update", "rest"))
+        rows.append(f"| {env_id} | {name} | {np.median(speeds(learner)):,.0f} | | {parts} |")
+    for name in (name for name in learners if name not in mine):
+        cells = []
+        for own, learner in mine.items():
+            ratio = speeds(learner) / speeds(learners[name])
+            said = f"**{np.median(ratio):.1f}** ({ratio.min():.1f} to {ratio.max():.1f})"
+            cells.append(said if own == "ours" else f"{own.removeprefix('ours-')} {said}")
+        label = f"{name} {learners[name]['version']}"
+        rows.append(f"| {env_id} | {label} | {np.median(speeds(learners[name])):,.0f} | {', '.join(cells)} | | | | |")
     return "\n".join(rows)
 
 

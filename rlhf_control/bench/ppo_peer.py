@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 MINIBATCH, EPOCHS, HIDDEN = 64, 10, [64, 64]  # and all else as Stable-Baselines3 has it by default
 ALE = "ALE/"
@@ -22,8 +23,9 @@ Parts = dict[str, list[float]]  # seconds of every call
 Learner = tuple[Callable[[int], Any], Callable[[str], None], Parts]  # train so many steps more, save, parts
 
 
-def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
-    """Makes our learner. The seconds of calls in groups side by side are divided by the number of groups."""
+def ours(env_id: str, num_envs: int, num_steps: int, precision: Literal["float32", "bfloat16"] = "float32") -> Learner:
+    """Makes our learner; `precision`: of a CNN. The seconds of calls in groups side by side are divided by the number
+    of groups."""
     from dataclasses import replace
 
     from rlhf_control.compute.threads import one_thread
@@ -35,7 +37,11 @@ def ours(env_id: str, num_envs: int, num_steps: int) -> Learner:
 
     until_the_end.enter_context(one_thread())
     config = preset(env_id, "atari" if env_id.startswith(ALE) else "sb3")
-    config = replace(config, ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps))
+    config = replace(
+        config,
+        net=replace(config.net, precision=precision),
+        ppo=replace(config.ppo, num_envs=num_envs, num_steps=num_steps),
+    )
     envs = start_double_buffered(env_id, num_envs, seed=0, env=config.env)
     policy = Policy(envs.spaces, config.net, 0, env_id, {})
     learner = PPO(policy, config.ppo)
@@ -127,8 +133,15 @@ def rllib(env_id: str, num_envs: int, num_steps: int) -> Learner:
     return lambda steps: [algorithm.train() for _ in range(max(1, steps // batch))], algorithm.save, {}
 
 
-LEARNERS = {"ours": ours, "sb3": sb3, "sbx": sbx, "rllib": rllib}
-PACKAGES = {"ours": "rlhf_control", "sb3": "stable_baselines3", "sbx": "sbx-rl", "rllib": "ray"}
+HALF = "ours-bfloat16"
+LEARNERS: dict[str, Callable[[str, int, int], Learner]] = {
+    "ours": ours,
+    HALF: partial(ours, precision="bfloat16"),
+    "sb3": sb3,
+    "sbx": sbx,
+    "rllib": rllib,
+}
+PACKAGES = {"ours": "rlhf_control", HALF: "rlhf_control", "sb3": "stable_baselines3", "sbx": "sbx-rl", "rllib": "ray"}
 
 
 def main() -> None:

@@ -62,8 +62,8 @@ class BenchConfig:
 
     what: Annotated[Literal["ppo", "window", "reward", "games", "sweep", "loop", "dialogue"], POSITIONAL]
     """ppo: 8 environments, minibatches of 64, 10 epochs, 2x64 tanh, against Stable-Baselines3, SBX (`pip install
-    rlhf_control[bench]`) and RLlib (--rllib-python); ALE/*-v5 with the preset atari, against Stable-Baselines3 with the
-    same. reward: fitting the reward, against imitation
+    rlhf_control[bench]`) and RLlib (--rllib-python); ALE/*-v5 with the preset atari, once with the CNN
+    in bfloat16, against Stable-Baselines3 with the same. reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
     core-second of our own games, against other fast ones (--games-python). sweep: short runs through Ray, against our
     own pool of processes. loop: a whole fine-tuning, against another build (--against). dialogue: PPO on tokens,

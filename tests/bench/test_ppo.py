@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.bench.ppo import table
+from rlhf_control.bench.ppo import table, task_lines
+from rlhf_control.bench.ppo_peer import HALF
 from rlhf_control.cli import main
 
 RUNS = [{"seconds": s, "steps": 1000, "parts": {"environment": s / 2, "inference": s / 10, "update": s / 5}}
@@ -24,6 +25,15 @@ def test_the_table_by_hand() -> None:
     assert lines[3] == "| T-v0 | sb3 2.9 | 500 | **10.0** (5.0 to 20.0) | | | | |"
     assert "ours 10 s, sb3 70 s: **6.0** times (4.0 to 7.0)" in lines[5]
     assert "2 cores" in lines[-1] and "a chip" in lines[-1] and "torch 9" in lines[-1]
+
+
+def test_a_cnn_in_bfloat16_has_a_row_and_a_ratio_of_its_own() -> None:
+    learners = RESULT["tasks"]["T-v0"]["learners"]  # type: ignore[index]
+    faster = [{**run, "seconds": run["seconds"] / 2} for run in RUNS]
+    task = {"learners": {"ours": learners["ours"], HALF: {"version": "1", "runs": faster}, "sb3": learners["sb3"]}}
+    lines = task_lines("T-v0", task).splitlines()
+    assert [line.split(" | ")[1] for line in lines] == ["ours", HALF, "sb3 2.9"]
+    assert lines[2] == "| T-v0 | sb3 2.9 | 500 | **10.0** (5.0 to 20.0), bfloat16 **20.0** (10.0 to 40.0) | | | | |"
 
 
 def test_bench_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
