@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--learners", nargs="+", default=["ppo", "sb3"], choices=["ppo", "sb3"])
     parser.add_argument("--steps", type=int, default=2_000_000)
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of teach and finetune")
     parser.add_argument("--lr", type=float, default=5e-4, help="of finetune")
     parser.add_argument("--policy", default="", help="to fine-tune (default: what `teach` made of the first seed)")
     parser.add_argument("--runs", type=Path, default=Path("runs/atari"))
@@ -98,6 +99,7 @@ def teach(arguments: argparse.Namespace) -> None:
     memory. What its network sees has to tell, too, where ball and paddles are: without that the actions alone taught it
     nothing in as many steps."""
     config = taught(parse_seeds(arguments.seeds)[0])
+    config = replace(config, net=replace(config.net, precision=arguments.precision))
     shown, action, places = tracked(8, SHOWN // 8, config)
     policy = Policy(Spaces.of(*spaces_of(config)), config.net, config.seed, config.env_id, config.env)
     generator, rng = torch.Generator().manual_seed(config.seed), np.random.default_rng(config.seed)

@@ -45,7 +45,7 @@ def try_out(
         envs.close()
     begun = PROBES if seen else 0  # clips that the end of the probe cut off
     if (seen + begun) * steps < clips * tried:
-        seconds = longest * envs.step_seconds / 2
+        seconds = min(length, longest) * envs.step_seconds / 2
         raise UserError(
             f"a clip has {length} steps, and the policy's episodes in {policy.env_id} seldom or never have so many (at "
             f"most {longest}): of the {counted(clips, 'clip')} that the first questions need, "

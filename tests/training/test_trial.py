@@ -58,3 +58,7 @@ def test_fewer_clips_than_the_first_questions_need_are_refused() -> None:
     try_out(pushing(2.0), {}, 8, 0, steps=1000, clips=90, refuse_early=False)
     with pytest.raises(UserError, match=r"of the 150 clips that the first questions need, 100 are to be expected"):
         try_out(pushing(2.0), {}, 8, 0, steps=1000, clips=150, refuse_early=False)
+    with pytest.raises(UserError) as told:  # to be shorter than they are, also where they are short beside the longest
+        try_out(pushing(2.0), {}, 4, 0, steps=100, clips=40, refuse_early=False)
+    given = float(str(told.value).split("--clip-seconds ")[1].split(",")[0])
+    assert given == pytest.approx(2 * start_envs("Door-v0", 1, seed=0).step_seconds, rel=0.05)
