@@ -23,6 +23,9 @@ class RewardConfig:
     """How pictures are seen. policy: through the CNN of the pretrained policy, which no longer changes. heads: through
     one CNN that is learned with the reward, of which each member is a head. networks: through one each. The latter two
     have Christiano et al.'s layers (arXiv 1706.03741)."""
+    critics_view: Literal["auto", "on", "off"] = "auto"
+    """Beside the numbers observed, what the pretrained policy's critic makes of them: its last hidden layer and its
+    value. auto: where the old skill is kept (shrink 1) and all numbers count (obs_parts)."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 10
@@ -63,8 +66,16 @@ class RewardConfig:
     """What of the members' opinions is the reward: their mean or, step by step, the lowest (Coste et al., arXiv
     2310.02743)."""
 
+    # What configs mean that were written before there was this option
+    BEFORE = (("critics_view", "off"),)
+
     def __post_init__(self) -> None:
         typed(self)
+        if self.critics_view == "on" and self.obs_parts:
+            raise UserError(
+                f"{flag(self, 'critics_view')} is on, but the critic sees more than {flag(self, 'obs_parts')} names; "
+                "leave either out"
+            )
         positive(self, "members", "steps", "batch_size", "lr", "logit_scale", "bootstrap", "max_frames", "crop")
         within(self, "bootstrap", "lapse", "crop", low=0.0, high=1.0)
         within(self, "weight_decay", "conservative", low=0.0, high=1e6)

@@ -10,6 +10,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Answers, Array, Rollout, Segments, mean_over_steps
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.transformer import TokenEncoder
+from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
 
@@ -71,7 +72,7 @@ class KnownReward:
 
 def make_reward(
     config: FinetuneConfig, obs_size: int, action_size: int, env_id: str,
-    encoder: Encoder | TokenEncoder | None = None, whole: int = 0, *, same: bool = False,
+    encoder: Encoder | TokenEncoder | CriticsView | None = None, whole: int = 0, *, same: bool = False,
 ) -> Reward:  # fmt: skip
     """Makes the learned reward, or one of the two that it is measured against. `encoder`, `whole`: see `RewardModel`;
     `same`: the oracle's is the one that the policy was trained on, and stays in its unit."""

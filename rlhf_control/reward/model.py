@@ -20,6 +20,7 @@ from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
+from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, nearest_distance, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
@@ -57,13 +58,14 @@ class RewardModel:
 
     def __init__(
         self, obs_size: int, action_size: int, config: RewardConfig, env_id: str = "",
-        encoder: Encoder | TokenEncoder | LearnedEncoders | None = None, whole: int = 0,
+        encoder: Encoder | TokenEncoder | LearnedEncoders | CriticsView | None = None, whole: int = 0,
     ) -> None:  # fmt: skip
-        """`encoder`: of pictures or tokens, which the ensemble sees through it as the pretrained policy does, for a few
-        answers can hardly teach it to see; it never changes. Unless `config.pictures` says otherwise: then networks of
-        its own are learned, and the encoder only says what there is to be seen. `whole`: clips are whole episodes, of
-        so many steps at most. Then a clip is worth the sum of its steps, as it is to the learner, and the reward's zero
-        is learned: were it moved, longer ones would gain or lose."""
+        """`encoder`: the critic's view of numbers; or one of pictures or tokens, which the ensemble sees through it as
+        the pretrained policy does, for a few answers can hardly teach it to see. It never changes. Unless
+        `config.pictures` says otherwise: then networks of its own are learned, and the encoder only says what there is
+        to be seen. `whole`: clips are whole episodes, of so many steps at most. Then a clip is worth the sum of its
+        steps, as it is to the learner, and the reward's zero is learned: were it moved, longer ones would gain or
+        lose."""
         self.obs_size, self.action_size, self.config = obs_size, action_size, config
         self.env_id = env_id  # whose steps it scores; "": not known
         self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
@@ -73,7 +75,7 @@ class RewardModel:
         self.device = encoder.device if encoder is not None else torch.device("cpu")
         self._see_through(encoder)
 
-    def _see_through(self, encoder: Encoder | TokenEncoder | LearnedEncoders | None) -> None:
+    def _see_through(self, encoder: Encoder | TokenEncoder | LearnedEncoders | CriticsView | None) -> None:
         """Makes networks that say 0, for what this encoder makes of observations (None: their own numbers)."""
         if isinstance(encoder, Encoder) and self.config.pictures != "policy":
             seed = torch.Generator().manual_seed(0)  # until the first fit, which draws its own

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.pictures import Sight
 from rlhf_control.nets.transformer import TokenEncoder
+from rlhf_control.reward.critics_view import CriticsView
 
 FEATURES = 64  # of a picture, as in arXiv 1706.03741, appendix A.2
 Shared = Literal["heads", "networks"]
@@ -89,9 +90,11 @@ class LearnedEncoders(nn.Module):
         return {"shared": self.shared, "members": self.members, "encoders": each}
 
 
-def encoders_from_state(state: dict[str, Any]) -> "Encoder | TokenEncoder | LearnedEncoders":
+def encoders_from_state(state: dict[str, Any]) -> "Encoder | TokenEncoder | LearnedEncoders | CriticsView":
     """Makes a copy that no longer changes, from what either's `state` gave. Raises KeyError or ValueError for
     another."""
+    if "critic_of" in state:
+        return CriticsView.from_state(state)
     if "encoders" not in state:
         return TokenEncoder.from_state(state) if "tokens" in state else Encoder.from_state(state)
     each = [Encoder.from_state(state["encoders"][str(i)]) for i in range(len(state["encoders"]))]

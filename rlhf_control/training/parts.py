@@ -22,7 +22,9 @@ from rlhf_control.feedback.oracles import Oracle, make_oracle
 from rlhf_control.feedback.schema import TAKEN_OVER
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy, foreign_options
+from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import Policy, to_device
+from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.nets.zoo import CAME_IN, CLONED, adopt, handed_back
 from rlhf_control.queries.asynchronous import Asynchronous
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated
@@ -30,6 +32,7 @@ from rlhf_control.queries.questions import answers_of, gold_of, keep_inputs
 from rlhf_control.queries.rounds import clips_needed, episodes_needed, label_rounds
 from rlhf_control.queries.segments import Ends, SegmentBank
 from rlhf_control.queries.strategies import find_strategy
+from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.known import make_reward
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
@@ -138,7 +141,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     anchor = Anchor(policy, NO_ANCHOR if free else config.reference)
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
-    encoder = policy.encoder.frozen().to_device(policy.encoder.device) if policy.encoder.seen else None
+    encoder = reward_sees_through(config, anchor.pretrained.policy)
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
@@ -182,6 +185,16 @@ def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> D
     if cuts_off_late(config, env_id, env):
         envs.cut_off(config.unhealthy_seconds)
     return envs
+
+
+def reward_sees_through(config: FinetuneConfig, pretrained: Policy) -> Encoder | TokenEncoder | CriticsView | None:
+    """Returns what the reward sees observations through: of pictures and tokens the policy's encoder, as it came in."""
+    if pretrained.encoder.seen:
+        return pretrained.encoder.frozen().to_device(pretrained.encoder.device)
+    wanted = config.reward.critics_view
+    if wanted == "on" or (wanted == "auto" and config.shrink == 1 and not config.reward.obs_parts):
+        return CriticsView(pretrained)
+    return None
 
 
 def keep_cloned(config: FinetuneConfig, run: Run, anchor: Anchor) -> None:

@@ -1,0 +1,95 @@
+"""How many comparisons is it worth that the reward sees what the pretrained policy's critic does?
+
+No policy learns here: rewards are fitted to so many comparisons of 1.5-second clips of a shipped policy, as loose as
+fine-tuning makes it (`--shrink 1`), with and without the critic's last hidden layer and value among their inputs
+(`--reward.critics-view`). Measured is the correlation, over the steps of fresh episodes, of what they learned with the
+behaviour's own reward: what the policy would go by.
+
+Command: python experiments/critics_view.py         (--behaviours gentle jump --seeds 0-4)
+Cost:    some 10 minutes of one core
+Result:  results/critics_view.json and .md
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import RESULTS, interval, keep
+
+from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
+from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.config import PPOConfig, RewardConfig
+from rlhf_control.data import Rollout, Segments
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.queries.segments import cut_segments, join
+from rlhf_control.reward.critics_view import CriticsView
+from rlhf_control.reward.model import RewardModel, comparisons
+from rlhf_control.rl.ppo import PPO
+from rlhf_control.rng import stream
+from rlhf_control.runs.machine import environment_facts
+from rlhf_control.simulation.double_buffer import start_double_buffered
+from rlhf_control.sweeps.seeds import parse_seeds
+
+STARTS = {GRASP_ID: "armgrasp", DOOR_ID: "armdoor", "HalfCheetah-v5": "halfcheetah"}
+NAMES = ("gentle", "from-above", "lift-high", "low-elbow", "careful-door", "keep-pace", "jump", "hind-legs")
+LABELS = (50, 100, 200, 400)
+SECONDS = 1.5
+ENVS, STEPS = 32, 300  # of what clips are cut from, and of what is fresh
+
+
+def rollout_of(name: str, seed: int) -> tuple[Rollout, float]:
+    """Returns steps of the shipped policy, loosened, and their length in seconds."""
+    behaviour = BEHAVIOURS[name]
+    policy = find_policy(STARTS[behaviour.env_id])
+    policy.loosen(1.0, None)
+    envs = start_double_buffered(behaviour.env_id, ENVS, seed=1000 + seed)
+    learner = PPO(policy, PPOConfig(num_envs=ENVS))
+    steps = [envs.collect(learner, STEPS // 4, stream(seed, "act", i)) for i in range(4)]
+    return join(steps), envs.step_seconds
+
+
+def correlation(name: str, labels: int, seed: int, *, view: bool) -> float:
+    """Returns how well a reward of so many comparisons correlates with the behaviour's on fresh steps."""
+    behaviour, (seen, seconds), (fresh, _) = BEHAVIOURS[name], rollout_of(name, seed), rollout_of(name, 500 + seed)
+    clips = Segments.concatenate([cut_segments(seen, round(SECONDS / seconds), stream(seed, "cut"))])
+    order = stream(seed, "pairs").permutation(len(clips))[: 2 * labels]
+    pairs = Segments(**{k: a.reshape(-1, 2, *a.shape[1:]) for k, a in clips[order].arrays().items()})
+    worth = behaviour.reward(clips[order]).mean(-1).reshape(-1, 2)
+    pretrained = find_policy(STARTS[behaviour.env_id])
+    sizes = clips.obs.shape[-1], clips.action.shape[-1]
+    model = RewardModel(*sizes, RewardConfig(), behaviour.env_id, CriticsView(pretrained) if view else None)
+    model.fit(comparisons(pairs, (worth[:, 0] > worth[:, 1]).astype(np.float32)), clips, stream(seed, "fit"))
+    of_fresh = fresh.as_segments()
+    return float(np.corrcoef(model.predict(of_fresh).ravel(), behaviour.reward(of_fresh).ravel())[0, 1])
+
+
+def row(name: str, of_one: dict[str, dict[str, list[float]]]) -> str:
+    """Of the table: without and with the view, by the number of comparisons."""
+    cells = [name]
+    for labels in of_one["off"]:
+        off, on = (interval(of_one[view][labels]) for view in ("off", "on"))
+        cells.append(f"{off['iqm']:.2f} -> {on['iqm']:.2f} ({on['low']:.2f} to {on['high']:.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--behaviours", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
+    arguments = parser.parse_args()
+    seeds, found = parse_seeds(arguments.seeds), {}
+    for name in arguments.behaviours:
+        found[name] = {
+            "on" if view else "off": {str(n): [correlation(name, n, s, view=view) for s in seeds] for n in LABELS}
+            for view in (False, True)
+        }
+        print(row(name, found[name]), flush=True)
+    facts: dict[str, Any] = {"command": "python experiments/critics_view.py", **environment_facts(), "seeds": seeds}
+    keep("critics_view", {**facts, "behaviours": found})
+    lines = [f"| correlation, without -> with | {' | '.join(f'{n} comparisons' for n in LABELS)} |", "|---" * 5 + "|"]
+    Path(RESULTS / "critics_view.md").write_text("\n".join([*lines, *(row(n, f) for n, f in found.items())]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
