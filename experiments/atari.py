@@ -13,9 +13,9 @@ Command: python experiments/atari.py teach; python experiments/atari.py finetune
          last file)
 Cost:    teach half a minute of a core, finetune about fifteen minutes; pretrain hours
 Files:   results/atari.json and .md, with the steps and frames that were made
-Result:  none yet of finetune and pretrain. PPO alone was at a return of -20.3 after 784,000 steps (`cnn-small`, 16 games, lr
-         7e-4, 3 epochs, seed 0), when convolutions still had their gradients mixed up (see the CHANGELOG); it has not
-         been tried since. The clone's actions are at 0.42 nats a step after 12 passes (log 3 is 1.10)
+Result:  none yet of finetune and pretrain. PPO alone was at a return of -20.3 after 784,000 steps (`cnn-small`, 16
+         games, lr 7e-4, 3 epochs, seed 0), when convolutions still had their gradients mixed up (see the CHANGELOG);
+         it has not been tried since. The clone's actions are at 0.42 nats a step after 12 passes (log 3 is 1.10)
 """
 
 import argparse
