@@ -11,7 +11,7 @@ Result:  results/critics_view.json and .md
 """
 
 import argparse
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ SECONDS = 1.5
 ENVS, STEPS = 32, 300  # of what clips are cut from, and of what is fresh
 
 
+@lru_cache(2)
 def rollout_of(name: str, seed: int) -> tuple[Rollout, float]:
     """Returns steps of the shipped policy, loosened, and their length in seconds."""
     behaviour = BEHAVIOURS[name]
@@ -78,17 +79,19 @@ def main() -> None:
     parser.add_argument("--behaviours", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
     arguments = parser.parse_args()
-    seeds, found = parse_seeds(arguments.seeds), {}
+    seeds = parse_seeds(arguments.seeds)
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name in arguments.behaviours:
-        found[name] = {
-            "on" if view else "off": {str(n): [correlation(name, n, s, view=view) for s in seeds] for n in LABELS}
-            for view in (False, True)
-        }
+        found[name] = {"off": {str(n): [] for n in LABELS}, "on": {str(n): [] for n in LABELS}}
+        for seed in seeds:
+            for labels in LABELS:
+                for view, of_view in found[name].items():
+                    of_view[str(labels)].append(correlation(name, labels, seed, view=view == "on"))
         print(row(name, found[name]), flush=True)
     facts: dict[str, Any] = {"command": "python experiments/critics_view.py", **environment_facts(), "seeds": seeds}
     keep("critics_view", {**facts, "behaviours": found})
     lines = [f"| correlation, without -> with | {' | '.join(f'{n} comparisons' for n in LABELS)} |", "|---" * 5 + "|"]
-    Path(RESULTS / "critics_view.md").write_text("\n".join([*lines, *(row(n, f) for n, f in found.items())]) + "\n")
+    (RESULTS / "critics_view.md").write_text("\n".join([*lines, *(row(n, f) for n, f in found.items())]) + "\n")
 
 
 if __name__ == "__main__":
