@@ -4,8 +4,8 @@ From the shipped policies, which grasp the block and open the door, to each of t
 its oracle about 1.5-second clips (3 of the door), with the oracle's own reward at every step (the upper bound) and with
 coin flips (the control). Beside the behaviour's score stands in how many episodes the old task is still done at any
 step, of 50 fresh ones. The anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away
-from the goal. Its weight was chosen on seeds 100 and 101: policies as precise as these are 20 nats a step away when they
-have learned a manner, so that at 0.01 they do not come to it.
+from the goal. Its weight was chosen on seeds 100 and 101: policies as precise as these are 20 nats a step away by the
+time they have learned a manner, and at 0.01 do not come to it.
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each 20 to 30 s of one core; a stopped one goes on where it was
