@@ -3,9 +3,10 @@
 From the shipped policies, which grasp the block and open the door, to each of the arm's behaviours: with 100 answers of
 its oracle about 1.5-second clips (3 of the door), with the oracle's own reward at every step (the upper bound) and with
 coin flips (the control). Beside the behaviour's score stands in how many episodes the old task is still done at any
-step, of 50 fresh ones. The anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away
-from the goal. Its weight was chosen on seeds 100 and 101: policies as precise as these are 20 nats a step away by the
-time they have learned a manner, and at 0.01 do not come to it.
+step, of 50 fresh ones, and which share the votes had of what the oracle's reward gained in itself while training. The
+anchor is the shipped policy, since what it can do is wanted: lifting high alone leads away from the goal. Its weight
+was chosen on seeds 100 and 101: policies as precise as these are 20 nats a step away by the time they have learned a
+manner, and at 0.01 do not come to it.
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each 20 to 30 s of one core; a stopped one goes on where it was
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import RESULTS, add_place, interval, keep, make_runs, plot_by_task
 
 from rlhf_control.analysis.evaluate import SEED, measure
@@ -59,7 +61,20 @@ def measured(policy: str, name: str) -> dict[str, float]:
     return {"score": found["score_mean"], "success": found["success_rate"], "return": found["return_mean"]}
 
 
-def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]]) -> str:
+def own_reward(run: FinetuneConfig) -> tuple[float, float]:
+    """Returns the behaviour's own reward a step of the sampling policy, in the first and the last tenth of a run."""
+    rewards = [row["true_reward"] for row in Run.open(run.out).metrics()]
+    tenth = max(1, len(rewards) // 10)
+    return float(np.mean(rewards[:tenth])), float(np.mean(rewards[-tenth:]))
+
+
+def gained(votes: list[FinetuneConfig], oracles: list[FinetuneConfig]) -> list[float]:
+    """Returns by seed which share of what the oracle's reward gained, in itself, the votes did."""
+    pairs = [(own_reward(ours), own_reward(its)) for ours, its in zip(votes, oracles, strict=True)]
+    return [(ours[1] - ours[0]) / (its[1] - its[0]) for ours, its in pairs]
+
+
+def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]], gains: list[float]) -> str:
     """Of the table: the interquartile mean over seeds and its 95 % interval."""
     cells = [name, f"{before['score']:.2f}"]
     for of_one in runs.values():
@@ -67,6 +82,8 @@ def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, floa
         cells.append(f"{found['iqm']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
     kept = [interval([run["success"] for run in runs[c]])["iqm"] for c in ("votes", "oracle's reward")]
     cells.append(f"{before['success']:.0%}, {kept[0]:.0%}, {kept[1]:.0%}")
+    gain = interval(gains)
+    cells.append(f"{gain['iqm']:.0%} ({gain['low']:.0%} to {gain['high']:.0%})")
     return f"| {' | '.join([*cells, BEHAVIOURS[name].unit])} |"
 
 
@@ -91,14 +108,16 @@ def main() -> None:
         runs = {c: [measured(run.out, name) for run in of_one] for c, of_one in conditions.items()}
         commit = Run.open(conditions["votes"][0].out).read_json("manifest.json")["git_commit"]
         before = measured(STARTS[BEHAVIOURS[name].env_id], name)
-        kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs}
-        print(row(name, before, runs), flush=True)
+        gains = gained(conditions["votes"], conditions["oracle's reward"])
+        kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs, "gained": gains}
+        print(row(name, before, runs, gains), flush=True)
     keep("arm", {"command": "python experiments/arm.py", **environment_facts(), "behaviours": kept})
     head = (
-        "| behaviour | before | 100 votes | the oracle's reward | coin flips | success before, votes, oracle | score |"
+        "| behaviour | before | 100 votes | the oracle's reward | coin flips | success before, votes, oracle "
+        "| share of the gain in the oracle's reward | score |"
     )
-    rows = [row(name, one["before"], one["runs"]) for name, one in kept.items()]
-    (RESULTS / "arm.md").write_text("\n".join([head, f"|---{'|---:' * 5}|---|", *rows]) + "\n")
+    rows = [row(name, one["before"], one["runs"], one["gained"]) for name, one in kept.items()]
+    (RESULTS / "arm.md").write_text("\n".join([head, f"|---{'|---:' * 6}|---|", *rows]) + "\n")
     paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
     plot_by_task(paths, RESULTS / "arm", smooth=1, metric="score", label="score, as the table has it")
 
