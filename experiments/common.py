@@ -59,10 +59,12 @@ def make_runs(
         sys.exit(code)
 
 
-def task_arguments(doc: str | None, name: str, tasks: Iterable[str], seeds: str) -> argparse.Namespace:
-    """The command line of an experiment that trains every one of its tasks, on several seeds."""
+def task_arguments(
+    doc: str | None, name: str, tasks: Iterable[str], seeds: str, default: Iterable[str] | None = None
+) -> argparse.Namespace:
+    """The command line of an experiment that trains its tasks (by default all of them), on several seeds."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=list(tasks), choices=list(tasks))
+    parser.add_argument("--tasks", nargs="+", default=list(default or tasks), choices=list(tasks))
     parser.add_argument("--seeds", default=seeds, help="as 0-4 or 0,3,7")
     parser.add_argument("--runs", type=Path, default=Path(f"runs/{name}"))
     add_place(parser)
