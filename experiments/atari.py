@@ -132,7 +132,7 @@ def taught(seed: int) -> PretrainConfig:
 
 
 def spaces_of(config: PretrainConfig) -> tuple[Any, Any]:
-    env = AtariEnv(config.env_id, None, **config.env)  # type: ignore[arg-type]
+    env = AtariEnv(config.env_id, None, **config.env)
     return env.observation_space, env.action_space
 
 

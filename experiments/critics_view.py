@@ -33,9 +33,9 @@ from rlhf_control.sweeps.seeds import parse_seeds
 
 STARTS = {GRASP_ID: "armgrasp", DOOR_ID: "armdoor", "HalfCheetah-v5": "halfcheetah"}
 NAMES = ("gentle", "from-above", "lift-high", "low-elbow", "careful-door", "keep-pace", "jump", "hind-legs")
-LABELS = (50, 100, 200, 400)
+LABELS = (50, 100, 200)
 SECONDS = 1.5
-ENVS, STEPS = 32, 300  # of what clips are cut from, and of what is fresh
+ENVS, STEPS = 128, 300  # of what clips are cut from, and of what is fresh
 
 
 @lru_cache(2)
@@ -90,7 +90,8 @@ def main() -> None:
         print(row(name, found[name]), flush=True)
     facts: dict[str, Any] = {"command": "python experiments/critics_view.py", **environment_facts(), "seeds": seeds}
     keep("critics_view", {**facts, "behaviours": found})
-    lines = [f"| correlation, without -> with | {' | '.join(f'{n} comparisons' for n in LABELS)} |", "|---" * 5 + "|"]
+    head = f"| correlation, without -> with | {' | '.join(f'{n} comparisons' for n in LABELS)} |"
+    lines = [head, "|---" * (1 + len(LABELS)) + "|"]
     (RESULTS / "critics_view.md").write_text("\n".join([*lines, *(row(n, f) for n, f in found.items())]) + "\n")
 
 
