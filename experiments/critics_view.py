@@ -9,7 +9,7 @@ Found: on steps of the shipped policy itself nothing is gained (four behaviours,
 the policy moves away: of eight pairs of fine-tunings (gentle and low-elbow as in arm.py, with the view and without,
 seeds 200 to 203) six ended with more of the behaviour's own reward with it (gentle 0.39 and 0.37 a step, low-elbow 0.79
 and 0.62), and seven with more of the old task's successes (0.76 and 0.60); of gentle's score, which asks for more than
-that, less was left (0.06 and 0.17).
+that, less was left (0.06 and 0.17; results/critics_view_runs.json, means of four seeds).
 
 Command: python experiments/critics_view.py         (--behaviours gentle jump --seeds 0-4;
          results are of --behaviours gentle low-elbow careful-door keep-pace)
