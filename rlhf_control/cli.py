@@ -193,9 +193,9 @@ def record(config: v.RecordConfig) -> None:
 
 def export(config: ExportConfig) -> None:
     from rlhf_control.interop.export import export
-    from rlhf_control.interop.policies import find_policy, foreign_options
+    from rlhf_control.interop.policies import find_named
 
-    for path in export(find_policy(config.path, config.env_id, **foreign_options(config)), config.to, config.out):
+    for path in export(find_named(config.path, config), config.to, config.out):
         print(path)
 
 

@@ -17,10 +17,7 @@ from gymnasium.spaces import Box
 from rlhf_control.errors import UserError
 
 PICTURE_SIDE = 8  # of a uint8 array: what is smaller, such as 3 x 4 x 3, is a table of numbers
-FLOAT_SIDE, COLOURS = (
-    32,
-    4,
-)  # of floats in three dimensions, the least sides and most channels that can but be a picture
+FLOAT_SIDE, COLOURS = 32, 4  # of floats, the least sides and most channels that can but be a picture
 Array = np.ndarray
 Act = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]  # (B, ...), rng (None: the mode) -> actions
 
@@ -43,8 +40,8 @@ class Part:
     @property
     def float_picture(self) -> bool:
         """Tells whether it is in all likelihood a picture that was made floats, in [0, 1] or so."""
-        sides = sorted(self.shape)
-        return self.dtype.startswith("float") and len(sides) == 3 and sides[0] <= COLOURS and sides[1] >= FLOAT_SIDE
+        channels, *sides = sorted((1, *self.shape) if len(self.shape) == 2 else self.shape)
+        return self.dtype.startswith("float") and len(sides) == 2 and channels <= COLOURS and sides[0] >= FLOAT_SIDE
 
     def read(self, packed: Array) -> Array:
         """Returns the part of packed observations (..., O), in its own dtype: (..., *shape)."""

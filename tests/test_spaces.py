@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlhf_control.errors import UserError
-from rlhf_control.spaces import Spaces, entry, leaves, numbers_of, packing, texts
+from rlhf_control.spaces import Part, Spaces, entry, leaves, numbers_of, packing, texts
 
 LEAVES = st.sampled_from([
     Box(0, 255, (8, 9, 3), np.uint8), Box(-1, 1, (3,), np.float32), Box(-5, 5, (2, 2), np.float64),
@@ -110,3 +110,19 @@ def test_nothing_but_text_is_refused() -> None:
 def test_a_picture_alone_in_a_dict_is_still_one() -> None:
     space, _ = packing(Dict(camera=Box(0, 255, (8, 8, 3), np.uint8)))
     assert [part.picture for part in Spaces.of(space, Discrete(2)).parts] == [True]
+
+
+@pytest.mark.parametrize(
+    "shape, picture",
+    [
+        ((84, 84), True),
+        ((84, 84, 3), True),
+        ((4, 84, 84), True),
+        ((84,), False),
+        ((20, 20), False),
+        ((64, 64, 8), False),
+    ],
+)
+def test_floats_that_can_but_be_a_picture(shape: tuple[int, ...], picture: bool) -> None:
+    assert Part("", shape, "float32", 0, 1).float_picture is picture
+    assert not Part("", shape, "uint8", 0, 1).float_picture

@@ -9,7 +9,7 @@ from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.behaviours.own import behaviours_of, load_behaviours
 from rlhf_control.config.commands import EvaluateConfig
 from rlhf_control.errors import UserError, unknown_name
-from rlhf_control.interop.policies import find_policy, foreign_options
+from rlhf_control.interop.policies import find_named
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.atari.ids import is_atari
@@ -27,7 +27,7 @@ def evaluation(config: EvaluateConfig) -> dict[str, Any]:
     if config.behaviours and config.score:
         load_behaviours(config.behaviours)
     name = config.score or run_score(Path(config.path), config.behaviours)
-    policy = find_policy(config.path, config.env_id, **foreign_options(config))
+    policy = find_named(config.path, config)
     return measure(policy, name, config.episodes, config.seed, deterministic=not config.stochastic)
 
 

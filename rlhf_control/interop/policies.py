@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
-from rlhf_control.nets.zoo import own_policy
+from rlhf_control.nets.zoo import as_options, own_policy
 
 SB3, TORCH, RLLIB = "Stable-Baselines3", "torch", "RLlib"
 NO_ZIP = (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile)
@@ -36,8 +36,25 @@ def foreign_options(config: Any) -> dict[str, Any]:
 
 def find_each(names: Sequence[str], config: Any) -> list[Policy]:
     """Return the policies that a command names. Its options for files of other libraries are for those that are."""
-    foreign = [name for name in names if foreign_kind(name)] or names
-    return [find_policy(name, config.env_id, **(foreign_options(config) if name in foreign else {})) for name in names]
+    if not any(foreign_kind(name) for name in names):
+        return [find_named(name, config) for name in names]
+    return [find_named(name, config) if foreign_kind(name) else find_policy(name, config.env_id) for name in names]
+
+
+def find_named(name: str, config: Any) -> Policy:
+    """Return the policy that a command names. Raises UserError where `--env-id` and `--env` ask for another environment
+    than that of a policy of ours, which knows its own."""
+    policy = find_policy(name, config.env_id, **foreign_options(config))
+    own = {"--env-id": policy.env_id, **policy.env}
+    wanted = ({"--env-id": config.env_id} if config.env_id else {}) | config.env
+    other = next((option for option, value in wanted.items() if own.get(option) != value), None)
+    if other is None or foreign_kind(name):
+        return policy
+    asked = f"--env {other} {wanted[other]}" if other in config.env else f"{other} {wanted[other]}"
+    raise UserError(
+        f"{name} is for {policy.env_id}{as_options(policy.env)}, and {asked} would make that another environment; "
+        "leave it out, or name a policy of that one"
+    )
 
 
 def find_policy(

@@ -6,6 +6,7 @@ side by side. B batch, O observation as packed, V its numbers, F features.
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -161,6 +162,13 @@ class Encoder(nn.Module):
         rows = prepared.flatten(0, -2)
         size = min(ROWS, max(FEW, -(-len(rows) // 2)))
         return torch.cat(side_by_side(torch.no_grad()(self), rows.split(size))).reshape(*prepared.shape[:-1], -1)
+
+    def made_ready(self) -> "Encoder":
+        """Returns a copy that no longer changes, to be called many times without gradients."""
+        copy = deepcopy(self).requires_grad_(False)
+        for network in copy.pictures:
+            network.make_ready()  # type: ignore[operator]
+        return copy
 
     def frozen(self) -> "Encoder":
         """Return a copy that no longer changes."""

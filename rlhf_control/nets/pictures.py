@@ -48,7 +48,7 @@ class PictureEncoder(nn.Sequential):
         """For pictures of (height, width, channels), (channels, height, width) or (height, width). Without a
         `generator` the weights are not initialised."""
         convolutions, values = layout(shape, sight.kind)
-        activation = nn.LeakyReLU(0.01) if sight.kind == "christiano" else nn.ReLU()
+        activation = nn.LeakyReLU(0.01, inplace=True) if sight.kind == "christiano" else nn.ReLU(inplace=True)
         layers: list[nn.Module] = []
         for size in convolutions:
             if sight.kind == "impala":
@@ -58,7 +58,7 @@ class PictureEncoder(nn.Sequential):
         last = orthogonal(nn.utils.skip_init(nn.Linear, values, sight.features, device=device), generator)
         super().__init__(*layers, *([nn.ReLU()] if sight.kind == "impala" else []), nn.Flatten(), last, activation)
         self.shape, self.precision = with_channels(shape), sight.precision
-        self.channels_first = channels_first(self.shape)
+        self.channels_first, self.ready = channels_first(self.shape), False
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns the features (B, F) float32 of pixels (B, prod(shape)) uint8."""
@@ -74,11 +74,25 @@ class PictureEncoder(nn.Sequential):
     def first(self, x: Tensor) -> Tensor:
         """Returns what the first layer makes of x (B, C, H, W), 0 to 255, as if it were 0 to 1: its weights are divided
         rather than the pixels, of which there are many, and which bfloat16 holds exactly as they are."""
+        layer, whole = self[0], self.first_convolution()
+        weight = whole.weight if self.ready else whole.weight / 255
+        seen = functional.conv2d(x, weight, whole.bias, whole.stride, whole.padding)
+        return layer.rest(seen) if isinstance(layer, Section) else seen
+
+    def first_convolution(self) -> nn.Conv2d:
         layer = self[0]
         whole = layer.convolutions[0] if isinstance(layer, Section) else layer
         assert isinstance(whole, nn.Conv2d)
-        seen = functional.conv2d(x, whole.weight / 255, whole.bias, whole.stride, whole.padding)
-        return layer.rest(seen) if isinstance(layer, Section) else seen
+        return whole
+
+    @torch.no_grad()
+    def make_ready(self) -> None:
+        """Has it see the same, to the same bits, for many calls without gradients: what would be done to the weights at
+        every call is done to them now, which of a few pictures in bfloat16 is half the work."""
+        self.first_convolution().weight /= 255
+        self.ready = True
+        if self.precision == "bfloat16":
+            self.to(torch.bfloat16)
 
 
 class Section(nn.Module):

@@ -130,6 +130,8 @@ class Policy(nn.Module):
     def act(self, obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
         """Returns actions (B, A) float32 or choices (B, G) int64 for raw observations (B, O): sampled, or the mode
         without an rng."""
+        if self.encoder.seen and not self.spaces.tokens:  # a single call needs no copy of the CNN
+            return self.sampling()(self.outputs(self.features(obs), gradients=False).detach().cpu().numpy(), rng)
         return self.acting()(obs, rng)
 
     def acting(self) -> Act:
@@ -327,13 +329,17 @@ def acting_in_torch(policy: Policy) -> Act:
     """Does what `Policy.acting` does for networks that NumPy does not have; what was read of contexts is kept until the
     next call."""
     sample, encoder = policy.sampling(), policy.encoder
-    memory = Memory(encoder) if isinstance(encoder, TokenEncoder) else None
+    if isinstance(encoder, TokenEncoder):
+        read: Callable[[np.ndarray], Tensor] = Memory(encoder).read
+    else:
+        ready = encoder.made_ready()
+
+        def read(obs: np.ndarray) -> Tensor:
+            return ready.without_gradients(ready.prepare(obs))
 
     @torch.no_grad()
     def act(obs: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        if memory is not None:
-            return sample(policy.actor(policy.trunk(memory.read(obs))).numpy(), rng)
-        return sample(policy.outputs(policy.features(obs)).cpu().numpy(), rng)
+        return sample(policy.actor(policy.trunk(read(obs))).cpu().numpy(), rng)
 
     return act
 

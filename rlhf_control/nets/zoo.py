@@ -116,7 +116,8 @@ def unfit(policy: str | Path, theirs: str, env_id: str, spaces: Spaces) -> UserE
     return UserError(f"{policy} is for {theirs}, but {env_id} has {spaces}; choose a policy of this environment")
 
 
-def _as_options(env: Mapping[str, Any]) -> str:
+def as_options(env: Mapping[str, Any]) -> str:
+    """Returns an environment's arguments as the command line has them, with a space before; "" for none."""
     return f" with --env {' '.join(f'{name} {value}' for name, value in env.items())}" if env else ""
 
 
@@ -125,8 +126,8 @@ def adopt(policy: Policy, spaces: Spaces, env_id: str, env: dict[str, bool | int
     if not policy.spaces.fits(spaces):
         own = {name: value for name, value in policy.env.items() if env.get(name) != value}
         given = {name: value for name, value in env.items() if policy.env.get(name) != value}
-        theirs = f"{policy.env_id}{_as_options(own)} ({policy.spaces})"
-        raise unfit("the policy", theirs, f"{env_id}{_as_options(given)}", spaces)
+        theirs = f"{policy.env_id}{as_options(own)} ({policy.spaces})"
+        raise unfit("the policy", theirs, f"{env_id}{as_options(given)}", spaces)
     if policy.env_id != env_id:
         print(f"rlhf-control: a policy of {policy.env_id} is taken for {env_id}: the spaces are equal", file=sys.stderr)
     return Policy.from_state({**policy.state(), "spaces": spaces.state(), "env_id": env_id, "env": env})

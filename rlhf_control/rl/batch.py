@@ -29,8 +29,10 @@ class Batch:
         """Returns the same batch on this device."""
         return Batch(*(x.to(device) for x in vars(self).values()))
 
-    def __getitem__(self, index: Any) -> "Batch":
-        return Batch(*(x[index] for x in vars(self).values()))
+    def __getitem__(self, rows: Any) -> "Batch":
+        rows = torch.as_tensor(rows)
+        features = self.features.index_select(0, rows)  # of bytes, indexing takes nine times as long
+        return Batch(features, *(x[rows] for name, x in vars(self).items() if name != "features"))
 
 
 def minibatches(rows: int, size: int, rng: np.random.Generator, together: Array | None = None) -> list[Array]:

@@ -191,6 +191,11 @@ def reward_sees_through(config: FinetuneConfig, pretrained: Policy) -> Encoder |
     """Returns what the reward sees observations through: of pictures and tokens the policy's encoder, as it came in."""
     if pretrained.encoder.seen:
         return pretrained.encoder.frozen().to_device(pretrained.encoder.device)
+    if config.reward.pictures != "policy":
+        raise UserError(
+            f"--reward.pictures {config.reward.pictures} is for a policy that sees pictures, and this one sees none: "
+            "leave it out"
+        )
     wanted = config.reward.critics_view
     if wanted == "on" or (wanted == "auto" and config.shrink == 1 and not config.reward.obs_parts):
         return CriticsView(pretrained)

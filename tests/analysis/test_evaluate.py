@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -25,3 +26,24 @@ def test_a_behaviour_of_another_environment(cheetah_policy: Policy) -> None:
     cheetah_policy.env_id = "Hopper-v5"
     with pytest.raises(UserError, match="is for HalfCheetah-v5"):
         measure(cheetah_policy, "prowl", 1, 0)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"path": "bricks", "env": {"obs": "planes"}}, "bricks is for rlhf/Bricks-v0, and --env obs planes would"),
+        (
+            {"path": "bricks-planes", "env": {"obs": "planes", "ob": 1}},
+            "-v0 with --env obs planes, and --env ob 1 would",
+        ),
+        ({"path": "bricks-planes", "env_id": "rlhf/Orchard-v0"}, "and --env-id rlhf/Orchard-v0 would"),
+    ],
+)
+def test_another_environment_than_the_policys_own_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        evaluation(EvaluateConfig(**given))
+
+
+def test_its_own_environment_may_be_named() -> None:
+    config = EvaluateConfig("bricks-planes", episodes=1, env_id="rlhf/Bricks-v0", env={"obs": "planes"})
+    assert evaluation(config)["return_mean"] > 0

@@ -5,9 +5,10 @@ from gymnasium.spaces import Box, Discrete
 from torch import nn
 
 from rlhf_control.config import NetConfig
+from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.pictures import PictureEncoder, Sight, check_pictures, layout
 from rlhf_control.nets.policy import Policy
-from rlhf_control.spaces import Spaces
+from rlhf_control.spaces import Part, Spaces
 
 KINDS = ["cnn", "cnn-small", "impala"]
 
@@ -63,3 +64,15 @@ def test_half_precision_is_close_to_single() -> None:
     features = half(pixels)
     assert features.dtype == torch.float32 and not torch.equal(features, single(pixels))
     torch.testing.assert_close(features, single(pixels), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "impala", "christiano"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_made_ready_sees_the_same_to_the_bit_and_leaves_the_policy_as_it_was(kind: str, precision: str) -> None:
+    sight, generator = Sight(kind, 16, precision), torch.Generator().manual_seed(0)
+    encoder = Encoder((Part("", (48, 48, 4), "uint8", 0, 48 * 48 * 4),), generator, sight)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    pixels = torch.randint(0, 256, (3, 48 * 48 * 4), dtype=torch.uint8, generator=generator)
+    ready = encoder.made_ready()
+    assert torch.equal(ready.without_gradients(pixels), encoder.without_gradients(pixels))
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())

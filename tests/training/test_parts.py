@@ -1,5 +1,7 @@
 """What a run is made of, before its first iteration and at its end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from rlhf_control.config import (
     FinetuneConfig,
     NetConfig,
 )
+from rlhf_control.errors import UserError
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.reward.known import KnownReward
@@ -34,6 +37,12 @@ def test_bounds_far_from_what_a_fresh_policy_does_are_told(
     spaces = Spaces((3,), "box", (2,), (-1.0, low), (1.0, high))
     tell_of_far_bounds(Policy(spaces, NetConfig(), 0, "Far-v0", {}))
     assert ("RescaleAction" in capsys.readouterr().err) == told
+
+
+def test_cnns_for_a_reward_that_sees_no_pictures_are_refused(tiny_config: FinetuneConfig) -> None:
+    config = replace(tiny_config, reward=replace(tiny_config.reward, pictures="heads"))
+    with pytest.raises(UserError, match=r"--reward.pictures heads is for a policy that sees pictures.*leave it out"):
+        prepare(config, None, None)
 
 
 def test_what_a_run_would_hand_back_is_the_policy_that_came_in_until_it_learned(tiny_config: FinetuneConfig) -> None:
