@@ -59,25 +59,57 @@ class PictureEncoder(nn.Sequential):
         super().__init__(*layers, *([nn.ReLU()] if sight.kind == "impala" else []), nn.Flatten(), last, activation)
         self.shape, self.precision = with_channels(shape), sight.precision
         self.channels_first, self.ready = channels_first(self.shape), False
+        self.blocks = blocks(self.shape, convolutions[0]) if sight.precision == "bfloat16" else 0
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Returns the features (B, F) float32 of pixels (B, prod(shape)) uint8."""
-        x = pixels.reshape(-1, *self.shape)
-        x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
+        """Returns the features (B, F) float32 of pixels (B, prod(shape)) uint8, or of what `arranged` made of them."""
         half = self.precision == "bfloat16"
+        x = self.arranged(pixels).reshape(-1, *self.arranged_shape)
+        x = x if self.channels_first else x.permute(0, 3, 1, 2)  # in memory as they were: channels last
         with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
-            seen = self.first(x.to(torch.bfloat16 if half else torch.float32))
+            seen = self.first(x if half else x.float())
             for layer in list(self)[1:]:
                 seen = layer(seen)
             return seen.float()
+
+    def arranged(self, pixels: Tensor) -> Tensor:
+        """Returns pixels (B, prod(shape)) uint8 as the first convolution is fastest with them; what is so already, it
+        returns as it is. In bfloat16 that is one with all channels of as many pixels as it strides over side by side,
+        64 of them in the CNN of Nature, which does the same products in half the time."""
+        if self.precision != "bfloat16" or pixels.dtype == torch.bfloat16:
+            return pixels
+        if not self.blocks:
+            return pixels.to(torch.bfloat16)
+        height, width, channels = self.shape
+        cells = pixels.reshape(-1, height // self.blocks, self.blocks, width // self.blocks, self.blocks * channels)
+        return cells.transpose(2, 3).to(torch.bfloat16, memory_format=torch.contiguous_format).flatten(1)
+
+    @property
+    def arranged_shape(self) -> tuple[int, ...]:
+        """Returns the shape of a picture that is `arranged`."""
+        if not self.blocks:
+            return self.shape
+        height, width, channels = self.shape
+        return height // self.blocks, width // self.blocks, self.blocks**2 * channels
 
     def first(self, x: Tensor) -> Tensor:
         """Returns what the first layer makes of x (B, C, H, W), 0 to 255, as if it were 0 to 1: its weights are divided
         rather than the pixels, of which there are many, and which bfloat16 holds exactly as they are."""
         layer, whole = self[0], self.first_convolution()
-        weight = whole.weight if self.ready else whole.weight / 255
-        seen = functional.conv2d(x, weight, whole.bias, whole.stride, whole.padding)
+        weight = whole.weight if self.ready else self.first_weight()
+        stride = (1, 1) if self.blocks else whole.stride
+        seen = functional.conv2d(x, weight, whole.bias, stride, whole.padding)
         return layer.rest(seen) if isinstance(layer, Section) else seen
+
+    def first_weight(self) -> Tensor:
+        """Returns the first convolution's weights for pixels as they are `arranged`."""
+        weight, block = self.first_convolution().weight / 255, self.blocks
+        if not block:
+            return weight
+        outputs, channels, kernel, _ = weight.shape
+        cells = kernel // block
+        split = weight.reshape(outputs, channels, cells, block, cells, block).permute(0, 3, 5, 1, 2, 4)
+        return split.reshape(outputs, block * block * channels, cells, cells)
 
     def first_convolution(self) -> nn.Conv2d:
         layer = self[0]
@@ -89,7 +121,7 @@ class PictureEncoder(nn.Sequential):
     def make_ready(self) -> None:
         """Has it see the same, to the same bits, for many calls without gradients: what would be done to the weights at
         every call is done to them now, which of a few pictures in bfloat16 is half the work."""
-        self.first_convolution().weight /= 255
+        self.first_convolution().weight = nn.Parameter(self.first_weight(), requires_grad=False)
         self.ready = True
         if self.precision == "bfloat16":
             self.to(torch.bfloat16)
@@ -155,6 +187,14 @@ def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
 def channels_first(shape: tuple[int, ...]) -> bool:
     """Say whether a picture of three dimensions has its channels, of which there are fewest, before its sides."""
     return shape[0] < shape[-1]
+
+
+def blocks(shape: tuple[int, ...], first: Convolution) -> int:
+    """Return how many pixels a side of a block has for `PictureEncoder.arranged`: as many as the first convolution
+    strides over, where its kernel and the picture are made of such blocks; else 0."""
+    _, _, kernel, stride = first
+    whole = stride > 1 and not any(side % stride for side in (kernel, *shape[:2]))
+    return stride if whole and not channels_first(shape) else 0
 
 
 def check_pictures(parts: Sequence[Part], parameters: Mapping[str, Any], sight: Sight, prefix: str = "") -> None:

@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from torch import nn
+from torch.nn import functional
 
 from rlhf_control.config import NetConfig
 from rlhf_control.nets.encoders import Encoder
@@ -76,3 +79,25 @@ def test_what_is_made_ready_sees_the_same_to_the_bit_and_leaves_the_policy_as_it
     ready = encoder.made_ready()
     assert torch.equal(ready.without_gradients(pixels), encoder.without_gradients(pixels))
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("kind, shape", [("cnn", (84, 84, 4)), ("cnn-small", (40, 32, 3)), ("cnn-small", (41, 41, 3))])
+def test_pixels_arranged_in_blocks_are_seen_alike(kind: str, shape: tuple[int, ...]) -> None:
+    """Where the sides are made of the strides: the same products of the first convolution, in another order."""
+    half, single = (
+        PictureEncoder(shape, Sight(kind, 16, precision), torch.Generator().manual_seed(0))
+        for precision in ("bfloat16", "float32")
+    )
+    pixels = torch.randint(256, (2, math.prod(shape)), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    arranged = half.arranged(pixels)
+    assert half.blocks == (0 if shape[0] % 4 else 4) and single.arranged(pixels) is pixels
+    assert arranged.dtype == torch.bfloat16 and arranged.shape == pixels.shape
+    assert torch.equal(arranged.float().sort().values, pixels.float().sort().values)
+    assert torch.equal(half(arranged), half(pixels))
+    stride = 1 if half.blocks else 4
+    seen = functional.conv2d(
+        arranged.float().reshape(-1, *half.arranged_shape).permute(0, 3, 1, 2), half.first_weight(), stride=stride
+    )
+    x = pixels.float().reshape(-1, *shape).permute(0, 3, 1, 2)
+    layer = single.first_convolution()
+    torch.testing.assert_close(seen, functional.conv2d(x, layer.weight / 255, stride=4))
