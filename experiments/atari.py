@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import RESULTS, add_place, curve, keep, make_runs
+from common import RESULTS, add_place, keep, make_runs
 from torch import Tensor, nn
 
+from rlhf_control import api
 from rlhf_control.behaviours.ale import BALL_X, rally_score
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PretrainConfig
@@ -44,12 +45,13 @@ from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.atari.env import AtariEnv
 from rlhf_control.simulation.atari.vector import AtariVectorEnv
-from rlhf_control.simulation.rollouts import collect
+from rlhf_control.simulation.rollouts import collect, fresh_episodes
 from rlhf_control.simulation.vector import start_envs
 from rlhf_control.spaces import Spaces
 from rlhf_control.sweeps.seeds import parse_seeds
 
 FRAMES = 4  # of a step
+GAMES = 30  # of a final policy
 SHOWN, EPOCHS = 8_000, 12  # steps of Pong, passes over them
 PLACES = [
     54,
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--learners", nargs="+", default=["ppo", "sb3"], choices=["ppo", "sb3"])
     parser.add_argument("--steps", type=int, default=2_000_000)
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"], help="of teach and finetune")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--lr", type=float, default=5e-4, help="of finetune")
     parser.add_argument("--policy", default="", help="to fine-tune (default: what `teach` made of the first seed)")
     parser.add_argument("--runs", type=Path, default=Path("runs/atari"))
@@ -83,16 +85,24 @@ def main() -> None:
 
 
 def pretrain(arguments: argparse.Namespace) -> None:
-    found: dict[str, dict[str, Any]] = {}
+    seeds = parse_seeds(arguments.seeds)
+    configs = {seed: of_seed(arguments, seed) for seed in seeds}
+    found: dict[str, list[dict[str, Any]]] = {}
     if "ppo" in arguments.learners:
-        configs = {seed: of_seed(arguments, seed) for seed in parse_seeds(arguments.seeds)}
-        make_runs(configs.values(), arguments.runs, arguments)
-        found["ours"] = {str(seed): curve(Path(config.out)) for seed, config in configs.items()}
+        make_runs(configs.values(), arguments.runs, arguments, trained)
+        found["ours"] = [played(configs[seed], Path(configs[seed].out)) for seed in seeds]
     if "sb3" in arguments.learners:
-        for seed in parse_seeds(arguments.seeds):
-            found.setdefault("SB3", {})[str(seed)] = stable_baselines(arguments, seed)
-    add("pretrain", {"steps": arguments.steps, "frames": FRAMES * arguments.steps, "game": arguments.game,
-                     "learners": found})  # fmt: skip
+        found["Stable-Baselines3"] = [played(configs[seed], stable_baselines(arguments, seed)) for seed in seeds]
+    game = {"steps": arguments.steps, "frames": FRAMES * arguments.steps, "precision": arguments.precision,
+            "seeds": seeds, "learners": found}  # fmt: skip
+    add("pretrain", {arguments.game: {"command": " ".join(sys.argv), **environment_facts(), **game}})
+
+
+def played(config: PretrainConfig, policy: Path) -> dict[str, Any]:
+    """Returns the scores of whole games of a final policy, of either library, that draws its actions as in training."""
+    player = find_policy(policy, config.env_id, env=config.env)
+    found = fresh_episodes(player, GAMES, seed=10_000, deterministic=False, observations=False)
+    return {"seed": config.seed, "return": float(np.mean(found.returns)), "returns": found.returns}
 
 
 def teach(arguments: argparse.Namespace) -> None:
@@ -168,21 +178,20 @@ def tracked(num_envs: int, steps: int, config: PretrainConfig) -> tuple[Tensor, 
 def of_seed(arguments: argparse.Namespace, seed: int) -> PretrainConfig:
     env_id = f"ALE/{arguments.game}-v5"
     out = arguments.runs / f"ppo-{arguments.game}-{seed}"
-    return replace(preset(env_id, "atari"), total_steps=arguments.steps, seed=seed, out=str(out))
+    config = preset(env_id, "atari")
+    net = replace(config.net, precision=arguments.precision)
+    return replace(config, net=net, total_steps=arguments.steps, seed=seed, out=str(out))
 
 
-def stable_baselines(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+def stable_baselines(arguments: argparse.Namespace, seed: int) -> Path:
     """Trains Stable-Baselines3's PPO on our environment, with the hyperparameters of our preset, and returns its
-    curve."""
+    file."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     config = of_seed(arguments, seed)
     ppo, folder = config.ppo, arguments.runs / f"sb3-{arguments.game}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    games: list[list[float]] = []  # steps, score
-    if (folder / "games.json").is_file():
-        games = json.loads((folder / "games.json").read_text())
     envs = DummyVecEnv([lambda: AtariEnv(config.env_id, None, **config.env) for _ in range(ppo.num_envs)])
     envs.seed(seed)
     if (folder / "model.zip").is_file():
@@ -193,25 +202,17 @@ def stable_baselines(arguments: argparse.Namespace, seed: int) -> dict[str, Any]
             ent_coef=ppo.entropy_coef, device="cpu", learning_rate=lambda left: left * ppo.lr,
             clip_range=lambda left: left * ppo.clip,
         )  # fmt: skip
-    scores = np.zeros(ppo.num_envs)
 
-    def note(given: dict[str, Any], _: Any) -> bool:
-        for i, info in enumerate(given["infos"]):
-            scores[i] += info["score"]
-            if info["game_over"]:
-                games.append([model.num_timesteps, scores[i]])
-                scores[i] = 0
+    def keep_file(_: Any, __: Any) -> bool:
         if model.num_timesteps % PART == 0:
             model.save(folder / "model.zip")
-            (folder / "games.json").write_text(json.dumps(games))
         return True
 
     if model.num_timesteps < arguments.steps:  # a file goes on with the schedules where it was
-        model.learn(arguments.steps - model.num_timesteps, callback=note, reset_num_timesteps=False)
+        model.learn(arguments.steps - model.num_timesteps, callback=keep_file, reset_num_timesteps=False)
         model.save(folder / "model.zip")
-        (folder / "games.json").write_text(json.dumps(games))
     envs.close()
-    return {"steps": [step for step, _ in games], "return": [score for _, score in games]}
+    return folder / "model.zip"
 
 
 def finetune(arguments: argparse.Namespace) -> None:
@@ -233,30 +234,64 @@ def finetune(arguments: argparse.Namespace) -> None:
         for seed in seeds
         for name, options in CONDITIONS.items()
     }
-    make_runs(configs.values(), arguments.runs, arguments)
+    make_runs(configs.values(), arguments.runs, arguments, trained)
     before = measured(start)
     found = {name: [of_run(configs[name, seed].out) for seed in seeds] for name in CONDITIONS}
+    commit = Run.open(configs[next(iter(configs))].out).read_json("manifest.json")["git_commit"]
+    sha = hashlib.sha256(Path(start).read_bytes()).hexdigest()
+    facts = {"command": " ".join(sys.argv), **environment_facts(), "commit": commit, "policy": sha, "seeds": seeds}
+    add("finetune", {**facts, "steps": arguments.steps, "lr": arguments.lr, "before": before, "runs": found})
+
+
+def trained(config: PretrainConfig | FinetuneConfig) -> None:
+    """Makes a run, or goes on with it, without a report: ten whole games would take longer than the training."""
+    run = Path(config.out)
+    if (run / "policy.npz").is_file():
+        return
+    if (run / "config.json").is_file():
+        api.resume(run, report=False)
+    elif isinstance(config, PretrainConfig):
+        api.pretrain(config, report=False)
+    else:
+        api.finetune(config, report=False)
+
+
+def add(part: str, result: dict[str, Any]) -> None:
+    """Keeps a part of the results beside the others, and makes the tables of all."""
+    file = RESULTS / "atari.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    if part == "pretrain":  # a game beside others
+        result = kept.get(part, {}) | result
+    kept[part] = result
+    keep("atari", kept)
+    tables = [table(kept[name]) for name, table in TABLES.items() if name in kept]
+    (RESULTS / "atari.md").write_text("\n".join(tables))
+    print("\n".join(tables))
+
+
+def styles_table(result: dict[str, Any]) -> str:
     rows = [
         "| learned from | s a point | by seed | steps in rallies of 10 s | points won |",
         "|---|---:|---|---:|---:|",
     ]
-    for name, runs in {"nothing (before)": [before], **found}.items():
-        mean = {key: np.mean([run[key] for run in runs]) for key in before}
+    for name, runs in {"nothing (before)": [result["before"]], **result["runs"]}.items():
+        mean = {key: np.mean([run[key] for run in runs]) for key in result["before"]}
         by_seed = ", ".join(f"{run['seconds']:.1f}" for run in runs) if len(runs) > 1 else ""
         rows.append(f"| {name} | {mean['seconds']:.1f} | {by_seed} | {mean['long']:.0%} | {mean['won']:.0%} |")
-    (RESULTS / "atari.md").write_text("\n".join(rows) + "\n")
-    print("\n".join(rows))
-    commit = Run.open(configs[next(iter(configs))].out).read_json("manifest.json")["git_commit"]
-    sha = hashlib.sha256(Path(start).read_bytes()).hexdigest()
-    add("finetune", {"commit": commit, "steps": arguments.steps, "lr": arguments.lr, "seeds": seeds, "policy": sha,
-                     "before": before, "runs": found})  # fmt: skip
+    return "\n".join(rows) + "\n"
 
 
-def add(part: str, result: dict[str, Any]) -> None:
-    """Keeps a part of the results beside the others."""
-    file = RESULTS / "atari.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
-    keep("atari", kept | {part: {"command": " ".join(sys.argv), **environment_facts(), **result}})
+def returns_table(result: dict[str, Any]) -> str:
+    rows = ["| game | frames | learner | return, by seed | mean |", "|---|---:|---|---|---:|"]
+    for game, found in result.items():
+        for name, runs in found["learners"].items():
+            returns = [run["return"] for run in runs]
+            by_seed = ", ".join(f"{x:.1f}" for x in returns)
+            rows.append(f"| {game} | {found['frames']:,} | {name} | {by_seed} | {np.mean(returns):.1f} |")
+    return "\n".join(rows) + "\n"
+
+
+TABLES = {"finetune": styles_table, "pretrain": returns_table}
 
 
 def of_run(out: str) -> dict[str, float]:
