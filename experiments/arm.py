@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, interval, keep, make_runs, plot_by_task
+from common import RESULTS, add_place, keep, keep_table, kept_shares, make_runs, plot_by_task, score_cells, told
 
 from rlhf_control.analysis.evaluate import SEED, measure
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
@@ -78,17 +78,11 @@ def gained(votes: list[FinetuneConfig], oracles: list[FinetuneConfig]) -> list[f
     return [(ours[1] - ours[0]) / (its[1] - its[0]) for ours, its in pairs]
 
 
-def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]], gains: list[float]) -> str:
-    """Of the table: the interquartile mean over seeds and its 95 % interval."""
-    cells = [name, f"{before['score']:.2f}"]
-    for of_one in runs.values():
-        found = interval([run["score"] for run in of_one])
-        cells.append(f"{found['iqm']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
-    kept = [interval([run["success"] for run in runs[c]])["iqm"] for c in ("votes", "oracle's reward")]
-    cells.append(f"{before['success']:.0%}, {kept[0]:.0%}, {kept[1]:.0%}")
-    gain = interval(gains)
-    cells.append(f"{gain['iqm']:.0%} ({gain['low']:.0%} to {gain['high']:.0%})")
-    return f"| {' | '.join([*cells, BEHAVIOURS[name].unit])} |"
+def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]], gains: list[float]) -> list[str]:
+    """Of the table: interquartile means over seeds and their 95 % intervals."""
+    shares = [before["success"], *kept_shares([runs["votes"], runs["oracle's reward"]])]
+    done = ", ".join(f"{share:.0%}" for share in shares)
+    return [*score_cells(name, before, runs), done, told(gains, ".0%"), BEHAVIOURS[name].unit]
 
 
 def main() -> None:
@@ -114,14 +108,13 @@ def main() -> None:
         before = measured(STARTS[BEHAVIOURS[name].env_id], name)
         gains = gained(conditions["votes"], conditions["oracle's reward"])
         kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs, "gained": gains}
-        print(row(name, before, runs, gains), flush=True)
+        print(*row(name, before, runs, gains), sep=" | ", flush=True)
     keep("arm", {"command": "python experiments/arm.py", **environment_facts(), "behaviours": kept})
-    head = (
-        "| behaviour | before | 100 votes | the oracle's reward | coin flips | success before, votes, oracle "
-        "| share of the gain in the oracle's reward | score |"
-    )
-    rows = [row(name, one["before"], one["runs"], one["gained"]) for name, one in kept.items()]
-    (RESULTS / "arm.md").write_text("\n".join([head, f"|---{'|---:' * 6}|---|", *rows]) + "\n")
+    head = [
+        "behaviour", "before", "100 votes", "the oracle's reward", "coin flips", "success before, votes, oracle",
+        "share of the gain in the oracle's reward", "score",
+    ]  # fmt: skip
+    keep_table("arm", head, [row(name, one["before"], one["runs"], one["gained"]) for name, one in kept.items()])
     paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
     plot_by_task(paths, RESULTS / "arm", smooth=8, metric="score", label="score, as the table has it")
 

@@ -141,6 +141,29 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"iqm": float(interquartile_mean(scores)), "low": float(low), "high": float(high)}
 
 
+def told(values: Sequence[float], form: str = ".2f") -> str:
+    """A cell of a table: interquartile mean over runs, and its 95 % interval."""
+    found = {name: format(value, form) for name, value in interval(values).items()}
+    return f"{found['iqm']} ({found['low']} to {found['high']})"
+
+
+def score_cells(name: str, before: Mapping[str, float], runs: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """Cells of a table: a behaviour's name, its score before, and that of each condition's runs."""
+    return [name, f"{before['score']:.2f}", *(told([run["score"] for run in of_one]) for of_one in runs.values())]
+
+
+def kept_shares(runs: Iterable[Sequence[Mapping[str, float]]]) -> list[float]:
+    """How often the old task was still done, by condition: interquartile means over seeds."""
+    return [interval([run["success"] for run in of_one])["iqm"] for of_one in runs]
+
+
+def keep_table(name: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes results/NAME.md: the first column to the left, numbers to the right."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    lines.insert(1, f"|---{'|---:' * (len(head) - 1)}|")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
 def plot_by_task(
     runs: Mapping[str, Mapping[str, Sequence[Path]]], out: Path, smooth: int = 10,
     metric: str = "env_return", label: str = "return of an episode",

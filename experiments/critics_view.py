@@ -22,7 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from common import RESULTS, interval, keep
+from common import interval, keep, keep_table, told
 
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
@@ -72,13 +72,10 @@ def correlation(name: str, labels: int, seed: int, *, view: bool) -> float:
     return float(np.corrcoef(model.predict(of_fresh).ravel(), behaviour.reward(of_fresh).ravel())[0, 1])
 
 
-def row(name: str, of_one: dict[str, dict[str, list[float]]]) -> str:
+def row(name: str, of_one: dict[str, dict[str, list[float]]]) -> list[str]:
     """Of the table: without and with the view, by the number of comparisons."""
-    cells = [name]
-    for labels in of_one["off"]:
-        off, on = (interval(of_one[view][labels]) for view in ("off", "on"))
-        cells.append(f"{off['iqm']:.2f} -> {on['iqm']:.2f} ({on['low']:.2f} to {on['high']:.2f})")
-    return f"| {' | '.join(cells)} |"
+    off, on = of_one["off"], of_one["on"]
+    return [name, *(f"{interval(off[labels])['iqm']:.2f} -> {told(on[labels])}" for labels in off)]
 
 
 def main() -> None:
@@ -94,12 +91,11 @@ def main() -> None:
             for labels in LABELS:
                 for view, of_view in found[name].items():
                     of_view[str(labels)].append(correlation(name, labels, seed, view=view == "on"))
-        print(row(name, found[name]), flush=True)
+        print(*row(name, found[name]), sep=" | ", flush=True)
     facts: dict[str, Any] = {"command": "python experiments/critics_view.py", **environment_facts(), "seeds": seeds}
     keep("critics_view", {**facts, "behaviours": found})
-    head = f"| correlation, without -> with | {' | '.join(f'{n} comparisons' for n in LABELS)} |"
-    lines = [head, "|---" * (1 + len(LABELS)) + "|"]
-    (RESULTS / "critics_view.md").write_text("\n".join([*lines, *(row(n, f) for n, f in found.items())]) + "\n")
+    head = ["correlation, without -> with", *(f"{n} comparisons" for n in LABELS)]
+    keep_table("critics_view", head, [row(name, one) for name, one in found.items()])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, add_place, interval, keep, make_runs, plot_by_task
+from common import RESULTS, add_place, keep, keep_table, kept_shares, make_runs, plot_by_task, score_cells
 
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.behaviours.robots import FETCH_ID, METAWORLD_ID
@@ -71,15 +71,10 @@ def measured(run: FinetuneConfig, when: str) -> dict[str, float]:
     return {"score": found["score_mean"], "success": found["success_rate"], "return": found["return_mean"]}
 
 
-def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]]) -> str:
+def row(name: str, before: dict[str, float], runs: dict[str, list[dict[str, float]]]) -> list[str]:
     """Of the table: interquartile means over seeds, the score's with its 95 % interval."""
-    cells = [name, f"{before['score']:.2f}"]
-    for of_one in runs.values():
-        found = interval([run["score"] for run in of_one])
-        cells.append(f"{found['iqm']:.2f} ({found['low']:.2f} to {found['high']:.2f})")
-    kept = [interval([run["success"] for run in of_one])["iqm"] for of_one in runs.values()]
-    cells.append(", ".join(f"{share:.0%}" for share in [before["success"], *kept]))
-    return f"| {' | '.join([*cells, BEHAVIOURS[name].unit])} |"
+    done = ", ".join(f"{share:.0%}" for share in [before["success"], *kept_shares(runs.values())])
+    return [*score_cells(name, before, runs), done, BEHAVIOURS[name].unit]
 
 
 def main() -> None:
@@ -105,13 +100,13 @@ def main() -> None:
         commit = Run.open(conditions["votes"][0].out).read_json("manifest.json")["git_commit"]
         before = measured(conditions["votes"][0], "before")
         kept[name] = {"seeds": seeds, "commit": commit, "before": before, "runs": runs}
-        print(row(name, before, runs), flush=True)
+        print(*row(name, before, runs), sep=" | ", flush=True)
     keep("robot_styles", {"command": "python experiments/robot_styles.py", **environment_facts(), "behaviours": kept})
-    head = (
-        "| behaviour | before | 100 votes | the oracle's reward | coin flips | old task done before, then so | score |"
-    )
-    rows = [row(name, one["before"], one["runs"]) for name, one in kept.items()]
-    (RESULTS / "robot_styles.md").write_text("\n".join([head, f"|---{'|---:' * 5}|---|", *rows]) + "\n")
+    head = [
+        "behaviour", "before", "100 votes", "the oracle's reward", "coin flips",
+        "old task done before, then so", "score",
+    ]  # fmt: skip
+    keep_table("robot_styles", head, [row(name, one["before"], one["runs"]) for name, one in kept.items()])
     paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
     plot_by_task(paths, RESULTS / "robot_styles", smooth=1, metric="score", label="score, as the table has it")
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from PIL import Image
 
@@ -79,7 +80,8 @@ def policy_frames(
     if states:
         model = mujoco_model(policy.env_id, policy.env)
         frames = render(model, np.stack(widened(states[::stride])), width=width, height=height)
-        speeds = _speeds(np.array([state[0] for state in states]), rate)[::stride]
+        if _leaves(model):
+            speeds = _speeds(np.array([state[0] for state in states]), rate)[::stride]
     else:
         frames = pictures.alike(drawn)
     if title is not None:
@@ -131,6 +133,14 @@ def _fit(picture: Array, height: int) -> Array:
     """The picture (h, w, 3) at this height."""
     width = max(1, round(picture.shape[1] * height / picture.shape[0]))
     return np.asarray(Image.fromarray(picture).resize((width, height)))
+
+
+def _leaves(model: mujoco.MjModel) -> bool:
+    """Tells whether the first joint of a model lets its body go along x as far as it likes: a robot that walks does,
+    one that stands and reaches has no speed of its own."""
+    kind = model.jnt_type[0]
+    slides = kind == mujoco.mjtJoint.mjJNT_SLIDE and not model.jnt_limited[0] and model.dof_damping[0] == 0
+    return bool(kind == mujoco.mjtJoint.mjJNT_FREE or slides)
 
 
 def _speeds(x: Array, rate: float) -> Array:

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlhf_control.analysis.videos import _speeds, policy_frames, record_video
+from rlhf_control.analysis.videos import _leaves, _speeds, policy_frames, record_video
 from rlhf_control.config import NetConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy
+from rlhf_control.simulation.make import mujoco_model
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.simulation.vector import start_envs
 
@@ -48,6 +49,15 @@ def test_seconds_cut_and_a_title_is_drawn():
 def test_speed_is_a_mean_over_half_a_second():
     x = np.array([0.0, 0.1, 0.2, 0.2, 0.2, 0.6])  # m, at 4 steps a second: over the last 2 steps
     np.testing.assert_allclose(_speeds(x, rate=4), [0, 0.4, 0.4, 0.2, 0, 0.8])
+
+
+@pytest.mark.parametrize(
+    ("env_id", "leaves"),
+    [("HalfCheetah-v5", True), ("Ant-v5", True), ("Pusher-v5", False), ("InvertedPendulum-v5", False),
+     ("rlhf/ArmGrasp-v0", False)],
+)  # fmt: skip
+def test_only_what_can_leave_has_a_speed(env_id, leaves):
+    assert _leaves(mujoco_model(env_id, {})) == leaves
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
