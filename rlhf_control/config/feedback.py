@@ -43,8 +43,8 @@ class AnnotatorConfig:
     """A policy, as POLICY, that takes over (--feedback take-over)."""
     success: float | None = None
     """An episode is a success from this score of the behaviour on (of the oracle env: mean reward a step). Default:
-    with the oracle env what the environment itself says at its end, if it does; else it must be better, a step, than
-    half of the pool's clips, so that the standard rises with the policy."""
+    with the oracle env where the environment itself says so at any step shown, if it tells of it; else it must be
+    better, a step, than half of the pool's clips, so that the standard rises with the policy."""
 
     def __post_init__(self) -> None:
         typed(self)

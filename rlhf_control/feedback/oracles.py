@@ -56,9 +56,9 @@ class RewardOracle:
 
     Of a group of clips it is the mean that counts. A demonstration is not judged: it stands above the policy's own
     clips, and nothing is said about these. A correction is judged like a comparison. A success mark goes by `score`
-    where the config says from which score on an episode is a success; else by what the environment says after the last
-    step, if `told`; else by the episode's mean return over a clip's length, which must be above the median of the
-    pool's.
+    where the config says from which score on an episode is a success; else, if `told`, by whether the environment says
+    so after any step that is shown, as evaluations count; else by the episode's mean return over a clip's length, which
+    must be above the median of the pool's.
     """
 
     reward: StepReward
@@ -124,7 +124,7 @@ class RewardOracle:
         """Tells whether an episode (L, ...) is a success, where that is said of it and not by comparison."""
         if self.config.success is not None and self.score is not None:
             return bool(self.score(episode) >= self.config.success)
-        return bool(episode.success[-1]) if self.told and episode.success is not None else None
+        return bool(episode.success.any()) if self.told and episode.success is not None else None
 
     def weights(self, clips: Segments) -> Array:
         """Returns the weights (L,) of clips' steps, or (..., L) if they differ in length; ones without myopia."""

@@ -376,10 +376,10 @@ def test_a_success_is_above_the_median_of_the_pool_whatever_the_episode_lasts() 
     assert marked(env_oracle(skip=0.9), clips_of([[median] * 5])[0]) is None
 
 
-def test_a_success_is_what_the_environment_says_at_the_end_or_a_score() -> None:
+def test_a_success_is_what_the_environment_says_at_any_step_or_a_score() -> None:
     rewards = clips_of([[0.0, 0.0, 3.0]])[0]
-    told = [replace(rewards, success=np.array(flags)) for flags in ([True, True, False], [False, False, True])]
-    for name, expected in (("env", [0.0, 1.0]), ("hurry", [1.0, 1.0])):  # a behaviour's success is another matter
+    told = [replace(rewards, success=np.array(flags)) for flags in ([False, True, False], [False, False, False])]
+    for name, expected in (("env", [1.0, 0.0]), ("hurry", [1.0, 1.0])):  # a behaviour's success is another matter
         oracle = RewardOracle(env_reward, name, told=name == "env")
         assert [marked(oracle, episode) for episode in told] == expected
     for least, mark in ((0.9, 1.0), (1.1, 0.0)):
