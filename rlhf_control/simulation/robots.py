@@ -1,7 +1,7 @@
 """What robots of other people need to run beside our MuJoCo: small repairs, put in when their package is imported.
 
 Each tries the library first and leaves it alone where it works. Seen with Gymnasium-Robotics 1.4.2, MetaWorld 3.0.0
-and 3.1.1, panda-gym 3.0.7 and gym-aloha 0.1.5 on MuJoCo 3.17.0.
+and 3.1.1, panda-gym 3.0.7, gym-aloha 0.1.5, gym-pusht 0.1.8 and highway-env 1.12.1 on MuJoCo 3.17.0.
 """
 
 import functools
@@ -58,6 +58,10 @@ def repair() -> None:
         fill_welds_as_far_as_they_go()
         draw_tasks_from_the_seed()
         draw_goals_once()
+    if "highway_env" in sys.modules:
+        draw_without_a_window()
+    if "gym_pusht" in sys.modules:
+        take_shapes_in_one_order()
     for package, (module, name) in UNSEEDED.items():
         if package in sys.modules:
             seed_every_episode(module, name)
@@ -197,3 +201,27 @@ def seed_every_episode(module: str, name: str) -> None:
         return theirs(env, seed=seed, options=options)
 
     kind.reset = reset
+
+
+@functools.cache
+def take_shapes_in_one_order() -> None:
+    """Gym-pusht's reward adds up the two bars of its T as Pymunk hands them out, which up to its version 6 is in the
+    order of their addresses in memory, so that the last bits of a reward differ from one copy to the next."""
+    module: Any = importlib.import_module("gym_pusht.envs.pusht")
+    theirs = module.pymunk_to_shapely
+    if isinstance(module.pymunk.Body(1, 1).shapes, set):
+        module.pymunk_to_shapely = lambda body, shapes: theirs(body, sorted(shapes, key=lambda bar: bar.get_vertices()))
+
+
+@functools.cache
+def draw_without_a_window() -> None:
+    """Highway-env opens a window to draw the pictures that it returns, takes keys from it, and leaves the pictures
+    black where SDL has no display (its driver "dummy")."""
+    viewer = importlib.import_module("highway_env.envs.common.graphics").EnvViewer
+    theirs = viewer.__init__
+
+    def begin(self: Any, env: Any, config: dict[str, Any] | None = None) -> None:
+        theirs(self, env, {**(config or env.config), "offscreen_rendering": env.render_mode != "human"})
+        self.enabled = True
+
+    viewer.__init__ = begin

@@ -1,5 +1,6 @@
 """What the libraries would do otherwise, and what they do here."""
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -89,3 +90,22 @@ def test_goals_are_drawn_from_states(env_id: str) -> None:
         shown.append(renderer.draw(clip, 128, 128)[0].astype(int))
     assert np.abs(shown[0] - shown[1]).max() > 32, "two goals, two pictures"
     renderer.close()
+
+
+def test_pushts_reward_does_not_depend_on_the_order_of_a_set() -> None:
+    bare: Any = make_env("gym_pusht:gym_pusht/PushT-v0", {}).unwrapped
+    bare.reset(seed=0)
+    pusht = sys.modules["gym_pusht.envs.pusht"]
+    bars = sorted(bare.block.shapes, key=id)
+    one, two = (pusht.pymunk_to_shapely(bare.block, shapes) for shapes in (bars, bars[::-1]))
+    assert len(bars) == 2 and one.wkb == two.wkb
+
+
+def test_highways_pictures_need_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    env = make_env("highway_env:highway-fast-v0", {"render_mode": "rgb_array"})
+    env.reset(seed=0)
+    first = env.render()
+    env.step(1)
+    assert first.std() > 0 and np.any(env.render() != first)
+    env.close()
