@@ -35,12 +35,14 @@ FETCH_PPO = PPOConfig(num_envs=16, num_steps=50, minibatch_size=80, gamma=0.95)
 METAWORLD_PPO = PPOConfig(num_envs=16, num_steps=100, minibatch_size=100)
 REACH: dict[str, bool | int | float | str] = {"env_name": "reach-v3", "max_episode_steps": 200}
 STARTS = {  # the policies that know the old task
-    "reach-from-above": PretrainConfig(FETCH_ID, total_steps=60_000, ppo=FETCH_PPO),
+    "reach-from-above": PretrainConfig(FETCH_ID, total_steps=60_000, env={"max_episode_steps": 25}, ppo=FETCH_PPO),
     "hand-high": PretrainConfig(METAWORLD_ID, total_steps=80_000, env=REACH, ppo=METAWORLD_PPO),
 }
 # Simulators take most of the time, so each of their steps is looked at more often than in other experiments
 MORE: dict[str, Any] = {"num_steps": 25, "minibatch_size": 50, "epochs": 15, "lr": 7e-4}
 STEPS = 24_000
+SECONDS = {"reach-from-above": 0.6, "hand-high": 0.8}  # of a clip
+BETA = {"reach-from-above": 0.05, "hand-high": 1.0}
 CONDITIONS: dict[str, dict[str, Any]] = {
     "votes": {},
     "oracle's reward": {"learn_from": "oracle"},
@@ -58,8 +60,8 @@ def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
     begun = start(name, runs)
     base = FinetuneConfig(
         begun.out, env_id=begun.env_id, env=begun.env, oracle=name, score=name, labels=100, total_steps=STEPS,
-        clip_seconds=0.8, video=False, checkpoint_seconds=30, seed=seed,
-        reference=ReferenceConfig("pretrained", beta=0.01), ppo=replace(begun.ppo, **MORE),
+        clip_seconds=SECONDS[name], video=False, checkpoint_seconds=30, seed=seed,
+        reference=ReferenceConfig("pretrained", beta=BETA[name]), ppo=replace(begun.ppo, **MORE),
     )  # fmt: skip
     place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
     return replace(base, **CONDITIONS[condition], out=str(place))

@@ -24,7 +24,7 @@ def test_reach_from_above_is_over_the_goal_and_then_down() -> None:
 
 
 def test_the_hand_is_high_up_to_a_height() -> None:
-    np.testing.assert_allclose(hand_high_reward(clip([[0, 0, 0.1], [5, 5, 0.2], [0, 0, 0.4]])), [0.1, 0.2, 0.25])
+    np.testing.assert_allclose(hand_high_reward(clip([[0, 0, 0.1], [5, 5, 0.2], [0, 0, 0.4]])), [0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("name", ["reach-from-above", "hand-high"])
