@@ -1,7 +1,14 @@
-"""A whole fine-tuning, from its start to its saved policy, by this build and by that of a given commit, by turns.
+"""A whole fine-tuning, from its start to its saved policy, by this build, by that of a given commit and by imitation's
+preference comparisons, by turns.
 
-Each turn is a process of its own, of either build's files, and times itself once it has imported what it needs; the
-first turn of each, which compiles, does not count. What the policies' weights are shows whether a build is only faster.
+Each turn is a process of its own, and times itself once it has imported what it needs; the first turn of each build,
+which compiles, does not count. What the policies' weights are shows whether a build is only faster. imitation is timed
+over PEER_STEPS steps with as many comparisons, beside this build over as many: it takes minutes for them. It pins a
+Gymnasium of its own, so it is installed beside this project:
+
+    python3.11 -m venv imitation
+    imitation/bin/pip install imitation==1.0.1 'numpy<2' torch==2.13.0 'gymnasium[mujoco]'
+    rlhf-control bench loop --imitation-python imitation/bin/python
 """
 
 import io
@@ -17,13 +24,16 @@ from typing import Any
 import numpy as np
 
 import rlhf_control
+from rlhf_control.bench import loop_peer
+from rlhf_control.bench.peers import failure
+from rlhf_control.compute.processes import SAFE_PATH
 from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
 from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.progress import say
 
-STEPS, WARM_UP = 250_000, 20_480
+STEPS, PEER_STEPS, WARM_UP, LABELS = 250_000, 100_000, 20_480, 100
 HERE = Path(rlhf_control.__file__).parent.parent
 PROGRAM = """
 import hashlib, json, sys, time
@@ -56,14 +66,24 @@ def bench_loop(config: BenchConfig) -> str:
             for name in list(builds)[:: 1 if turn % 2 == 0 else -1]:
                 turns[name].append(timed(builds[name], STEPS))
                 say(f"{name}: {turns[name][-1]['seconds']:.1f} s")
+    peers = beside_imitation(config) if config.imitation_python else {}
     result = {
-        "command": " ".join(["rlhf-control", *sys.argv[1:]]),
-        **environment_facts(),
-        "steps": STEPS,
-        "turns": turns,
-    }
+        "command": " ".join(["rlhf-control", *sys.argv[1:]]), **environment_facts(),
+        "steps": STEPS, "turns": turns, "peer_steps": PEER_STEPS, "peers": peers,
+    }  # fmt: skip
     write_atomic(config.path(), (json.dumps(result, indent=1) + "\n").encode())
-    return table(turns)
+    return "\n\n".join([table(turns), *([peer_table(peers)] if peers else [])])
+
+
+def beside_imitation(config: BenchConfig) -> dict[str, list[dict[str, Any]]]:
+    """Times this build and imitation's loop, by turns, over PEER_STEPS steps and LABELS comparisons."""
+    command = [config.imitation_python, loop_peer.__file__, str(PEER_STEPS), str(LABELS)]
+    peers: dict[str, list[dict[str, Any]]] = {"this build": [], "imitation 1.0.1": []}
+    for _ in range(config.runs):
+        peers["this build"].append(timed(HERE, PEER_STEPS))
+        peers["imitation 1.0.1"].append(said("imitation", command, {**os.environ, **SAFE_PATH}))
+        say(", ".join(f"{name}: {of_peer[-1]['seconds']:.1f} s" for name, of_peer in peers.items()))
+    return peers
 
 
 def checked_out(commit: str, folder: Path) -> Path:
@@ -83,13 +103,19 @@ def checked_out(commit: str, folder: Path) -> Path:
 def timed(tree: Path, steps: int) -> dict[str, Any]:
     """Does a fine-tuning by the build in a folder; returns its seconds and the SHA-256 of its policy's weights."""
     with TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(steps), f"{folder}/run"], capture_output=True, text=True,
-            cwd=folder, env={**os.environ, "PYTHONPATH": str(tree), "RLHF_CONTROL_PROGRESS": "0"},
-        )  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(tree), "RLHF_CONTROL_PROGRESS": "0"}
+        command = [sys.executable, "-c", PROGRAM, str(steps), f"{folder}/run"]
+        return said(f"the build in {tree}", command, environment, folder)
+
+
+def said(name: str, command: list[str], environment: dict[str, str], folder: str | None = None) -> dict[str, Any]:
+    """Returns what a process says in its last line, as JSON. Raises UserError with its last words if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    except OSError as error:
+        raise UserError(f"{name} could not be timed: {command[0]}: {error.strerror}") from error
     if done.returncode:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise UserError(f"the build in {tree} could not be timed: {words[-1]}")
+        raise failure(name, done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -106,4 +132,16 @@ def table(turns: dict[str, list[dict[str, Any]]]) -> str:
         ratio, same = seconds / ours, {turn["sha256"] for turn in of_build} == digests
         text = f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})" if name != "this build" else ""
         lines.append(f"| {name} | {np.median(seconds):.1f} | {text} | {'yes' if same else 'no'} |")
+    return "\n".join(lines)
+
+
+def peer_table(peers: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: median seconds, steps a second, and so many times as long as this build each turn."""
+    ours = np.array([turn["seconds"] for turn in peers["this build"]])
+    lines = [f"| {PEER_STEPS:,} steps, {LABELS} answers | s | steps/s | x this build |", "|---|---:|---:|---:|"]
+    for name, of_peer in peers.items():
+        seconds = np.array([turn["seconds"] for turn in of_peer])
+        ratio = seconds / ours
+        text = f"{np.median(ratio):.1f} ({ratio.min():.1f} to {ratio.max():.1f})" if name != "this build" else ""
+        lines.append(f"| {name} | {np.median(seconds):.1f} | {PEER_STEPS / np.median(seconds):,.0f} | {text} |")
     return "\n".join(lines)

@@ -66,7 +66,8 @@ class BenchConfig:
     in bfloat16, against Stable-Baselines3 with the same. reward: fitting the reward, against imitation
     (--imitation-python). window: the labelling window, from key to vote and to the next pair. games: steps a
     core-second of our own games, against other fast ones (--games-python). sweep: short runs through Ray, against our
-    own pool of processes. loop: a whole fine-tuning, against another build (--against). dialogue: PPO on tokens,
+    own pool of processes. loop: a whole fine-tuning, against another build
+    (--against) and imitation's loop (--imitation-python). dialogue: PPO on tokens,
     against the same around a GPT-2 of Hugging Face (--dialogue-python)."""
     tasks: tuple[str, ...] = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "CartPole-v1")
     """Gymnasium ids, for ppo."""

@@ -189,12 +189,13 @@ class FinetuneConfig:
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
-    termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
-    """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
-    (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
+    termination: Literal["refuse", "absorb", "truncate", "fixed-horizon", "allow"] = "refuse"
+    """Environments that end early leak the task through the episode's length. absorb: reset, but as if it had gone on
+    for ever as it ended (arXiv 1809.02925). truncate: reset, but value what would have come. fixed-horizon: switch it
+    off (terminate_when_unhealthy=False). allow: as it is."""
     unhealthy_seconds: float = 2.0
-    """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
-    so that falls are seen and valued; 0: it is cut off at once."""
+    """absorb, truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would
+    have ended, so that falls are seen and valued; 0: it ends at once."""
     backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
     """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
     environments."""

@@ -15,6 +15,7 @@ from envs import has_batched
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
+from rlhf_control.rl.returns import absorbed
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.atari.preprocessing import preprocessing
 from rlhf_control.simulation.foreign import environments_closed
@@ -36,7 +37,9 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
-        raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")
+        raise UserError(
+            f"{env_id} has no terminate_when_unhealthy to switch off; use --termination absorb, truncate or allow"
+        )
     return {**env, "terminate_when_unhealthy": False}
 
 
@@ -87,23 +90,26 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
             f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
             "task to the learner; "
             + (
-                "say how to treat it with --termination fixed-horizon, truncate or allow"
+                "say how to treat it with --termination absorb, truncate, fixed-horizon or allow"
                 if run is None
-                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, or allow"
+                else f"say how to go on: `rlhf-control resume {run} --termination absorb`, truncate or allow"
             )
         )
 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
-    """Returns the environment's arguments under the chosen treatment of early ends."""
+    """Returns the environment's arguments under the chosen treatment of early ends. Raises UserError where it cannot be
+    had."""
+    if config.termination == "absorb" and config.ppo.gamma == 1:
+        raise UserError("what goes on for ever needs a discount: lower --ppo.gamma, or give --termination truncate")
     switched_off = config.termination == "fixed-horizon" or cuts_off_late(config, env_id, env)
     return fixed_horizon(env_id, env) if switched_off else env
 
 
 def cuts_off_late(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -> bool:
-    """Tells whether an early end is cut off only after the unhealthy time that the config names: where our batched
+    """Tells whether an early end comes only after the unhealthy time that the config names: where our batched
     environments say what is healthy."""
-    late = config.termination == "truncate" and config.unhealthy_seconds > 0
+    late = config.termination in ("absorb", "truncate") and config.unhealthy_seconds > 0
     batched = config.backend in ("auto", "batched") and has_batched(env_id) and env.get("render_mode") is None
     if not late or not batched:
         return False
@@ -123,3 +129,10 @@ def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) 
         nothing = np.zeros_like(rollout.terminated)
         return replace(rollout, truncated=rollout.done, terminated=nothing)
     return rollout
+
+
+def after_early_ends(reward: Array, rollout: Rollout, config: FinetuneConfig) -> Array:
+    """Returns the reward (T, N) of a rollout with what is thought to follow on early ends, as chosen."""
+    if config.termination != "absorb":
+        return reward
+    return absorbed(reward, rollout.terminated, config.ppo.gamma)
