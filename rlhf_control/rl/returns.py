@@ -25,16 +25,6 @@ def gae(
     return advantage, advantage + value
 
 
-def absorbed(reward: Array, terminated: Array, gamma: float) -> Array:
-    """Returns the reward (T, N) under which nothing changes any more after an early end: the mean reward of such last
-    steps, for ever, is added to each of them, discounted. So a constant reward is indifferent to when episodes end, and
-    a fall is as bad as lying there (absorbing states; Kostrikov et al., arXiv 1809.02925, section 4.2)."""
-    if not terminated.any():
-        return reward
-    for_ever = gamma / (1 - gamma) * reward[terminated].mean()
-    return (reward + for_ever * terminated).astype(reward.dtype)
-
-
 class RewardScaler:
     """Divides the reward by the running standard deviation of its discounted return, clipped to +-10,
     as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""

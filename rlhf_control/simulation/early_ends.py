@@ -15,7 +15,6 @@ from envs import has_batched
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
-from rlhf_control.rl.returns import absorbed
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.atari.preprocessing import preprocessing
 from rlhf_control.simulation.foreign import environments_closed
@@ -132,7 +131,11 @@ def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) 
 
 
 def after_early_ends(reward: Array, rollout: Rollout, config: FinetuneConfig) -> Array:
-    """Returns the reward (T, N) of a rollout with what is thought to follow on early ends, as chosen."""
-    if config.termination != "absorb":
+    """Returns the reward (T, N) of a rollout with what is thought to follow on early ends, as chosen. absorb: nothing
+    changes any more. The mean reward of such last steps, for ever, is added to each of them, discounted; so a constant
+    reward is indifferent to when episodes end, and a fall is as bad as lying there (absorbing states; Kostrikov et al.,
+    arXiv 1809.02925, section 4.2)."""
+    ended, gamma = rollout.terminated, config.ppo.gamma
+    if config.termination != "absorb" or not ended.any():
         return reward
-    return absorbed(reward, rollout.terminated, config.ppo.gamma)
+    return (reward + ended * (gamma / (1 - gamma) * reward[ended].mean())).astype(reward.dtype)
