@@ -29,6 +29,21 @@ def test_both_builds_are_timed_by_turns(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(json.loads((tmp_path / "out.json").read_text())["turns"]["HEAD"]) == 2
 
 
+def test_imitation_stands_beside_this_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def say(name: str, command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+        asked.append(command)
+        return {"seconds": 100.0}
+
+    monkeypatch.setattr(loop, "timed", lambda tree, steps: {"seconds": 4.0, "sha256": "a"})
+    monkeypatch.setattr(loop, "said", say)
+    text = loop.bench_loop(BenchConfig("loop", runs=2, imitation_python="python3", out=str(tmp_path / "out.json")))
+    assert "| imitation 1.0.1 | 100.0 | 1,000 | 25.0 (25.0 to 25.0) |" in text
+    assert asked == 2 * [["python3", loop.loop_peer.__file__, "100000", "100"]]
+    assert len(json.loads((tmp_path / "out.json").read_text())["peers"]["imitation 1.0.1"]) == 2
+
+
 def test_other_weights_are_told() -> None:
     turns = {name: [{"seconds": 1.0, "sha256": name}] for name in ("this build", "old")}
     assert "| old | 1.0 | 1.00 (1.00 to 1.00) | no |" in loop.table(turns)
@@ -41,6 +56,8 @@ def test_what_cannot_be_built_or_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "rlhf_control" / "__init__.py").write_text("raise ValueError('broken')")
     with pytest.raises(UserError, match="could not be timed: ValueError: broken"):
         loop.timed(tmp_path, 1)
+    with pytest.raises(UserError, match="imitation could not be timed: /no/python: No such file"):
+        loop.said("imitation", ["/no/python"], {})
 
 
 def test_a_build_is_the_files_of_its_commit(tmp_path: Path) -> None:
