@@ -46,7 +46,7 @@ def config(kind: str, start: PretrainConfig, seed: int, runs: Path) -> FinetuneC
     healthy = FinetuneConfig(
         start.out, oracle="env", labels=100, total_steps=100_000, seed=seed, video=False, checkpoint_seconds=60,
         out=str(runs / f"{start.env_id}-{kind}-{seed}"), guard=GuardConfig(alarm="warn"),
-        termination="absorb" if start.env_id in END_EARLY else "refuse",
+        termination="truncate" if start.env_id in END_EARLY else "refuse",
     )  # fmt: skip
     if kind == "healthy":
         return healthy

@@ -18,6 +18,7 @@ Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; 
 """
 
 import argparse
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
 from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.policy import LOOSE
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.seeds import parse_seeds
@@ -47,12 +49,21 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@functools.cache
+def bolder(policy: str) -> float:
+    """Log standard deviations to begin with: 1 above what they are on the mean, at which an arm can still do its task;
+    chosen before they were left as they are by default."""
+    trained = find_policy(policy)
+    return min(LOOSE, trained.config.log_std_init, trained.log_std.mean().item() + 1.0)
+
+
 def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
     """A behaviour's run under a condition."""
     policy = STARTS[BEHAVIOURS[name].env_id]
     base = FinetuneConfig(
         policy, oracle=name, score=name, labels=100, total_steps=150_000, video=False, checkpoint_seconds=30, seed=seed,
-        clip_seconds=LONGER.get(name, 1.5), reference=ReferenceConfig("pretrained", beta=0.002),
+        clip_seconds=LONGER.get(name, 1.5), min_log_std=bolder(policy),
+        reference=ReferenceConfig("pretrained", beta=0.002),
         ppo=replace(hyperparameters(policy), num_envs=64, minibatch_size=128, epochs=8),  # twice as many iterations
     )  # fmt: skip
     place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"

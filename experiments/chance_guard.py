@@ -29,6 +29,7 @@ from rlhf_control.config import GuardConfig, RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.policy import LOOSE
 from rlhf_control.queries.segments import cut_segments, join
 from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.rng import stream
@@ -46,9 +47,9 @@ Key = tuple[str, int]  # kind, seed
 
 @functools.cache
 def pool(policy: str) -> Segments:
-    """Clips of a policy with the noise that fine-tuning begins with."""
+    """Clips of a policy with more noise than it was trained to have, as runs that forget a skill begin with."""
     actor = find_policy(policy)
-    actor.loosen(1.0, None)
+    actor.loosen(1.0, LOOSE)
     envs = start_envs(actor.env_id, ENVIRONMENTS, seed=0, env=actor.env)
     rollouts = [collect(envs, actor, 128, stream(0, "pool", i)) for i in range(ROLLOUTS)]
     envs.close()

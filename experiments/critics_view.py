@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from arm import bolder
 from common import interval, keep, keep_table, told
 
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
@@ -50,7 +51,7 @@ def rollout_of(name: str, seed: int) -> tuple[Rollout, float]:
     """Returns steps of the shipped policy, loosened, and their length in seconds."""
     behaviour = BEHAVIOURS[name]
     policy = find_policy(STARTS[behaviour.env_id])
-    policy.loosen(1.0, None)
+    policy.loosen(1.0, bolder(STARTS[behaviour.env_id]))
     envs = start_double_buffered(behaviour.env_id, ENVS, seed=1000 + seed)
     learner = PPO(policy, PPOConfig(num_envs=ENVS))
     steps = [envs.collect(learner, STEPS // 4, stream(seed, "act", i)) for i in range(4)]

@@ -25,7 +25,7 @@ from rlhf_control.runs.resuming import amend, check
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.watchdog import WATCHDOG
 from rlhf_control.simulation.double_buffer import start_double_buffered
-from rlhf_control.simulation.early_ends import after_early_ends, tell_of_endless_episodes, treat_termination
+from rlhf_control.simulation.early_ends import tell_of_endless_episodes, treat_termination
 from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.training.baseline import pretrain_with_sb3
 from rlhf_control.training.cloning import pretrain_by_cloning
@@ -73,8 +73,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             if p.guard.alarm:
                 wait = not label_round and p.votes.more_to_come(iteration)
                 loop.halt = p.react_to_alarm(run, stream(seed, "roll-back", iteration), wait=wait)
-            reward = after_early_ends(learned, rollout, config) - penalty
-            rollout = p.scaled(rollout.with_reward(reward))  # here, and only here, the reward is replaced
+            rollout = p.scaled(rollout.with_reward(learned - penalty))  # here, and only here, the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, p.value_epochs, stream(seed, "value", iteration), progress)

@@ -100,14 +100,15 @@ class GuardConfig:
     alarm: Literal["stop", "roll-back", "warn", "off"] = "stop"
     """When the reward looks hacked. stop: save and exit with code 3; a resumed run goes on from there. roll-back: back
     to the last good policy, wait for new answers if any are to come, and go on with twice the reference.beta."""
-    surprise: float = 0.01
+    surprise: float = 0.02
     """Alarm when the learned reward has risen, but so few of the newest answers are as it predicts that the chance of
-    that, were it still as good as when it was fitted, is below this."""
+    that in any round of the run, were it still as good as when it was fitted, is below this."""
     kl_jump: float | None = None
     """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more);
     None: never, for a policy that learns moves away too."""
     uncertainty_jump: float = 3.0
-    """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit."""
+    """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit, or
+    as a third of its own standard deviation, if that is more."""
     window: int = 5
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0

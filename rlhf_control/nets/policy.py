@@ -22,7 +22,7 @@ from rlhf_control.nets.transformer import Memory, TokenEncoder, check_tokens, di
 from rlhf_control.runs.files import load_state, refuse_module, save_state
 from rlhf_control.spaces import Act, Spaces
 
-LOOSE, BOLDER = -0.7, 1.0  # log of a standard deviation, and by how much more than at last a skill bears
+LOOSE = -0.7  # log of a standard deviation
 
 
 # -- networks
@@ -211,14 +211,12 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def loosen(self, shrink: float, min_log_std: float | None) -> None:
-        """Makes a converged policy try things again: scales its last layer and raises its noise, by default to LOOSE
-        or, if that is less, to what it was made with or, unless its skill is to be forgotten (shrink), to BOLDER above
-        its mean log standard deviation: a gripper that has learned to be precise can do nothing under LOOSE."""
-        floor = min_log_std
-        if floor is None:
-            floor = min(LOOSE, self.config.log_std_init)
-            if shrink == 1 and self.spaces.action_kind == "box" and not self.config.state_dependent_std:
-                floor = min(floor, float(self.log_std.mean()) + BOLDER)
+        """Makes a converged policy try things again: scales its last layer and raises its noise, where nothing is said
+        to LOOSE or, if that is less, to what it was made with. A skill that is kept (shrink 1) keeps its noise as well:
+        of an Ant that walks at log standard deviations of -1.5 nothing was left at -1.0."""
+        floor = min(LOOSE, self.config.log_std_init) if min_log_std is None else min_log_std
+        if min_log_std is None and shrink == 1:
+            return
         last = self.actor[-1]
         assert isinstance(last, nn.Linear)
         last.weight[: self.spaces.action_size].mul_(shrink)

@@ -36,9 +36,7 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
-        raise UserError(
-            f"{env_id} has no terminate_when_unhealthy to switch off; use --termination absorb, truncate or allow"
-        )
+        raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")
     return {**env, "terminate_when_unhealthy": False}
 
 
@@ -89,26 +87,23 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
             f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
             "task to the learner; "
             + (
-                "say how to treat it with --termination absorb, truncate, fixed-horizon or allow"
+                "say how to treat it with --termination fixed-horizon, truncate or allow"
                 if run is None
-                else f"say how to go on: `rlhf-control resume {run} --termination absorb`, truncate or allow"
+                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, or allow"
             )
         )
 
 
 def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> dict[str, Any]:
-    """Returns the environment's arguments under the chosen treatment of early ends. Raises UserError where it cannot be
-    had."""
-    if config.termination == "absorb" and config.ppo.gamma == 1:
-        raise UserError("what goes on for ever needs a discount: lower --ppo.gamma, or give --termination truncate")
+    """Returns the environment's arguments under the chosen treatment of early ends."""
     switched_off = config.termination == "fixed-horizon" or cuts_off_late(config, env_id, env)
     return fixed_horizon(env_id, env) if switched_off else env
 
 
 def cuts_off_late(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -> bool:
-    """Tells whether an early end comes only after the unhealthy time that the config names: where our batched
+    """Tells whether an early end is cut off only after the unhealthy time that the config names: where our batched
     environments say what is healthy."""
-    late = config.termination in ("absorb", "truncate") and config.unhealthy_seconds > 0
+    late = config.termination == "truncate" and config.unhealthy_seconds > 0
     batched = config.backend in ("auto", "batched") and has_batched(env_id) and env.get("render_mode") is None
     if not late or not batched:
         return False
@@ -128,14 +123,3 @@ def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) 
         nothing = np.zeros_like(rollout.terminated)
         return replace(rollout, truncated=rollout.done, terminated=nothing)
     return rollout
-
-
-def after_early_ends(reward: Array, rollout: Rollout, config: FinetuneConfig) -> Array:
-    """Returns the reward (T, N) of a rollout with what is thought to follow on early ends, as chosen. absorb: nothing
-    changes any more. The mean reward of such last steps, for ever, is added to each of them, discounted; so a constant
-    reward is indifferent to when episodes end, and a fall is as bad as lying there (absorbing states; Kostrikov et al.,
-    arXiv 1809.02925, section 4.2)."""
-    ended, gamma = rollout.terminated, config.ppo.gamma
-    if config.termination != "absorb" or not ended.any():
-        return reward
-    return (reward + ended * (gamma / (1 - gamma) * reward[ended].mean())).astype(reward.dtype)

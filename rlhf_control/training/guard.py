@@ -12,9 +12,10 @@ the policy is held, questions are random, for a reward that may be chance has no
 
 Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
-  worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise`;
+  worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise` over all the looks
+  of a run, so below its even share (Bonferroni) at one of them;
 - the median of its uncertainty about what the policy does is `guard.uncertainty_jump` times the mean over the clips it
-  was fitted on; or
+  was fitted on (or UNSURE times, if that is more: three times very little is still little); or
 - if `guard.kl_jump` is given, the median KL from the pretrained policy over `guard.window` iterations is so many times
   that at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
   reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
@@ -52,6 +53,7 @@ from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
+UNSURE = 1 / 3  # standard deviations of the reward; by default an alarm is at one, what rewards themselves differ by
 HELD_OUT = 2 / 3  # so much of the evidence of held-out answers counts
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
@@ -112,8 +114,9 @@ class Guard:
     """Says of every iteration whether the policy may learn from the reward (`closed`: it may not) and whether the
     reward looks hacked (`alarm`: why). Nothing of it changes a number of a run in which neither happens."""
 
-    def __init__(self, config: GuardConfig) -> None:
-        self.config = config
+    def __init__(self, config: GuardConfig, looks: int = 1) -> None:
+        """`looks`: how often the newest answers are compared with what was predicted."""
+        self.config, self.looks = config, max(1, looks)
         self.alarm = ""  # of this iteration
         self.suspicion = ""  # of this label round, before the fit
         self.holding = False  # no fit has been shown to be better than coin flips
@@ -142,7 +145,7 @@ class Guard:
             return {}
         right, asked = as_predicted(reward, answers)
         p = surprise(round(right), round(asked), round(self.fair[0]), round(self.fair[1]))
-        if p < self.config.surprise and rose(self.since["reward"]):
+        if p < self.config.surprise / self.looks and rose(self.since["reward"]):
             self.suspicion = (
                 f"the learned reward rose, but it predicts {right:.0f} of the {asked:.0f} newest answers, and had "
                 f"predicted {self.fair[0]:.0f} of {self.fair[1]:.0f} when it was fitted (p = {p:.2g})"
@@ -153,7 +156,8 @@ class Guard:
         """Judges a fit by its metrics."""
         self.waiting = False
         self.since = {name: [] for name in self.since}
-        self.usual = self.usual | {"uncertainty": metrics.get("reward/uncertainty", 0.0)}
+        unsure = metrics.get("reward/uncertainty", 0.0)
+        self.usual = self.usual | {"uncertainty": max(unsure, UNSURE) if unsure else 0.0}
         if "reward/evidence" not in metrics:  # a known reward
             return
         asked, found = metrics["reward/fair_answers"], metrics["reward/evidence"]

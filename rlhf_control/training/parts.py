@@ -245,7 +245,8 @@ def ends_of_episodes(config: FinetuneConfig, step_seconds: float) -> Ends | None
 def make_guard(config: FinetuneConfig) -> Guard:
     """Makes the guard that the config asks for; what is known cannot be hacked, and has none."""
     learned = config.learn_from == "votes"
-    return Guard(config.guard if learned else replace(config.guard, chance="off", alarm="off"))
+    guard = config.guard if learned else replace(config.guard, chance="off", alarm="off")
+    return Guard(guard, looks=config.rounds - 1)
 
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:

@@ -220,6 +220,28 @@ def test_uncertainty_that_jumps() -> None:
     assert watch(guard, reward)["guard/alarm"] == 0  # said once
 
 
+def test_three_times_very_little_is_no_alarm() -> None:
+    guard, reward = fitted_guard(window=1), Uncertain()
+    guard.fitted(GOOD | {"reward/uncertainty": 0.1})
+    watch(guard, reward)
+    reward.unsure = 0.9
+    assert watch(guard, reward)["guard/alarm"] == 0
+    reward.unsure = 1.1
+    assert watch(guard, reward)["guard/alarm"] == 1
+
+
+def test_many_looks_share_the_chance_of_a_false_alarm() -> None:
+    """One of four newest answers, where 18 of 20 were as predicted: p = 0.018."""
+    for looks, alarmed in ((1, True), (8, False)):
+        guard, reward = fitted_guard(), Uncertain()
+        guard.looks = looks
+        for learned in (0.0, 0.5):
+            watch(guard, reward, learned=learned)
+        assert guard.newest(reward, newest_of(1, 4))["guard/surprise"] == pytest.approx(0.01835, abs=1e-5)
+        guard.fitted(GOOD)
+        assert bool(watch(guard, reward)["guard/alarm"]) == alarmed
+
+
 def newest_of(right: int, asked: int) -> Answers:
     """Answers of which Uncertain predicts so many."""
     pairs = random_segments(np.random.default_rng(1), asked, 2, 5)
