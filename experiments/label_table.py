@@ -25,7 +25,7 @@ import numpy as np
 from common import EPISODES, add_place, interval, keep, make_runs
 
 from rlhf_control.analysis.evaluate import SEED
-from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
+from rlhf_control.config import AnnotatorConfig, FinetuneConfig, GuardConfig, PretrainConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
@@ -58,9 +58,11 @@ def start_of(env_id: str, start: str, seed: int, arguments: argparse.Namespace) 
 def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) -> FinetuneConfig:
     """A run of so many votes from a start, or with "oracle" its partner."""
     labels = votes if isinstance(votes, int) else 100
+    wrong = 0.0 if votes == "oracle" else arguments.mistake
+    out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
     return FinetuneConfig(
         start.out, oracle="env", labels=labels, first_labels=max(1, labels // 5), total_steps=arguments.steps,
-        seed=start.seed, out=f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}", video=False,
+        seed=start.seed, out=out, video=False, annotator=AnnotatorConfig(mistake=wrong),
         checkpoint_seconds=60, guard=GuardConfig(alarm="warn"), learn_from="oracle" if votes == "oracle" else "votes",
         termination=arguments.termination if start.env_id in END_EARLY else "refuse",
     )  # fmt: skip
@@ -109,6 +111,11 @@ def returned(config: PretrainConfig | FinetuneConfig) -> float:
     return float(np.mean(Run.open(Path(config.out)).read_json("result.json")["returns"]))
 
 
+def alarmed(config: FinetuneConfig) -> bool:
+    """Tells whether the alarm of a run, which here only warns, has gone off."""
+    return any(row.get("guard/event") for row in Run.open(Path(config.out)).metrics())
+
+
 def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
     """The return of a start in the environment that its runs are evaluated in."""
     path = Path(partner.out) / "before.json"
@@ -125,13 +132,14 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
         str(v): [returned(arm(start, v, arguments)) for start in starts]
         for v in ("oracle", *filter(None, arguments.votes))
     }
+    alarms = {str(v): sum(alarmed(arm(start, v, arguments)) for start in starts) for v in filter(None, arguments.votes)}
     gains = np.subtract(arms["oracle"], before)
     room = gains > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
     shares = {
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }
     return {
-        "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
+        "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()), "alarms": alarms,
         "shares": shares, "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
     }  # fmt: skip
 
@@ -152,6 +160,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "allow"), default="truncate")
+    parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
     add_place(parser)
     parser.add_argument("--name", default="label_table", help="of the file among the results")
@@ -173,7 +182,7 @@ def main() -> None:
     rows = {f"{task}, {start}": row(some, arguments) for (task, start), some in starts.items()}
     for task, start in starts:
         tell(task, start, rows[f"{task}, {start}"])
-    settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination")}
+    settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination", "mistake")}
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
     keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlhf_control.cli import one_seed
-from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig, QueryConfig
+from rlhf_control.config import AnnotatorConfig, FinetuneConfig, GuardConfig, PretrainConfig, QueryConfig
 from rlhf_control.data import Feedback, Query
 from rlhf_control.feedback.schema import query_key
 from rlhf_control.feedback.store import FeedbackStore
@@ -304,20 +304,23 @@ def test_the_overheads_parts_are_there() -> None:
 def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three seeds from 100: the oracle gains 100, 1 (too little to tell) and loses; the votes bring 50 of the first."""
     starts = [replace(label_table.preset("Hopper-v5", "tuned"), seed=seed, out=str(seed)) for seed in range(3)]
-    settings = label_table.argparse.Namespace(votes=[0, 100], steps=1, termination="truncate")
+    settings = label_table.argparse.Namespace(votes=[0, 100], steps=1, termination="truncate", mistake=0.0)
     oracle, votes = {0: 200.0, 1: 101.0, 2: 50.0}, {0: 150.0, 1: 101.0, 2: 100.0}
     monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
     monkeypatch.setattr(label_table, "returned", lambda c: (oracle if c.learn_from == "oracle" else votes)[c.seed])
+    monkeypatch.setattr(label_table, "alarmed", lambda c: c.seed == 1)
     found = label_table.row(starts, settings)
     assert found["shares"] == {"oracle": [1.0], "100": [0.5]} and found["no room"] == 2
     assert found["returns"]["100"] == [150.0, 101.0, 100.0] and found["over seeds"]["100"]["iqm"] == 0.5
+    assert found["alarms"] == {"100": 1}
 
 
 def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
-    settings = label_table.argparse.Namespace(steps=1000, termination="truncate")
+    settings = label_table.argparse.Namespace(steps=1000, termination="truncate", mistake=0.2)
     start = replace(label_table.preset("Hopper-v5", "tuned"), out="start")
     votes, oracle = (label_table.arm(start, v, settings) for v in (100, "oracle"))
-    assert replace(votes, learn_from="oracle", out=oracle.out) == oracle and votes.out != oracle.out
+    assert votes.annotator == AnnotatorConfig(mistake=0.2) and votes.out != oracle.out
+    assert replace(votes, learn_from="oracle", out=oracle.out, annotator=AnnotatorConfig()) == oracle
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
 
 
