@@ -139,8 +139,8 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }
     return {
-        "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()), "alarms": alarms,
-        "shares": shares, "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
+        "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
+        "alarms": alarms, "shares": shares, "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
     }  # fmt: skip
 
 
