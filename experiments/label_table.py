@@ -140,7 +140,8 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     }
     return {
         "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
-        "alarms": alarms, "shares": shares, "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
+        "alarms": alarms, "shares": shares,
+        "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
     }  # fmt: skip
 
 
