@@ -33,7 +33,7 @@ from common import RESULTS, add_place, keep, make_runs
 from torch import Tensor, nn
 
 from rlhf_control import api
-from rlhf_control.behaviours.ale import BALL_X, rally_score
+from rlhf_control.behaviours.ale import BALL_X, centre_score, rally_score
 from rlhf_control.compute.threads import one_thread
 from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PretrainConfig
 from rlhf_control.config.presets import preset
@@ -62,8 +62,8 @@ PLACES = [
 NOOP, UP, DOWN = 0, 2, 3  # actions of Pong
 PART = 20_480  # steps of Stable-Baselines3's between two files
 CONDITIONS: dict[str, dict[str, Any]] = {
-    "its reward": {"oracle": "rally", "learn_from": "oracle"},
-    "300 comparisons": {"oracle": "rally"},
+    "its reward": {"learn_from": "oracle", "labels": 10, "first_labels": 10, "rounds": 1},
+    "300 comparisons": {},
     "coin flips": {"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")},
 }
 
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--lr", type=float, default=5e-4, help="of finetune")
+    parser.add_argument("--style", default="centre", choices=["centre", "rally"], help="of finetune")
     parser.add_argument("--policy", default="", help="to fine-tune (default: what `teach` made of the first seed)")
     parser.add_argument("--runs", type=Path, default=Path("runs/atari"))
     add_place(parser)
@@ -217,11 +218,13 @@ def stable_baselines(arguments: argparse.Namespace, seed: int) -> Path:
 
 def finetune(arguments: argparse.Namespace) -> None:
     """All conditions of a seed before the next seed."""
-    seeds = parse_seeds(arguments.seeds)
+    seeds, style = parse_seeds(arguments.seeds), arguments.style
     start = arguments.policy or str(arguments.runs / f"taught-{seeds[0]}.npz")
     configs = {
         (name, seed): replace(
-            FinetuneConfig(start, score="rally", labels=300, first_labels=60, **options),
+            FinetuneConfig(
+                start, **{"oracle": style, "score": style, "labels": 300, "first_labels": 100, "rounds": 3} | options
+            ),
             total_steps=arguments.steps,
             clip_seconds=2.0,
             termination="truncate",
@@ -240,7 +243,10 @@ def finetune(arguments: argparse.Namespace) -> None:
     commit = Run.open(configs[next(iter(configs))].out).read_json("manifest.json")["git_commit"]
     sha = hashlib.sha256(Path(start).read_bytes()).hexdigest()
     facts = {"command": " ".join(sys.argv), **environment_facts(), "commit": commit, "policy": sha, "seeds": seeds}
-    add("finetune", {**facts, "steps": arguments.steps, "lr": arguments.lr, "before": before, "runs": found})
+    add(
+        "finetune",
+        {**facts, "style": style, "steps": arguments.steps, "lr": arguments.lr, "before": before, "runs": found},
+    )
 
 
 def trained(config: PretrainConfig | FinetuneConfig) -> None:
@@ -270,14 +276,12 @@ def add(part: str, result: dict[str, Any]) -> None:
 
 
 def styles_table(result: dict[str, Any]) -> str:
-    rows = [
-        "| learned from | s a point | by seed | steps in rallies of 10 s | points won |",
-        "|---|---:|---|---:|---:|",
-    ]
+    score, unit = {"centre": ("centre", "near the middle"), "rally": ("long", "in rallies of 10 s")}[result["style"]]
+    rows = [f"| learned from | {unit} | by seed | s a point | points won |", "|---|---:|---|---:|---:|"]
     for name, runs in {"nothing (before)": [result["before"]], **result["runs"]}.items():
         mean = {key: np.mean([run[key] for run in runs]) for key in result["before"]}
-        by_seed = ", ".join(f"{run['seconds']:.1f}" for run in runs) if len(runs) > 1 else ""
-        rows.append(f"| {name} | {mean['seconds']:.1f} | {by_seed} | {mean['long']:.0%} | {mean['won']:.0%} |")
+        by_seed = ", ".join(f"{run[score]:.0%}" for run in runs) if len(runs) > 1 else ""
+        rows.append(f"| {name} | {mean[score]:.0%} | {by_seed} | {mean['seconds']:.1f} | {mean['won']:.0%} |")
     return "\n".join(rows) + "\n"
 
 
@@ -303,9 +307,9 @@ def of_run(out: str) -> dict[str, float]:
 
 
 def measured(policy: str) -> dict[str, float]:
-    """How long a point takes, in seconds, the share of steps in rallies of ten seconds and the share of points won, in
-    a thousand steps of each of eight games whose players draw their actions as in training. Whole games would take
-    longer the better they are."""
+    """How much of the time without a coming ball the paddle is near the middle, how long a point takes, in seconds, the
+    share of steps in rallies of ten seconds and the share of points won, in a thousand steps of each of eight games
+    whose players draw their actions as in training. Whole games would take longer the better they are."""
     player = find_policy(policy)
     with one_thread():
         envs = start_envs(player.env_id, 8, seed=10_000, env=player.env)
@@ -313,8 +317,10 @@ def measured(policy: str) -> dict[str, float]:
         envs.close()
     scores, points = steps.env_reward, max(1.0, float(np.abs(steps.env_reward).sum()))
     assert steps.state is not None
-    long = rally_score(replace(steps, **{name: array.swapaxes(0, 1) for name, array in steps.arrays().items()}))
-    return {"seconds": scores.size / 15 / points, "long": float(long.mean()), "won": float((scores > 0).sum() / points)}
+    games = replace(steps, **{name: array.swapaxes(0, 1) for name, array in steps.arrays().items()})
+    shares = {"centre": centre_score(games), "long": rally_score(games)}
+    found = {name: float(share.mean()) for name, share in shares.items()}
+    return {**found, "seconds": scores.size / 15 / points, "won": float((scores > 0).sum() / points)}
 
 
 if __name__ == "__main__":

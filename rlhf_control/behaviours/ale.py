@@ -10,9 +10,10 @@ from rlhf_control.errors import UserError
 from rlhf_control.simulation.atari.game import FACTS, RAM
 
 PONG_ID = "ALE/Pong-v5"
-BALL_X, BALL_TO_US, THEIR_POINTS, OUR_POINTS = 49, 58, 13, 14  # bytes; our paddle is on the right
+BALL_X, BALL_TO_US, THEIR_POINTS, OUR_POINTS, OUR_Y = 49, 58, 13, 14, 51  # bytes; our paddle is on the right
 COMES, GOES = 255, 1  # values of BALL_TO_US
 NEAR_US = 160  # in the units of BALL_X, of which our paddle stands at 190
+MIDDLE, NEAR = 120, 16  # of the paddle's top, which goes from 38 to 203, and how far from it is near
 LONG = 150  # steps, ten seconds: a long rally
 
 
@@ -47,3 +48,20 @@ def rally_score(s: Segments) -> Array:
     last = np.maximum.accumulate(np.where(points, at, 0), -1)  # the step of the last point before each
     ahead = np.minimum.accumulate(np.where(points, at, length)[..., ::-1], -1)[..., ::-1]
     return (np.where(points, 0, ahead - last) >= LONG).mean(-1)
+
+
+def _rests(s: Segments) -> tuple[Array, Array]:
+    """(..., L) bool each: whether there is time to rest, as the ball does not come, and whether our paddle is near the
+    middle."""
+    return _ram(s, BALL_TO_US)[0] != COMES, np.abs(_ram(s, OUR_Y)[0] - MIDDLE) < NEAR
+
+
+def centre_reward(s: Segments) -> Array:
+    """A step is worth 1 where the paddle is near the middle while the ball does not come."""
+    time, near = _rests(s)
+    return (time & near).astype(np.float64)
+
+
+def centre_score(s: Segments) -> Array:
+    time, near = _rests(s)
+    return (time & near).sum(-1) / np.maximum(time.sum(-1), 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rlhf_control.behaviours.ale import PONG_ID, rally_reward, rally_score
+from rlhf_control.behaviours.ale import PONG_ID, centre_reward, centre_score, rally_reward, rally_score
 from rlhf_control.behaviours.arm import (
     DOOR_ID,
     GRASP_ID,
@@ -202,6 +202,10 @@ BEHAVIOURS = {
     "steep": Behaviour(
         BRICKS_ID, "Which player plays the ball more steeply without missing it?",
         steep_reward, steep_score, "share of steps with a steep ball, times the share of balls returned",
+    ),
+    "centre": Behaviour(
+        PONG_ID, "Which one keeps its paddle nearer to the middle while the ball is away?",
+        centre_reward, centre_score, "share of the time without a coming ball near the middle",
     ),
     "rally": Behaviour(
         PONG_ID, "Which one has the longer rallies, whoever makes the point?",

@@ -56,7 +56,8 @@ class PictureEncoder(nn.Sequential):
             else:
                 layers += [convolution(*size, generator=generator, device=device), activation]
         last = orthogonal(nn.utils.skip_init(nn.Linear, values, sight.features, device=device), generator)
-        super().__init__(*layers, *([nn.ReLU()] if sight.kind == "impala" else []), nn.Flatten(), last, activation)
+        flat = nn.ReLU(inplace=True) if sight.kind == "impala" else layers.pop()  # cheaper of rows than of pictures
+        super().__init__(*layers, nn.Flatten(), flat, last, activation)
         self.shape, self.precision = with_channels(shape), sight.precision
         self.channels_first, self.ready = channels_first(self.shape), False
         self.blocks = blocks(self.shape, convolutions[0]) if sight.precision == "bfloat16" else 0

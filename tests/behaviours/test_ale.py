@@ -1,6 +1,14 @@
 import numpy as np
 
-from rlhf_control.behaviours.ale import BALL_X, _points, _returned, rally_reward, rally_score
+from rlhf_control.behaviours.ale import (
+    BALL_X,
+    _points,
+    _returned,
+    centre_reward,
+    centre_score,
+    rally_reward,
+    rally_score,
+)
 from rlhf_control.data import Segments
 from rlhf_control.simulation.atari.game import FACTS
 from rlhf_control.simulation.atari.vector import AtariVectorEnv
@@ -40,3 +48,11 @@ def test_the_share_of_long_rallies_by_hand() -> None:
     state[100:, 13], state[101:, 128 + 13] = 1, 1
     state[300:, 14], state[301:, 128 + 14] = 1, 1
     assert rally_score(segments(state)) == 199 / 400
+
+
+def test_the_paddle_rests_near_the_middle_while_the_ball_is_away_by_hand() -> None:
+    state = np.zeros((5, FACTS))
+    state[:, 58] = [255, 1, 1, 0, 1]  # comes, goes, goes, is none, goes
+    state[:, PADDLE_Y] = [120, 120, 136, 105, 38]
+    np.testing.assert_array_equal(centre_reward(segments(state)), [0, 1, 0, 1, 0])
+    assert centre_score(segments(state)) == 2 / 4
