@@ -111,8 +111,8 @@ class FinetuneConfig:
     backward, keep-pace, hind-legs, prowl, jump, flip (HalfCheetah-v5), backflip (Hopper-v5), one-leg, crouch, stand,
     moonwalk (Walker2d-v5), spin, sidestep, three-legs (Ant-v5), gentle, from-above, lift-high, low-elbow
     (rlhf/ArmGrasp-v0), careful-door (rlhf/ArmDoor-v0), hurry, savour, calm, wary, daring, tidy (rlhf/Orchard-v0),
-    home, steep (rlhf/Bricks-v0), centre, rally (ALE/Pong-v5), reach-from-above (FetchReachDense-v4), hand-high (MetaWorld),
-    cheerful, brief, polite (rlhf/Dialogue-v0). `rlhf-control behaviours` says what they mean."""
+    home, steep (rlhf/Bricks-v0), centre, rally (ALE/Pong-v5), reach-from-above (FetchReachDense-v4), hand-high
+    (MetaWorld), cheerful, brief, polite (rlhf/Dialogue-v0). `rlhf-control behaviours` says what they mean."""
     behaviours: str = ""
     """A Python file, or a module, with behaviours of your own. It is code: whatever reads the run and has to score by
     them wants it named again."""
