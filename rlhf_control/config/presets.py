@@ -79,9 +79,9 @@ TUNED = {
 
 # Our own games, from 84 x 84 x 4 pixels or, with `--env obs planes`, from planes in a tenth of the time: the CNN of
 # Nature, large minibatches and few epochs. What they come to from planes: `experiments/game_tasks.py`. After 700,000
-# steps Orchard was at 9.7 to 10.2 of 12, after 1.2 million at 10.5 to 11.0 (three seeds), hence the more steps. Other
-# minibatches, epochs and CNNs were tried only while updates on pictures paired gradients with the wrong weights
-# (CHANGELOG).
+# steps Orchard was at 9.7 to 10.2 of 12, after 1.2 million at 10.5 to 11.0 (three seeds), after 1.8 million the seed
+# with 10.5 at 10.95. Other minibatches, epochs and CNNs were tried only while updates on pictures paired gradients with
+# the wrong weights (CHANGELOG).
 GAME = PretrainConfig(
     "", total_steps=700_000, env={"obs": "pixels"},
     ppo=PPOConfig(num_envs=64, num_steps=64, minibatch_size=512, epochs=3, lr=1e-3, entropy_coef=0.01),
