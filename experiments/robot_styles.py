@@ -42,7 +42,7 @@ STARTS = {  # the policies that know the old task
 MORE: dict[str, Any] = {"num_steps": 25, "minibatch_size": 50, "epochs": 15, "lr": 7e-4}
 STEPS = 24_000
 SECONDS = {"reach-from-above": 0.6, "hand-high": 0.8}  # of a clip
-BETA = {"reach-from-above": 0.05, "hand-high": 2.0}
+BETA = {"reach-from-above": 0.05, "hand-high": 0.7}
 CONDITIONS: dict[str, dict[str, Any]] = {
     "votes": {},
     "oracle's reward": {"learn_from": "oracle"},
