@@ -37,16 +37,15 @@ STEPS, PEER_STEPS, WARM_UP, LABELS = 250_000, 100_000, 20_480, 100
 HERE = Path(rlhf_control.__file__).parent.parent
 PROGRAM = """
 import hashlib, json, sys, time
-from rlhf_control.config import FinetuneConfig, GuardConfig
-from rlhf_control.nets.policy import load_policy
+from rlhf_control import FinetuneConfig, GuardConfig, load_policy
 from rlhf_control.train import finetune
 config = FinetuneConfig("halfcheetah", oracle="backward", labels=100, total_steps=int(sys.argv[1]), out=sys.argv[2],
-                        video=False, guard=GuardConfig(alarm="warn"))
+                        shrink=0.1, video=False, guard=GuardConfig(alarm="warn"))
 started = time.perf_counter()
 run = finetune(config)
 seconds = time.perf_counter() - started
-weights = load_policy(run.path / "policy.npz").state()["parameters"]
-digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights))).hexdigest()
+weights = dict(load_policy(run.path / "policy.npz").named_parameters())
+digest = hashlib.sha256(b"".join(weights[name].detach().numpy().tobytes() for name in sorted(weights))).hexdigest()
 print(json.dumps({"seconds": seconds, "sha256": digest}))
 """
 
