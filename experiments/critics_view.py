@@ -1,7 +1,7 @@
 """How many comparisons is it worth that the reward sees what the pretrained policy's critic does?
 
-No policy learns here: rewards are fitted to so many comparisons of 1.5-second clips of a shipped policy, as loose as
-fine-tuning makes it (`--shrink 1`), with and without the critic's last hidden layer and value among their inputs
+No policy learns here: rewards are fitted to so many comparisons of 1.5-second clips of a shipped policy with more
+noise than it was left with (as in arm.py), with and without the critic's last hidden layer and value among their inputs
 (`--reward.critics-view`). Measured is the correlation, over the steps of fresh episodes, of what they learned with the
 behaviour's own reward: what the policy would go by.
 

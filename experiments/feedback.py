@@ -30,7 +30,7 @@ from rlhf_control.data import COMPARISON
 from rlhf_control.errors import guarded
 from rlhf_control.feedback.store import FeedbackStore, in_force
 from rlhf_control.interop.policies import find_policy
-from rlhf_control.nets.policy import load_policy
+from rlhf_control.nets.policy import LOOSE, load_policy
 from rlhf_control.queries.segments import cut
 from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
@@ -48,7 +48,7 @@ BASE = FinetuneConfig(
 TASKS = {  # what the shipped policy is to learn, and the options that differ from BASE
     "backward": BASE,
     # near the old skill, which is not to be forgotten, and slow to learn
-    "keep-pace": replace(BASE, oracle="keep-pace", shrink=1.0, total_steps=250_000),
+    "keep-pace": replace(BASE, oracle="keep-pace", shrink=1.0, min_log_std=LOOSE, total_steps=250_000),
 }
 FIRST_SHARE = 0.2  # of the answers, in the first round
 EPISODE = 8  # iterations: all environments start their episodes at once, so that one iteration is no fair sample

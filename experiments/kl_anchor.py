@@ -23,6 +23,7 @@ import feedback
 
 from rlhf_control.config import FinetuneConfig, ReferenceConfig
 from rlhf_control.errors import guarded
+from rlhf_control.nets.policy import LOOSE
 
 FEW = 40  # answers
 LONGER = 1.5  # times the steps of a run: what is followed too far needs time
@@ -41,7 +42,7 @@ def opposite(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
 
 
 def beside_the_old(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
-    jump = replace(base, oracle="jump", shrink=1.0, total_steps=int(LONGER * base.total_steps))
+    jump = replace(base, oracle="jump", shrink=1.0, min_log_std=LOOSE, total_steps=int(LONGER * base.total_steps))
     fixed = feedback.budget(jump, FEW, rounds=1)
     return {
         "no anchor (jump)" if beta == 0 else f"before, beta {beta} (jump)": anchored(fixed, "pretrained", beta)

@@ -184,6 +184,7 @@ def main() -> None:
     for task, start in starts:
         tell(task, start, rows[f"{task}, {start}"])
     settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination", "mistake")}
+    settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
     keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})
 

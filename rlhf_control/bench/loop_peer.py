@@ -5,9 +5,9 @@ A script of its own, because imitation needs an interpreter of its own; it impor
 python loop_peer.py STEPS COMPARISONS
 
 As its documentation has it: Stable-Baselines3's PPO on eight environments (tanh 2x64, minibatches of 64, 10 epochs, as
-ours), an ensemble of three networks fitted in three epochs a round, clips of 30 steps chosen by their disagreement
-among ten times as many, nine rounds with a fifth of the comparisons in the first. Answers are those of the
-environment's reward. Prints one line of JSON.
+ours, which has sixteen), an ensemble of three networks fitted in three epochs a round, clips of 30 steps chosen by
+their disagreement among ten times as many, nine rounds with a fifth of the comparisons in the first. Answers are those
+of the environment's reward. Prints one line of JSON.
 """
 
 import json

@@ -191,7 +191,8 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
-    # With the true reward two Hoppers came to 1,032 and 740 with 2 s, and to 1,246 and 1,066 with 0.4 (seeds 100, 101)
+    # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
+    # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4
     """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
     so that falls are seen and valued; 0: it is cut off at once."""

@@ -156,8 +156,7 @@ class Guard:
         """Judges a fit by its metrics."""
         self.waiting = False
         self.since = {name: [] for name in self.since}
-        unsure = metrics.get("reward/uncertainty", 0.0)
-        self.usual = self.usual | {"uncertainty": max(unsure, UNSURE) if unsure else 0.0}
+        self.usual = self.usual | {"uncertainty": metrics.get("reward/uncertainty", 0.0)}
         if "reward/evidence" not in metrics:  # a known reward
             return
         asked, found = metrics["reward/fair_answers"], metrics["reward/evidence"]
@@ -205,7 +204,7 @@ class Guard:
         uncertainty = float(reward.uncertainty(rollout.as_segments()[::EVERY]).mean())
         now = {"reward": float(learned.mean()), "kl": kl, "uncertainty": uncertainty}
         if not self.since["kl"]:
-            self.usual = self.usual | {"kl": max(kl, KL_FLOOR)}
+            self.usual = self.usual | {"kl": kl}
         self.since = {name: [*values, now[name]] for name, values in self.since.items()}
         if not (self.holding or self.waiting):
             self.alarm = suspicion or self._jumped()
@@ -217,13 +216,14 @@ class Guard:
 
     def _jumped(self) -> str:
         factors = {"kl": self.config.kl_jump or math.inf, "uncertainty": self.config.uncertainty_jump}
+        floors = {"kl": KL_FLOOR, "uncertainty": UNSURE}
         words = {"kl": "KL from the pretrained policy", "uncertainty": "uncertainty of the reward"}
         for name, factor in factors.items():
-            times = jump(self.since[name], self.usual[name], self.config.window)
-            enough = len(self.since[name]) >= self.config.window
-            if enough and times > factor and self.usual[name] > 0:
-                value = times * self.usual[name]
-                return f"the {words[name]} jumped to {value:.3g}, {times:.1f} times what it was at the last fit"
+            usual, before = max(self.usual[name], floors[name]), self.usual[name]
+            times = jump(self.since[name], usual, self.config.window)
+            known = before > 0 or name == "kl"  # a reward that is known is never uncertain
+            if known and times > factor and len(self.since[name]) >= self.config.window:
+                return f"the {words[name]} jumped to {times * usual:.3g} from {before:.3g} at the last fit"
         return ""
 
     def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
