@@ -18,21 +18,19 @@ Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; 
 """
 
 import argparse
-import functools
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, keep, keep_table, kept_shares, make_runs, plot_by_task, score_cells, told
+from common import RESULTS, add_place, bolder, keep, keep_table, kept_shares, make_runs, plot_by_task, score_cells, told
 
 from rlhf_control.analysis.evaluate import SEED, measure
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, GuardConfig, ReferenceConfig
 from rlhf_control.interop.policies import find_policy
-from rlhf_control.nets.policy import LOOSE
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.sweeps.seeds import parse_seeds
@@ -47,14 +45,6 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     "oracle's reward": {"learn_from": "oracle"},
     "coin flips": {"oracle": "coin-flip", "guard": GuardConfig(chance="off", alarm="off")},
 }
-
-
-@functools.cache
-def bolder(policy: str) -> float:
-    """Log standard deviations to begin with: 1 above what they are on the mean, at which an arm can still do its task;
-    chosen before they were left as they are by default."""
-    trained = find_policy(policy)
-    return min(LOOSE, trained.config.log_std_init, trained.log_std.mean().item() + 1.0)
 
 
 def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:

@@ -1,6 +1,7 @@
 """What the multi-seed experiments share: sweeps of runs, and curves small enough for git."""
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from rlhf_control.cli import one_seed
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError, guarded
 from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.policy import LOOSE
 from rlhf_control.rng import stream
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
@@ -39,6 +41,14 @@ def add_place(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.add_argument("--workers", *names, dest="workers", type=int, default=0, help=help_)
     parser.add_argument("--ray", action="store_true", help="through a Ray of this machine")
     parser.add_argument("--address", default="", help="through the Ray cluster at HOST:PORT")
+
+
+@functools.cache
+def bolder(policy: str, env_id: str = "") -> float:
+    """Log standard deviations to begin with: 1 above what they are on the mean, at which an arm can still do its task;
+    what the arms were measured with before noise was left as it is by default."""
+    trained = find_policy(policy, env_id)
+    return min(LOOSE, trained.config.log_std_init, trained.log_std.mean().item() + 1.0)
 
 
 def make_runs(

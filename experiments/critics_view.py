@@ -22,8 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from arm import bolder
-from common import interval, keep, keep_table, told
+from common import bolder, interval, keep, keep_table, told
 
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
