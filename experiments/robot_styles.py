@@ -62,7 +62,8 @@ def config(name: str, condition: str, seed: int, runs: Path) -> FinetuneConfig:
     begun = start(name, runs)
     base = FinetuneConfig(
         begun.out, env_id=begun.env_id, env=begun.env, oracle=name, score=name, labels=100, total_steps=STEPS,
-        clip_seconds=SECONDS[name], min_log_std=bolder(begun.out, begun.env_id), video=False, checkpoint_seconds=30, seed=seed,
+        clip_seconds=SECONDS[name], min_log_std=bolder(begun.out, begun.env_id), seed=seed,
+        video=False, checkpoint_seconds=30,
         reference=ReferenceConfig("pretrained", beta=BETA[name]), ppo=replace(begun.ppo, **MORE),
     )  # fmt: skip
     place = runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
