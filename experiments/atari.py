@@ -237,7 +237,7 @@ def finetune(arguments: argparse.Namespace) -> None:
             seed=seed,
             video=False,
             checkpoint_seconds=60,
-            out=str(arguments.runs / f"{name.replace(' ', '-')}-{seed}"),
+            out=str(arguments.runs / f"{style}-{name.replace(' ', '-')}-{seed}"),
         )
         for seed in seeds
         for name, options in CONDITIONS.items()
