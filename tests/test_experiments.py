@@ -258,7 +258,7 @@ def test_games_are_trained_seed_by_seed_and_told_in_a_table(tmp_path: Path, monk
     assert [run["seed"] for run in kept["runs"]] == [3, 4] and kept["steps"] == 1600
     assert (tmp_path / "game_tasks.md").read_text().count("\n") == 3
     solved, not_yet = ({"return": value, "minutes": 2.0, "processor_minutes": 1.0} for value in (16.2, 16.1))
-    assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | **16.2**, 16.1 | 2.0 | 1.0 |")
+    assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | 40 | **16.2**, 16.1 | 2.0 | 1.0 |")
 
 
 # -- results
