@@ -98,10 +98,6 @@ class Policy(nn.Module):
         """Returns what the networks read of raw observations (..., O), as far as no gradient changes it."""
         return self.encoder.prepare(obs)
 
-    def arranged(self, features: Tensor) -> Tensor:
-        """Returns features (B, ...) as the networks read them fastest, for an update, which reads them many times."""
-        return self.encoder.arranged(features) if isinstance(self.encoder, Encoder) else features
-
     def distribution(self, features: Tensor) -> Gaussian | Categorical:
         """Returns the distribution of actions at features (..., F)."""
         return self.head(self.outputs(features))

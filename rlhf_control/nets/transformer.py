@@ -142,6 +142,10 @@ class TokenEncoder(nn.Module):
         """Returns the contexts (..., O) as they are."""
         return torch.from_numpy(np.require(packed, requirements="W"))  # clips from files are not
 
+    def arranged(self, prepared: Tensor) -> Tensor:
+        """Returns contexts as they are; see `Encoder.arranged`."""
+        return prepared
+
     def forward(self, prepared: Tensor) -> Tensor:
         """Returns the features (..., F) of contexts (..., O): what the last layer says at their last tokens, and their
         embeddings if there are to be `words`."""

@@ -202,7 +202,7 @@ class PPO:
     @torch.no_grad()
     def prepare(self, rollout: Rollout) -> Batch:
         """Computes values, advantages and the old policy's log-probabilities, of the present policy's rollout."""
-        features = self.policy.arranged(self.policy.features(rollout.obs).flatten(0, 1))
+        features = self.policy.encoder.arranged(self.policy.features(rollout.obs).flatten(0, 1))
         action = torch.from_numpy(rollout.action).flatten(0, 1)
         out, value = self.optimizer.outputs_and_values(features)
         old_log_prob = self.optimizer.log_prob(out, action)
