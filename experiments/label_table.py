@@ -11,8 +11,8 @@ its 95 % bootstrap interval. Early ends are treated alike in all arms (--termina
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 40 core-hours, --quick a quarter of one; the same command goes on with what was stopped
 Result:  results/label_table.json has every return, so far of five tasks, five seeds and 100 votes from pretraining, in
-         250,000 steps (runs of commit 252040e; README has the table): shares of 1.05 (HalfCheetah), 0.97 (Swimmer), 1.54
-         (Walker2d), 0.26 (Ant) and -0.59 (Hopper); intervals of Swimmer and Walker2d reach from below 0 to 6
+         250,000 steps (runs of commit 252040e; README has the table): shares of 1.05 (HalfCheetah), 0.97 (Swimmer),
+         1.54 (Walker2d), 0.26 (Ant), -0.59 (Hopper); intervals of Swimmer and Walker2d reach from below 0 to 6
 """
 
 import argparse
