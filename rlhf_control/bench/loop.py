@@ -33,7 +33,7 @@ from rlhf_control.runs.files import write_atomic
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.progress import say
 
-STEPS, PEER_STEPS, WARM_UP, LABELS = 250_000, 100_000, 20_480, 100
+STEPS, PEER_STEPS, WARM_UP, LABELS = 250_000, 100_000, 32_768, 100
 HERE = Path(rlhf_control.__file__).parent.parent
 PROGRAM = """
 import hashlib, json, sys, time

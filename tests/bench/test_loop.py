@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from rlhf_control.bench import loop
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.comparing import BenchConfig
 from rlhf_control.errors import UserError
+from rlhf_control.training.continuing import hyperparameters
 
 
 def test_both_builds_are_timed_by_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +44,11 @@ def test_imitation_stands_beside_this_build(tmp_path: Path, monkeypatch: pytest.
     assert "| imitation 1.0.1 | 100.0 | 1,000 | 25.0 (25.0 to 25.0) |" in text
     assert asked == 2 * [["python3", loop.loop_peer.__file__, "100000", "100"]]
     assert len(json.loads((tmp_path / "out.json").read_text())["peers"]["imitation 1.0.1"]) == 2
+
+
+def test_warming_up_has_room_for_all_label_rounds() -> None:
+    config, ppo = FinetuneConfig("halfcheetah"), hyperparameters("halfcheetah")
+    assert config.label_until * (loop.WARM_UP // (ppo.num_envs * ppo.num_steps)) >= config.rounds
 
 
 def test_other_weights_are_told() -> None:
