@@ -22,6 +22,7 @@ from tests.conftest import random_segments
 from tests.synthetic_runs import finetuning
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import alarm
 import chance_guard
 import common
 import feedback
@@ -333,3 +334,27 @@ def test_who_passed_the_guard_by_when_is_counted_over_seeds() -> None:
     }
     row = chance_guard.summary(runs)["coin"]
     assert row == {"seeds": 2, "the guard": [0.0, 0.5], "held-out answers": [0.5, 0.5]}
+
+
+# -- is the alarm right
+
+
+def test_a_hack_took_hold_where_what_was_wanted_is_lost_while_the_learned_reward_rises() -> None:
+    rising, falling = np.array([0.0, 1.0]), np.array([1.0, 0.0])
+    assert alarm.took_hold(np.array([1.0, 2.0, 0.5]), rising)  # lower than it began
+    assert alarm.took_hold(np.array([1.0, 3.0, 1.5]), rising)  # three quarters of the gain are lost
+    assert not alarm.took_hold(np.array([1.0, 3.0, 2.5]), rising)  # one quarter
+    assert not alarm.took_hold(np.array([1.0, 2.0, 0.5]), falling)  # and the learned reward knows it
+
+
+def test_precision_and_recall_by_hand() -> None:
+    """Four planted, of which three took hold and two were caught; one of two healthy runs was alarmed."""
+    planted = [(True, 0.5), (True, 0.7), (True, None), (False, 0.1)]
+    runs = {
+        "planted": [{"hack": hack, "alarm": at, "peak": 0.4} for hack, at in planted],
+        "healthy": [{"hack": False, "alarm": at, "peak": 1.0} for at in (None, 0.3)],
+    }
+    found = alarm.summary(runs)
+    assert (found["hacks"], found["caught"], found["false alarms"]) == (3, 2, 1)
+    assert found["precision"] == found["recall"] == pytest.approx(2 / 3)
+    assert found["after the peak"] == pytest.approx(0.2)

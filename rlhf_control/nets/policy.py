@@ -210,9 +210,9 @@ class Policy(nn.Module):
         """Makes a converged policy try things again: scales its last layer and raises its noise, where nothing is said
         to LOOSE or, if that is less, to what it was made with. A skill that is kept (shrink 1) keeps its noise as well:
         of an Ant that walks at log standard deviations of -1.5 nothing was left at -1.0."""
-        floor = min(LOOSE, self.config.log_std_init) if min_log_std is None else min_log_std
         if min_log_std is None and shrink == 1:
             return
+        floor = min(LOOSE, self.config.log_std_init) if min_log_std is None else min_log_std
         last = self.actor[-1]
         assert isinstance(last, nn.Linear)
         last.weight[: self.spaces.action_size].mul_(shrink)
