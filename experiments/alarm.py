@@ -13,7 +13,9 @@ of a run an alarm came after the true reward's peak.
 
 Command: python experiments/alarm.py                     (--tasks Walker2d-v5 --seeds 0-9 --runs runs/alarm)
 Cost:    120 runs of 10 to 40 s of a core, and 30 policies to begin with; a stopped one goes on where it was
-Result:  results/alarm.json and .md; not made yet
+Result:  results/alarm.json and .md: so far of HalfCheetah (--tasks HalfCheetah-v5). None of ten healthy runs had an
+         alarm; of ten planted hacks three took hold, and one of them was caught, late. Five policies to begin with, so
+         pairs of seeds share one
 """
 
 import argparse
