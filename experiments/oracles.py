@@ -1,12 +1,14 @@
 """How well does the reward model put up with annotators who are not perfect?
 
 B-Pref's six annotators (arXiv 2111.03026), with its constants relative to the spread of returns in the pool, and three
-more: one who prefers a place on the screen, one who tires within a round, one whose preference drifts. The same number
-of questions to each; "cannot tell" counts as a question answered. Controls: the oracle's own reward at every step, and
-coin flips.
+more: one who prefers a place on the screen, one who tires within a round, one whose preference drifts; more mistakes,
+and mistakes that depend on the clips (arXiv 2601.01904): where they look alike or move fast, or, by Boltzmann, where
+their returns differ little. The same number of questions to each; "cannot tell" counts as a question answered.
+Controls: the oracle's own reward at every step, and coin flips. Then several annotators who answer by turns, of whom
+one may always say the opposite of the truth: how far each is to be trusted is learned from the answers.
 
 Command: python experiments/oracles.py              (--task keep-pace: 2.5 times the cost)
-Cost:    55 runs, some 12 core-minutes
+Cost:    90 runs, some 25 core-minutes
 Files:   results/oracles.md
 Result:  perfect 4.1 m/s (3.4 to 4.6); Boltzmann, 30 % wrong, 2.4 (1.6 to 3.6); the seven others 3.9 to 4.2; coin flips
          0.0 (-1.0 to 1.3); the oracle's own reward 4.2 (4.0 to 4.3)
@@ -21,6 +23,8 @@ import feedback
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig
 from rlhf_control.errors import guarded
 
+CROWD_ANSWERS = 400
+
 
 def conditions(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
     def judged(**departure: float) -> FinetuneConfig:
@@ -30,6 +34,10 @@ def conditions(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
         "perfect": base,
         "Boltzmann, temperature 1": replace(base, oracle_temperature=1.0),
         "mistakes, 10 %": judged(mistake=0.1),
+        "mistakes, 20 %": judged(mistake=0.2),
+        "mistakes, 30 %": judged(mistake=0.3),
+        "mistakes where clips look alike, some 20 %": judged(mistake_alike=0.4),
+        "mistakes where clips move fast, some 20 %": judged(mistake_fast=0.4),
         "skips the worst 10 %": judged(skip=0.1),
         "ties within 0.1 sd": judged(equal=0.1),
         "myopic, 0.9 a step": judged(discount=0.9),
@@ -41,11 +49,27 @@ def conditions(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
     }
 
 
+def crowds(base: FinetuneConfig) -> dict[str, FinetuneConfig]:
+    def answered(*crowd: float) -> FinetuneConfig:
+        return feedback.budget(base, CROWD_ANSWERS, annotator=AnnotatorConfig(crowd=crowd))
+
+    believed = answered(1, 1, 1, -1)
+    return {
+        "three honest ones": answered(1, 1, 1),
+        "three honest ones and a liar": believed,
+        "the same, all trusted alike": replace(believed, reward=replace(base.reward, trust=False)),
+    }
+
+
 def main() -> None:
     arguments = feedback.options(__doc__)
-    every = conditions(feedback.base(arguments))
+    base = feedback.base(arguments)
     columns = ("score", "mean_score", "accuracy", "labels", "wrong", "ties", "cannot_tell")
-    feedback.experiment("oracles", "Annotators who are not perfect", [feedback.Part(every, columns)], arguments)
+    parts = [
+        feedback.Part(conditions(base), columns, heading="One annotator"),
+        feedback.Part(crowds(base), columns, heading=f"Several, {CROWD_ANSWERS} answers", suffix="_crowd"),
+    ]
+    feedback.experiment("oracles", "Annotators who are not perfect", parts, arguments)
 
 
 if __name__ == "__main__":

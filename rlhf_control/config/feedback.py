@@ -18,6 +18,11 @@ class AnnotatorConfig:
 
     mistake: float = 0.0
     """Chance that an answer is turned upside down."""
+    mistake_alike: float = 0.0
+    """Added to that chance where a question's clips look as alike as any two of the pool's, less the more they differ:
+    half of it on the mean of random pairs."""
+    mistake_fast: float = 0.0
+    """Added where one of them moves faster than all of the pool's, less the slower they are."""
     fatigue: float = 0.0
     """What each answer within a round adds to that chance, up to 1/2."""
     skip: float = 0.0
@@ -48,7 +53,8 @@ class AnnotatorConfig:
 
     def __post_init__(self) -> None:
         typed(self)
-        within(self, "mistake", "fatigue", "skip", "discount", "position_bias", "drift", low=0.0, high=1.0)
+        within(self, "mistake", "mistake_alike", "mistake_fast", "fatigue", "skip", low=0.0, high=1.0)
+        within(self, "discount", "position_bias", "drift", low=0.0, high=1.0)
         within(self, "equal", "temperature_drift", low=0.0, high=1e9)
         within(self, "levels", low=2, high=100)
         if any(not -1 <= honesty <= 1 for honesty in self.crowd):

@@ -30,6 +30,7 @@ from rlhf_control.data import (
     Segments,
 )
 from rlhf_control.errors import UserError
+from rlhf_control.feedback.mistakes import Looks, mistake_rate
 
 PERFECT = AnnotatorConfig()
 SUCCESSFUL = 0.5  # a success is better than this share of the pool's clips, where nothing else says what one is
@@ -69,6 +70,7 @@ class RewardOracle:
     score: Callable[[Segments], Array] | None = None  # (...,) of episodes, as config.success has it
     told: bool = False  # the environment's own word on success counts
     memo: list[tuple[Segments, list[Array]]] = field(default_factory=list, compare=False, repr=False)
+    looks: list[tuple[Segments, Looks]] = field(default_factory=list, compare=False, repr=False)
 
     def __call__(self, query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
         config, K = self.config, 2 if query.kind == GROUPS else len(query.segments)
@@ -87,7 +89,7 @@ class RewardOracle:
         if config.skip and returns.max() < np.quantile(pool_returns, config.skip):
             return Feedback(None, name)
         noise = (self.temperature + config.temperature_drift * query.round) * spread
-        upside_down = rng.random() < mistake_rate(config, query.index)
+        upside_down = rng.random() < mistake_rate(config, query.index) + self.mistaken_by_looks(query, pool)
         if config.crowd:
             upside_down ^= rng.random() < (1 - config.crowd[member]) / 2
         if query.kind == RATING:
@@ -119,6 +121,14 @@ class RewardOracle:
         share = min(1.0, self.config.drift * query.round)
         shares = [(1 - share) / (of_pool[0].std() or 1.0), share / (of_pool[1].std() or 1.0)]
         return shares[0] * of_query[0] + shares[1] * of_query[1], shares[0] * of_pool[0] + shares[1] * of_pool[1]
+
+    def mistaken_by_looks(self, query: Query, pool: Segments) -> float:
+        """Returns the chance of a mistake that comes of how clips look."""
+        if not (self.config.mistake_alike or self.config.mistake_fast):
+            return 0.0
+        if not self.looks or self.looks[0][0] is not pool:
+            self.looks[:] = [(pool, Looks.of(pool))]
+        return self.looks[0][1].mistake_rate(self.config, query.segments)
 
     def said_success(self, episode: Segments) -> bool | None:
         """Tells whether an episode (L, ...) is a success, where that is said of it and not by comparison."""
@@ -157,11 +167,6 @@ class TextOracle:
         if said is not None and said not in (0, 1):
             raise UserError(f"the feedback function said {said!r}; it is to return 0, 1 or None")
         return Feedback(None if said is None else (0, 1) if said == 0 else (1, 0), "function")
-
-
-def mistake_rate(config: AnnotatorConfig, index: int) -> float:
-    """Returns the chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
-    return max(config.mistake, min(0.5, config.mistake + config.fatigue * index))
 
 
 def ranks_with_ties(perceived: Array, returns: Array, threshold: float) -> Array:
