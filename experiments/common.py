@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rlhf_control.analysis.axes import WIDTH, draw_bands, label_axes, style
-from rlhf_control.analysis.curves import aggregate, load_curves
+from rlhf_control.analysis.curves import Curve, aggregate, groups_of, load_curves
 from rlhf_control.analysis.figures import save_figure
 from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
 from rlhf_control.cli import one_seed
@@ -179,23 +179,33 @@ def plot_by_task(
     metric: str = "env_return", label: str = "return of an episode",
 ) -> None:  # fmt: skip
     """Task -> learner -> its runs, into OUT.png and OUT.pdf: a panel for each task, a line for each learner."""
-    learners = list(dict.fromkeys(learner for of_task in runs.values() for learner in of_task))
-    columns = min(len(runs), 4 if len(runs) > 6 else 3)
-    rows = -(-len(runs) // columns)
+    curves = {
+        task: [replace(curve, group=learner) for learner, paths in of_task.items() for curve in load_curves(paths)]
+        for task, of_task in runs.items()
+    }
+    plot_curves_by_task(curves, out, smooth, metric, label)
+
+
+def plot_curves_by_task(
+    curves: Mapping[str, Sequence[Curve]], out: Path, smooth: int = 10,
+    metric: str = "env_return", label: str = "return of an episode",
+) -> None:  # fmt: skip
+    """Task -> its curves, whose groups are the learners, as `plot_by_task`."""
+    learners = groups_of([curve for of_task in curves.values() for curve in of_task])
+    columns = min(len(curves), 4 if len(curves) > 6 else 3)
+    rows = -(-len(curves) // columns)
     with style():
         size = (WIDTH, 0.3 + 1.5 * rows)
         fig = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # inches
         axes = fig.subplots(rows, columns, squeeze=False).ravel()
-        for ax, (env_id, of_task) in zip(axes, runs.items(), strict=False):
-            named = [(learner, curve) for learner, paths in of_task.items() for curve in load_curves(paths)]
-            curves = [replace(curve, group=learner) for learner, curve in named]
-            bands = aggregate(curves, metric, stream(0, f"plot_by_task {env_id}"), smooth=smooth)
+        for ax, (env_id, of_task) in zip(axes, curves.items(), strict=False):
+            bands = aggregate(of_task, metric, stream(0, f"plot_by_task {env_id}"), smooth=smooth)
             label_axes(draw_bands(ax, bands, learners), "env_steps", "")
             ax.set_xlabel("")
             ax.set_title(env_id, fontsize=8)
         if len(learners) > 1:
             axes[0].legend(axes[0].get_lines(), learners, loc="upper left", frameon=False)
-        for ax in axes[len(runs) :]:
+        for ax in axes[len(curves) :]:
             ax.remove()
         fig.supxlabel("environment steps", fontsize=8)
         fig.supylabel(label, fontsize=8)

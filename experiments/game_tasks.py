@@ -27,8 +27,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from common import RESULTS, curve, keep, make_tasks, minutes, plot_by_task, task_arguments
+from common import RESULTS, curve, keep, make_tasks, minutes, plot_curves_by_task, task_arguments
 
+from rlhf_control.analysis.curves import Curve
 from rlhf_control.cli import one_seed
 from rlhf_control.config import NetConfig, PPOConfig, PretrainConfig
 from rlhf_control.config.presets import preset
@@ -84,6 +85,13 @@ def measured(config: PretrainConfig) -> dict[str, Any]:
     }
 
 
+def kept_curve(task: str, run: dict[str, Any]) -> Curve:
+    """A run's curve, as it is kept in its means."""
+    steps, returns = (np.array(run[name], float) for name in ("steps", "returns"))
+    metrics = {"env_steps": steps, "env_return": returns}
+    return Curve(Path(), "tuned", run["seed"], "pretrain", task, "", "", steps, metrics)
+
+
 def row(task: str, steps: int, runs: list[dict[str, Any]]) -> str:
     """Of the table: every seed's return, in bold if that is solved, and the slowest run's times."""
     returns = [f"**{run['return']:.1f}**" if run["return"] >= SOLVED[task] else f"{run['return']:.1f}" for run in runs]
@@ -98,16 +106,21 @@ def main() -> None:
     earlier = RESULTS / "game_tasks.json"
     tasks: dict[str, Any] = json.loads(earlier.read_text())["tasks"] if earlier.exists() else {}
     for task, of_task in configs.items():
-        tasks[task] = {"steps": of_task[0].total_steps, "runs": [measured(config) for config in of_task]}
+        steps, before = of_task[0].total_steps, tasks.get(task, {})
+        runs = {run["seed"]: run for run in before.get("runs", []) if before["steps"] == steps}  # of other seeds
+        runs |= {config.seed: measured(config) for config in of_task}
+        tasks[task] = {"steps": steps, "runs": [runs[seed] for seed in sorted(runs)]}
         print(row(task, **tasks[task]), flush=True)
     facts = {"command": "python experiments/game_tasks.py", **environment_facts(), "precision": PRECISION}
     keep("game_tasks", {**facts, "tasks": tasks})
     head = "| game and view | steps | solved | games | mean, by seed | minutes, the slowest | of processor time |"
     rows = [row(task, **tasks[task]) for task in SOLVED if task in tasks]
     (RESULTS / "game_tasks.md").write_text("\n".join([head, f"|---{'|---:' * 6}|", *rows]) + "\n")
-    if set(PLANES) <= set(configs):
-        folders = {task: {"tuned": [Path(config.out) for config in of_task]} for task, of_task in configs.items()}
-        plot_by_task(folders, RESULTS / "game_tasks")
+    plot_curves_by_task(
+        {task: [kept_curve(task, run) for run in tasks[task]["runs"]] for task in SOLVED if task in tasks},
+        RESULTS / "game_tasks",
+        smooth=1,
+    )
 
 
 if __name__ == "__main__":
