@@ -93,7 +93,7 @@ def main() -> None:
 def pretrain(arguments: argparse.Namespace) -> None:
     seeds = parse_seeds(arguments.seeds)
     configs = {seed: of_seed(arguments, seed) for seed in seeds}
-    found: dict[str, list[dict[str, Any]]] = {}
+    found = {"none: an untrained player": [played(configs[seeds[0]], untrained(arguments, configs[seeds[0]]))]}
     if "ppo" in arguments.learners:
         make_runs(configs.values(), arguments.runs, arguments, trained)
         found["ours"] = [played(configs[seed], Path(configs[seed].out)) for seed in seeds]
@@ -102,6 +102,15 @@ def pretrain(arguments: argparse.Namespace) -> None:
     game = {"steps": arguments.steps, "frames": FRAMES * arguments.steps, "precision": arguments.precision,
             "seeds": seeds, "learners": found}  # fmt: skip
     add("pretrain", {arguments.game: {"command": " ".join(sys.argv), **environment_facts(), **game}})
+
+
+def untrained(arguments: argparse.Namespace, config: PretrainConfig) -> Path:
+    """Returns the file of a policy of before any training, whose actions are about equally likely."""
+    file = arguments.runs / f"untrained-{arguments.game}.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    policy = Policy(Spaces.of(*spaces_of(config)), config.net, config.seed, config.env_id, config.env)
+    policy.save(file, config=asdict(config))
+    return file
 
 
 def played(config: PretrainConfig, policy: Path) -> dict[str, Any]:

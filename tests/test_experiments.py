@@ -254,10 +254,13 @@ def test_games_are_trained_seed_by_seed_and_told_in_a_table(tmp_path: Path, monk
     assert made == ["Bricks-planes-3", "Bricks-planes-4"] and list(configs) == ["Bricks-planes"]
     monkeypatch.setattr(game_tasks, "config_of", small)
     monkeypatch.setattr(game_tasks, "make_tasks", lambda *_: configs)
+    earlier = {"seed": 7, "return": 9.0, "games": 400, "minutes": 1.0, "processor_minutes": 1.0}
+    tasks = {"Bricks-planes": {"steps": 1600, "runs": [earlier | {"steps": [800, 1600], "returns": [1.0, 2.0]}]}}
+    (tmp_path / "game_tasks.json").write_text(json.dumps({"tasks": tasks}))
     game_tasks.main()
     kept = json.loads((tmp_path / "game_tasks.json").read_text())["tasks"]["Bricks-planes"]
-    assert [run["seed"] for run in kept["runs"]] == [3, 4] and kept["steps"] == 1600
-    assert (tmp_path / "game_tasks.md").read_text().count("\n") == 3
+    assert [run["seed"] for run in kept["runs"]] == [3, 4, 7] and kept["steps"] == 1600
+    assert (tmp_path / "game_tasks.md").read_text().count("\n") == 3 and (tmp_path / "game_tasks.png").exists()
     solved, not_yet = ({"return": value, "minutes": 2.0, "processor_minutes": 1.0} for value in (16.2, 16.1))
     assert game_tasks.row("Bricks-planes", 16, [solved, not_yet]).endswith("| 16.2 | 40 | **16.2**, 16.1 | 2.0 | 1.0 |")
 
