@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", choices=STARTS)
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
-    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "allow"), default="truncate")
+    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="truncate")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
     add_place(parser)

@@ -290,7 +290,7 @@ class ResumeConfig:
     """Only for a run in an environment MODULE:ID: the same id again, to say that you trust the module."""
     behaviours: str = ""
     """For a run about behaviours of your own: the file or module again, to say that you trust it."""
-    termination: Literal["truncate", "allow"] | None = None
+    termination: Literal["truncate", "penalty", "allow"] | None = None
     """What to do about episodes that end early, as in `finetune`: when a run died of one."""
     question: str | None = None
     """What people are asked from now on, in words."""

@@ -188,7 +188,7 @@ class FinetuneConfig:
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
-    termination: Literal["refuse", "fixed-horizon", "truncate", "allow"] = "refuse"
+    termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,

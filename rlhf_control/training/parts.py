@@ -14,7 +14,7 @@ from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.compute.device import device_of
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.config.presets import is_ale
-from rlhf_control.data import CORRECTION, SUCCESS, Rollout
+from rlhf_control.data import CORRECTION, SUCCESS, Array, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
@@ -52,6 +52,7 @@ from rlhf_control.simulation.early_ends import (
     judged_whole,
     tell_of_endless_episodes,
     time_limit,
+    with_ends_that_cost,
 )
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
@@ -98,6 +99,10 @@ class Parts:
             for earlier in self.bank.rollouts[:-1]:
                 self.scaler(earlier.with_reward(self.reward.predict(earlier)))
         return self.scaler(rollout)
+
+    def with_ends_that_cost(self, learned: Array, config: FinetuneConfig) -> Array:
+        """Returns the reward with its zero where the treatment of early ends has it; a known one has its own."""
+        return with_ends_that_cost(learned, config.termination) if isinstance(self.reward, RewardModel) else learned
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""
