@@ -106,10 +106,10 @@ class GuardConfig:
     kl_jump: float | None = None
     """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more);
     None: never, for a policy that learns moves away too."""
-    uncertainty_jump: float = 3.0
+    uncertainty_jump: float = 1.5
     """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit, or
-    as a third of its own standard deviation, if that is more."""
-    window: int = 5
+    as 0.8 of its own standard deviations, if that is more."""
+    window: int = 10
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""

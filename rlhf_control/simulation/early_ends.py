@@ -37,7 +37,9 @@ def fixed_horizon(env_id: str, env: Mapping[str, Any]) -> dict[str, Any]:
     entry_point = gymnasium.spec(name).entry_point
     make = gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if make is None or "terminate_when_unhealthy" not in inspect.signature(make).parameters:
-        raise UserError(f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate or allow")
+        raise UserError(
+            f"{env_id} has no terminate_when_unhealthy to switch off; use --termination truncate, penalty or allow"
+        )
     return {**env, "terminate_when_unhealthy": False}
 
 
@@ -88,9 +90,9 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
             f"{env_id} ended early (environment {env}, step {first_step + step}), and an episode's length leaks the "
             "task to the learner; "
             + (
-                "say how to treat it with --termination fixed-horizon, truncate or allow"
+                "say how to treat it with --termination fixed-horizon, truncate, penalty or allow"
                 if run is None
-                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, or allow"
+                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, penalty or allow"
             )
         )
 

@@ -14,19 +14,20 @@ Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
   worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise` over all the looks
   of a run, so below its even share (Bonferroni) at one of them;
-- the median of its uncertainty about what the policy does is `guard.uncertainty_jump` times the mean over the clips it
-  was fitted on (or UNSURE times, if that is more: three times very little is still little); or
-- if `guard.kl_jump` is given, the median KL from the pretrained policy over `guard.window` iterations is so many times
-  that at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
+- the median of its uncertainty about what the policy does, over `guard.window` iterations, is `guard.uncertainty_jump`
+  times the mean over the clips it was fitted on (or UNSURE times, if that is more: many times very little is still
+  little); or
+- if `guard.kl_jump` is given, the median KL from the pretrained policy over as many iterations is so many times that
+  at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
   reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
   (`presets.FINETUNING`), for a nat a token is one everywhere: see experiments/dialogue.py.
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
-What the thresholds go by: in short runs of the quickstart the uncertainty stays below 1.4 times that at the fit and the
-KL below 1.5 times. With 30 % wrong answers, no anchor and nothing asked after the first round (`finetune halfcheetah
---shrink 0.1 --rounds 1 --first-labels 100 --annotator.mistake 0.3 --reference.beta 0 --ppo.lr 1e-3 --total-steps 81920
---guard.chance off`) the true reward peaks and falls to a third of that while the learned one goes on rising; by then
-the uncertainty is three times what it was.
+What the thresholds go by (experiments/alarm.py): of 28 healthy runs of HalfCheetah, Hopper and Swimmer the uncertainty
+over ten iterations stays below 0.5 in 21 and comes to 1.1 at most, and goes back by itself. Where HalfCheetah's
+policy falls apart under a reward of 100 answers, 30 % of them wrong, with no anchor and nothing asked after the first
+round, it rises as the true reward falls, to 1.5 and 2.0, from 0.5 and 0.7 at the fit; where it does not fall apart, it
+stays below 1.0.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
@@ -53,7 +54,7 @@ from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
-UNSURE = 1 / 3  # standard deviations of the reward; by default an alarm is at one, what rewards themselves differ by
+UNSURE = 0.8  # standard deviations of the reward; by default an alarm is at 1.2
 HELD_OUT = 2 / 3  # so much of the evidence of held-out answers counts
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"

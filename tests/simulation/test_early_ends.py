@@ -1,10 +1,23 @@
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
 import pytest
 
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, PPOConfig
 from rlhf_control.errors import UserError
+from rlhf_control.rl.ppo import PPO
 from rlhf_control.simulation import early_ends
-from rlhf_control.simulation.early_ends import cuts_off_late, environment_arguments, fixed_horizon
+from rlhf_control.simulation.early_ends import (
+    END_COSTS,
+    cuts_off_late,
+    environment_arguments,
+    fixed_horizon,
+    treat_termination,
+    with_ends_that_cost,
+)
 from rlhf_control.simulation.rollouts import evaluate
+from rlhf_control.training.parts import start_envs_of
 from rlhf_control.training.trial import try_out
 from tests.simulation.policies import policy_for
 
@@ -29,15 +42,16 @@ def test_early_ends_are_found_and_switched_off() -> None:
     env = fixed_horizon("Hopper-v5", {"forward_reward_weight": 2.0})
     assert env == {"forward_reward_weight": 2.0, "terminate_when_unhealthy": False}
     try_out(policy_for("Hopper-v5"), env, 2, 0, refuse_early=True)
-    with pytest.raises(UserError, match="truncate or allow"):
+    with pytest.raises(UserError, match="truncate, penalty or allow"):
         fixed_horizon("CartPole-v1", {})
-    with pytest.raises(UserError, match="truncate or allow"):
+    with pytest.raises(UserError, match="truncate, penalty or allow"):
         fixed_horizon("gymnasium:CartPole-v1", {})
 
 
 def test_early_ends_are_cut_off_late_where_that_can_be_done() -> None:
     late = FinetuneConfig("p", termination="truncate")
-    assert environment_arguments(late, "Hopper-v5", {}) == {"terminate_when_unhealthy": False}
+    for config in (late, FinetuneConfig("p", termination="penalty")):
+        assert environment_arguments(config, "Hopper-v5", {}) == {"terminate_when_unhealthy": False}
     for config, env_id in (
         (FinetuneConfig("p", termination="allow"), "Hopper-v5"),
         (FinetuneConfig("p", termination="truncate", unhealthy_seconds=0.0), "Hopper-v5"),
@@ -46,3 +60,25 @@ def test_early_ends_are_cut_off_late_where_that_can_be_done() -> None:
         (late, "CartPole-v1"),
     ):
         assert not cuts_off_late(config, env_id, {}) and environment_arguments(config, env_id, {}) == {}
+
+
+def test_an_end_costs_what_is_left_out() -> None:
+    """Nothing is paid after an end, and three standard deviations more than the mean before it."""
+    learned = np.array([[0.0, 1.0], [-3.0, 0.5]], np.float32)
+    paid = with_ends_that_cost(learned, "penalty")
+    np.testing.assert_array_equal(paid, learned + END_COSTS)
+    assert paid.dtype == np.float32
+    for treatment in ("refuse", "fixed-horizon", "truncate", "allow"):
+        assert with_ends_that_cost(learned, treatment) is learned
+
+
+@pytest.mark.parametrize(("treatment", "terminated"), [("penalty", True), ("truncate", False)])
+def test_hopper_ends_late(treatment: Literal["penalty", "truncate"], terminated: bool, tmp_path: Path) -> None:
+    """It goes on for 0.16 s, 20 steps, after it fell; only where that is cut off is it none of an early end."""
+    config = FinetuneConfig("p", termination=treatment, unhealthy_seconds=0.16, ppo=PPOConfig(num_envs=2))
+    envs = start_envs_of(config, "Hopper-v5", environment_arguments(config, "Hopper-v5", {}))
+    rollout = envs.collect(PPO(policy_for("Hopper-v5"), config.ppo), 400, np.random.default_rng(0))
+    envs.close()
+    treated = treat_termination(rollout, treatment, "Hopper-v5", tmp_path)
+    assert treated.terminated.any() == terminated and treated.truncated.any() != terminated
+    np.testing.assert_array_equal(treated.done, rollout.done)

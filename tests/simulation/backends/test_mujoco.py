@@ -28,7 +28,7 @@ def test_it_does_not_draw() -> None:
 
 
 def test_what_stays_unhealthy_is_cut_off_and_goes_on_as_kept() -> None:
-    """Without actions a Hopper falls: an early end as many steps later as said, no time limit, and only where it lies."""
+    """Without actions a Hopper falls: an early end as many steps later as said, and only where it lies."""
     backend, other = (MujocoBackend("Hopper-v5", 3, {"terminate_when_unhealthy": False}) for _ in range(2))
     for made in (backend, other):
         made.cut_off_after = 20
