@@ -40,6 +40,7 @@ from rlhf_control.train import finetune, pretrain, resume
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5", "HumanoidStandup-v5")
 END_EARLY = ("Hopper-v5", "Walker2d-v5", "Ant-v5")
+FALL_SOON, SHORT = END_EARLY[:2], 0.5  # whose first episodes have no clip of the usual length; seconds of one
 VOTES = (0, 20, 50, 100, 200)  # 0: the start as it is
 STARTS = ("pretrained", "scratch")
 QUICK = {"tasks": TASKS[:2], "seeds": "0-1", "votes": (0, 100), "starts": STARTS[:1], "steps": 100_000}
@@ -57,16 +58,24 @@ def start_of(env_id: str, start: str, seed: int, arguments: argparse.Namespace) 
 
 
 def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) -> FinetuneConfig:
-    """A run of so many votes from a start, or with "oracle" its partner."""
-    labels = votes if isinstance(votes, int) else 100
-    wrong = 0.0 if votes == "oracle" else arguments.mistake
+    """A run of so many votes from a start, with "oracle" its partner, or with "coin flips" 100 of these."""
+    voted, flips = isinstance(votes, int), votes == "coin flips"
+    labels, wrong = (int(votes), arguments.mistake) if voted else (100, 0.0)
+    termination: Any = arguments.termination if start.env_id in END_EARLY else "refuse"
+    short = termination == "penalty" and start.env_id in FALL_SOON
     out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
     return FinetuneConfig(
-        start.out, oracle="env", labels=labels, first_labels=max(1, labels // 5), total_steps=arguments.steps,
-        seed=start.seed, out=out, video=False, annotator=AnnotatorConfig(mistake=wrong),
-        checkpoint_seconds=60, guard=GuardConfig(alarm="warn"), learn_from="oracle" if votes == "oracle" else "votes",
-        termination=arguments.termination if start.env_id in END_EARLY else "refuse",
+        start.out, oracle="coin-flip" if flips else "env", labels=labels, first_labels=max(1, labels // 5),
+        clip_seconds=SHORT if short else FinetuneConfig("").clip_seconds, total_steps=arguments.steps, seed=start.seed,
+        out=out.replace(" ", "-"), video=False, annotator=AnnotatorConfig(mistake=wrong), checkpoint_seconds=60,
+        guard=GuardConfig(alarm="warn", chance="off" if flips else "hold"), termination=termination,
+        learn_from="oracle" if votes == "oracle" else "votes",
     )  # fmt: skip
+
+
+def arms_of(arguments: argparse.Namespace) -> list[int | str]:
+    """The arms beside that of no votes."""
+    return ["oracle", *(["coin flips"] if arguments.coin_flips else []), *filter(None, arguments.votes)]
 
 
 def make(config: PretrainConfig | FinetuneConfig) -> int:
@@ -130,10 +139,9 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     """All returns of a task and a kind of start, and the shares of the oracle's gain over seeds."""
     before = [in_its_own(start, arm(start, "oracle", arguments)) for start in starts]
     arms: dict[str, list[float]] = {
-        str(v): [returned(arm(start, v, arguments)) for start in starts]
-        for v in ("oracle", *filter(None, arguments.votes))
+        str(v): [returned(arm(start, v, arguments)) for start in starts] for v in arms_of(arguments)
     }
-    alarms = {str(v): sum(alarmed(arm(start, v, arguments)) for start in starts) for v in filter(None, arguments.votes)}
+    alarms = {v: sum(alarmed(arm(start, int(v), arguments)) for start in starts) for v in arms if v.isdigit()}
     gains = np.subtract(arms["oracle"], before)
     room = gains > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
     shares = {
@@ -162,6 +170,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="truncate")
+    parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
     add_place(parser)
@@ -178,7 +187,7 @@ def main() -> None:
         for start in arguments.starts for task in arguments.tasks
     }  # fmt: skip
     make_lacking((s for some in starts.values() for s in some), arguments)
-    arms = [arm(s, votes, arguments) for votes in ("oracle", *filter(None, arguments.votes))
+    arms = [arm(s, votes, arguments) for votes in arms_of(arguments)
             for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
     make_lacking(arms, arguments)
     rows = {f"{task}, {start}": row(some, arguments) for (task, start), some in starts.items()}

@@ -52,10 +52,17 @@ def arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *more: str) -> fe
 
 def test_every_annotator_is_asked_the_same_number_of_questions() -> None:
     every = oracles.conditions(BASE)
-    assert len(every) == 11 and next(iter(every)) == "perfect"
+    assert len(every) == 15 and next(iter(every)) == "perfect"
     assert {config.labels for config in every.values()} == {100}
     assert {config.behaviour() for config in every.values()} == {"backward"}
-    assert len({str(feedback.placed(config, 0, Path("x")).out) for config in every.values()}) == 11
+    assert len({str(feedback.placed(config, 0, Path("x")).out) for config in every.values()}) == 15
+
+
+def test_a_crowd_gives_as_many_answers_whoever_is_in_it() -> None:
+    honest, with_a_liar, believed = oracles.crowds(BASE).values()
+    assert {c.labels for c in (honest, with_a_liar, believed)} == {400}
+    assert replace(with_a_liar, annotator=honest.annotator) == honest and with_a_liar.annotator.crowd[-1] == -1
+    assert replace(believed, reward=with_a_liar.reward) == with_a_liar and not believed.reward.trust
 
 
 def test_every_strategy_has_the_same_budget() -> None:
@@ -308,7 +315,8 @@ def test_the_overheads_parts_are_there() -> None:
 def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three seeds from 100: the oracle gains 100, 1 (too little to tell) and loses; the votes bring 50 of the first."""
     starts = [replace(label_table.preset("Hopper-v5", "tuned"), seed=seed, out=str(seed)) for seed in range(3)]
-    settings = label_table.argparse.Namespace(votes=[0, 100], steps=1, termination="truncate", mistake=0.0)
+    options = {"votes": [0, 100], "steps": 1, "termination": "truncate", "mistake": 0.0, "coin_flips": False}
+    settings = label_table.argparse.Namespace(**options)
     oracle, votes = {0: 200.0, 1: 101.0, 2: 50.0}, {0: 150.0, 1: 101.0, 2: 100.0}
     monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
     monkeypatch.setattr(label_table, "returned", lambda c: (oracle if c.learn_from == "oracle" else votes)[c.seed])
@@ -325,6 +333,10 @@ def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
     votes, oracle = (label_table.arm(start, v, settings) for v in (100, "oracle"))
     assert votes.annotator == AnnotatorConfig(mistake=0.2) and votes.out != oracle.out
     assert replace(votes, learn_from="oracle", out=oracle.out, annotator=AnnotatorConfig()) == oracle
+    flips = label_table.arm(start, "coin flips", settings)
+    assert flips.oracle == "coin-flip" and flips.labels == 100 and flips.guard.chance == "off"
+    costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0)
+    assert label_table.arm(start, 100, costs).clip_seconds == label_table.SHORT < votes.clip_seconds
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
 
 

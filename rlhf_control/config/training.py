@@ -190,7 +190,12 @@ class FinetuneConfig:
     """Value-only passes after each fit: the old values belong to the old reward."""
     termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
-    (terminate_when_unhealthy=False). truncate: reset, but value what would have come. allow: as it is."""
+    (terminate_when_unhealthy=False). truncate: reset, but value what would have come. penalty: reset, and nothing
+    comes, which costs `end_costs`: besides what the answers say, the learner is told that ends are bad. allow: as it
+    is, and whether an end is good or bad is chance."""
+    end_costs: float = 6.0
+    """penalty: at each step that an early end leaves out, so many standard deviations of the learned reward are lost
+    beside its mean; with --learn-from oracle what the known reward pays."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
     # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4
@@ -240,6 +245,7 @@ class FinetuneConfig:
         within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "clip_seconds", low=0.0, high=3600.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", "unhealthy_seconds", low=0, high=1e9)
+        within(self, "end_costs", low=0, high=1e9)
         within(self, "labels", "value_epochs", "clone_epochs", low=0, high=1e9)
         if self.min_log_std is not None:
             within(self, "min_log_std", low=-20.0, high=5.0)

@@ -50,8 +50,8 @@ class DoubleBufferedEnvs:
             group.frames = on
 
     def cut_off(self, unhealthy_seconds: float) -> None:
-        """Has episodes that have been unhealthy for so long, on end, end early; for batched MuJoCo with termination
-        switched off."""
+        """Has episodes that have been unhealthy for so long, on end, count as truncated; for batched MuJoCo with
+        termination switched off."""
         steps = max(1, round(unhealthy_seconds / self.step_seconds))
         for group in self.groups:
             assert isinstance(group.backend, MujocoBackend)

@@ -21,7 +21,6 @@ from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import make_backend
 from rlhf_control.simulation.robots import own_limit
 
-END_COSTS = 3.0  # standard deviations of the learned reward, at every step that an early end leaves out
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
 
@@ -104,9 +103,9 @@ def environment_arguments(config: FinetuneConfig, env_id: str, env: dict[str, An
 
 
 def cuts_off_late(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -> bool:
-    """Tells whether an early end comes only after the unhealthy time that the config names: where our batched
+    """Tells whether an early end is cut off only after the unhealthy time that the config names: where our batched
     environments say what is healthy."""
-    late = config.termination in ("penalty", "truncate") and config.unhealthy_seconds > 0
+    late = config.termination == "truncate" and config.unhealthy_seconds > 0
     batched = config.backend in ("auto", "batched") and has_batched(env_id) and env.get("render_mode") is None
     if not late or not batched:
         return False
@@ -128,8 +127,8 @@ def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) 
     return rollout
 
 
-def with_ends_that_cost(learned: Array, treatment: str) -> Array:
+def with_ends_that_cost(learned: Array, config: FinetuneConfig) -> Array:
     """Returns a learned reward (T, N), of mean 0 and standard deviation 1, with its zero where the treatment of early
-    ends has it. penalty: END_COSTS below the mean, for after an end there is a reward of 0 for ever, and comparisons
-    leave open what that is worth; so hardly anything is worse than an end."""
-    return learned + np.float32(END_COSTS) if treatment == "penalty" else learned
+    ends has it. Comparisons leave it open, and after an early end there is a reward of 0 for ever: penalty has it so
+    far below the mean that hardly anything is worse than an end."""
+    return learned + np.float32(config.end_costs) if config.termination == "penalty" else learned

@@ -102,7 +102,7 @@ class Parts:
 
     def with_ends_that_cost(self, learned: Array, config: FinetuneConfig) -> Array:
         """Returns the reward with its zero where the treatment of early ends has it; a known one has its own."""
-        return with_ends_that_cost(learned, config.termination) if isinstance(self.reward, RewardModel) else learned
+        return with_ends_that_cost(learned, config) if isinstance(self.reward, RewardModel) else learned
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""

@@ -41,7 +41,7 @@ class MujocoBackend:
         return self._cut_off(result) if self.cut_off_after else result
 
     def _cut_off(self, result: StepResult) -> StepResult:
-        """Begins new episodes where one has been unhealthy for so long, which counts as an early end."""
+        """Begins new episodes where one has been unhealthy for so long, which counts as truncated."""
         obs, truncated, last = result.obs, result.truncated, result.last
         self.unhealthy = np.where(truncated | ~self.vector.unhealthy(), 0, self.unhealthy + 1)
         cut = self.unhealthy >= self.cut_off_after
@@ -52,7 +52,7 @@ class MujocoBackend:
             last[i] = obs[i].copy()
         self.unhealthy[cut] = 0
         begun = self.vector.reset(options={"reset_mask": cut})[0]
-        return result._replace(obs=begun, terminated=result.terminated | cut, last=last)
+        return result._replace(obs=begun, truncated=truncated | cut, last=last)
 
     def states(self) -> Array:
         return self.vector.states
