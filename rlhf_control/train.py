@@ -73,8 +73,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             if p.guard.alarm:
                 wait = not label_round and p.votes.more_to_come(iteration)
                 loop.halt = p.react_to_alarm(run, stream(seed, "roll-back", iteration), wait=wait)
-            paid = p.with_ends_that_cost(learned, config) - penalty
-            rollout = p.scaled(rollout.with_reward(paid))  # here, and only here, the reward is replaced
+            rollout = p.scaled(rollout.with_reward(p.paid(learned) - penalty))  # here alone the reward is replaced
 
             if label_round:  # the old values belong to the old reward
                 p.learner.fit_value(rollout, p.value_epochs, stream(seed, "value", iteration), progress)

@@ -125,10 +125,3 @@ def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) 
         nothing = np.zeros_like(rollout.terminated)
         return replace(rollout, truncated=rollout.done, terminated=nothing)
     return rollout
-
-
-def with_ends_that_cost(learned: Array, config: FinetuneConfig) -> Array:
-    """Returns a learned reward (T, N), of mean 0 and standard deviation 1, with its zero where the treatment of early
-    ends has it. Comparisons leave it open, and after an early end there is a reward of 0 for ever: penalty has it so
-    far below the mean that hardly anything is worse than an end."""
-    return learned + np.float32(config.end_costs) if config.termination == "penalty" else learned

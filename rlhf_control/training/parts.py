@@ -52,7 +52,6 @@ from rlhf_control.simulation.early_ends import (
     judged_whole,
     tell_of_endless_episodes,
     time_limit,
-    with_ends_that_cost,
 )
 from rlhf_control.simulation.foreign import check_env_id
 from rlhf_control.simulation.simulator import check_simulator
@@ -86,10 +85,16 @@ class Parts:
     guard: Guard
     scaler: RewardScaler | None  # None: the reward is learned from as it is
     value_epochs: int = 0  # of the critic alone, after a fit
+    end_costs: float = 0.0  # so far above a reward of nothing, which follows on an end, is the mean of the learned one
 
     def stateful(self) -> dict[str, Any]:
         """Returns those whose state belongs into the checkpoints."""
         return {name: part for name, part in vars(self).items() if hasattr(part, "load_state")}
+
+    def paid(self, learned: Array) -> Array:
+        """Returns the reward with its zero, which comparisons leave open, where the treatment of early ends has it:
+        after one there is nothing for ever."""
+        return learned + np.float32(self.end_costs) if self.end_costs else learned
 
     def scaled(self, rollout: Rollout) -> Rollout:
         """Returns the rollout with its reward in the unit that the critic is to learn it in, once there is a reward."""
@@ -97,12 +102,8 @@ class Parts:
             return rollout
         if not self.scaler.moments[0]:  # returns are longer than a rollout: those before the first fit count too
             for earlier in self.bank.rollouts[:-1]:
-                self.scaler(earlier.with_reward(self.reward.predict(earlier)))
+                self.scaler(earlier.with_reward(self.paid(self.reward.predict(earlier))))
         return self.scaler(rollout)
-
-    def with_ends_that_cost(self, learned: Array, config: FinetuneConfig) -> Array:
-        """Returns the reward with its zero where the treatment of early ends has it; a known one has its own."""
-        return with_ends_that_cost(learned, config) if isinstance(self.reward, RewardModel) else learned
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""
@@ -177,8 +178,9 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     votes.asking = guard.asking
     if not begun:
         take_over(learner, config, training["learner"])
+    costs = config.end_costs if config.termination == "penalty" and isinstance(reward, RewardModel) else 0.0
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
-    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs)
+    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs, costs)
 
 
 def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> DoubleBufferedEnvs:

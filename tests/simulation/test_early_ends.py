@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from rlhf_control.config import FinetuneConfig
@@ -8,7 +7,6 @@ from rlhf_control.simulation.early_ends import (
     cuts_off_late,
     environment_arguments,
     fixed_horizon,
-    with_ends_that_cost,
 )
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.training.trial import try_out
@@ -53,13 +51,3 @@ def test_early_ends_are_cut_off_late_where_that_can_be_done() -> None:
         (late, "CartPole-v1"),
     ):
         assert not cuts_off_late(config, env_id, {}) and environment_arguments(config, env_id, {}) == {}
-
-
-def test_an_end_costs_what_is_left_out() -> None:
-    """Nothing is paid after an end, and so many standard deviations more than the mean before it."""
-    learned = np.array([[0.0, 1.0], [-3.0, 0.5]], np.float32)
-    paid = with_ends_that_cost(learned, FinetuneConfig("p", termination="penalty", end_costs=2.5))
-    np.testing.assert_array_equal(paid, np.array([[2.5, 3.5], [-0.5, 3.0]], np.float32))
-    assert paid.dtype == np.float32
-    for treatment in ("refuse", "fixed-horizon", "truncate", "allow"):
-        assert with_ends_that_cost(learned, FinetuneConfig("p", termination=treatment)) is learned

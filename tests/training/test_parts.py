@@ -80,3 +80,25 @@ def test_the_scale_of_a_learned_reward_begins_with_its_first_fit_and_knows_what_
     np.testing.assert_array_equal(now.reward, whole[-1].reward)
     parts.scaled(rollouts[2])
     assert parts.scaler is not None and parts.scaler.moments[0] == 4 * 40 * 4
+
+
+def test_ends_cost_where_the_reward_is_learned(tiny_config: FinetuneConfig) -> None:
+    learned, costly = np.array([[0.0, -3.0]], np.float32), replace(tiny_config, termination="penalty", end_costs=2.5)
+    paid = prepare(costly, None, None)[1].paid(learned)
+    np.testing.assert_array_equal(paid, np.array([[2.5, -0.5]], np.float32))
+    assert paid.dtype == np.float32
+    for other in (replace(costly, termination="allow"), replace(costly, learn_from="oracle")):
+        _, parts = prepare(replace(other, out=other.out + other.termination + other.learn_from), None, None)
+        assert parts.paid(learned) is learned
+
+
+def test_what_ends_cost_is_in_the_scale_from_the_first_fit_on(tiny_config: FinetuneConfig) -> None:
+    _, parts = prepare(replace(tiny_config, termination="penalty", end_costs=2.0), None, None)
+    rollouts = [random_rollout(np.random.default_rng(i), T=40, N=4, ends=0.1) for i in range(2)]
+    for rollout in rollouts:
+        parts.bank.add(rollout)
+    parts.reward = KnownReward(lambda steps: steps.env_reward, scaled=False, ready=True)
+    now = parts.scaled(rollouts[1].with_reward(parts.paid(rollouts[1].env_reward)))
+    expected = RewardScaler(4, tiny_config.ppo.gamma)
+    whole = [expected(r.with_reward(r.env_reward + 2)) for r in rollouts]
+    np.testing.assert_array_equal(now.reward, whole[1].reward)
