@@ -12,6 +12,8 @@ import numpy as np
 from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import Array, Segments
 
+COLUMNS = 500  # of an observation
+
 
 def mistake_rate(config: AnnotatorConfig, index: int) -> float:
     """Returns the chance of a mistake in the answer at this place of a round: it grows with fatigue, up to 1/2."""
@@ -29,23 +31,29 @@ class Looks:
     @classmethod
     def of(cls, pool: Segments) -> "Looks":
         """Measures a pool (S, L, O)."""
-        scale = np.maximum(pool.obs.reshape(-1, pool.obs.shape[-1]).std(0, dtype=np.float64), 1e-9)
-        at = places(pool.obs, scale)
-        return cls(scale, np.sort(rms(at - np.roll(at, len(at) // 2, axis=0))), np.sort(speeds(pool.obs, scale)))
+        obs = seen(pool)
+        scale = np.maximum(obs.reshape(-1, obs.shape[-1]).std(0, dtype=np.float64), 1e-9)
+        at = places(obs, scale)
+        return cls(scale, np.sort(rms(at - np.roll(at, len(at) // 2, axis=0))), np.sort(speeds(obs, scale)))
 
     def mistake_rate(self, config: AnnotatorConfig, clips: Segments) -> float:
         """Returns the chance of a mistake about clips (K, L, O) that comes of how they look: `alike` times the share of
         pairs that are further apart than the two most alike of these, plus `fast` times the share of clips that are
         slower than the fastest of these."""
-        rate = 0.0
+        rate, obs = 0.0, seen(clips)
         if config.mistake_alike and len(clips) > 1:
-            at = places(clips.obs, self.scale)
+            at = places(obs, self.scale)
             nearest = rms(np.array([a - b for a, b in combinations(at, 2)])).min()
             rate += config.mistake_alike * (1 - np.searchsorted(self.apart, nearest) / len(self.apart))
         if config.mistake_fast:
-            fastest = speeds(clips.obs, self.scale).max()
+            fastest = speeds(obs, self.scale).max()
             rate += config.mistake_fast * np.searchsorted(self.moving, fastest) / len(self.moving)
         return min(1.0, float(rate))
+
+
+def seen(clips: Segments) -> Array:
+    """Returns some COLUMNS of what is to be seen, evenly over a picture, for a pool of pictures has gigabytes."""
+    return clips.obs[..., :: -(-clips.obs.shape[-1] // COLUMNS)]
 
 
 def places(obs: Array, scale: Array) -> Array:

@@ -4,7 +4,7 @@ import pytest
 from rlhf_control.behaviours.catalogue import env_reward
 from rlhf_control.config import AnnotatorConfig
 from rlhf_control.data import Array, Query, Segments
-from rlhf_control.feedback.mistakes import Looks, mistake_rate
+from rlhf_control.feedback.mistakes import COLUMNS, Looks, mistake_rate, seen
 from rlhf_control.feedback.oracles import RewardOracle
 
 
@@ -59,3 +59,9 @@ def test_what_does_not_vary_counts_for_nothing() -> None:
     still: Array = np.zeros((4, 3, 2), np.float32)
     looks = Looks.of(Segments(still, still, still, still[..., 0]))
     assert looks.mistake_rate(AnnotatorConfig(mistake_fast=0.5), Segments(still, still, still, still[..., 0])) == 0
+
+
+def test_of_a_picture_so_many_columns_are_looked_at() -> None:
+    for size, columns in ((COLUMNS, COLUMNS), (COLUMNS + 1, COLUMNS // 2 + 1), (3 * COLUMNS, COLUMNS)):
+        obs: Array = np.zeros((4, 3, size), np.uint8)
+        assert seen(Segments(obs, obs, obs, obs[..., 0])).shape == (4, 3, columns)
