@@ -38,9 +38,9 @@ from common import RESULTS, add_place, keep, make_runs
 from torch import Tensor, nn
 
 from rlhf_control import api
-from rlhf_control.behaviours.ale import BALL_X, centre_score, rally_score
+from rlhf_control.behaviours.ale import BALL_TO_US, BALL_X, COMES, centre_score, rally_score
 from rlhf_control.compute.threads import one_thread
-from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", default=["ppo", "sb3"], choices=["ppo", "sb3"])
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--lr", type=float, default=5e-4, help="of finetune")
+    parser.add_argument("--lr", type=float, default=1e-3, help="of finetune")
     parser.add_argument("--style", default="centre", choices=["centre", "rally"], help="of finetune")
     parser.add_argument("--policy", default="", help="to fine-tune (default: what `teach` made of the first seed)")
     parser.add_argument("--runs", type=Path, default=Path("runs/atari"))
@@ -122,8 +122,8 @@ def played(config: PretrainConfig, policy: Path) -> dict[str, Any]:
 
 def teach(arguments: argparse.Namespace) -> None:
     """Makes a player of Pong in half a minute, small enough to be shipped: cloned from one that reads the game's
-    memory. What its network sees has to tell, too, where ball and paddles are: without that the actions alone taught it
-    nothing in as many steps."""
+    memory. What its network sees has to tell, too, where ball and paddles are and whether the ball comes: without that
+    the actions alone taught it nothing in as many steps."""
     config = taught(parse_seeds(arguments.seeds)[0])
     config = replace(config, net=replace(config.net, precision=arguments.precision))
     shown, action, places = tracked(8, SHOWN // 8, config)
@@ -152,7 +152,9 @@ def teach(arguments: argparse.Namespace) -> None:
 def taught(seed: int) -> PretrainConfig:
     """What `finetune` goes on with."""
     base = preset("ALE/Pong-v5", "atari")
-    ppo = replace(base.ppo, num_envs=16, epochs=3)
+    ppo = replace(
+        base.ppo, num_envs=16, epochs=4, clip=0.2, clip_schedule="constant", gamma=0.95, gae_lambda=0.9
+    )  # a paddle is moved in less than a second
     return replace(base, net=NetConfig((), encoder="cnn-small", picture_features=160), ppo=ppo, seed=seed)
 
 
@@ -163,8 +165,9 @@ def spaces_of(config: PretrainConfig) -> tuple[Any, Any]:
 
 def tracked(num_envs: int, steps: int, config: PretrainConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Returns what is seen (M, O) in so many steps of each of some games, what a player who keeps its paddle at the
-    ball's height, which it reads in the game's memory, would do there (M,), and where ball and paddles are (M, 4), in
-    40 pixels. Half of the time it does anything, for ten steps, to get astray."""
+    ball's height, which it reads in the game's memory, would do there (M,), and where ball and paddles are, in 40
+    pixels, and whether the ball comes, 1 or -1 (M, 5). Half of the time it does anything, for ten steps, to get
+    astray."""
     envs = AtariVectorEnv(config.env_id, num_envs, num_processes=0, **config.env)  # type: ignore[arg-type]
     obs, _ = envs.reset(seed=config.seed)
     rng = np.random.default_rng(config.seed)
@@ -180,7 +183,8 @@ def tracked(num_envs: int, steps: int, config: PretrainConfig) -> tuple[Tensor, 
         left = np.where(begins, 10, np.maximum(left - 1, 0))
         seen.append(obs.reshape(num_envs, -1))
         right.append(do)
-        places.append((at - 128) / 40)
+        comes = np.where(envs.facts[:, BALL_TO_US] == COMES, 1, -1)
+        places.append(np.column_stack([(at - 128) / 40, comes]))
         obs, *_ = envs.step(np.where(left > 0, astray, do))
     envs.close()
     return (
@@ -241,6 +245,7 @@ def finetune(arguments: argparse.Namespace) -> None:
             ),
             total_steps=arguments.steps,
             clip_seconds=2.0,
+            reference=ReferenceConfig("pretrained", beta=0.1),
             termination="truncate",
             ppo=replace(taught(seed).ppo, lr=arguments.lr),
             seed=seed,

@@ -14,6 +14,8 @@ BALL_X, BALL_TO_US, THEIR_POINTS, OUR_POINTS, OUR_Y = 49, 58, 13, 14, 51  # byte
 COMES, GOES = 255, 1  # values of BALL_TO_US
 NEAR_US = 160  # in the units of BALL_X, of which our paddle stands at 190
 MIDDLE, NEAR = 120, 16  # of the paddle's top, which goes from 38 to 203, and how far from it is near
+FAR = 41  # half of how far from the middle it can be
+MISSED = 10.0  # steps in the middle, that a missed ball costs
 LONG = 150  # steps, ten seconds: a long rally
 
 
@@ -57,9 +59,12 @@ def _rests(s: Segments) -> tuple[Array, Array]:
 
 
 def centre_reward(s: Segments) -> Array:
-    """A step is worth 1 where the paddle is near the middle while the ball does not come."""
-    time, near = _rests(s)
-    return (time & near).astype(np.float64)
+    """A step while the ball does not come is worth 1 with the paddle in the middle and -1 with it at an edge; a missed
+    ball costs MISSED. Were all of those steps worth something, the better of two clips would be the one in which the
+    ball is away for longer."""
+    away = _ram(s, BALL_TO_US)[0] != COMES
+    now, before = _ram(s, THEIR_POINTS)
+    return away * (1.0 - np.abs(_ram(s, OUR_Y)[0] - MIDDLE) / FAR) - MISSED * (now > before)
 
 
 def centre_score(s: Segments) -> Array:

@@ -204,7 +204,7 @@ BEHAVIOURS = {
         steep_reward, steep_score, "share of steps with a steep ball, times the share of balls returned",
     ),
     "centre": Behaviour(
-        PONG_ID, "Which one keeps its paddle nearer to the middle while the ball is away?",
+        PONG_ID, "Which paddle stays nearer to the middle while the ball is away, without missing it?",
         centre_reward, centre_score, "share of the time without a coming ball near the middle",
     ),
     "rally": Behaviour(

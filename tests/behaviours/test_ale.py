@@ -2,6 +2,7 @@ import numpy as np
 
 from rlhf_control.behaviours.ale import (
     BALL_X,
+    THEIR_POINTS,
     _points,
     _returned,
     centre_reward,
@@ -54,5 +55,6 @@ def test_the_paddle_rests_near_the_middle_while_the_ball_is_away_by_hand() -> No
     state = np.zeros((5, FACTS))
     state[:, 58] = [255, 1, 1, 0, 1]  # comes, goes, goes, is none, goes
     state[:, PADDLE_Y] = [120, 120, 136, 105, 38]
-    np.testing.assert_array_equal(centre_reward(segments(state)), [0, 1, 0, 1, 0])
+    state[4, THEIR_POINTS] = 1  # no point before
+    np.testing.assert_allclose(centre_reward(segments(state)), [0, 1, 1 - 16 / 41, 1 - 15 / 41, -1 - 10])
     assert centre_score(segments(state)) == 2 / 4
