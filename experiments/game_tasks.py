@@ -6,17 +6,17 @@ episodes of the sampling policy: without noise, games hang. The time is that of 
 start to the last update, with the CNN's products in bfloat16 where the processor has it; and beside it the processor
 time of its process, which other work on the machine stretches less.
 
-Found: from planes Bricks is solved with each of three seeds, in 3.2 minutes (17.3 to 17.8 of 18), Orchard with two of
-them, in 6 of processor time (10.5 to 11.0 of 12; all three at once shared two cores); without a CNN Bricks comes to
-14.5 to 14.7 in 1.6. Orchard was at 9.7 to 10.2 after 700,000 steps; the seed that is not solved came to 10.95 in
-1.8 million, which the preset now has (400 games, the first 40 of them 10.6; 7.4 minutes of processor time;
-`Orchard-planes-longer` in the raw numbers). From 84 x 84 pixels Bricks is solved with the one seed that was run: 17.5
-of 18 in 400,000 steps, 4.5 minutes of two cores with AMX. That run had both cores, as `rlhf-control pretrain
-rlhf/Bricks-v0 --preset tuned --net.precision bfloat16 --total-steps 400000` has; a run of this script has one.
+Found: from planes Bricks is solved with each of three seeds, in 3.2 minutes (17.3 to 17.8 of 18), Orchard with each of
+them in 7.5 of processor time (10.8 to 10.9 of 12); without a CNN Bricks comes to 14.5 to 14.7 in 1.6. From 84 x 84 pixels
+Bricks is solved with each, in 400,000 steps and 7.2 minutes of processor time (17.2 to 17.5 of 18). Of the pixels' runs
+that of seed 0 had both cores of an idle Xeon with AMX, 4.5 minutes, as `rlhf-control pretrain rlhf/Bricks-v0 --preset
+tuned --net.precision bfloat16 --total-steps 400000` has; the others, as all of Orchard's, had one core of two that had
+other work beside them, which is why they took 8 to 12. Rows of 40 games are of before Orchard was run for longer.
 
 Command: python experiments/game_tasks.py          (--tasks Bricks-pixels --seeds 0-2 --runs runs/game_tasks)
-Cost:    2 minutes of one core a seed without a CNN, 5 from planes, 7 from pixels; goes on where it was stopped
-Result:  results/game_tasks.json and .md; the learning curves in game_tasks.png and .pdf where all of planes run at once
+Cost:    2 minutes of one core a seed without a CNN, 3 (Bricks) or 8 (Orchard) from planes, 8 from pixels; goes on
+         where it was stopped
+Result:  results/game_tasks.json and .md, where seeds measured before stay; learning curves in game_tasks.png and .pdf
 """
 
 import json
