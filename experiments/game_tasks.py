@@ -7,7 +7,7 @@ start to the last update, with the CNN's products in bfloat16 where the processo
 time of its process, which other work on the machine stretches less.
 
 Found: from planes Bricks is solved with each of three seeds, in 3.2 minutes (17.3 to 17.8 of 18), Orchard with each of
-them in 7.5 of processor time (10.8 to 10.9 of 12); without a CNN Bricks comes to 14.5 to 14.7 in 1.6. From 84 x 84 pixels
+them in 7.4 of processor time (10.8 to 10.9); without a CNN Bricks comes to 14.5 to 14.7 in 1.6. From 84 x 84 pixels
 Bricks is solved with each, in 400,000 steps and 7.2 minutes of processor time (17.2 to 17.5 of 18). Of the pixels' runs
 that of seed 0 had both cores of an idle Xeon with AMX, 4.5 minutes, as `rlhf-control pretrain rlhf/Bricks-v0 --preset
 tuned --net.precision bfloat16 --total-steps 400000` has; the others, as all of Orchard's, had one core of two that had
