@@ -245,7 +245,7 @@ def finetune(arguments: argparse.Namespace) -> None:
             ),
             total_steps=arguments.steps,
             clip_seconds=2.0,
-            reference=ReferenceConfig("pretrained", beta=0.03),
+            reference=ReferenceConfig("pretrained", beta=0.1),
             termination="truncate",
             ppo=replace(taught(seed).ppo, lr=arguments.lr),
             seed=seed,
