@@ -25,7 +25,11 @@ class RewardConfig:
     have Christiano et al.'s layers (arXiv 1706.03741)."""
     critics_view: Literal["auto", "on", "off"] = "auto"
     """Beside the numbers observed, what the pretrained policy's critic makes of them: its last hidden layer and its
-    value. auto: where the old skill is kept (shrink 1) and all numbers count (obs_parts)."""
+    value. auto: where the old skill is kept (shrink 1), all numbers count (obs_parts) and no success is marked: a
+    critic knows what was good so far, and marks say what is still missing."""
+    squares: Literal["auto", "on", "off"] = "auto"
+    """Beside each number that the reward sees, its square, so that how near a step is to what is sought is told from
+    few answers. auto: where success is marked and no pictures are seen."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 10
@@ -67,7 +71,7 @@ class RewardConfig:
     2310.02743)."""
 
     # What configs mean that were written before there was this option
-    BEFORE = (("critics_view", "off"),)
+    BEFORE = (("critics_view", "off"), ("squares", "off"))
 
     def __post_init__(self) -> None:
         typed(self)

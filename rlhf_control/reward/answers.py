@@ -7,6 +7,7 @@ P stated preferences.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -147,6 +148,20 @@ class Targets:
         return largest
 
 
+class Steps(NamedTuple):
+    """Holds the logits of clips' steps, and which of these there are."""
+
+    logits: Tensor  # (E, ..., L)
+    mask: Tensor | None  # (E or 1, ..., L) bool; None: all
+
+    def of_first(self, items: Tensor) -> "Steps":
+        """Returns those of the first of each answer's items: (Q, K) among all clips, (E, B, K) among each member's."""
+        if items.ndim == 2:
+            return Steps(self.logits[:, items[:, 0]], None if self.mask is None else self.mask[:, items[:, 0]])
+        index = items[..., 0, None].expand(*items.shape[:2], self.logits.shape[-1])
+        return Steps(self.logits.gather(1, index), None if self.mask is None else self.mask.gather(1, index))
+
+
 class Answering:
     """Models how the annotators turn logits into answers: what is learned beside the reward, by each member for itself.
     The parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
@@ -176,14 +191,14 @@ class Answering:
         self.trust = torch.ones(number + 1) if config.trust and number else None  # the last: beyond doubt, number -1
         self.without: Array | None = None  # (Q,) trust in each answer's annotator, found without that question
 
-    def reconsider(self, logits: Tensor, targets: Targets, held_out: Tensor) -> None:
+    def reconsider(self, logits: Tensor, targets: Targets, held_out: Tensor, steps: "Steps | None" = None) -> None:
         """Finds anew how far each annotator is to be trusted, if there are several, from the answers (E, Q) held out,
-        given the logits (E, S) of all clips."""
+        given the logits (E, S) of all clips and those of the `steps` of what was marked."""
         if self.trust is None:
             return
         with torch.no_grad():
             trusts = torch.tensor(CANDIDATES, dtype=torch.float32)
-            each = [self.log_prob(logits[:, targets.items], targets, trust) for trust in trusts]
+            each = [self.log_prob(logits[:, targets.items], targets, steps, trust) for trust in trusts]
         spoken = held_out if held_out.any(0).all() else torch.ones_like(held_out)  # too few members: all may speak
         log_prob = (torch.stack(each) * spoken).sum(1) / spoken.sum(0)
         trust, self.without = most_likely_trust(
@@ -191,12 +206,16 @@ class Answering:
         )
         self.trust = torch.tensor([*trust, 1.0], dtype=torch.float32)
 
-    def log_prob(self, logits: Tensor, targets: Targets, trust: Tensor | None = None) -> Tensor:
-        """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items, and
+    def log_prob(
+        self, logits: Tensor, targets: Targets, steps: "Steps | None" = None, trust: Tensor | None = None
+    ) -> Tensor:
+        """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items and
+        those of the `steps` (E, B, L) of the first of them (which success is marked by; None: an episode's own), and
         how far their annotators are trusted (default: as found)."""
         lapse = self.config.lapse
         if trust is None:
             trust = torch.ones(()) if self.trust is None else self.trust[targets.annotator]
+        marked = Steps(logits[..., :1], None) if steps is None else steps
         logits = logits * trust[..., None]
         p = {name: self.config.logit_scale * value for name, value in self.parameters.items()}
         result = ranking_log_prob(logits, targets.ranks, p.get("tie"), lapse, self.order)
@@ -213,8 +232,9 @@ class Answering:
             rewarded = reward_log_prob(logits[..., 0], targets.reward, p["slope"], p["intercept"], std, lapse)
             result = torch.where(targets.is_reward, rewarded, result)
         if "threshold" in p:  # who always says the opposite calls what lies below it a success
-            marked = success_log_prob(logits[..., 0] - trust * p["threshold"], targets.success, lapse)
-            result = torch.where(targets.is_success, marked, result)
+            margin = trust[..., None] * (marked.logits - p["threshold"][..., None])
+            of_marks = success_log_prob(margin, targets.success, marked.mask, lapse)
+            result = torch.where(targets.is_success, of_marks, result)
         return result
 
 

@@ -21,7 +21,7 @@ from rlhf_control.config import RewardConfig
 from rlhf_control.data import Array
 
 if TYPE_CHECKING:
-    from rlhf_control.reward.answers import Answering, Minibatches
+    from rlhf_control.reward.answers import Answering, Minibatches, Targets
 
 Layers = list[tuple[Tensor, Tensor]]  # weights (E, in, out) and biases (E, 1, out)
 
@@ -152,6 +152,9 @@ class CompiledSteps:
         out = np.empty((self.job.members, self.job.clips), self.dtype)
         _check(self.code.clip_logits(ctypes.byref(self.job), out.ctypes.data_as(POINTER)))
         return torch.from_numpy(out)
+
+    def marked(self, targets: "Targets") -> None:
+        """Returns None: there are no marks among these answers."""
 
     def parameters(self) -> list[Tensor]:
         """Copies, weight and bias by layer."""

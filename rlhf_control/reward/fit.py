@@ -19,6 +19,7 @@ from rlhf_control.reward.answers import (
     Answering,
     ClipInputs,
     Minibatches,
+    Steps,
     Targets,
     held_out_mask,
     independent,
@@ -26,7 +27,7 @@ from rlhf_control.reward.answers import (
 )
 from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
 from rlhf_control.reward.compiled import CompiledSteps, Layers, supports
-from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, mean_over_steps, outputs
+from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, mean_over_steps, outputs, scores
 from rlhf_control.reward.seeing import LearnedEncoders
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
@@ -73,10 +74,10 @@ def fit_ensemble(
     for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
         learner.train(step - before, weight_decay)
         if answering.trust is not None:
-            answering.reconsider(learner.clip_logits(), targets, mask)
+            answering.reconsider(learner.clip_logits(), targets, mask, learner.marked(targets))
         if step < min(MIN_STEPS, config.steps) and not config.adaptive_l2:
             continue
-        train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask)
+        train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask, learner.marked(targets))
         if config.adaptive_l2:
             weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
         loss_now = held_out_loss if held_out.any() else -step
@@ -88,7 +89,7 @@ def fit_ensemble(
     weights, answering.trust, answering.without = best
     learner.load(weights)
     logits = learner.clip_logits()
-    train_loss, held_out_loss = losses(answering, logits, targets, mask)
+    train_loss, held_out_loss = losses(answering, logits, targets, mask, learner.marked(targets))
     temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate, answering.without)
     metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
     trust = () if answering.trust is None else tuple(answering.trust[:-1].tolist())
@@ -103,6 +104,8 @@ class AutogradSteps:
         sight: LearnedEncoders | None = None,
     ) -> None:  # fmt: skip
         self.layers, self.answering, self.batches, self.config, self.sight = layers, answering, batches, config, sight
+        weights = batches.clips.mask is not None and batches.clips.mask.is_floating_point()
+        self.step_by_step = "threshold" in answering.parameters and not weights  # a reply is marked as a whole
         networks, others = [p for layer in layers for p in layer], [*answering.parameters.values()]
         networks += [] if sight is None else list(sight.parameters())
         self.tensors = [p.requires_grad_(True) for p in (*networks, *others)]
@@ -116,7 +119,8 @@ class AutogradSteps:
             of_steps = self.outputs(clips.flatten(1, 2)).reshape(clips.shape[:3])
             rewards = mean_over_steps(of_steps, mask)  # (E, C)
             logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
-            loss = -self.answering.log_prob(logits, batch)
+            of_marked = Steps(self.config.logit_scale * of_steps, mask).of_first(items) if self.step_by_step else None
+            loss = -self.answering.log_prob(logits, batch, of_marked)
             self.optimizer.zero_grad(set_to_none=True)
             loss.mean(1).sum().backward()  # members do not share parameters
             self.optimizer.step()
@@ -132,12 +136,25 @@ class AutogradSteps:
 
     def clip_logits(self) -> Tensor:
         """Returns the logits (E, S) of all clips."""
-        x, mask = self.batches.x, self.batches.clips.mask
-        if self.sight is not None:
-            pictures, others = apart(x)
-            x = torch.cat([self.sight.without_gradients(pictures), others], -1).clamp(-INPUT_CLIP, INPUT_CLIP)
-        with torch.no_grad():
-            return clip_logits(self.layers, x, self.config, mask)
+        return clip_logits(self.layers, self.seen(), self.config, self.batches.clips.mask)
+
+    def marked(self, targets: Targets) -> Steps | None:
+        """Returns the logits (E, Q, L) of the steps of each answer's first clip, where such are marked."""
+        if not self.step_by_step:
+            return None
+        mask = self.batches.clips.mask
+        of_steps = Steps(
+            self.config.logit_scale * scores(self.layers, self.seen()), None if mask is None else mask[None]
+        )
+        return of_steps.of_first(targets.items)
+
+    @torch.no_grad()
+    def seen(self) -> Tensor:
+        """Returns what the members read of all clips, (S, L, I)."""
+        if self.sight is None:
+            return self.batches.x
+        pictures, others = apart(self.batches.x)
+        return torch.cat([self.sight.without_gradients(pictures), others], -1).clamp(-INPUT_CLIP, INPUT_CLIP)
 
     def parameters(self) -> list[Tensor]:
         """Copies of all that is learned."""
@@ -174,10 +191,12 @@ def adapted_l2(weight_decay: float, train_loss: float, held_out_loss: float) -> 
 
 
 @torch.no_grad()
-def losses(answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor) -> tuple[float, float]:
-    """Returns the mean loss on the answers seen and held out, given the logits (E, S) of all clips; NaN where there are
-    none."""
-    loss = -answering.log_prob(logits[:, targets.items], targets)
+def losses(
+    answering: Answering, logits: Tensor, targets: Targets, held_out: Tensor, steps: Steps | None = None
+) -> tuple[float, float]:  # fmt: skip
+    """Returns the mean loss on the answers seen and held out, given the logits (E, S) of all clips and those of the
+    `steps` of what was marked; NaN where there are none."""
+    loss = -answering.log_prob(logits[:, targets.items], targets, steps)
     return loss[~held_out].mean().item(), loss[held_out].mean().item() if held_out.any() else float("nan")
 
 

@@ -1,13 +1,15 @@
 """Rewards that need not be learned, in the learned one's place: an upper bound and a control."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rlhf_control.behaviours.catalogue import reward_named
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import Answers, Array, Rollout, Segments, mean_over_steps
+from rlhf_control.data import SUCCESS, Answers, Array, Rollout, Segments, mean_over_steps
+from rlhf_control.errors import UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.critics_view import CriticsView
@@ -77,9 +79,18 @@ def make_reward(
     """Makes the learned reward, or one of the two that it is measured against. `encoder`, `whole`: see `RewardModel`;
     `same`: the oracle's is the one that the policy was trained on, and stays in its unit."""
     if config.learn_from == "votes":
-        return RewardModel(obs_size, action_size, config.reward, env_id, encoder, whole)
+        options = replace(config.reward, squares="on" if squares_wanted(config, encoder) else "off")
+        return RewardModel(obs_size, action_size, options, env_id, encoder, whole)
     if config.learn_from == "oracle":
         centered = not config.normalize_reward  # as it was before there was that option
         known = reward_named(config.oracle, env_id)
         return KnownReward(known, scaled=not same, centered=centered, ready=same, whole=whole)
     return KnownReward(lambda steps: np.ones_like(steps.env_reward), scaled=False)
+
+
+def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None) -> bool:
+    """Tells whether the reward sees squares. Raises UserError if they are asked for of what is no numbers."""
+    numbers = encoder is None or isinstance(encoder, CriticsView)
+    if config.reward.squares == "on" and not numbers:
+        raise UserError("--reward.squares on is for observations that are numbers; leave it out")
+    return config.reward.squares == "on" or (config.reward.squares == "auto" and SUCCESS in config.feedback and numbers)

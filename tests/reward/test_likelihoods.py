@@ -11,6 +11,7 @@ from torch import Tensor
 from rlhf_control.reward.likelihoods import (
     choices,
     groups_log_prob,
+    last_steps,
     ordered_cuts,
     ranking_log_prob,
     rating_log_prob,
@@ -204,19 +205,35 @@ def test_ratings_have_probability_one_and_rise_with_the_logit(
 
 
 def test_a_mark_worked_by_hand() -> None:
-    """A logit of log 3 above a threshold of log 1.5: P(success) = 2 / 3, with a lapse of 0.1 0.9 * 2 / 3 + 0.05."""
-    margin = torch.tensor([math.log(3.0) - math.log(1.5)])
+    """An episode of one step, a logit of log 3 above a threshold of log 1.5: P(success) = 2 / 3, with a lapse of 0.1
+    0.9 * 2 / 3 + 0.05."""
+    margin = torch.tensor([[math.log(3.0) - math.log(1.5)]])
     success, failure = (success_log_prob(margin, torch.tensor([mark])).exp().item() for mark in (1.0, 0.0))
     assert (success, failure) == (pytest.approx(2 / 3, rel=1e-6), pytest.approx(1 / 3, rel=1e-6))
-    assert success_log_prob(margin, torch.ones(1), 0.1).exp().item() == pytest.approx(0.65, rel=1e-6)
-    assert success_log_prob(margin, torch.zeros(1), 0.1).exp().item() == pytest.approx(0.35, rel=1e-6)
+    assert success_log_prob(margin, torch.ones(1), lapse=0.1).exp().item() == pytest.approx(0.65, rel=1e-6)
+    assert success_log_prob(margin, torch.zeros(1), lapse=0.1).exp().item() == pytest.approx(0.35, rel=1e-6)
+
+
+def test_a_success_is_one_of_an_episodes_end_and_a_failure_one_of_all_its_steps() -> None:
+    """Of six steps the last fifth are two, of odds 3 and 1: (log 3/4 + log 1/2) / 2; of the five that there are, one.
+    Failures: the mean of log 1 / (1 + odds) over all that there are."""
+    margin = torch.tensor([7.0, 3.0, 1.0, 1.0, 3.0, 1.0]).log()
+    mask = torch.tensor([True] * 5 + [False])
+    found = [success_log_prob(margin, torch.tensor(mark), m).item() for m in (None, mask) for mark in (1.0, 0.0)]
+    expected = [
+        math.log(3 / 4 * 1 / 2) / 2, math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4 * 1 / 2) / 6,
+        math.log(3 / 4), math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4) / 5,
+    ]  # fmt: skip
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert last_steps(mask).tolist() == [False] * 4 + [True, False]
 
 
 @given(st.floats(-60, 60), st.floats(-5, 5), st.sampled_from([0, 1]), st.sampled_from([0.0, 0.1]))
 def test_a_mark_is_a_rating_of_two_levels(logit: float, threshold: float, mark: int, lapse: float) -> None:
     x, cut = torch.tensor([logit], dtype=torch.float64), torch.tensor([threshold], dtype=torch.float64)
     rating = rating_log_prob(x, torch.tensor([mark]), cut[None], lapse)
-    torch.testing.assert_close(success_log_prob(x - cut, torch.tensor([float(mark)]), lapse), rating)
+    marked = success_log_prob((x - cut)[None], torch.tensor([float(mark)]), lapse=lapse)
+    torch.testing.assert_close(marked, rating)
 
 
 @pytest.mark.parametrize("far", [-80.0, 80.0])
@@ -225,7 +242,7 @@ def test_far_logits_stay_finite(far: float) -> None:
     cuts = torch.tensor([-1.0, 1.0])
     total = ranking_log_prob(logits, torch.tensor([0, 1, 2]), torch.tensor(-3.0), 0.1).sum()
     total = total + rating_log_prob(logits, torch.tensor([0, 1, 2]), cuts, 0.1).sum()
-    total = total + success_log_prob(logits, torch.tensor([0.0, 1.0, 1.0]), 0.1).sum()
+    total = total + success_log_prob(logits[:, None], torch.tensor([0.0, 1.0, 1.0]), lapse=0.1).sum()
     total.backward()
     assert torch.isfinite(total) and torch.isfinite(logits.grad).all()
 
@@ -248,7 +265,7 @@ def test_gradients_equal_finite_differences(lapse: float) -> None:
         lambda x, raw: rating_log_prob(x, rating, ordered_cuts(raw)[:, None], lapse), (numbers(2, 5), numbers(2, 3))
     )
     marks = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
-    assert gradcheck(lambda x: success_log_prob(x, marks, lapse), numbers(2, 5))
+    assert gradcheck(lambda x: success_log_prob(x, marks, lapse=lapse), numbers(2, 5, 6))
     value = numbers(5).detach()
     assert gradcheck(
         lambda x, a, b, s: reward_log_prob(x, value, a, b, s, lapse),
