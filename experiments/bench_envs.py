@@ -5,9 +5,11 @@ The same actions into both, 8 environments, in alternating rounds within one pro
 Command: python experiments/bench_envs.py        (--tasks Ant-v5 --rounds 7 --steps 300 --out results/bench_envs.json)
 Cost:    half a minute
 Result:  results/bench_envs.json: HalfCheetah 2.2, Hopper 2.2, Walker2d 1.8, Ant 2.0 times as fast (medians)
-         results/bench_envs_arm.json: ArmGrasp 1.8 times, with other work beside it. What there is to gain, from a
-         profile: a step of eight takes 534 us on one core (ArmReach 315, ArmDoor 359), SyncVectorEnv's 1384 (832, 961);
-         367 (204, 242) of these are MuJoCo's. Were those halved by a second core, the ratio would be 3.9 (3.9, 4.0)
+         results/bench_envs_arm.json, on two idle cores: ArmGrasp 3.1 times (3.1 to 3.2), ArmReach 3.3 (3.1 to 3.4),
+         ArmDoor 3.4 (3.3 to 3.4). Of the 249 us that a step of eight of ArmReach takes on one core (ArmGrasp 439,
+         ArmDoor 284), where SyncVectorEnv takes 832 (1384, 961), 190 (328, 218) are one call of MuJoCo's batch. Were
+         that halved by the second core, a step would take 154 us, but it takes some 260: the batch's other thread
+         sleeps between calls, and on a virtual machine to wake an idle core takes about as long as its share of work
 """
 
 import argparse

@@ -41,6 +41,7 @@ class Arm(Task):
     start_noise: float = 0.1  # rad
     derived_fields: ClassVar[tuple[str, ...]] = ("site_xpos",)
     current: ClassVar[bool] = True
+    tells_all: ClassVar[bool] = True
     home: ClassVar[tuple[float, ...]]  # (7,) rad, where the joints begin
 
     def __post_init__(self) -> None:
@@ -92,18 +93,20 @@ class Arm(Task):
         return np.concatenate((*robot, *self.seen(sim)), axis=1)
 
     def outcome(self, sim: Simulation, velocity: np.ndarray, actions: np.ndarray) -> Outcome:
-        success = self.success(sim)
-        terms = {f"reward_{name}": value for name, value in self.shaping(sim).items()}
+        success, shaping, measures = self.judged(sim)
+        terms = {f"reward_{name}": value for name, value in shaping.items()}
         terms["reward_success"] = self.success_reward * success
         squares = np.square(clip(actions.astype(np.float64), -1, 1))
         terms["reward_action"] = -self.action_cost * (squares.sum(axis=1) / actions.shape[1])
-        reward = success * 1.0
-        if self.reward == "dense":
-            reward = sum(terms.values(), np.zeros(sim.num_envs))
-        return reward, success & self.terminate_on_success, terms
+        reward = sum(terms.values(), np.zeros(())) if self.reward == "dense" else success * 1.0
+        return reward, success & self.terminate_on_success, {"success": success, **measures, **terms}
 
     def state_info(self, sim: Simulation) -> Terms:
-        return {"success": self.success(sim), **self.measures(sim)}
+        success, _, measures = self.judged(sim)
+        return {"success": success, **measures}
+
+    def success(self, sim: Simulation) -> np.ndarray:
+        return self.judged(sim)[0]
 
     def grip(self, sim: Simulation) -> np.ndarray:
         """Return the points between the fingertips, (n, 3) m."""
@@ -119,16 +122,9 @@ class Arm(Task):
         """Return what is observed beside the robot, (n, ...) each."""
         raise NotImplementedError
 
-    def success(self, sim: Simulation) -> np.ndarray:
-        """Tell where the task is done, (n,) bool."""
-        raise NotImplementedError
-
-    def shaping(self, sim: Simulation) -> Terms:
-        """Return the terms of the dense reward beside success and action, (n,) each."""
-        raise NotImplementedError
-
-    def measures(self, sim: Simulation) -> Terms:
-        """Return what else goes into the info, (n,) each."""
+    def judged(self, sim: Simulation) -> tuple[np.ndarray, Terms, Terms]:
+        """Tell where the task is done, (n,) bool, and return the terms of the dense reward beside success and action,
+        and what else goes into the info, (n,) each: together, for they are of the same distances."""
         raise NotImplementedError
 
 

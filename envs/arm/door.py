@@ -78,20 +78,15 @@ class Door(Arm):
         hinges = slice(DOOR, HANDLE + 1)
         return self.lever(sim) - self.grip(sim), sim.qpos[:, hinges], sim.qvel[:, hinges]
 
-    def success(self, sim: Simulation) -> np.ndarray:
-        return sim.qpos[:, DOOR] > WIDE
-
-    def shaping(self, sim: Simulation) -> Terms:
-        door, handle = sim.qpos[:, DOOR], sim.qpos[:, HANDLE]
+    def judged(self, sim: Simulation) -> tuple[np.ndarray, Terms, Terms]:
+        door, handle = sim.qpos[:, DOOR].copy(), sim.qpos[:, HANDLE].copy()
         turned = np.maximum(clip(handle / TURNED, 0, 1), clip(door / AJAR, 0, 1))
-        return {
+        shaping = {
             "reach": self.reach_reward * near(between(self.grip(sim), self.lever(sim)), 0.1),
             "turn": self.turn_reward * turned,
             "open": self.open_reward * clip(door / WIDEST, 0, 1),
         }
-
-    def measures(self, sim: Simulation) -> Terms:
-        return {"door": sim.qpos[:, DOOR].copy(), "handle": sim.qpos[:, HANDLE].copy()}
+        return door > WIDE, shaping, {"door": door, "handle": handle}
 
 
 class ArmDoor(ArmEnv):

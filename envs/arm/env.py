@@ -49,8 +49,7 @@ class ArmEnv(MujocoEnv):
         reward, terminated, terms = self.task.outcome(self._sim, np.empty((1, 0)), actions)
         if self.render_mode == "human":
             self.render()
-        info = _first(self.task.state_info(self._sim) | terms)
-        return self._get_obs(), reward[0], bool(terminated[0]), False, info
+        return self._get_obs(), reward[0], bool(terminated[0]), False, _first(terms)
 
     def reset_model(self) -> np.ndarray:
         self.set_state(*self.task.start(self._sim, self.np_random))

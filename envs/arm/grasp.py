@@ -87,23 +87,18 @@ class Grasp(Arm):
         rotation, velocity = sim.qpos[:, ROBOT + 3 : ROBOT + 7], sim.qvel[:, ROBOT : ROBOT + 3]
         return block - self.grip(sim), self.goal(sim) - block, rotation, velocity
 
-    def success(self, sim: Simulation) -> np.ndarray:
-        return between(self.block(sim), self.goal(sim)) < 0.03
-
-    def shaping(self, sim: Simulation) -> Terms:
+    def judged(self, sim: Simulation) -> tuple[np.ndarray, Terms, Terms]:
         block, opening = self.block(sim), sim.qpos[:, FINGERS].sum(axis=1) / 2
-        away = between(self.grip(sim), block)
+        away, to_go, height = between(self.grip(sim), block), between(block, self.goal(sim)), block[:, 2] - HALF
         around = (away < HALF) & (opening > 0.8 * HALF) & (opening < 1.15 * HALF)
-        lifted = clip((block[:, 2] - HALF) / (2 * HALF), 0, 1)
-        return {
+        lifted = clip(height / (2 * HALF), 0, 1)
+        shaping = {
             "reach": self.reach_reward * near(away, 0.1),
             "hold": self.hold_reward * around,
             "lift": self.lift_reward * lifted,
-            "place": self.place_reward * lifted * near(between(block, self.goal(sim)), 0.1),
+            "place": self.place_reward * lifted * near(to_go, 0.1),
         }
-
-    def measures(self, sim: Simulation) -> Terms:
-        return {"distance": between(self.block(sim), self.goal(sim)), "height": self.block(sim)[:, 2] - HALF}
+        return to_go < 0.03, shaping, {"distance": to_go, "height": height}
 
 
 class ArmGrasp(ArmEnv):

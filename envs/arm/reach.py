@@ -62,14 +62,9 @@ class Reach(Arm):
     def seen(self, sim: Simulation) -> tuple[np.ndarray, ...]:
         return (self.goal(sim) - self.grip(sim),)
 
-    def success(self, sim: Simulation) -> np.ndarray:
-        return between(self.grip(sim), self.goal(sim)) < 0.02
-
-    def shaping(self, sim: Simulation) -> Terms:
-        return {"reach": self.reach_reward * near(between(self.grip(sim), self.goal(sim)), 0.1)}
-
-    def measures(self, sim: Simulation) -> Terms:
-        return {"distance": between(self.grip(sim), self.goal(sim))}
+    def judged(self, sim: Simulation) -> tuple[np.ndarray, Terms, Terms]:
+        away = between(self.grip(sim), self.goal(sim))
+        return away < 0.02, {"reach": self.reach_reward * near(away, 0.1)}, {"distance": away}
 
 
 class ArmReach(ArmEnv):

@@ -33,6 +33,8 @@ class Task:
     derived_fields: ClassVar[tuple[str, ...]] = ()  # what the task reads of `sim` besides qpos, qvel and ctrl
     current: ClassVar[bool] = False  # they are to describe the state after a step; see `Simulation`
 
+    tells_all: ClassVar[bool] = False  # the terms of an outcome are the whole info, "success" among them
+
     def prepare(self, model: mujoco.MjModel) -> None:
         """Change the model as the options ask for it."""
 

@@ -213,9 +213,9 @@ class MujocoVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._positions = positions
         self._observations = self._task.observation(self._sim)
         rewards, terminated, terms = self._task.outcome(self._sim, velocities, actions)
-        self.success = self._task.success(self._sim).astype(np.float64)
-        if self.infos:
+        if self.infos and not self._task.tells_all:
             terms = self._task.state_info(self._sim) | terms
+        self.success = (terms["success"] if self._task.tells_all else self._task.success(self._sim)).astype(np.float64)
         truncated = self._elapsed_steps >= self._limit
         ended = terminated | truncated
         info = self._autoreset(ended, terms) if ended.any() else _of_all(terms, ~ended) if self.infos else {}
