@@ -29,7 +29,7 @@ class RewardConfig:
     critic knows what was good so far, and marks say what is still missing."""
     squares: Literal["auto", "on", "off"] = "auto"
     """Beside each number that the reward sees, its square, so that how near a step is to what is sought is told from
-    few answers. auto: where success is marked and no pictures are seen."""
+    few answers. auto: where success is marked, the old skill is kept (shrink 1) and no pictures are seen."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
     max_frames: int = 10

@@ -89,8 +89,10 @@ def make_reward(
 
 
 def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None) -> bool:
-    """Tells whether the reward sees squares. Raises UserError if they are asked for of what is no numbers."""
+    """Tells whether the reward sees squares: unless said otherwise, where marks finish a skill that is kept. Raises
+    UserError if they are asked for of what is no numbers."""
     numbers = encoder is None or isinstance(encoder, CriticsView)
     if config.reward.squares == "on" and not numbers:
         raise UserError("--reward.squares on is for observations that are numbers; leave it out")
-    return config.reward.squares == "on" or (config.reward.squares == "auto" and SUCCESS in config.feedback and numbers)
+    finished = SUCCESS in config.feedback and config.shrink == 1 and numbers
+    return config.reward.squares == "on" or (config.reward.squares == "auto" and finished)

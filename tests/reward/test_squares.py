@@ -61,6 +61,7 @@ def test_they_are_for_marks_and_for_numbers() -> None:
         and not wanted(FinetuneConfig(""))
         and wanted(FinetuneConfig("", reward=RewardConfig(squares="on")))
     )
+    assert not wanted(FinetuneConfig("", feedback=("success",), shrink=0.1))
     assert not wanted(FinetuneConfig("", feedback=("success",), reward=RewardConfig(squares="off")))
     model = make_reward(marks, 3, 1, "")
     assert isinstance(model, RewardModel) and model.sizes[0] == 8 and model.inputs == 4
