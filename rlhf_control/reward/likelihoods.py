@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LOG_2PI = math.log(2 * math.pi)
-END = 0.2  # of an episode, the share of its steps that are its end
+END = 0.5  # of an episode, the share of its steps that are its end
 
 
 def with_lapse(log_prob: Tensor, log_random: Tensor | float, lapse: float) -> Tensor:
@@ -140,11 +140,11 @@ def success_log_prob(margin: Tensor, success: Tensor, mask: Tensor | None = None
     """Returns the log-likelihood (...,) of marks (...,), 1 success and 0 failure, of episodes whose steps' logits lie
     `margin` (..., L) above a threshold that is learned with the reward. mask (..., L): the steps there are; None: all.
 
-    A mark says what an episode has come to, not what it adds up to: of a success the last fifth of the steps are such
-    at which the task is done, of a failure none is, and of how a success was come to nothing is said. So the learned
-    reward is the logit of a classifier of steps, as in Fu et al. (VICE, arXiv 1805.11686) and Luo et al. (HIL-SERL,
-    arXiv 2410.21845): P(done) = sigmoid(logit - threshold). Each episode counts once, as the mean over its steps; a
-    lapse is one step's, so that no single step of a failure, however near it came, weighs much.
+    A mark says what an episode has come to, not what it adds up to: of a success the steps of the second half are such
+    as are sought, of a failure none is, and of how a success was come to nothing is said. So the learned reward is the
+    logit of a classifier of steps, as in Fu et al. (VICE, arXiv 1805.11686) and Luo et al. (HIL-SERL, arXiv
+    2410.21845): P(sought) = sigmoid(logit - threshold). Each episode counts once, as the mean over its steps; a lapse
+    is one step's, so that no single step of a failure, however near it came, weighs much.
     """
     mask = torch.ones_like(margin, dtype=torch.bool) if mask is None else mask.expand(margin.shape)
     good = (success > 0)[..., None]

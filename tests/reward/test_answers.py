@@ -105,7 +105,7 @@ def test_marks_by_hand_and_of_one_who_says_the_opposite() -> None:
     torch.testing.assert_close(answering.log_prob(logits, targets).exp(), p[None])
     opposite = torch.sigmoid(torch.tensor([-2.0, 2.0, -1.0]))
     torch.testing.assert_close(answering.log_prob(logits, targets, trust=-torch.ones(())).exp(), opposite[None])
-    # Of the steps that are shown the last fifth: one, a logit of 3 + log 3, and of a failure both, and 3 + log 1 too
+    # Of the steps that are shown the second half: one, a logit of 3 + log 3, and of a failure both, and 3 + log 1 too
     steps = Steps(3 + torch.tensor([[[1.0, 3.0], [1.0, 3.0], [0.0, 0.0]]]).log(), None)
     p[:2] = torch.tensor([3 / 4, math.sqrt(1 / 2 * 1 / 4)])
     torch.testing.assert_close(answering.log_prob(logits, targets, steps).exp(), p[None])

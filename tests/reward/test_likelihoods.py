@@ -215,17 +215,17 @@ def test_a_mark_worked_by_hand() -> None:
 
 
 def test_a_success_is_one_of_an_episodes_end_and_a_failure_one_of_all_its_steps() -> None:
-    """Of six steps the last fifth are two, of odds 3 and 1: (log 3/4 + log 1/2) / 2; of the five that there are, one.
-    Failures: the mean of log 1 / (1 + odds) over all that there are."""
+    """Of six steps the second half, of odds 1, 3 and 1: (log 1/2 + log 3/4 + log 1/2) / 3; of the five that there are,
+    three, of 1, 1 and 3. Failures: the mean of log 1 / (1 + odds) over all that there are."""
     margin = torch.tensor([7.0, 3.0, 1.0, 1.0, 3.0, 1.0]).log()
     mask = torch.tensor([True] * 5 + [False])
     found = [success_log_prob(margin, torch.tensor(mark), m).item() for m in (None, mask) for mark in (1.0, 0.0)]
     expected = [
-        math.log(3 / 4 * 1 / 2) / 2, math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4 * 1 / 2) / 6,
-        math.log(3 / 4), math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4) / 5,
+        math.log(1 / 2 * 3 / 4 * 1 / 2) / 3, math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4 * 1 / 2) / 6,
+        math.log(1 / 2 * 1 / 2 * 3 / 4) / 3, math.log(1 / 8 * 1 / 4 * 1 / 2 * 1 / 2 * 1 / 4) / 5,
     ]  # fmt: skip
     assert found == pytest.approx(expected, rel=1e-6)
-    assert last_steps(mask).tolist() == [False] * 4 + [True, False]
+    assert last_steps(mask).tolist() == [False] * 2 + [True] * 3 + [False]
 
 
 @given(st.floats(-60, 60), st.floats(-5, 5), st.sampled_from([0, 1]), st.sampled_from([0.0, 0.1]))
