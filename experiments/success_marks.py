@@ -1,8 +1,9 @@
 """Do success marks, alone, finish a half-learned task, and turn a cheetah round?
 
-From an arm that comes within 2 cm of its goal in half of the episodes, with every option of `finetune` as it is by default: 100 or 300 episodes marked by the environment's word, beside
-as many comparisons of 1.5-second clips by the environment's reward, and coin flips. Then 60 marks of HalfCheetah-v5, as
-feedback_kinds.py asks for them: an episode is a success that runs backward better than half of the others.
+From an arm that comes within 2 cm of its goal in half of the episodes, with every option of `finetune` as it is by
+default: 300 episodes (the default of the command) or 100 marked by the environment's word, beside as many comparisons
+of 1.5-second clips by the environment's reward, and coin flips. Then 60 marks of HalfCheetah-v5, as feedback_kinds.py
+asks for them: an episode is a success that runs backward better than half of the others.
 
 Why marks taught the arm nothing at first (`before` in the results: 2 to 49 % after 100 or 300 of them): a mark says one
 thing of 50 steps, and which episodes succeed depends above all on where the goal lies, which nobody can change. A

@@ -71,7 +71,7 @@ def starting_from(config: Any) -> Any:
     if isinstance(config, c.FinetuneConfig):
         from rlhf_control.training.continuing import suited
 
-        start = suited(config.policy, config.env_id)
+        start = suited(config.policy, config.env_id, config.feedback)
         return from_file(start, config.preset) if config.preset else start
     return None
 

@@ -129,6 +129,10 @@ FINETUNING = {
     ),
 }  # fmt: skip
 
+# Of success marks alone, for each says little: after 100 the guard against chance had hardly begun to let an arm learn
+# that succeeded in half of its episodes (experiments/success_marks.py)
+MARKS = 300
+
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig)
 
 

@@ -131,7 +131,8 @@ class FinetuneConfig:
     """The folder of a finished run, whose answers stand in for people or oracle: with its options, the same policy bit
     for bit."""
     labels: int = 100
-    """Questions to be answered, over the whole run. 0: learn from demonstrations alone."""
+    """Questions to be answered, over the whole run. 0: learn from demonstrations alone. A command that asks for success
+    alone asks 300 unless told otherwise, for a mark says less."""
     first_labels: int = 20
     """Of these, how many before the first update."""
     rounds: int = 9

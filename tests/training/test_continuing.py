@@ -214,3 +214,11 @@ def test_dialogue_starts_from_options_of_its_own() -> None:
     assert command.reference.policy == "pretrained" and command.guard.kl_jump
     assert parse(FinetuneConfig, "finetune", ["dialogue", "--reference.beta", "0.1"]).reference.beta == 0.1
     assert suited("halfcheetah") == FinetuneConfig("halfcheetah", ppo=hyperparameters("halfcheetah"))
+
+
+def test_a_command_that_asks_for_success_alone_asks_more() -> None:
+    for words, labels in (
+        (["success"], 300), (["success", "--labels", "100"], 100), (["success", "comparison"], 100), (["rating"], 100),
+    ):  # fmt: skip
+        config = parse(FinetuneConfig, "finetune", ["halfcheetah", "--feedback", *words])
+        assert config.labels == labels and config.feedback[0] == words[0]
