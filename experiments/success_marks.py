@@ -2,8 +2,9 @@
 
 From an arm that comes within 2 cm of its goal in half of the episodes, with every option of `finetune` as it is by
 default: 300 episodes (the default of the command) or 100 marked by the environment's word, beside as many comparisons
-of 1.5-second clips by the environment's reward, and coin flips. Then 60 marks of HalfCheetah-v5, as feedback_kinds.py
-asks for them: an episode is a success that runs backward better than half of the others.
+of 1.5-second clips by the environment's reward, and coin flips; and 100 marks without the guard against chance. Then 60
+marks of HalfCheetah-v5, as feedback_kinds.py asks for them: an episode is a success that runs backward better than half
+of the others.
 
 Why marks taught the arm nothing at first (`before` in the results: 2 to 49 % after 100 or 300 of them): a mark says one
 thing of 50 steps, and which episodes succeed depends above all on where the goal lies, which nobody can change. A
@@ -32,7 +33,7 @@ import feedback_kinds
 from common import RESULTS, add_place, keep, keep_table, make_runs, told
 
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.runs.machine import environment_facts
@@ -45,6 +46,7 @@ ARM_EPISODES = 200
 CONDITIONS: dict[str, dict[str, Any]] = {
     "100 marks": {"feedback": ("success",)},
     "300 marks": {"feedback": ("success",), "labels": 300},
+    "100 marks, no guard": {"feedback": ("success",), "guard": GuardConfig(chance="off")},
     "100 comparisons": {},
     "300 comparisons": {"labels": 300},
     "300 coin flips": {"feedback": ("success",), "labels": 300, "oracle": "coin-flip"},
@@ -53,7 +55,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 def arm(condition: str, seed: int, start: Path, runs: Path) -> FinetuneConfig:
     """The arm's run under a condition."""
-    place = runs / f"arm-{condition.replace(' ', '-')}-{seed}"
+    place = runs / f"arm-{condition.replace(',', '').replace(' ', '-')}-{seed}"
     base = FinetuneConfig(str(start), oracle="env", video=False, seed=seed, out=str(place))
     return replace(base, **CONDITIONS[condition])
 
@@ -105,7 +107,7 @@ def main() -> None:
         rows.append([name, told(one["success"], ".0%"), ", ".join(f"{share:.0%}" for share in one["success"])])
     keep_table("success_marks", ["the arm learns from", "success at any step", "by seed"], rows)
     for row in rows:
-        print(*row, sep=" | ")
+        print(*row, sep=" | ", flush=True)
     if "cheetah" in found:
         print("HalfCheetah-v5, m/s backward:", told(found["cheetah"]["60 marks"]))
 
