@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 from rlhf_control.config import training as c
 from rlhf_control.config.checks import POSITIONAL, RENAMED, field_texts, summary
-from rlhf_control.config.presets import from_file, preset
+from rlhf_control.config.presets import from_file, of_marks, preset
 from rlhf_control.errors import UserError
 
 # What `--help` explains of the two long commands; `--help-all` explains the rest too
@@ -63,15 +63,18 @@ def current(argument: str) -> str:
     return f"--{RENAMED[name[2:]]}{sign}{value}" if name[:2] == "--" and name[2:] in RENAMED else argument
 
 
-def starting_from(config: Any) -> Any:
+def starting_from(config: Any, arguments: Sequence[str]) -> Any:
     """Returns the config that a command line changes, where that is not the default one: a preset, or what suits the
-    policy to fine-tune."""
+    policy to fine-tune and what is asked for."""
     if isinstance(config, c.PretrainConfig):
         return preset(config.env_id, config.preset) if config.preset else None
     if isinstance(config, c.FinetuneConfig):
         from rlhf_control.training.continuing import suited
 
-        start = suited(config.policy, config.env_id, config.feedback)
+        start = suited(config.policy, config.env_id)
+        if config.feedback == ("success",):
+            given = any(argument.partition("=")[0] == "--labels" for argument in arguments)
+            start = of_marks(start, *([config.labels] if given else []))
         return from_file(start, config.preset) if config.preset else start
     return None
 
@@ -89,7 +92,7 @@ def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     try:
         with contextlib.redirect_stderr(said):
             config: Any = tyro.cli(config_type, prog=f"rlhf-control {command}", args=arguments)
-            if start := starting_from(config):  # once more, on top of it
+            if start := starting_from(config, arguments):  # once more, on top of it
                 # With keys in the default, tyro would want a flag for each
                 config = tyro.cli(config_type, args=arguments, default=replace(start, env={}))
                 config = replace(config, env={**start.env, **config.env})

@@ -132,7 +132,7 @@ class FinetuneConfig:
     for bit."""
     labels: int = 100
     """Questions to be answered, over the whole run. 0: learn from demonstrations alone. A command that asks for success
-    alone asks 300 unless told otherwise, for a mark says less."""
+    alone asks 300 unless told otherwise, and a third of them at first, for a mark says less."""
     first_labels: int = 20
     """Of these, how many before the first update."""
     rounds: int = 9

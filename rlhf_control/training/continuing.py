@@ -15,8 +15,7 @@ import numpy as np
 from rlhf_control.config import FinetuneConfig, PPOConfig
 from rlhf_control.config.checks import from_dict
 from rlhf_control.config.policy import AS_TRAINED, AsTrained
-from rlhf_control.config.presets import FINETUNING, MARKS, TUNED, is_ale, preset
-from rlhf_control.data import SUCCESS
+from rlhf_control.config.presets import FINETUNING, TUNED, is_ale, preset
 from rlhf_control.errors import CorruptFileError, UserError, tell
 from rlhf_control.interop.policies import foreign_kind
 from rlhf_control.nets.policy import check_weights
@@ -52,13 +51,12 @@ def origin(policy: str | Path, env_id: str = "") -> tuple[PPOConfig, str]:
     return PPOConfig(), "the defaults"
 
 
-def suited(policy: str, env_id: str = "", feedback: tuple[str, ...] = ()) -> FinetuneConfig:
+def suited(policy: str, env_id: str = "") -> FinetuneConfig:
     """Returns what `rlhf-control finetune POLICY` starts from: its hyperparameters, and the options that suit its task
-    (`presets.FINETUNING`) or, of most, the defaults; and as many answers as what is asked for takes."""
+    (`presets.FINETUNING`) or, of most, the defaults."""
     task = str(env_id or training_of(policy)["env_id"]).rpartition(":")[2]
     start = FINETUNING.get(task, FinetuneConfig(policy))
-    labels = MARKS if feedback == (SUCCESS,) else start.labels
-    return replace(start, policy=policy, labels=labels, ppo=hyperparameters(policy, env_id))
+    return replace(start, policy=policy, ppo=hyperparameters(policy, env_id))
 
 
 def training_of(policy: str | Path) -> dict[str, Any]:

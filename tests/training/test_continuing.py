@@ -216,9 +216,10 @@ def test_dialogue_starts_from_options_of_its_own() -> None:
     assert suited("halfcheetah") == FinetuneConfig("halfcheetah", ppo=hyperparameters("halfcheetah"))
 
 
-def test_a_command_that_asks_for_success_alone_asks_more() -> None:
+def test_a_command_that_asks_for_success_alone_asks_more_and_more_of_it_at_first() -> None:
     for words, labels in (
-        (["success"], 300), (["success", "--labels", "100"], 100), (["success", "comparison"], 100), (["rating"], 100),
+        ("success", (300, 100)), ("success --labels 100", (100, 33)), ("success --labels=30", (30, 10)),
+        ("success --first-labels 50", (300, 50)), ("success comparison", (100, 20)), ("rating", (100, 20)),
     ):  # fmt: skip
-        config = parse(FinetuneConfig, "finetune", ["halfcheetah", "--feedback", *words])
-        assert config.labels == labels and config.feedback[0] == words[0]
+        config = parse(FinetuneConfig, "finetune", ["halfcheetah", "--feedback", *words.split()])
+        assert (config.labels, config.first_labels) == labels and config.feedback[0] == words.split()[0]
