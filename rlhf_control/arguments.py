@@ -63,16 +63,16 @@ def current(argument: str) -> str:
     return f"--{RENAMED[name[2:]]}{sign}{value}" if name[:2] == "--" and name[2:] in RENAMED else argument
 
 
-def starting_from(config: Any, arguments: Sequence[str]) -> Any:
+def starting_from(config: Any, arguments: Sequence[str] | None = None) -> Any:
     """Returns the config that a command line changes, where that is not the default one: a preset, or what suits the
-    policy to fine-tune and what is asked for."""
+    policy to fine-tune and what is asked for. `arguments`: the line itself; None: of a file, which says how many."""
     if isinstance(config, c.PretrainConfig):
         return preset(config.env_id, config.preset) if config.preset else None
     if isinstance(config, c.FinetuneConfig):
         from rlhf_control.training.continuing import suited
 
         start = suited(config.policy, config.env_id)
-        if config.feedback == ("success",):
+        if config.feedback == ("success",) and arguments is not None:
             given = any(argument.partition("=")[0] == "--labels" for argument in arguments)
             start = of_marks(start, *([config.labels] if given else []))
         return from_file(start, config.preset) if config.preset else start
