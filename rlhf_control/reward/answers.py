@@ -314,7 +314,8 @@ class Minibatches:
             at = np.arange(phase, -(-length // self.stride) * self.stride, self.stride)
             steps = at * self.lengths[clips.numpy()][..., None] // (self.stride * len(at))
             return self.x[clips[..., None], torch.from_numpy(steps)]
-        if config.crop == 1 or self.clips.mask is not None:  # whole clips, if they differ in length
+        # Whole clips, if they differ in length, or marks speak of their ends
+        if config.crop == 1 or self.clips.mask is not None or self.targets.is_success.any():
             return self.x[:, phase :: self.stride][clips]
         cropped = max(1, round(length * self.rng.uniform(config.crop, 1)))
         start = self.rng.integers(0, length - cropped + 1, size=(*clips.shape, 1))
