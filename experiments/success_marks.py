@@ -14,14 +14,14 @@ what it began with have the same goal: fitted to that (`likelihoods.success_log_
 the numbers (`reward.squares`) and without the view of a critic that has learned but half of the task 74 and 62 %, of
 1,000 marks 80 and 68 %. Of 100 comparisons 68 and 57 %.
 
-The guard against chance let the arm learn when 195 or 230 of 300 marks had been given, 20 of them at first (86 and 78 %),
-and on seed 1 after 100 not at all: what these teach tells a success from a failure in 72 % of the pairs only. Of which a
-third is asked for at first, it is no longer what is missing: 100 marks do as well with it as without.
+With 20 of them at first the guard against chance let the arm learn when 230 of 300 marks had been given (seed 0; 86 %
+in the end), and of 100 not at all (seed 1): what 100 teach tells a success from a failure in 72 % of the pairs only.
+With a third at first it is not what is missing: 100 marks do as well with it as without.
 
 Command: python experiments/success_marks.py          (--seeds 2-6 --runs runs/success_marks --parts arm cheetah)
 Cost:    some 50 s of one core a run of the arm's, 12 s of the cheetah's
-Result:  results/success_marks.json and .md: from 49 % of successes 300 marks lead to 100 % (98 to 100), 100 to 87 (50 to
-         99), without the guard to 87 (58 to 99); HalfCheetah-v5 to 3.9 m/s (3.5 to 4.1)
+Result:  results/success_marks.json and .md: from 49 % of successes 300 marks lead to 100 % (98 to 100), 100 to 87 (50
+         to 99), without the guard to 87 (58 to 99); HalfCheetah-v5 to 3.9 m/s (3.5 to 4.1)
 """
 
 import argparse

@@ -129,9 +129,9 @@ FINETUNING = {
     ),
 }  # fmt: skip
 
-# Of success marks alone, for each says little: from 100, and 20 of them at first, an arm that succeeded in half of its
-# episodes hardly learned before they had all been asked for, which is when the guard against chance let it; of 300, on
-# two seeds, with 20 at first when 230 and 195 had been, with a third when 125 and 100 (experiments/success_marks.py)
+# Of success marks alone, for each says little: of 300, and 20 of them at first, the guard against chance let an arm
+# learn that succeeded in half of its episodes when 230 had been given (seed 0), with a third at first when 125 had; of
+# 100, and 20 at first, not at all (seed 1). Figures: experiments/success_marks.py
 MARKS = 300
 
 
