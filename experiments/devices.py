@@ -6,8 +6,8 @@ second of the last, and the seconds of the last fit. Exits with 1 where the valu
 more than 2 %.
 
 Command: python experiments/devices.py            (--devices cpu cpu where there is no GPU: the same, twice)
-Cost:    two minutes
-Result:  results/devices.json; none yet, for want of a GPU
+Cost:    some minutes
+Result:  results/devices.json; none yet, for want of a GPU, and not yet run to its end
 """
 
 import argparse
@@ -40,7 +40,8 @@ def of_device(device: str, folder: Path) -> dict[str, float]:
     run = train.finetune(
         FinetuneConfig(
             start, oracle="home", labels=40, first_labels=20, rounds=2, total_steps=6 * STEPS, ppo=PPO, device=device,  # type: ignore[arg-type]
-            reward=RewardConfig(pictures="networks"), guard=GuardConfig(chance="off"), video=False, out=tuned,
+            reward=RewardConfig(pictures="networks"), guard=GuardConfig(chance="off"), termination="truncate",
+            video=False, out=tuned,
         )
     )  # fmt: skip
     fits = [row["reward/fit_seconds"] for row in run.metrics() if "reward/fit_seconds" in row]
@@ -58,7 +59,7 @@ def compare(devices: list[str]) -> None:
         with TemporaryDirectory() as folder:
             found.append(of_device(device, Path(folder)))
         print(device, *(f"{name} {value:.4g}" for name, value in found[i].items()), sep="  ", flush=True)
-    keep("devices", {**environment_facts(), "devices": devices, "found": found})
+    keep("devices", {"command": " ".join(sys.argv), **environment_facts(), "devices": devices, "found": found})
     first, *others = (row["value_loss"] for row in found)
     if any(abs(other - first) > CLOSE * abs(first) for other in others):
         sys.exit("the devices come to different updates")
