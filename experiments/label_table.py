@@ -10,11 +10,11 @@ its 95 % bootstrap interval. Early ends are treated alike in all arms (--termina
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 40 core-hours, --quick a quarter of one; the same command goes on with what was stopped
-Result:  results/label_table.json and label_table_penalty.json have every return, so far of five seeds and 100 votes from
-         pretraining, in 250,000 steps (README has the table): shares of 1.05 (HalfCheetah), 0.97 (Swimmer; from below
-         0 to 6) and, with falls cut off, 1.54 (Walker2d; likewise), 0.26 (Ant), -0.59 (Hopper); with ends that cost
-         (--termination penalty --coin-flips --name label_table_penalty) 1.15 (Hopper), 1.09 (Walker2d), and coin flips
-         0.63 and 0.17
+Result:  results/label_table.json and label_table_penalty.json have every return, so far of five seeds and 100 votes
+         from pretraining, in 250,000 steps (README has the table): shares of 1.05 (HalfCheetah), 0.97 (Swimmer; from
+         below 0 to 6) and, with falls cut off, 1.54 (Walker2d; likewise), 0.26 (Ant), -0.59 (Hopper); with ends that
+         cost (--termination penalty --coin-flips --name label_table_penalty) 1.15 (Hopper), 1.09 (Walker2d), and coin
+         flips 0.63 and 0.17
 """
 
 import argparse
