@@ -9,7 +9,7 @@ pretrain: the preset atari (Stable-Baselines3's hyperparameters, DQN's preproces
 
 Command: python experiments/atari.py teach --precision bfloat16
          python experiments/atari.py finetune --steps 40960
-         python experiments/atari.py pretrain --game UpNDown --steps 51200 --precision bfloat16 --seeds 0-1
+         python experiments/atari.py pretrain --game UpNDown --steps 51200 --precision bfloat16
          (--style rally --seeds 0-2 --learners ppo sb3 --game Pong; stopped, it goes on where it was,
          Stable-Baselines3's from its last file)
 Cost:    teach half a minute of a core, finetune two to three minutes a run, nine runs; pretrain three minutes a run of
@@ -23,8 +23,8 @@ Result:  `centre`: of the time without a coming ball the taught player is near t
          While a step near the middle was worth 1 and missed balls nothing, with a clip range that falls to zero, 24,576
          steps left it at 25 %. With the CNN of a player cloned on three times as much, whose choices are firmer, and a
          discount of 0.99 at lr 4e-4, 300 comparisons made 25 % and the reward 30.
-         pretrain: after 51,200 steps of UpNDown, 204,800 frames, early in learning, ours makes 1,710 and 1,585 points
-         a game, Stable-Baselines3's 1,032 and 1,610 (seeds 0 and 1, 30 games each), an untrained player 290. Of
+         pretrain: after 51,200 steps of UpNDown, 204,800 frames, early in learning, ours makes 1,710, 1,585
+         and 1,704 points a game, Stable-Baselines3's 1,032, 1,610 and 935 (30 games each), an untrained player 290. Of
          Breakout 102,400 steps teach hardly anything, 1.9 (seed 0): too few to tell learners apart.
          `rally` is not learned in 40,960 steps, not from its reward at every step either (seed 100, lr 5e-4, the
          player of before): a ball is sent back once in four seconds

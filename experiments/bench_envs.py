@@ -5,11 +5,10 @@ The same actions into both, 8 environments, in alternating rounds within one pro
 Command: python experiments/bench_envs.py        (--tasks Ant-v5 --rounds 7 --steps 300 --out results/bench_envs.json)
 Cost:    half a minute
 Result:  results/bench_envs.json: HalfCheetah 2.2, Hopper 2.2, Walker2d 1.8, Ant 2.0 times as fast (medians)
-         results/bench_envs_arm.json, on two idle cores: ArmGrasp 3.1 times (3.1 to 3.2), ArmReach 3.3 (3.1 to 3.4),
-         ArmDoor 3.4 (3.3 to 3.4). Of the 249 us that a step of eight of ArmReach takes on one core (ArmGrasp 439,
-         ArmDoor 284), where SyncVectorEnv takes 832 (1384, 961), 190 (328, 218) are one call of MuJoCo's batch. Were
-         that halved by the second core, a step would take 154 us, but it took some 260, before the arm's own part
-         was made 20 us shorter; what the second core saves of MuJoCo's part is measured beside the ratio since then
+         results/bench_envs_arm.json, on two idle cores: ArmGrasp 3.3 times (3.3 to 3.3), ArmReach 3.2 (3.1 to 3.3),
+         ArmDoor 3.4 (3.3 to 3.4). Two cores take 368, 243 and 268 us for a step of eight, 194, 115 and 119 of them
+         MuJoCo's part (368, 217 and 225 on one core); the rest, observations, rewards and resets, is NumPy on one core,
+         and would have to be a third shorter for four times
 """
 
 import argparse

@@ -13,8 +13,8 @@ Cost:    all of it some 40 core-hours, --quick a quarter of one; the same comman
 Result:  results/label_table.json and label_table_penalty.json have every return, so far of five seeds and 100 votes
          from pretraining, in 250,000 steps (README has the table): shares of 1.05 (HalfCheetah), 0.97 (Swimmer; from
          below 0 to 6) and, with falls cut off, 1.54 (Walker2d; likewise), 0.26 (Ant), -0.59 (Hopper); with ends that
-         cost (--termination penalty --coin-flips --name label_table_penalty) 1.15 (Hopper), 1.09 (Walker2d), and coin
-         flips 0.63 and 0.17
+         cost (--termination penalty --coin-flips --name label_table_penalty) 1.15 (Hopper), 1.09 (Walker2d), 0.60
+         (Ant), and coin flips 0.63 and 0.17 (of the first two)
 """
 
 import argparse
