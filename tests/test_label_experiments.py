@@ -1,0 +1,71 @@
+"""What the arms of the experiments about labels promise, and their arithmetic."""
+
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rlhf_control.config import FinetuneConfig, GuardConfig
+from rlhf_control.config.presets import preset
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import behaviours
+import feedback
+import label_parts
+import label_table
+import overoptimisation
+
+# -- what saves labels, part by part
+
+
+def test_each_arm_departs_from_ours_in_what_it_is_named_by() -> None:
+    ours = FinetuneConfig("halfcheetah", oracle="env", out="x")
+    runs = {name: label_parts.arm(name, ours) for name in label_parts.ARMS}
+    assert runs.pop("ours") == ours
+    assert len({run.out for run in runs.values()}) == len(runs) and all(run.out != "x" for run in runs.values())
+    christiano = runs["Christiano et al."]
+    assert christiano.reward.members == 3 and christiano.guard.chance == "off" and christiano.reward.lapse == 0.1
+    assert replace(runs["no anchor"], out="x", reference=ours.reference) == ours
+    assert runs["all answers at the start"].labels_by_round() == [100]
+
+
+def test_what_one_set_of_options_loses_by_hand() -> None:
+    """The best of each task are 1.0 and 0.9; `b` is best over both (0.8), ours has 0.7."""
+    shares = {"one": {"ours": 1.0, "b": 0.7}, "other": {"ours": 0.4, "b": 0.9}}
+    assert label_parts.sensitivity(shares) == pytest.approx({"sensitivity": 0.15, "ours": 0.25})
+
+
+# -- behaviours
+
+
+def test_behaviours_are_fourteen_and_start_where_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(behaviours, "bolder", lambda policy: -1.0)
+    assert len(behaviours.NAMES) == 14 and {*behaviours.KEEP, *behaviours.FEWER} <= {*behaviours.NAMES}
+    places = Namespace(runs=Path("runs"), starts=Path("starts"))
+    jump, stand = (behaviours.config(name, "100 votes", 3, places) for name in ("jump", "stand"))
+    assert (jump.policy, jump.termination, jump.shrink) == ("halfcheetah", "refuse", 0.1)
+    assert (stand.policy, stand.termination) == ("starts/Walker2d-v5-pretrained-200000-3", "fixed-horizon")
+    crouch = behaviours.config("crouch", "coin flips", 3, places)
+    assert (crouch.shrink, crouch.min_log_std, crouch.oracle, crouch.score) == (1.0, -1.0, "coin-flip", "crouch")
+    assert crouch.guard == GuardConfig(chance="off", alarm="off")
+
+
+def test_starts_are_those_of_the_table() -> None:
+    places = Namespace(runs=Path("runs"), start_steps=behaviours.START_STEPS)
+    assert behaviours.start("stand", 3, places.runs) == label_table.start_of("Walker2d-v5", "pretrained", 3, places)
+    assert behaviours.start("stand", 3, places.runs) != preset("Walker2d-v5", "tuned")
+
+
+# -- over-optimisation
+
+
+def test_rewards_and_anchors_cross_and_differ_in_nothing_else() -> None:
+    every = overoptimisation.conditions(feedback.BASE)
+    assert len(every) == 9 and {c.annotator.mistake for c in every.values()} == {0.25}
+    assert all(c.labels_by_round() == [100] for c in every.values())
+    first = every["mean, beta 0"]
+    lowest = every["lowest, beta 0.1"]
+    assert replace(lowest, reward=first.reward, reference=first.reference) == first
+    assert (lowest.reward.combine, lowest.reference.beta) == ("worst-case", 0.1)
