@@ -125,6 +125,13 @@ def episodes(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row["env_steps"] for row in rows]), np.array([row["env_return"] for row in rows])
 
 
+def own_reward(run: FinetuneConfig) -> tuple[float, float]:
+    """Returns the behaviour's own reward a step of the sampling policy, in the first and the last tenth of a run."""
+    rewards = [row["true_reward"] for row in Run.open(run.out).metrics()]
+    tenth = max(1, len(rewards) // 10)
+    return float(np.mean(rewards[:tenth])), float(np.mean(rewards[-tenth:]))
+
+
 def curve(run: Path) -> dict[str, Any]:
     """The run's two final returns, and its curve in POINTS means."""
     steps, returns = episodes(run)

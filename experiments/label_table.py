@@ -6,7 +6,10 @@ the oracle's reward at every step. With `before` and `oracle` the returns of the
 return r counts (r - before) / (oracle - before): 0 is as good as nothing, 1 as good as the reward itself. Seeds whose
 partner gains less than ROOM of its return leave no room to tell, and are counted apart. A return is the mean over 20
 fresh episodes of the run's own environment, without exploration noise; over seeds there are the interquartile mean and
-its 95 % bootstrap interval. Early ends are treated alike in all arms (--termination, where a task has them).
+its 95 % bootstrap interval. A seed whose partner gains little has a wild share, so beside it stands the share of all
+seeds together, the sum of the gains over the sum of the partners', with pairs resampled; and the same of the true
+reward a step that the sampling policy had in the last tenth of training. Early ends are treated alike in all arms
+(--termination, where a task has them).
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 40 core-hours, --quick a quarter of one; the same command goes on with what was stopped
@@ -25,14 +28,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import EPISODES, add_place, interval, keep, make_runs
+from common import EPISODES, RESULTS, add_place, interval, keep, make_runs, own_reward
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from rlhf_control.analysis.axes import BLUE, DASHES, GREY, VERMILLION, WIDTH, style
 from rlhf_control.analysis.evaluate import SEED
+from rlhf_control.analysis.figures import save_figure
+from rlhf_control.analysis.statistics import RESAMPLES
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig, GuardConfig, PretrainConfig
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
+from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation.rollouts import evaluate
@@ -137,6 +146,19 @@ def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
     return float(np.mean(Run.open(path.parent).read_json("before.json")["returns"]))
 
 
+def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[float]) -> dict[str, float]:
+    """The share of the oracle's gain that the votes had, of all seeds together, and its 95 % bootstrap interval over
+    pairs of runs. Where the oracle's gain may be nothing (in 2.5 % of the samples) there is no interval."""
+    gains = np.stack([np.subtract(votes, before), np.subtract(oracle, before)])  # (2, R)
+    chosen = stream(0, "together").integers(len(before), size=(RESAMPLES, len(before)))
+    of_votes, of_oracle = gains[:, chosen].sum(-1)
+    if np.mean(of_oracle <= 0) > 0.025:
+        return {"share": float(gains[0].sum() / gains[1].sum()), "low": float("nan"), "high": float("nan")}
+    shares = np.where(of_oracle > 0, of_votes / np.where(of_oracle > 0, of_oracle, 1), np.inf)
+    low, high = np.quantile(shares, [0.025, 0.975], method="closest_observation")
+    return {"share": float(gains[0].sum() / gains[1].sum()), "low": float(low), "high": float(high)}
+
+
 def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict[str, Any]:
     """All returns of a task and a kind of start, and the shares of the oracle's gain over seeds."""
     before = [in_its_own(start, arm(start, "oracle", arguments)) for start in starts]
@@ -149,16 +171,47 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     shares = {
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }
+    steps = {str(v): [own_reward(arm(start, v, arguments)) for start in starts] for v in arms_of(arguments)}
+    first = [of_run[0] for of_run in steps["oracle"]]
+    last = {votes: [of_run[1] for of_run in of_arm] for votes, of_arm in steps.items()}
     return {
         "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
         "alarms": alarms, "shares": shares,
         "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
+        "together": {votes: together(before, values, arms["oracle"]) for votes, values in arms.items()},
+        "a step": {"first": first, "last": last},
+        "a step together": {votes: together(first, values, last["oracle"]) for votes, values in last.items()},
     }  # fmt: skip
+
+
+def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Of each row the share of the oracle's gain over the number of votes, of all seeds together, with its interval;
+    dashed what coin flips come to."""
+    columns = min(3, len(rows))
+    height = -(-len(rows) // columns)
+    with style():
+        fig = Figure((WIDTH, 0.4 + 1.6 * height), layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # inches
+        axes = fig.subplots(height, columns, squeeze=False).ravel()
+        for ax, (name, found) in zip(axes, rows.items(), strict=False):
+            shares = {int(v): x for v, x in found["together"].items() if v.isdigit()}
+            votes, y = sorted(shares), [shares[v]["share"] for v in sorted(shares)]
+            low, high = ([abs(shares[v][end] - shares[v]["share"]) for v in votes] for end in ("low", "high"))
+            ax.axhline(1, color=GREY, linewidth=0.7)
+            if "coin flips" in found["together"]:
+                ax.axhline(found["together"]["coin flips"]["share"], color=VERMILLION, linestyle=DASHES[1], linewidth=1)
+            ax.errorbar([0, *votes], [0, *y], [[0, *low], [0, *high]], color=BLUE, marker="o", markersize=3, capsize=2)
+            ax.set_ylim(-0.5, 2)
+            ax.set_title(name, fontsize=8)
+        for ax in axes[len(rows) :]:
+            ax.remove()
+        fig.supxlabel("votes (dashed: 100 coin flips)", fontsize=8)
+        fig.supylabel("share of the gain by the reward itself", fontsize=8)
+        save_figure(fig, out)
 
 
 def tell(env_id: str, start: str, found: Mapping[str, Any]) -> None:
     """A line of the table."""
-    cells = [f"{v}: {x['iqm']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in found["over seeds"].items()]
+    cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in found["together"].items()]
     print(f"{env_id}, {start}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
 
 
@@ -171,7 +224,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", choices=STARTS)
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
-    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="truncate")
+    parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="penalty")
     parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
@@ -198,6 +251,7 @@ def main() -> None:
     settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination", "mistake")}
     settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    draw(rows, RESULTS / arguments.name)
     keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})
 
 

@@ -5,6 +5,7 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlhf_control.config import FinetuneConfig, GuardConfig
@@ -16,6 +17,17 @@ import feedback
 import label_parts
 import label_table
 import overoptimisation
+
+# -- shares
+
+
+def test_the_share_of_all_seeds_together_by_hand() -> None:
+    """The oracle gains 1, 2 and 3, the votes 1, 1 and 1: half of it; of seeds alone from a third to all."""
+    found = label_table.together([1.0, 2.0, 3.0], [2.0, 3.0, 4.0], [2.0, 4.0, 6.0])
+    assert found == pytest.approx({"share": 0.5, "low": 1 / 3, "high": 1.0})
+    lost = label_table.together([1.0, 1.0], [2.0, 2.0], [0.0, 3.0])  # one sample of four has no gain
+    assert lost["share"] == 2.0 and np.isnan([lost["low"], lost["high"]]).all()
+
 
 # -- what saves labels, part by part
 
