@@ -66,6 +66,8 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             if label_round:  # ask about recent and older clips, learn the reward anew, move the anchor
                 log |= ask_and_fit(config, label_round, p)
                 p.anchor.new_round(policy)
+                if p.guard.impatient:
+                    p.votes.ask_sooner(iteration)
 
             learned = p.reward.predict(rollout)
             penalty, kl = p.anchor.penalty(p.learner, rollout)

@@ -589,6 +589,31 @@ def test_coin_flips_hand_back_the_policy_that_came_in(
     assert parameters_sha256(find_policy(run.path)) == came_in
 
 
+@pytest.mark.parametrize(("sooner", "rounds"), [(True, [0, 4, 8]), (False, [0, 5, 11])])
+def test_while_the_policy_is_held_questions_come_as_soon_as_there_are_new_clips(
+    tiny_config: FinetuneConfig, *, sooner: bool, rounds: list[int]
+) -> None:
+    """A run that is stopped in between, and resumed, too."""
+    config = replace(
+        tiny_config, oracle="coin-flip", total_steps=24 * 160, guard=GuardConfig(odds=1e9, sooner=sooner),
+    )  # fmt: skip
+    stopped = replace(config, out=config.out + "-stopped")
+    keep, seen = training_parts.SegmentBank.add, list[Rollout]()
+
+    def dies(self: training_parts.SegmentBank, rollout: Rollout) -> None:
+        seen.append(rollout)
+        if len(seen) == 7:
+            raise MemoryError("killed here")
+        keep(self, rollout)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(training_parts.SegmentBank, "add", dies)
+        train.finetune(stopped)
+    runs = [train.finetune(config), train.resume(stopped.out)]
+    assert [[r["iteration"] for r in run.metrics() if "reward/fit_seconds" in r] for run in runs] == [rounds] * 2
+    assert [run.metrics()[-1]["labels"] for run in runs] == [12, 12]
+
+
 def test_answers_that_cannot_tell_teach_nothing_and_that_is_said(
     tiny_config: FinetuneConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:

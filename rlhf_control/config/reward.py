@@ -101,6 +101,9 @@ class GuardConfig:
     flips. off: it learns from any fitted reward, as controls with coin-flip answers must."""
     odds: float = 20.0
     """How many times likelier than by coin flips the answers must be under the reward, before it is fitted to them."""
+    sooner: bool = True
+    """While the policy is held, the next questions of the budget come as soon as there are new clips, and what is left
+    of it is spread over the rest of the run; else at their time."""
     alarm: Literal["stop", "roll-back", "warn", "off"] = "stop"
     """When the reward looks hacked. stop: save and exit with code 3; a resumed run goes on from there. roll-back: back
     to the last good policy, wait for new answers if any are to come, and go on with twice the reference.beta."""
@@ -117,6 +120,9 @@ class GuardConfig:
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
+
+    # What configs mean that were written before there was this option
+    BEFORE = (("sooner", False),)
 
     def __post_init__(self) -> None:
         typed(self)

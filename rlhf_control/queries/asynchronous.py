@@ -13,7 +13,7 @@ from rlhf_control.feedback.labels import Labels
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.choose import round_half_up
 from rlhf_control.queries.questions import questions
-from rlhf_control.queries.rounds import LabelRound, iterations
+from rlhf_control.queries.rounds import LabelRound, asked_sooner, iterations
 from rlhf_control.queries.segments import SegmentBank
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
@@ -35,7 +35,8 @@ class Asynchronous:
     ) -> None:  # fmt: skip
         """`rounds`: those that are planned, by iteration. The first is waited for: before it there is nothing to learn
         from."""
-        self.config, self.rounds, self.labels, self.bank, self.reward = config, rounds, labels, bank, reward
+        self.config, self.labels, self.bank, self.reward = config, labels, bank, reward
+        self.rounds = dict(rounds)  # plans change in place: others go by them too
         self.first = first = min(rounds)
         self.policy = policy
         self.asking: Callable[[FinetuneConfig], FinetuneConfig] = lambda config: config  # by which clips are chosen
@@ -63,6 +64,13 @@ class Asynchronous:
         self.learned = answers
         self.batches, self.fits = self.batches + 1, self.fits + 1
         return LabelRound(self.batches, 0, tuple(news))
+
+    def ask_sooner(self, iteration: int) -> None:
+        """Has the next round come as soon after this iteration as all its clips are new, and spreads the others over
+        the time that is left: nothing is gained by waiting while the policy is held."""
+        planned = asked_sooner(self.rounds, iteration, self.bank.keep, self.first + self.span)
+        self.rounds.clear()
+        self.rounds.update(planned)
 
     def more_to_come(self, iteration: int) -> bool:
         """Tells whether there will be answers after this iteration."""
@@ -92,7 +100,8 @@ class Asynchronous:
 
     def state(self) -> dict[str, Any]:
         learned = {"keys": list(self.learned), "answers": list(self.learned.values())}
-        state: dict[str, Any] = {"batches": self.batches, "fits": self.fits, "learned": learned}
+        rounds = {"at": list(self.rounds), "index": [label_round.index for label_round in self.rounds.values()]}
+        state: dict[str, Any] = {"batches": self.batches, "fits": self.fits, "learned": learned, "rounds": rounds}
         if self._replays():  # under the seal of this run from now on
             readings = self._readings()
             state["readings"] = {"iterations": list(readings), "read": list(readings.values())}
@@ -101,6 +110,12 @@ class Asynchronous:
     def load_state(self, state: dict[str, Any]) -> None:
         self.batches, self.fits = state["batches"], state["fits"]
         self.learned = dict(zip(state["learned"]["keys"], state["learned"]["answers"], strict=True))
+        if "rounds" in state:  # older checkpoints are of runs that kept to the first plan
+            by_index = {label_round.index: label_round for label_round in self.rounds.values()}
+            self.rounds.clear()
+            self.rounds.update(
+                {at: by_index[i] for at, i in zip(state["rounds"]["at"], state["rounds"]["index"], strict=True)}
+            )
         if "readings" in state:
             self.readings = dict(zip(state["readings"]["iterations"], state["readings"]["read"], strict=True))
 

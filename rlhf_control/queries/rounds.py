@@ -1,5 +1,6 @@
 """When is asked how much: the label rounds of a run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlhf_control.config import FinetuneConfig
@@ -40,6 +41,17 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
             f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
         )
     return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n or not config.labels}
+
+
+def asked_sooner(rounds: Mapping[int, LabelRound], now: int, gap: int, end: float) -> dict[int, LabelRound]:
+    """Plans anew what is to be asked after iteration `now`: the next round `gap` iterations later, unless it comes
+    sooner anyway, and the others evenly from there to `end`."""
+    done = {at: label_round for at, label_round in rounds.items() if at <= now}
+    left = [rounds[at] for at in sorted(rounds.keys() - done)]
+    if not left or min(rounds.keys() - done) <= now + gap:
+        return dict(rounds)
+    apart = (end - now - gap) / len(left)
+    return done | {now + gap + int(k * apart): label_round for k, label_round in enumerate(left)}
 
 
 def clips_needed(config: FinetuneConfig) -> int:

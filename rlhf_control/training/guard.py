@@ -8,7 +8,8 @@ to them, and what it wins counts: on coin flips that is a martingale, which ever
 1 / odds at most, however often one looks (`calibration.log_wealth`). The evidence of held-out answers does not hold
 that over nine fits: it was above log(20) in 9 of 59 runs of coin flips, the wealth in none; of 18 runs with 20 % of
 mistakes 13 passed (experiments/chance_guard.py). While
-the policy is held, questions are random, for a reward that may be chance has no say in them.
+the policy is held, questions are random, for a reward that may be chance has no say in them, and the next ones come as
+soon as there are new clips: steps in which nothing can be learned are lost.
 
 Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
@@ -134,6 +135,11 @@ class Guard:
     @property
     def closed(self) -> bool:
         return self.holding or self.waiting or (bool(self.alarm) and self.config.alarm != "warn")
+
+    @property
+    def impatient(self) -> bool:
+        """Tells whether the next answers are worth having sooner: until then nothing is learned."""
+        return self.holding and self.config.sooner
 
     def newest(self, reward: Reward, answers: Answers | None) -> dict[str, float]:
         """Before a fit: bets on the newest answers to random queries, while there is a need to, or compares them with

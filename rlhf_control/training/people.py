@@ -63,9 +63,11 @@ def attended(
 
 
 def film(loop: Loop, envs: DoubleBufferedEnvs, keep: int, rounds: Collection[int]) -> None:
-    """Has pictures taken only in the `keep` iterations up to a round: they cost time where clips consist of them."""
-    filmed = {i for at in rounds for i in range(at - keep + 1, at + 1)}
-    loop.before_iteration.append(lambda iteration: setattr(envs, "frames", iteration in filmed))
+    """Has pictures taken only in the `keep` iterations up to a round: they cost time where clips consist of them. The
+    rounds are looked at anew each time, for plans change."""
+    loop.before_iteration.append(
+        lambda iteration: setattr(envs, "frames", any(at - keep < iteration <= at for at in rounds))
+    )
 
 
 def first_status(config: FinetuneConfig, policy: Policy, step_seconds: float) -> Status:
@@ -86,7 +88,7 @@ class Host:
         rounds: Collection[int], guard: Guard,
     ) -> None:  # fmt: skip
         self.config, self.loop, self.labels, self.reward, self.status = config, loop, labels, reward, status
-        self.rounds, self.guard = sorted(rounds), guard
+        self.rounds, self.guard = rounds, guard
         self.path = loop.run.path
         self.window, self.command = WindowProcess(self.path, status.env_id), command(self.path, status.env_id)
         self.why_no_window = ""
@@ -114,7 +116,7 @@ class Host:
             self.seconds = 0.7 * self.seconds + 0.3 * (now - self.begun) if self.seconds else now - self.begun
         self.begun = now
         later = [at for at in self.rounds if at > iteration]
-        expected = now + (later[0] - iteration) * self.seconds if later and self.seconds else None
+        expected = now + (min(later) - iteration) * self.seconds if later and self.seconds else None
         self.say("training", next_question=expected)
         if self.labels.pending():
             self.mention_closed_window("goes on")

@@ -47,6 +47,10 @@ def make(path: Path, config: FinetuneConfig = CONFIG) -> Asynchronous:
     return Asynchronous(config, FIRST, labels, bank, RewardModel(17, 6, config.reward), NOBODY)
 
 
+def parts_of(votes: Asynchronous) -> tuple[Labels, SegmentBank, RewardModel, Any]:
+    return votes.labels, votes.bank, votes.reward, NOBODY  # type: ignore[return-value]
+
+
 def replaced(votes: Asynchronous, **human: float) -> Asynchronous:
     config = replace(votes.config, human=HumanConfig(**human))  # type: ignore[arg-type]
     return Asynchronous(config, FIRST, votes.labels, votes.bank, votes.reward, NOBODY)
@@ -133,6 +137,25 @@ def test_it_goes_on_from_its_state(tmp_path: Path) -> None:
     again = replaced(votes, lead=1.0)
     again.load_state(json.loads(json.dumps(votes.state())))
     assert again.state() == votes.state() and again.due(3) is None
+
+
+def test_a_plan_that_changed_is_gone_on_with(tmp_path: Path) -> None:
+    """Of 70 iterations to ask in, after the first two rounds of four: the third 4 after the second, as all clips are
+    new then; the fourth in the middle of what is left."""
+    planned = {0: LabelRound(0, 6), 17: LabelRound(1, 8), 35: LabelRound(2, 8), 52: LabelRound(3, 8)}
+    votes = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(make(tmp_path)))
+    again = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(votes))
+    assert votes.bank.keep == 4 and votes.due(17) == planned[17]
+    votes.ask_sooner(17)
+    assert list(votes.rounds) == [0, 17, 21, 45] and votes.due(21) == planned[35] and votes.due(35) is None
+    assert list(planned) == [0, 17, 35, 52] and votes.more_to_come(44) and not votes.more_to_come(45)
+    state = json.loads(json.dumps(votes.state()))
+    again.load_state(state)
+    assert again.rounds == votes.rounds
+    del state["rounds"]  # as older checkpoints are
+    again = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(votes))
+    again.load_state(state)
+    assert again.rounds == planned
 
 
 def test_blocking_runs_have_none_of_it(tmp_path: Path) -> None:

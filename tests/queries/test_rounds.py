@@ -6,7 +6,7 @@ import pytest
 
 from rlhf_control.config import FinetuneConfig, HumanConfig
 from rlhf_control.errors import UserError
-from rlhf_control.queries.rounds import LabelRound, clips_needed, label_rounds, share_due
+from rlhf_control.queries.rounds import LabelRound, asked_sooner, clips_needed, label_rounds, share_due
 
 PEOPLE = FinetuneConfig("p", oracle="human")
 
@@ -26,6 +26,18 @@ def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
     assert clips_needed(config) == 40
     many = replace(config, labelling="async", human=HumanConfig(open_queries=30))
     assert clips_needed(many) == 60
+
+
+def test_what_is_left_is_planned_anew_from_the_round_that_comes_sooner() -> None:
+    """After iteration 0 of the rounds above, of which eight are left: one in 4 iterations, the others evenly, in steps
+    of (85.4 - 4) / 8 = 10.175; after 4 again, in steps of (85.4 - 8) / 7 = 11.06."""
+    rounds = label_rounds(replace(PEOPLE, labels=100, first_labels=20), 0)
+    planned = asked_sooner(rounds, 0, 4, 85.4)
+    assert list(planned) == [0, 4, 14, 24, 34, 44, 54, 65, 75]
+    assert [r.index for r in planned.values()] == list(range(9))
+    assert list(asked_sooner(planned, 4, 4, 85.4)) == [0, 4, 8, 19, 30, 41, 52, 63, 74]
+    assert asked_sooner(rounds, 0, 9, 85.4) == asked_sooner(rounds, 5, 9, 85.4) == rounds  # it comes as soon anyway
+    assert asked_sooner(rounds, 75, 4, 85.4) == rounds  # nothing is left
 
 
 def test_a_share_holds_over_all_rounds() -> None:
