@@ -171,7 +171,8 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     shares = {
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }
-    steps = {str(v): [own_reward(arm(start, v, arguments)) for start in starts] for v in arms_of(arguments)}
+    told = [v for v in arms_of(arguments) if v != "coin flips"]  # which do not say what they would go by
+    steps = {str(v): [own_reward(arm(start, v, arguments)) for start in starts] for v in told}
     first = [of_run[0] for of_run in steps["oracle"]]
     last = {votes: [of_run[1] for of_run in of_arm] for votes, of_arm in steps.items()}
     return {
