@@ -2,9 +2,11 @@
 
 From policies that run: HalfCheetah's is the shipped one, of the others `pretrain --preset tuned` makes one a seed. With
 100 answers of the behaviour's oracle, with its own reward at every step (the upper bound, without an anchor) and with
-coin flips (the control, without guards). Hopper, Walker2d and Ant do not end early, for a somersault ends where
-falls do. What is near the old skill keeps it, with more noise to try things; the rest forgets it (--shrink 0.1), as in
-the quickstart. Some are asked 50 questions as well.
+coin flips (the control, without guards). What is near the old skill keeps it, with more noise to try things; the rest
+forgets it (--shrink 0.1), as in the quickstart. Of Walker2d and Ant everything keeps it, and falls end an episode and
+cost (--termination penalty): with a fixed horizon they lie on the floor most of the time, whatever is asked for (seed
+100). A backflip ends where falls do, so Hopper does not end early. Scores are of whole episodes, whatever falls. Some
+are asked 50 questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)
 Cost:    some 230 runs of 15 to 40 s of one core, and 15 policies to begin with; a stopped one goes on where it was
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, add_place, bolder, interval, keep, keep_table, make_runs, plot_by_task, told
+from label_table import FALL_SOON, SHORT
 
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
@@ -31,7 +34,8 @@ from rlhf_control.sweeps.seeds import parse_seeds
 
 CHEETAH = "HalfCheetah-v5"
 NAMES = [name for name, b in BEHAVIOURS.items() if b.env_id in (CHEETAH, "Hopper-v5", "Walker2d-v5", "Ant-v5")]
-KEEP = ("keep-pace", "prowl", "one-leg", "crouch", "three-legs")  # the old skill is part of it
+KEEP = ("keep-pace", "prowl")  # the old skill is part of it; as it is of all that falls
+FALL = ("Walker2d-v5", "Ant-v5")
 FEWER = ("keep-pace", "flip", "backflip", "stand")  # asked about with 50 answers too
 START_STEPS = 200_000
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -53,12 +57,14 @@ def start(name: str, seed: int, runs: Path) -> PretrainConfig | None:
 
 def config(name: str, condition: str, seed: int, arguments: argparse.Namespace) -> FinetuneConfig:
     """A behaviour's run under a condition."""
-    begun = start(name, seed, arguments.starts)
-    policy = begun.out if begun else "halfcheetah"
+    begun, env_id = start(name, seed, arguments.starts), BEHAVIOURS[name].env_id
+    policy, falls = begun.out if begun else "halfcheetah", env_id in FALL
+    keeps = falls or name in KEEP
     base = FinetuneConfig(
         policy, oracle=name, score=name, seed=seed, total_steps=250_000, video=False, checkpoint_seconds=60,
-        guard=GuardConfig(alarm="warn"), termination="fixed-horizon" if begun else "refuse",
-        shrink=1.0 if name in KEEP else 0.1, min_log_std=bolder(policy) if name in KEEP else None,
+        guard=GuardConfig(alarm="warn"), clip_seconds=SHORT if env_id in FALL_SOON else 1.5,
+        termination="penalty" if falls else "fixed-horizon" if begun else "refuse",
+        shrink=1.0 if keeps else 0.1, min_log_std=bolder(policy) if keeps else None,
     )  # fmt: skip
     place = arguments.runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
     return replace(base, **CONDITIONS[condition], out=str(place))
@@ -70,11 +76,13 @@ def conditions(name: str) -> list[str]:
 
 
 def score(run: FinetuneConfig, policy: str) -> float:
-    """The behaviour's score of a policy in a run's folder, over fresh episodes without noise, as those of the run
-    are."""
+    """The behaviour's score of a policy in a run's folder, over fresh whole episodes without noise."""
     path, kept = Path(run.out), f"score-{policy}.json"
     if not (path / kept).is_file():
-        found = measure(find_policy(path / policy), run.score, EPISODES, SEED)
+        acting = find_policy(path / policy)
+        if acting.env_id != CHEETAH:
+            acting.env = {**acting.env, "terminate_when_unhealthy": False}
+        found = measure(acting, run.score, EPISODES, SEED)
         Run.open(path).write_json(kept, found)
     return float(Run.open(path).read_json(kept)["score_mean"])
 
