@@ -23,19 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import (
-    RESULTS,
-    add_place,
-    bolder,
-    keep,
-    keep_table,
-    kept_shares,
-    make_runs,
-    own_reward,
-    plot_by_task,
-    score_cells,
-    told,
-)  # fmt: skip
+import numpy as np
+from common import RESULTS, add_place, bolder, keep, keep_table, kept_shares, make_runs, plot_by_task, score_cells, told
 
 from rlhf_control.analysis.evaluate import SEED, measure
 from rlhf_control.behaviours.arm import DOOR_ID, GRASP_ID
@@ -75,6 +64,13 @@ def measured(policy: str, name: str) -> dict[str, float]:
     """Score and success of fresh episodes."""
     found = measure(find_policy(policy), name, EPISODES, SEED)
     return {"score": found["score_mean"], "success": found["success_rate"], "return": found["return_mean"]}
+
+
+def own_reward(run: FinetuneConfig) -> tuple[float, float]:
+    """Returns the behaviour's own reward a step of the sampling policy, in the first and the last tenth of a run."""
+    rewards = [row["true_reward"] for row in Run.open(run.out).metrics()]
+    tenth = max(1, len(rewards) // 10)
+    return float(np.mean(rewards[:tenth])), float(np.mean(rewards[-tenth:]))
 
 
 def gained(votes: list[FinetuneConfig], oracles: list[FinetuneConfig]) -> list[float]:

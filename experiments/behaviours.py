@@ -15,6 +15,7 @@ Result:  results/behaviours.json and .md, and the learning curves in behaviours.
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    guarded(main)
+    sys.exit(guarded(main))

@@ -125,13 +125,6 @@ def episodes(run: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row["env_steps"] for row in rows]), np.array([row["env_return"] for row in rows])
 
 
-def own_reward(run: FinetuneConfig) -> tuple[float, float]:
-    """Returns the behaviour's own reward a step of the sampling policy, in the first and the last tenth of a run."""
-    rewards = [row["true_reward"] for row in Run.open(run.out).metrics()]
-    tenth = max(1, len(rewards) // 10)
-    return float(np.mean(rewards[:tenth])), float(np.mean(rewards[-tenth:]))
-
-
 def curve(run: Path) -> dict[str, Any]:
     """The run's two final returns, and its curve in POINTS means."""
     steps, returns = episodes(run)
@@ -211,7 +204,10 @@ def plot_curves_by_task(
             ax.set_xlabel("")
             ax.set_title(env_id, fontsize=8)
         if len(learners) > 1:
-            axes[0].legend(axes[0].get_lines(), learners, loc="upper left", frameon=False)
+            whole = next(
+                ax for ax, of_task in zip(axes, curves.values(), strict=False) if groups_of(of_task) == learners
+            )
+            whole.legend(whole.get_lines(), learners, loc="upper left", frameon=False)
         for ax in axes[len(curves) :]:
             ax.remove()
         fig.supxlabel("environment steps", fontsize=8)

@@ -7,9 +7,8 @@ return r counts (r - before) / (oracle - before): 0 is as good as nothing, 1 as 
 partner gains less than ROOM of its return leave no room to tell, and are counted apart. A return is the mean over 20
 fresh episodes of the run's own environment, without exploration noise; over seeds there are the interquartile mean and
 its 95 % bootstrap interval. A seed whose partner gains little has a wild share, so beside it stands the share of all
-seeds together, the sum of the gains over the sum of the partners', with pairs resampled; and the same of the true
-reward a step that the sampling policy had in the last tenth of training. Early ends are treated alike in all arms
-(--termination, where a task has them).
+seeds together, the sum of the gains over the sum of the partners', with pairs resampled. Early ends are treated alike
+in all arms (--termination, where a task has them).
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 40 core-hours, --quick a quarter of one; the same command goes on with what was stopped
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import EPISODES, RESULTS, add_place, interval, keep, make_runs, own_reward
+from common import EPISODES, RESULTS, add_place, interval, keep, make_runs
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -171,17 +170,11 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     shares = {
         votes: ((np.array(values) - before) / np.where(room, gains, 1))[room].tolist() for votes, values in arms.items()
     }
-    told = [v for v in arms_of(arguments) if v != "coin flips"]  # which do not say what they would go by
-    steps = {str(v): [own_reward(arm(start, v, arguments)) for start in starts] for v in told}
-    first = [of_run[0] for of_run in steps["oracle"]]
-    last = {votes: [of_run[1] for of_run in of_arm] for votes, of_arm in steps.items()}
     return {
         "seeds": [start.seed for start in starts], "before": before, "returns": arms, "no room": int((~room).sum()),
         "alarms": alarms, "shares": shares,
         "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
         "together": {votes: together(before, values, arms["oracle"]) for votes, values in arms.items()},
-        "a step": {"first": first, "last": last},
-        "a step together": {votes: together(first, values, last["oracle"]) for votes, values in last.items()},
     }  # fmt: skip
 
 

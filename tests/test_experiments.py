@@ -321,12 +321,11 @@ def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
     monkeypatch.setattr(label_table, "returned", lambda c: (oracle if c.learn_from == "oracle" else votes)[c.seed])
     monkeypatch.setattr(label_table, "alarmed", lambda c: c.seed == 1)
-    monkeypatch.setattr(label_table, "own_reward", lambda c: (1.0, 3.0 if c.learn_from == "oracle" else 2.0))
     found = label_table.row(starts, settings)
     assert found["shares"] == {"oracle": [1.0], "100": [0.5]} and found["no room"] == 2
     assert found["returns"]["100"] == [150.0, 101.0, 100.0] and found["over seeds"]["100"]["iqm"] == 0.5
     assert found["alarms"] == {"100": 1}
-    assert found["a step together"]["100"] == {"share": 0.5, "low": 0.5, "high": 0.5}
+    assert found["together"]["100"]["share"] == 1.0  # of 51 together, 51
 
 
 def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import SUCCESS
 from rlhf_control.errors import CorruptFileError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.nets.policy import Policy
@@ -67,7 +68,10 @@ class Asynchronous:
 
     def ask_sooner(self, iteration: int) -> None:
         """Has the next round come as soon after this iteration as all its clips are new, and spreads the others over
-        the time that is left: nothing is gained by waiting while the policy is held."""
+        the time that is left: nothing is gained by waiting while the policy is held. Not where episodes are asked
+        about: so soon too few have ended."""
+        if SUCCESS in self.config.feedback:
+            return
         planned = asked_sooner(self.rounds, iteration, self.bank.keep, self.first + self.span)
         self.rounds.clear()
         self.rounds.update(planned)

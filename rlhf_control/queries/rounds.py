@@ -44,14 +44,14 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
 
 
 def asked_sooner(rounds: Mapping[int, LabelRound], now: int, gap: int, end: float) -> dict[int, LabelRound]:
-    """Plans anew what is to be asked after iteration `now`: the next round `gap` iterations later, unless it comes
-    sooner anyway, and the others evenly from there to `end`."""
+    """Plans anew what is to be asked after iteration `now`: the next round `gap` iterations later, and the others
+    evenly from there to `end`; none of them later than it was to be."""
     done = {at: label_round for at, label_round in rounds.items() if at <= now}
-    left = [rounds[at] for at in sorted(rounds.keys() - done)]
-    if not left or min(rounds.keys() - done) <= now + gap:
+    left = sorted(rounds.keys() - done)
+    if not left or left[0] <= now + gap:
         return dict(rounds)
     apart = (end - now - gap) / len(left)
-    return done | {now + gap + int(k * apart): label_round for k, label_round in enumerate(left)}
+    return done | {min(at, now + gap + int(k * apart)): rounds[at] for k, at in enumerate(left)}
 
 
 def clips_needed(config: FinetuneConfig) -> int:

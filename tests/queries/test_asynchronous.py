@@ -156,6 +156,9 @@ def test_a_plan_that_changed_is_gone_on_with(tmp_path: Path) -> None:
     again = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(votes))
     again.load_state(state)
     assert again.rounds == planned
+    again.config = replace(again.config, feedback=("success",))
+    again.ask_sooner(17)
+    assert again.rounds == planned
 
 
 def test_blocking_runs_have_none_of_it(tmp_path: Path) -> None:

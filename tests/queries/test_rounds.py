@@ -38,6 +38,12 @@ def test_what_is_left_is_planned_anew_from_the_round_that_comes_sooner() -> None
     assert list(asked_sooner(planned, 4, 4, 85.4)) == [0, 4, 8, 19, 30, 41, 52, 63, 74]
     assert asked_sooner(rounds, 0, 9, 85.4) == asked_sooner(rounds, 5, 9, 85.4) == rounds  # it comes as soon anyway
     assert asked_sooner(rounds, 75, 4, 85.4) == rounds  # nothing is left
+    uneven = {
+        0: LabelRound(0, 8),
+        9: LabelRound(1, 25),
+        18: LabelRound(2, 7),
+    }  # the last ones of the budget ask nothing
+    assert list(asked_sooner(uneven, 0, 4, 85.4)) == [0, 4, 18]  # not 44
 
 
 def test_a_share_holds_over_all_rounds() -> None:
