@@ -8,8 +8,9 @@ trust region, PPO's clip does here.
 
 `sensitivity` is that of Adkins et al. (NeurIPS 2024, arXiv 2412.07165) over these arms: with p(t, a) an arm's share of
 the oracle's gain on a task, the mean over tasks of the best arm of each, less the mean of the one arm that is best
-over all: what is lost by one set of options for all tasks. `ours` is the same with the defaults as that one. Below
-0.05 either is within what seeds do.
+over all: what is lost by one set of options for all tasks. `ours` is the same with the defaults as that one. Both take
+the best of many arms that seeds alone set apart, so beside them stands what they are where nothing but seeds does: the
+arms' returns shuffled within every task and seed, the mean and what one in twenty exceeds.
 
 Command: python experiments/label_parts.py             (--tasks HalfCheetah-v5 --seeds 0-4 --runs runs/label_table)
 Cost:    some 110 runs of 15 to 25 s of one core; a stopped one goes on where it was
@@ -18,7 +19,7 @@ Result:  results/label_parts.json and .md
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from common import add_place, interval, keep, keep_table
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import guarded
+from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.sweeps.seeds import parse_seeds
 
@@ -40,7 +42,7 @@ ARMS: dict[str, dict[str, Any]] = {  # what is changed, as an option's name has 
     "uniform queries": {"queries": "uniform"},
     "all answers at the start": {"first_labels": 100, "rounds": 1},
     "no lapse": {"reward.lapse": 0.0},
-    "no answers held out, no early end of a fit": {**UNGUARDED, "reward.bootstrap": 1.0},
+    "no answers held out, no early end of a fit, no guard": {**UNGUARDED, "reward.bootstrap": 1.0},
     "one network": {"reward.members": 1},
     "no anchor": {"reference.beta": 0.0},
     "anchored to the start": {"reference.policy": "pretrained"},
@@ -78,6 +80,27 @@ def sensitivity(shares: Mapping[str, Mapping[str, float]], defaults: str = "ours
     return {"sensitivity": apart - max(of_one.values()), "ours": apart - of_one[defaults]}
 
 
+def shares_of(
+    returns: Mapping[str, Sequence[float]], before: Sequence[float], oracle: Sequence[float]
+) -> dict[str, float]:
+    """Arm -> share of the oracle's gain, of all seeds together: one that gains little decides nothing."""
+    gain = np.mean(oracle) - np.mean(before)
+    return {name: float((np.mean(values) - np.mean(before)) / gain) for name, values in returns.items()}
+
+
+def by_chance(found: Mapping[str, Mapping[str, Any]], rng: np.random.Generator, times: int = 1000) -> dict[str, Any]:
+    """What `sensitivity` is where arms differ by their seeds alone: mean, and what one in twenty exceeds."""
+    samples = []
+    for _ in range(times):
+        shares = {}
+        for task, one in found.items():
+            shuffled = rng.permuted(np.array(list(one["returns"].values())), axis=0)
+            shares[task] = shares_of(dict(zip(one["returns"], shuffled, strict=True)), one["before"], one["oracle"])
+        samples.append(sensitivity(shares))
+    values = {name: np.array([sample[name] for sample in samples]) for name in samples[0]}
+    return {name: {"mean": float(x.mean()), "high": float(np.quantile(x, 0.95))} for name, x in values.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=label_table.TASKS, default=TASKS)
@@ -100,13 +123,14 @@ def main() -> None:
         before = [label_table.in_its_own(s, o) for s, o in zip(starts[task], oracles[task], strict=True)]
         best = [label_table.returned(o) for o in oracles[task]]
         returns = {a: [label_table.returned(run) for run in of_one] for a, of_one in by.items()}
-        gain = np.mean(best) - np.mean(before)  # of all seeds together: one that gains little decides nothing
-        shares = {a: float((np.mean(values) - np.mean(before)) / gain) for a, values in returns.items()}
-        found[task] = {"before": before, "oracle": best, "returns": returns, "shares": shares,
+        found[task] = {"before": before, "oracle": best, "returns": returns,
+                       "shares": shares_of(returns, before, best),
                        "over seeds": {a: interval(values) for a, values in returns.items()}}  # fmt: skip
     lost = sensitivity({task: one["shares"] for task, one in found.items()})
+    chance = by_chance(found, stream(0, "by chance"))
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    keep("label_parts", {"command": command, **environment_facts(), "seeds": seeds, "tasks": found, "lost": lost})
+    keep("label_parts", {"command": command, **environment_facts(), "seeds": seeds, "tasks": found, "lost": lost,
+                         "by chance": chance})  # fmt: skip
     rows = [
         [name, *(
             cell for one in found.values() for x in [one["over seeds"][name]]
@@ -116,7 +140,10 @@ def main() -> None:
     keep_table("label_parts", ["arm", *(h for t in found for h in (t, "share of the oracle's gain"))], rows)
     for row in rows:
         print(*row, sep=" | ")
-    print(", ".join(f"{name} {value:.2f}" for name, value in lost.items()))
+    for name, value in lost.items():
+        print(
+            f"{name} {value:.2f}; by seeds alone {chance[name]['mean']:.2f}, one in twenty {chance[name]['high']:.2f}"
+        )
 
 
 if __name__ == "__main__":
