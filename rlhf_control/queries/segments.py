@@ -36,16 +36,18 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 
 def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator, *, wanted: int = 0) -> Segments:
     """Cuts clips (S, L, ...), each environment's steps end to end from a random offset; what spans an episode's end is
-    left out. Where fewer than wanted are left, cuts from where episodes begin, which gives the most there are. Raises
-    UserError if that is none."""
+    left out. Where fewer than wanted are left, cuts from where episodes begin, which gives the most there are, and where
+    these do not suffice, has clips overlap, no more than they must. Raises UserError if there are none."""
     T, N = rollout.reward.shape
     offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
     steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)
     n, k = np.nonzero(steps + length <= T)
     t, n = whole_clips(steps[n, k], n, length, rollout.done)
-    if len(t) < max(1, wanted):  # in short episodes a random offset seldom fits
-        t, n = np.nonzero(ages(rollout.done) % length == 0)
+    apart = length
+    while len(t) < max(1, wanted) and apart:  # in short episodes a random offset seldom fits
+        t, n = np.nonzero(ages(rollout.done) % apart == 0)
         t, n = whole_clips(t, n, length, rollout.done)
+        apart //= 2
     if len(t) == 0:
         raise UserError(
             f"no stretch of {counted(length, 'step')} without an episode's end in the last {counted(T, 'step')} of "

@@ -158,6 +158,15 @@ def test_a_first_round_cuts_as_many_clips_as_there_are() -> None:
         assert len(bank.pool(np.random.default_rng(k), 9)[0]) >= 9
 
 
+def test_clips_overlap_where_there_are_too_few_apart() -> None:
+    """Of 20 steps of three environments in episodes of six: three whole ones each, and two steps; 9 clips of five steps,
+    and 18 where they begin one step apart."""
+    rollout = ending(random_rollout(np.random.default_rng(1), ends=0), 6)
+    rng = np.random.default_rng(0)
+    assert [len(cut_segments(rollout, 5, rng, wanted=n)) for n in (9, 10, 18, 30)] == [9, 18, 18, 18]
+    assert len({clip.digest() for clip in map(cut_segments(rollout, 5, rng, wanted=10).__getitem__, range(18))}) == 18
+
+
 def test_bank_state_round_trip() -> None:
     rng = np.random.default_rng(0)
     bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
