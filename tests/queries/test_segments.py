@@ -159,8 +159,8 @@ def test_a_first_round_cuts_as_many_clips_as_there_are() -> None:
 
 
 def test_clips_overlap_where_there_are_too_few_apart() -> None:
-    """Of 20 steps of three environments in episodes of six: three whole ones each, and two steps; 9 clips of five steps,
-    and 18 where they begin one step apart."""
+    """Of 20 steps of three environments in episodes of six: three whole ones each, and two steps; 9 clips of five
+    steps, and 18 where they begin one step apart."""
     rollout = ending(random_rollout(np.random.default_rng(1), ends=0), 6)
     rng = np.random.default_rng(0)
     assert [len(cut_segments(rollout, 5, rng, wanted=n)) for n in (9, 10, 18, 30)] == [9, 18, 18, 18]
