@@ -16,6 +16,7 @@ Result:  results/behaviours.json and .md, and the learning curves in behaviours.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,9 @@ def config(name: str, condition: str, seed: int, arguments: argparse.Namespace) 
     return replace(base, **CONDITIONS[condition], out=str(place))
 
 
-def conditions(name: str) -> list[str]:
+def conditions(name: str, among: Sequence[str]) -> list[str]:
     """Those of a behaviour."""
-    return [c for c in CONDITIONS if c != "50 votes" or name in FEWER]
+    return [c for c in CONDITIONS if c == "100 votes" or (c in among and (c != "50 votes" or name in FEWER))]
 
 
 def score(run: FinetuneConfig, policy: str) -> float:
@@ -97,6 +98,7 @@ def row(name: str, one: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--behaviours", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--conditions", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     parser.add_argument("--seeds", default="0-4", help="as 0-4 or 0,3,7")
     parser.add_argument("--runs", type=Path, default=Path("runs/behaviours"))
     parser.add_argument("--starts", type=Path, help="folder of the policies to begin with (default: that of --runs)")
@@ -109,7 +111,7 @@ def main() -> None:
     if lacking:
         make_runs(lacking, arguments.starts, arguments)
     configs = {
-        name: {c: [config(name, c, seed, arguments) for seed in seeds] for c in conditions(name)}
+        name: {c: [config(name, c, seed, arguments) for seed in seeds] for c in conditions(name, arguments.conditions)}
         for name in arguments.behaviours
     }
     # seed by seed, so that a stopped one has something of everything

@@ -194,7 +194,7 @@ def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             if "coin flips" in found["together"]:
                 ax.axhline(found["together"]["coin flips"]["share"], color=VERMILLION, linestyle=DASHES[1], linewidth=1)
             ax.errorbar([0, *votes], [0, *y], [[0, *low], [0, *high]], color=BLUE, marker="o", markersize=3, capsize=2)
-            ax.set_ylim(-0.5, 2)
+            ax.set_ylim(-0.5, 3)
             ax.set_title(name, fontsize=8)
         for ax in axes[len(rows) :]:
             ax.remove()
