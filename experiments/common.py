@@ -18,7 +18,7 @@ from rlhf_control.analysis.curves import Curve, aggregate, groups_of, load_curve
 from rlhf_control.analysis.figures import save_figure
 from rlhf_control.analysis.statistics import bootstrap_interval, interquartile_mean
 from rlhf_control.cli import one_seed
-from rlhf_control.config import FinetuneConfig, PretrainConfig
+from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
 from rlhf_control.errors import UserError, guarded
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import LOOSE
@@ -28,6 +28,7 @@ from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.sweeps.pool import RunCell
 from rlhf_control.sweeps.seeds import parse_seeds
 from rlhf_control.sweeps.sweep import Place, run_sweep
+from rlhf_control.training.guard import Guard
 
 RESULTS = Path(__file__).parent / "results"
 POINTS = 40  # of a kept curve
@@ -99,6 +100,38 @@ def make_tasks(
     in_turn = [config for of_seed in zip(*configs.values(), strict=True) for config in of_seed]
     make_runs(in_turn, arguments.runs, arguments, work)
     return configs
+
+
+class Recorded:
+    """Stands for a rollout, and for a reward that is as uncertain of it as it was in a run."""
+
+    fitted, unsure = True, 0.0
+
+    def uncertainty(self, _: object) -> np.ndarray:
+        return np.array([self.unsure])
+
+    def as_segments(self) -> list[None]:
+        return []
+
+
+def alarm(rows: Sequence[Mapping[str, Any]], config: GuardConfig) -> tuple[int, str] | None:
+    """Returns in which iteration of a run, by the rows of its metrics, the alarm would first go off by these
+    thresholds, and why; None: in none. A run that it only warns of is the same whatever they are, so it need not be
+    made again."""
+    guard, step = Guard(replace(config, chance="off")), Recorded()
+    for i, row in enumerate(rows):
+        if "reward/fit_seconds" in row:
+            guard.holding = False  # or it would say that it no longer is
+            guard.fitted(row)
+        if "newest answers" in row.get("guard/event", ""):
+            return i, row["guard/event"]
+        if row.get("guard/uncertainty") is None:
+            continue
+        step.unsure, guard.holding = row["guard/uncertainty"], bool(row.get("guard/holding"))
+        guard.watch(step, step, np.array([row["reward_mean"]]), row["kl_start"])  # type: ignore[arg-type]
+        if guard.alarm:
+            return i, guard.alarm
+    return None
 
 
 def minutes(run: Path) -> float:

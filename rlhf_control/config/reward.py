@@ -113,16 +113,18 @@ class GuardConfig:
     kl_jump: float | None = None
     """Alarm when the KL from the pretrained policy is so many times that at the last fit (or 1 nat a step, if more);
     None: never, for a policy that learns moves away too."""
-    uncertainty_jump: float = 1.5
-    """Alarm when the reward is so many times as uncertain of what the policy does as it was of the clips at its fit, or
-    as 0.8 of its own standard deviations, if that is more."""
+    uncertainty_jump: float = 1.0
+    """Alarm when the learned reward has risen, but is so many times as uncertain of what the policy does as it was of
+    the clips at its fit, or as 0.6 of its own standard deviations, if that is more ..."""
+    moved: float = 0.5
+    """... and the KL of the policy from the pretrained one is this at least (nats a step)."""
     window: int = 10
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
 
-    # What configs mean that were written before there was this option
-    BEFORE = (("sooner", False),)
+    # What configs mean that were written before there were these options
+    BEFORE = (("sooner", False), ("moved", 0.0))
 
     def __post_init__(self) -> None:
         typed(self)
@@ -130,6 +132,7 @@ class GuardConfig:
         if self.kl_jump is not None:
             within(self, "kl_jump", low=1.0, high=1e9)
         within(self, "surprise", low=0.0, high=1.0)
+        within(self, "moved", low=0.0, high=1e9)
         within(self, "window", low=1, high=1e9)
         if self.min_log_std is not None:
             within(self, "min_log_std", low=-20.0, high=5.0)

@@ -15,20 +15,22 @@ Alarm. The reward looks hacked if, since its last fit,
 - it rose on what the policy does, yet it predicts the newest answers (to random queries, before it learns from them)
   worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise` over all the looks
   of a run, so below its even share (Bonferroni) at one of them;
-- the median of its uncertainty about what the policy does, over `guard.window` iterations, is `guard.uncertainty_jump`
-  times the mean over the clips it was fitted on (or UNSURE times, if that is more: many times very little is still
-  little); or
+- it rose, and the median of its uncertainty about what the policy does, over `guard.window` iterations, is
+  `guard.uncertainty_jump` times the mean over the clips it was fitted on (or UNSURE times, if that is more: many times
+  very little is still little), of a policy that has `guard.moved` away from the pretrained one: another part of an
+  episode is new as well, and no hack; or
 - if `guard.kl_jump` is given, the median KL from the pretrained policy over as many iterations is so many times that
   at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
   reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
   (`presets.FINETUNING`), for a nat a token is one everywhere: see experiments/dialogue.py.
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
-What the thresholds go by (experiments/alarm.py and label_table.py): of 38 healthy runs of HalfCheetah, Hopper, Swimmer
-and Walker2d the uncertainty over ten iterations stays below 0.5 in 34, and comes to 1.1 at most, and back by itself.
-Where HalfCheetah's policy falls apart under a reward of 100 answers, 30 % of them wrong, with no anchor and nothing
-asked after the first round, it rises as the true reward falls, to 1.4 and 1.8, from 0.5 and 0.7 at the fit; in eight
-such runs where it does not fall apart, it stays below 1.0.
+What the thresholds go by (experiments/alarm.py): of 50 healthy runs of HalfCheetah, Hopper, Walker2d, Ant and Swimmer
+the alarm goes off in one, and in all 32 in which, under a reward of 80 answers about the first policy, 30 % of them
+wrong, what was wanted got lost while the learned reward rose; there the uncertainty comes to 0.61 at least. Of 80 runs
+by 20 to 200 votes (experiments/label_table.py) it is above 0.6 in one, which did not earn more then. Swimmer's, which
+hardly swims, is above it in many: its environments begin their episodes together, and what is new to the reward then is
+the beginning.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
@@ -55,7 +57,7 @@ from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
-UNSURE = 0.8  # standard deviations of the reward; by default an alarm is at 1.2
+UNSURE = 0.6  # standard deviations of the reward
 HELD_OUT = 2 / 3  # so much of the evidence of held-out answers counts
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
@@ -222,16 +224,20 @@ class Guard:
         return log | {"guard/uncertainty": uncertainty, "guard/alarm": float(bool(self.alarm))}
 
     def _jumped(self) -> str:
-        factors = {"kl": self.config.kl_jump or math.inf, "uncertainty": self.config.uncertainty_jump}
-        floors = {"kl": KL_FLOOR, "uncertainty": UNSURE}
-        words = {"kl": "KL from the pretrained policy", "uncertainty": "uncertainty of the reward"}
-        for name, factor in factors.items():
-            usual, before = max(self.usual[name], floors[name]), self.usual[name]
-            times = jump(self.since[name], usual, self.config.window)
-            known = before > 0 or name == "kl"  # a reward that is known is never uncertain
-            if known and times > factor and len(self.since[name]) >= self.config.window:
-                return f"the {words[name]} jumped to {times * usual:.3g} from {before:.3g} at the last fit"
-        return ""
+        window, since, usual = self.config.window, self.since, self.usual
+        if len(since["kl"]) < window:
+            return ""
+        kl, unsure = (float(np.median(since[name][-window:])) for name in ("kl", "uncertainty"))
+        if jump(since["kl"], max(usual["kl"], KL_FLOOR), window) > (self.config.kl_jump or math.inf):
+            return f"the KL from the pretrained policy jumped to {kl:.3g} from {usual['kl']:.3g} at the last fit"
+        known = usual["uncertainty"] == 0  # a reward that is known is never uncertain
+        threshold = self.config.uncertainty_jump * max(usual["uncertainty"], UNSURE)
+        if known or unsure <= threshold or kl < self.config.moved or not rose(since["reward"]):
+            return ""
+        return (
+            f"the learned reward rose, but it is uncertain of what the policy does: by {unsure:.3g} of its standard "
+            f"deviations over {window} iterations, {usual['uncertainty']:.3g} at the last fit"
+        )
 
     def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
         """Keeps the learner's state to roll back to, if that is what an alarm does, in a label round in which nothing

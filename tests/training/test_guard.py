@@ -209,27 +209,37 @@ def test_kl_next_to_nothing_cannot_jump() -> None:
     assert watch(guard, Uncertain(), kl=4.1)["guard/alarm"] == 1
 
 
+def unsure(guard: Guard, reward: Uncertain, uncertainty: float, *, kl: float = 2.0, rises: bool = True) -> float:
+    """Whether two iterations, under a window of two, end in an alarm."""
+    reward.unsure = uncertainty
+    for _ in range(2):
+        learned = len(guard.since["reward"]) * (1.0 if rises else -1.0)
+        alarm = watch(guard, reward, kl=kl, learned=learned)["guard/alarm"]
+    return alarm
+
+
 def test_uncertainty_that_jumps() -> None:
-    guard, reward = fitted_guard(window=1), Uncertain()
+    """At the fit it is 1; times 1.5."""
+    guard, reward = fitted_guard(window=2, uncertainty_jump=1.5), Uncertain()
     guard.fitted(GOOD | {"reward/uncertainty": 1.0})
-    watch(guard, reward)
-    reward.unsure = 1.4
-    assert watch(guard, reward)["guard/alarm"] == 0
-    reward.unsure = 1.6
-    assert watch(guard, reward)["guard/alarm"] == 1
-    assert "uncertainty of the reward jumped to 1.6 from 1 at the last fit" in guard.alarm
-    assert watch(guard, reward)["guard/alarm"] == 0  # said once
+    assert not unsure(guard, reward, 1.4) and unsure(guard, reward, 1.6)
+    assert "the learned reward rose, but it is uncertain of what the policy does: by 1.6" in guard.alarm
+    assert "over 2 iterations, 1 at the last fit" in guard.alarm
+    assert not unsure(guard, reward, 1.6)  # said once
 
 
 def test_many_times_very_little_is_no_alarm() -> None:
-    guard, reward = fitted_guard(window=1), Uncertain()
+    guard, reward = fitted_guard(window=2), Uncertain()
     guard.fitted(GOOD | {"reward/uncertainty": 0.1})
-    watch(guard, reward)
-    reward.unsure = 1.1
-    assert watch(guard, reward)["guard/alarm"] == 0
-    reward.unsure = 1.3
-    assert watch(guard, reward)["guard/alarm"] == 1
-    assert "jumped to 1.3 from 0.1 at the last fit" in guard.alarm
+    assert not unsure(guard, reward, 0.59) and unsure(guard, reward, 0.61)
+
+
+def test_what_is_new_to_the_reward_is_no_alarm_unless_the_policy_moved_and_earns_more() -> None:
+    """As another part of an episode is, which all environments come to at once."""
+    guard, reward = fitted_guard(window=2), Uncertain()
+    assert not unsure(guard, reward, 2.0, kl=0.4) and not unsure(guard, reward, 2.0, rises=False)
+    guard.fitted(GOOD)
+    assert unsure(guard, reward, 2.0, kl=0.6)
 
 
 def test_many_looks_share_the_chance_of_a_false_alarm() -> None:
