@@ -638,7 +638,7 @@ def test_the_last_good_policy_before_anything_is_learned_is_the_one_that_came_in
 ) -> None:
     """Rolled back to the start, too."""
     jump_at(monkeypatch, 0)
-    options = GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0)
+    options = GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0, uncertainty_jump=1e3)
     run = train.finetune(replace(tiny_config, labels=6, rounds=1, guard=options, shrink=0.1))
     came_in = parameters_sha256(find_policy(tiny_config.policy))
     assert parameters_sha256(find_policy(run.path / "last_good.npz")) == came_in
@@ -654,7 +654,7 @@ def test_guards_that_say_nothing_change_nothing(tiny_config: FinetuneConfig) -> 
 def test_an_alarm_stops_the_run_which_can_be_resumed(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = replace(tiny_config, guard=replace(tiny_config.guard, window=1, kl_jump=4.0))
+    config = replace(tiny_config, guard=replace(tiny_config.guard, window=1, kl_jump=4.0, uncertainty_jump=1e3))
     kept: list[str] = []
     keep = Guard.keep
 
@@ -686,7 +686,14 @@ def test_the_command_line_says_the_alarm_in_one_line(
 ) -> None:
     jump_at(monkeypatch, 5)
     assert (
-        guarded(lambda: train.finetune(replace(tiny_config, guard=GuardConfig("off", window=1, kl_jump=4.0))) and None)
+        guarded(
+            lambda: (
+                train.finetune(
+                    replace(tiny_config, guard=GuardConfig("off", window=1, kl_jump=4.0, uncertainty_jump=1e3))
+                )
+                and None
+            )
+        )
         == 3
     )
     hyperparameters, alarm = capsys.readouterr().err.splitlines()
@@ -714,7 +721,7 @@ def test_an_alarm_rolls_back(tiny_config: FinetuneConfig, monkeypatch: pytest.Mo
     monkeypatch.setattr(PPO, "update", spy_update)
     monkeypatch.setattr(PPO, "fit_value", lambda *args: None)
     rows = train.finetune(
-        replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0))
+        replace(tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=4.0, uncertainty_jump=1e3))
     ).metrics()
     assert [i for i, r in enumerate(rows) if r["guard/alarm"]] == [at]
     assert [i for i, r in enumerate(rows) if "gradient_steps" not in r] == [at]
@@ -726,7 +733,9 @@ def test_an_alarm_can_only_warn(
     tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jump_at(monkeypatch, 5)
-    run = train.finetune(replace(tiny_config, guard=GuardConfig("off", alarm="warn", window=1, kl_jump=4.0)))
+    run = train.finetune(
+        replace(tiny_config, guard=GuardConfig("off", alarm="warn", window=1, kl_jump=4.0, uncertainty_jump=1e3))
+    )
     assert "the reward looks hacked: the KL" in capsys.readouterr().err
     assert all("gradient_steps" in r for r in run.metrics())
 
@@ -751,7 +760,8 @@ def test_newest_answers_against_a_rising_reward(tiny_config: FinetuneConfig) -> 
 def test_a_guarded_run_resumes_bit_equal(tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """From each of its iterations, before and after a roll-back."""
     config = replace(
-        tiny_config, guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=1.01, min_log_std=-0.65)
+        tiny_config,
+        guard=GuardConfig("off", alarm="roll-back", window=1, kl_jump=1.01, uncertainty_jump=1e3, min_log_std=-0.65),
     )
     monkeypatch.setattr(guards, "KL_FLOOR", 1e-6)
     whole = train.finetune(replace(config, out=tiny_config.out + "-whole"))

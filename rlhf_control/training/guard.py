@@ -55,6 +55,7 @@ from rlhf_control.reward.calibration import LAPSES, log_odds, log_wealth, surpri
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
+from rlhf_control.wording import counted
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
 UNSURE = 0.6  # standard deviations of the reward
@@ -236,7 +237,7 @@ class Guard:
             return ""
         return (
             f"the learned reward rose, but it is uncertain of what the policy does: by {unsure:.3g} of its standard "
-            f"deviations over {window} iterations, {usual['uncertainty']:.3g} at the last fit"
+            f"deviations over {counted(window, 'iteration')}, {usual['uncertainty']:.3g} at the last fit"
         )
 
     def keep(self, learner: Learner, run: Path, policy: Policy) -> None:
