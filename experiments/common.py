@@ -228,7 +228,7 @@ def plot_curves_by_task(
     columns = min(len(curves), 4 if len(curves) > 6 else 3)
     rows = -(-len(curves) // columns)
     with style():
-        size = (WIDTH, 0.3 + 1.5 * rows)
+        size = (WIDTH, 0.3 + 1.5 * rows + (0.25 if len(learners) > 1 else 0))
         fig = Figure(size, layout=ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05))  # inches
         axes = fig.subplots(rows, columns, squeeze=False).ravel()
         for ax, (env_id, of_task) in zip(axes, curves.items(), strict=False):
@@ -237,10 +237,8 @@ def plot_curves_by_task(
             ax.set_xlabel("")
             ax.set_title(env_id, fontsize=8)
         if len(learners) > 1:
-            whole = next(
-                ax for ax, of_task in zip(axes, curves.values(), strict=False) if groups_of(of_task) == learners
-            )
-            whole.legend(whole.get_lines(), learners, loc="upper left", frameon=False)
+            has_all = [groups_of(of_task) == learners for of_task in curves.values()].index(True)
+            fig.legend(axes[has_all].get_lines(), learners, loc="outside upper center", ncols=4, frameon=False)
         for ax in axes[len(curves) :]:
             ax.remove()
         fig.supxlabel("environment steps", fontsize=8)
