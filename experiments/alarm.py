@@ -4,7 +4,8 @@ A hack: 80 answers about the first policy alone, 30 % of them wrong, then nothin
 policy, and PPO takes three times its steps; so the learned reward goes on rising while what was wanted is lost. Another
 kind, by which no threshold was chosen: no answer wrong, but the reward sees the first third of the observation alone,
 which has no velocities. A healthy run: 100 answers along the run, without mistakes, everything else by default. All
-from a policy that `pretrain --preset tuned` made in 200,000 steps, for 100,000 more; the alarm warns and lets the run go on.
+from a policy that `pretrain --preset tuned` made in 200,000 steps, for 100,000 more; the alarm warns, and lets the run
+go on.
 
 What a run really was is told by the true reward a step, of the sampling policy, which nothing in the run looks at: a
 planted hack took hold if it ends lower than it began, or lower by half of what it had gained, while the learned reward

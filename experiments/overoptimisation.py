@@ -9,9 +9,9 @@ curves are of the learned and of the true reward, over the steps and over the ro
 Command: python experiments/overoptimisation.py
 Cost:    45 runs, some 10 core-minutes
 Files:   results/overoptimisation.md
-Result:  no difference beyond chance: the true reward a step at the end is 0.26 (-0.13 to 0.38) by the mean, 0.20 (0.00 to
-         0.27) less half its uncertainty, 0.11 (0.02 to 0.19) by the lowest, without an anchor, 0.20, 0.16 and 0.19 with
-         beta 0.1, and 0.04 to 0.11 is lost since the peak by all nine. So the mean stays the default
+Result:  no difference beyond chance: the true reward a step at the end is 0.26 (-0.13 to 0.38) by the mean, 0.20 (0.00
+         to 0.27) less half its uncertainty, 0.11 (0.02 to 0.19) by the lowest, without an anchor, 0.20, 0.16 and 0.19
+         with beta 0.1, and 0.04 to 0.11 is lost since the peak by all nine. So the mean stays the default
          (five seeds, interquartile means and 95 % intervals)
 """
 
