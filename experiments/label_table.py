@@ -15,8 +15,8 @@ Cost:    all of it some 30 core-hours, --quick a quarter of one; the same comman
 Result:  results/label_table.json and .png, so far of five seeds from pretraining in 250,000 steps (README has the
          table): of 100 votes, and all seeds together, shares of 0.82 (HalfCheetah; 0.74 to 0.94), 1.05 (Walker2d), 0.62
          (Ant; 0.47 to 0.79), 2.0 (Hopper; coin flips 1.0) and 0.48 (HumanoidStandup; in label_table_humanoid.json);
-         Swimmer's reward gains next to nothing. With falls cut off (--termination truncate, commit 252040e, another processor): HalfCheetah 1.05, Walker2d 1.54, Ant 0.26,
-         Hopper -0.59
+         Swimmer's reward gains next to nothing. With falls cut off (--termination truncate, commit 252040e, another
+         processor): HalfCheetah 1.05, Walker2d 1.54, Ant 0.26, Hopper -0.59
 """
 
 import argparse
