@@ -14,7 +14,7 @@ arms' returns shuffled within every task and seed, the mean and what one in twen
 
 Command: python experiments/label_parts.py             (--tasks HalfCheetah-v5 --seeds 0-4 --runs runs/label_table)
 Cost:    some 110 runs of 15 to 25 s of one core; a stopped one goes on where it was
-Result:  results/label_parts.json and .md
+Result:  results/label_parts.json and .md, which nobody has made yet
 """
 
 import argparse
