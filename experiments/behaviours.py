@@ -126,6 +126,8 @@ def main() -> None:
         before = [score(run, "pretrained.npz") for run in by["100 votes"]]
         scores = {c: [score(run, "policy.npz") for run in of_one] for c, of_one in by.items()}
         commit = Run.open(Path(by["100 votes"][0].out)).read_json("manifest.json")["git_commit"]
+        if name in kept and kept[name]["seeds"] == seeds:  # under other conditions
+            scores = {**kept[name]["scores"], **scores}
         kept[name] = {"seeds": seeds, "commit": commit, "before": before, "scores": scores}
         print(*row(name, kept[name]), sep=" | ", flush=True)
     keep("behaviours", {"command": "python experiments/behaviours.py", **environment_facts(), "behaviours": kept})

@@ -8,7 +8,7 @@ partner gains less than ROOM of its return leave no room to tell, and are counte
 fresh episodes of the run's own environment, without exploration noise; over seeds there are the interquartile mean and
 its 95 % bootstrap interval. A seed whose partner gains little has a wild share, so beside it stands the share of all
 seeds together, the sum of the gains over the sum of the partners', with pairs resampled. Early ends are treated alike
-in all arms (--termination, where a task has them).
+in all arms (--termination, where a task has them); but with `penalty` the learned reward alone pays for them.
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped

@@ -125,7 +125,7 @@ PRESETS = {"tuned": TUNED | GAMES, "fast": FAST}
 FINETUNING = {
     "rlhf/Dialogue-v0": FinetuneConfig(
         "dialogue", first_labels=100, total_steps=61_440, reference=ReferenceConfig("pretrained", beta=0.5),
-        guard=GuardConfig(kl_jump=2.0, uncertainty_jump=4.0, moved=0.0, window=5),
+        guard=GuardConfig(kl_jump=2.0, uncertainty_jump=3.0, unsure=0.8, moved=0.0, window=5),
     ),
 }  # fmt: skip
 

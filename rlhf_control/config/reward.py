@@ -115,7 +115,9 @@ class GuardConfig:
     None: never, for a policy that learns moves away too."""
     uncertainty_jump: float = 1.0
     """Alarm when the learned reward has risen, but is so many times as uncertain of what the policy does as it was of
-    the clips at its fit, or as 0.6 of its own standard deviations, if that is more ..."""
+    the clips at its fit, or as `unsure`, if that is more ..."""
+    unsure: float = 0.6
+    """... in its own standard deviations ..."""
     moved: float = 0.5
     """... and the KL of the policy from the pretrained one is this at least (nats a step)."""
     window: int = 10
@@ -124,7 +126,7 @@ class GuardConfig:
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
 
     # What configs mean that were written before there were these options
-    BEFORE = (("sooner", False), ("moved", 0.0))
+    BEFORE = (("sooner", False), ("unsure", 0.8), ("moved", 0.0))
 
     def __post_init__(self) -> None:
         typed(self)
@@ -132,7 +134,7 @@ class GuardConfig:
         if self.kl_jump is not None:
             within(self, "kl_jump", low=1.0, high=1e9)
         within(self, "surprise", low=0.0, high=1.0)
-        within(self, "moved", low=0.0, high=1e9)
+        within(self, "moved", "unsure", low=0.0, high=1e9)
         within(self, "window", low=1, high=1e9)
         if self.min_log_std is not None:
             within(self, "min_log_std", low=-20.0, high=5.0)

@@ -37,7 +37,7 @@ def join(rollouts: Sequence[Rollout]) -> Rollout:
 def cut_segments(rollout: Rollout, length: int, rng: np.random.Generator, *, wanted: int = 0) -> Segments:
     """Cuts clips (S, L, ...), each environment's steps end to end from a random offset; what spans an episode's end is
     left out. Where fewer than wanted are left, cuts from where episodes begin, which gives the most there are, and
-    where these do not suffice, has clips overlap, no more than they must. Raises UserError if there are none."""
+    where these do not suffice, has clips overlap. Raises UserError if there are none."""
     T, N = rollout.reward.shape
     offsets = rng.integers(min(length, T - length + 1), size=N) if length <= T else np.zeros(0, np.int64)
     steps = offsets[:, None] + np.arange(0, T, length)  # (N, K)

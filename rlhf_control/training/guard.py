@@ -16,9 +16,9 @@ Alarm. The reward looks hacked if, since its last fit,
   worse than those it was held to at its fit: Fisher's exact test, one-sided, below `guard.surprise` over all the looks
   of a run, so below its even share (Bonferroni) at one of them;
 - it rose, and the median of its uncertainty about what the policy does, over `guard.window` iterations, is
-  `guard.uncertainty_jump` times the mean over the clips it was fitted on (or UNSURE times, if that is more: many times
-  very little is still little), of a policy that has `guard.moved` away from the pretrained one: another part of an
-  episode is new as well, and no hack; or
+  `guard.uncertainty_jump` times the mean over the clips it was fitted on (or `guard.unsure`, if that is more: many
+  times very little is still little), of a policy that has `guard.moved` away from the pretrained one: another part of
+  an episode is new as well, and no hack; or
 - if `guard.kl_jump` is given, the median KL from the pretrained policy over as many iterations is so many times that
   at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
   reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
@@ -59,7 +59,6 @@ from rlhf_control.rl.protocol import Learner
 from rlhf_control.wording import counted
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
-UNSURE = 0.6  # standard deviations of the reward
 HELD_OUT = 2 / 3  # so much of the evidence of held-out answers counts
 COLLAPSED = 0.1  # share of the exploration at the start
 LAST_GOOD = "last_good.npz"
@@ -233,7 +232,7 @@ class Guard:
         if jump(since["kl"], max(usual["kl"], KL_FLOOR), window) > (self.config.kl_jump or math.inf):
             return f"the KL from the pretrained policy jumped to {kl:.3g} from {usual['kl']:.3g} at the last fit"
         known = usual["uncertainty"] == 0  # a reward that is known is never uncertain
-        threshold = self.config.uncertainty_jump * max(usual["uncertainty"], UNSURE)
+        threshold = self.config.uncertainty_jump * max(usual["uncertainty"], self.config.unsure)
         if known or unsure <= threshold or kl < self.config.moved or not rose(since["reward"]):
             return ""
         return (
