@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from common import RESULTS, add_place, bolder, interval, keep, keep_table, make_runs, plot_by_task, told
-from label_table import FALL_SOON, SHORT
+from label_table import FALL_SOON, SHORT, start_of
 
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
-from rlhf_control.config.presets import preset
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.runs.machine import environment_facts
@@ -50,12 +49,11 @@ CONDITIONS: dict[str, dict[str, Any]] = {
 
 
 def start(name: str, seed: int, runs: Path) -> PretrainConfig | None:
-    """The run that trains the policy to begin with; None: it is shipped. label_table.py has the same ones."""
+    """The run that trains the policy to begin with; None: it is shipped."""
     env_id = BEHAVIOURS[name].env_id
     if env_id == CHEETAH:
         return None
-    out = str(runs / f"{env_id}-pretrained-{START_STEPS}-{seed}")
-    return replace(preset(env_id, "tuned"), seed=seed, total_steps=START_STEPS, out=out, checkpoint_seconds=60)
+    return start_of(env_id, "pretrained", seed, argparse.Namespace(runs=runs, start_steps=START_STEPS))
 
 
 def config(name: str, condition: str, seed: int, arguments: argparse.Namespace) -> FinetuneConfig:

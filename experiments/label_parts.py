@@ -32,6 +32,7 @@ import numpy as np
 from common import add_place, interval, keep, keep_table
 
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.config.options import nested, with_options
 from rlhf_control.errors import guarded
 from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
@@ -60,19 +61,12 @@ ARMS: dict[str, dict[str, Any]] = {  # what is changed, as an option's name has 
 }  # fmt: skip
 
 
-def changed(config: FinetuneConfig, change: Mapping[str, Any]) -> FinetuneConfig:
-    """The same run with other options."""
-    for option, value in change.items():
-        group, _, name = option.rpartition(".")
-        new = {group: replace(getattr(config, group), **{name: value})} if group else {name: value}
-        config = replace(config, **new)
-    return config
-
-
 def arm(name: str, config: FinetuneConfig) -> FinetuneConfig:
     """The run of an arm; ours is that of label_table.py."""
     place = "".join(c if c.isalnum() else "-" for c in name)
-    return replace(changed(config, ARMS[name]), out=config.out if name == "ours" else f"{config.out}-{place}")
+    return replace(
+        with_options(config, nested(ARMS[name])), out=config.out if name == "ours" else f"{config.out}-{place}"
+    )
 
 
 def sensitivity(shares: Mapping[str, Mapping[str, float]], defaults: str = "ours") -> dict[str, float]:

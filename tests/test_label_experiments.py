@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from rlhf_control.config import FinetuneConfig, GuardConfig
-from rlhf_control.config.presets import preset
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import behaviours
@@ -93,12 +92,6 @@ def test_behaviours_are_fourteen_and_start_where_they_can(monkeypatch: pytest.Mo
     crouch = behaviours.config("crouch", "coin flips", 3, places)
     assert (crouch.shrink, crouch.min_log_std, crouch.oracle, crouch.score) == (1.0, -1.0, "coin-flip", "crouch")
     assert crouch.guard == GuardConfig(chance="off", alarm="off")
-
-
-def test_starts_are_those_of_the_table() -> None:
-    places = Namespace(runs=Path("runs"), start_steps=behaviours.START_STEPS)
-    assert behaviours.start("stand", 3, places.runs) == label_table.start_of("Walker2d-v5", "pretrained", 3, places)
-    assert behaviours.start("stand", 3, places.runs) != preset("Walker2d-v5", "tuned")
 
 
 # -- over-optimisation
