@@ -57,7 +57,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
     policy, seed = p.learner.policy, config.seed
     with started(config, run, p) as loop:  # people beside it, if they are to answer
         for iteration, log in loop:
-            progress = iteration / loop.iterations
+            progress = p.guard.progress(iteration, loop.iterations)
             rollout = p.envs.collect(p.learner, config.ppo.num_steps, stream(seed, "act", iteration))
             rollout = treat_termination(rollout, config.termination, policy.env_id, run.path)
             p.bank.add(rollout)

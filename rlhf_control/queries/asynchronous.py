@@ -67,12 +67,12 @@ class Asynchronous:
         return LabelRound(self.batches, 0, tuple(news))
 
     def ask_sooner(self, iteration: int) -> None:
-        """Has the next round come as soon after this iteration as all its clips are new, and spreads the others over
-        the time that is left: nothing is gained by waiting while the policy is held. Not where episodes are asked
-        about: so soon too few have ended."""
+        """Has the next round come as soon after this iteration as there are clips of new steps alone, and spreads the
+        others over the time that is left: while the policy is held it does what it did before, and nothing is gained
+        by waiting. Not where episodes are asked about: so soon too few have ended."""
         if SUCCESS in self.config.feedback:
             return
-        planned = asked_sooner(self.rounds, iteration, self.bank.keep, self.first + self.span)
+        planned = asked_sooner(self.rounds, iteration, self.bank.of_a_clip, self.first + self.span)
         self.rounds.clear()
         self.rounds.update(planned)
 

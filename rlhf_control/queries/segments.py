@@ -159,6 +159,11 @@ class SegmentBank:
         return self
 
     @property
+    def of_a_clip(self) -> int:
+        """Returns how many rollouts a clip needs."""
+        return -(-self.length // self.num_steps)
+
+    @property
     def steps(self) -> int:
         """Returns how far back the rollouts reach, in steps of each environment."""
         return len(self.rollouts) * self.num_steps
@@ -180,10 +185,9 @@ class SegmentBank:
 
     def newest(self, rng: np.random.Generator) -> Segments:
         """Clips of as few of the last rollouts as one clip needs."""
-        needed = -(-self.length // self.num_steps)
         if self.whole:  # and the one before, in which they may have begun
-            return cut_episodes(join(self.rollouts[-needed - 1 :]), self.length)
-        return cut_segments(join(self.rollouts[-needed:]), self.length, rng)
+            return cut_episodes(join(self.rollouts[-self.of_a_clip - 1 :]), self.length)
+        return cut_segments(join(self.rollouts[-self.of_a_clip :]), self.length, rng)
 
     def pool(self, rng: np.random.Generator, wanted: int = 0) -> tuple[Segments, int]:
         """Returns recent clips and as many older ones, as far as there are any, or more, for as many as are wanted

@@ -67,7 +67,9 @@ HELP = (
     'what helps: more answers, always by the same rule, "cannot tell" only where it is so, and clips that show the '
     "difference (another --clip-seconds, another --question)"
 )
-STATE = ("holding", "shown", "bets", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said")
+STATE = (
+    "holding", "shown", "bets", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said", "begun", "waited",
+)  # fmt: skip
 
 
 # -- statistics
@@ -128,6 +130,7 @@ class Guard:
         self.shown = False  # one has
         self.bets: Array | None = None  # (50,) on answers before they were given, see `log_wealth`; None: no fit yet
         self.waiting = False  # rolled back, and new answers are to come
+        self.begun, self.waited = False, 0  # the policy has begun to learn; so many iterations before it had
         self.fair = [0.0, 0.0]  # right and asked: held-out answers at the last fit
         self.usual = {"kl": KL_FLOOR, "uncertainty": 0.0}  # at the last fit or alarm
         self.since: dict[str, list[float]] = {"reward": [], "kl": [], "uncertainty": []}  # the last fit or alarm
@@ -188,6 +191,11 @@ class Guard:
         elif before:
             tell("the reward is now shown to be better than coin flips; the policy goes on learning")
 
+    def progress(self, iteration: int, iterations: int) -> float:
+        """Returns which share of the time there is to learn in is over, in [0, 1): what the learning rate goes by does
+        not move while the policy waits for its first reward, or there would be less of it to learn with."""
+        return (iteration - self.waited) / (iterations - self.waited)
+
     def asking(self, config: FinetuneConfig) -> FinetuneConfig:
         """Returns the config by which clips are chosen: a reward that may be no better than coin flips has no say in
         it, and all answers to random questions count as evidence."""
@@ -206,6 +214,8 @@ class Guard:
         """Watches an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained
         policy."""
         self.alarm, self.suspicion, suspicion = "", "", self.suspicion
+        self.begun = self.begun or (reward.fitted and not self.holding)
+        self.waited += not self.begun
         if not reward.fitted:
             return {}
         log: dict[str, Any] = {} if self.config.chance == "off" else {"guard/holding": float(self.holding)}

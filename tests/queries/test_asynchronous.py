@@ -140,15 +140,15 @@ def test_it_goes_on_from_its_state(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_changed_is_gone_on_with(tmp_path: Path) -> None:
-    """Of 70 iterations to ask in, after the first two rounds of four: the third 4 after the second, as all clips are
-    new then; the fourth in the middle of what is left."""
+    """Of 70 iterations to ask in, after the first two rounds of four: the third after the next, in which a clip of 5
+    steps is new; the fourth in the middle of what is left."""
     planned = {0: LabelRound(0, 6), 17: LabelRound(1, 8), 35: LabelRound(2, 8), 52: LabelRound(3, 8)}
     votes = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(make(tmp_path)))
     again = Asynchronous(replace(CONFIG, labelling="blocking"), planned, *parts_of(votes))
-    assert votes.bank.keep == 4 and votes.due(17) == planned[17]
+    assert votes.bank.of_a_clip == 1 and votes.due(17) == planned[17]
     votes.ask_sooner(17)
-    assert list(votes.rounds) == [0, 17, 21, 45] and votes.due(21) == planned[35] and votes.due(35) is None
-    assert list(planned) == [0, 17, 35, 52] and votes.more_to_come(44) and not votes.more_to_come(45)
+    assert list(votes.rounds) == [0, 17, 18, 44] and votes.due(18) == planned[35] and votes.due(35) is None
+    assert list(planned) == [0, 17, 35, 52] and votes.more_to_come(43) and not votes.more_to_come(44)
     state = json.loads(json.dumps(votes.state()))
     again.load_state(state)
     assert again.rounds == votes.rounds

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,23 @@ def test_the_policy_is_held_until_the_reward_is_shown_to_be_better_than_chance(
     again.fitted(CHANCE)
     assert not again.closed
     assert not fitted_guard(chance="off").closed
+
+
+def test_schedules_begin_with_the_policys_first_update() -> None:
+    """Ten iterations: no reward in the first two, held in the third, then held no longer, and later once more."""
+    guard, reward = Guard(GuardConfig(alarm="off")), Uncertain()
+    seen = []
+    for fitted, holding in ((False, False), (False, False), (True, True), *[(True, False)] * 3, (True, True)):
+        seen.append(guard.progress(len(seen), 10))
+        reward.fitted, guard.holding = fitted, holding
+        watch(guard, reward)
+    assert seen == [0, 0, 0, 0, 1 / 7, 2 / 7, 3 / 7] and guard.waited == 3
+    again = Guard(GuardConfig())
+    again.load_state(json.loads(json.dumps({"begun": guard.begun, "waited": guard.waited})))
+    assert again.progress(9, 10) == 6 / 7
+    of_before = Guard(GuardConfig())
+    of_before.load_state({"holding": False})
+    assert of_before.progress(3, 10) == 0.3  # older checkpoints did not count
 
 
 def test_a_reward_that_may_be_chance_does_not_choose_what_is_asked() -> None:
