@@ -68,7 +68,8 @@ HELP = (
     "difference (another --clip-seconds, another --question)"
 )
 STATE = (
-    "holding", "shown", "bets", "waiting", "fair", "usual", "since", "entropy_at_start", "good", "said", "begun", "waited",
+    "holding", "shown", "bets", "waiting", "begun", "waited", "fair", "usual", "since", "entropy_at_start", "good",
+    "said",
 )  # fmt: skip
 
 
