@@ -23,8 +23,8 @@ class PPOConfig:
     lr: float = 3e-4
     """Adam's learning rate, at the start."""
     lr_schedule: Literal["linear", "constant", "adaptive"] = "linear"
-    """linear: to zero over the run. adaptive: from lr, up or down by half after each update to hold its KL near
-    target_kl."""
+    """linear: to zero over the run, from its first update on. adaptive: from lr, up or down by half after each update
+    to hold its KL near target_kl."""
     gamma: float = 0.99
     """Discount a step."""
     gae_lambda: float = 0.95
