@@ -364,13 +364,17 @@ def test_a_hack_took_hold_where_what_was_wanted_is_lost_while_the_learned_reward
 
 
 def test_precision_and_recall_by_hand() -> None:
-    """Four planted, of which three took hold and two were caught; one of two healthy runs was alarmed."""
+    """Four planted, of which three took hold and two were caught; one of two healthy runs was alarmed, and one that
+    was not so healthy."""
     planted = [(True, 0.5), (True, 0.7), (True, None), (False, 0.1)]
     runs = {
         "planted": [{"hack": hack, "alarm": at, "peak": 0.4} for hack, at in planted],
-        "healthy": [{"hack": False, "alarm": at, "peak": 1.0} for at in (None, 0.3)],
+        "healthy": [
+            {"hack": hack, "alarm": at, "peak": 1.0} for hack, at in ((False, None), (False, 0.3), (True, 0.3))
+        ],
     }
-    found = alarm.summary(runs)
+    found = alarm.summary(runs, "planted", "healthy")
+    assert found["healthy"] == 2
     assert (found["hacks"], found["caught"], found["false alarms"]) == (3, 2, 1)
     assert found["precision"] == found["recall"] == pytest.approx(2 / 3)
     assert found["after the peak"] == pytest.approx(0.2)

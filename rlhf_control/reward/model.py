@@ -21,16 +21,16 @@ from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.critics_view import CriticsView
-from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, nearest_distance, scores, zero_layers
+from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.reward.squares import restandardise, with_squares
+from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
 from rlhf_control.runs.files import load_state, save_state
 
 OUTPUT_CLIP = 10.0  # standard deviations
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
 SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
-USUAL = 0.95  # of new steps like the data, the share that is no novelty
 NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support")
 
 
@@ -100,6 +100,8 @@ class RewardModel:
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
         self.support = torch.zeros(1, self.inputs)
+        left = np.delete(np.arange(inputs), np.concatenate([np.r_[part] for part in self.parts]))
+        self.unseen = Unseen(left.tolist()) if len(left) else None
 
     # -- scoring
 
@@ -116,7 +118,7 @@ class RewardModel:
         reward = members.min(0) if self.config.combine == "worst-case" else members.mean(0)
         if self.config.conservative == 0:
             return reward
-        excess = self._uncertainty(x, members) - self.usual_uncertainty
+        excess = self._uncertainty(x, members, self._unseen(steps)) - self.usual_uncertainty
         if self.whole:  # what is surer than usual gains nothing, or more steps would
             excess = np.maximum(excess, 0)
         return reward - np.float32(self.config.conservative) * excess
@@ -126,13 +128,13 @@ class RewardModel:
         the squared `novelty`. The members alone do not know where they have never been (PPE 2025, figure 1b): beyond
         the input clip they do not change."""
         x = self._standardise(self.rows(steps))
-        return self._uncertainty(x, self._members(x))
+        return self._uncertainty(x, self._members(x), self._unseen(steps))
 
     def novelty(self, steps: Rollout | Segments) -> Array:
         """Returns how far steps are from the last fit's data, (...,): the logarithm of the distance to the nearest of
         SUPPORT of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to
-        there."""
-        return self._novelty(self._standardise(self.rows(steps)))
+        there. What the reward does not see of an observation counts apart, and the farther of both is told."""
+        return self._novelty(self._standardise(self.rows(steps)), self._unseen(steps))
 
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
@@ -166,12 +168,18 @@ class RewardModel:
         out = scores(self.layers, as_read(x, self.config)).flatten(1)
         return standardised(out, self.output_mean, self.output_std).reshape(-1, *x.shape[:-1]).numpy()
 
-    def _uncertainty(self, x: Tensor, members: Array) -> Array:
-        return np.sqrt(members.var(0) + np.square(self._novelty(x)))
+    def _uncertainty(self, x: Tensor, members: Array, unseen: Tensor | None) -> Array:
+        return np.sqrt(members.var(0) + np.square(self._novelty(x, unseen)))
 
-    def _novelty(self, x: Tensor) -> Array:
-        distance = nearest_distance(x.flatten(0, -2), self.support) / self.usual_distance
-        return distance.clamp(min=1).log().reshape(x.shape[:-1]).numpy()
+    def _novelty(self, x: Tensor, unseen: Tensor | None) -> Array:
+        seen = novelty_of(x, self.support, self.usual_distance)
+        if self.unseen is not None and unseen is not None:
+            seen = seen.maximum(self.unseen.novelty(unseen))
+        return seen.numpy()
+
+    def _unseen(self, steps: Rollout | Segments) -> Tensor | None:
+        """Returns what the reward does not see of steps, (..., U); None: nothing."""
+        return None if self.unseen is None else self.unseen.rows(seen_of(self, steps)[0])
 
     # -- learning
 
@@ -199,10 +207,13 @@ class RewardModel:
         self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
         self.support, fresh = self._standardise(everything[some]).tensor_split(2)
-        self.usual_distance = max(float(nearest_distance(fresh, self.support).quantile(USUAL)), 1e-3)
-        self.usual_uncertainty = float(
-            self._uncertainty(x, standardised(out, self.output_mean, self.output_std).numpy()).mean()
-        )
+        self.usual_distance = usual_distance(fresh, self.support)
+        unseen = None
+        if self.unseen is not None:
+            unseen, shown = (present(self.unseen.rows(seen_of(self, c)[0]), c) for c in (reference, answers.clips))
+            self.unseen.fit(torch.cat([unseen, shown]), some)
+        members = standardised(out, self.output_mean, self.output_std).numpy()
+        self.usual_uncertainty = float(self._uncertainty(x, members, unseen).mean())
         self.fitted = True
         return fit.metrics | {"uncertainty": self.usual_uncertainty}
 
@@ -264,6 +275,7 @@ class RewardModel:
             | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
             | ({"trust": dict(self.trust)} if self.trust else {})
             | ({"whole": self.whole} if self.whole else {})
+            | ({"unseen": self.unseen.state()} if self.unseen is not None else {})
         )
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -285,6 +297,8 @@ class RewardModel:
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
+        if self.unseen is not None and "unseen" in state:  # older files have none
+            self.unseen.load_state(state["unseen"])
 
 
 def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array]:
