@@ -589,9 +589,9 @@ def test_coin_flips_hand_back_the_policy_that_came_in(
     assert parameters_sha256(find_policy(run.path)) == came_in
 
 
-@pytest.mark.parametrize(("sooner", "rounds"), [(True, [0, 4, 8]), (False, [0, 5, 11])])
+@pytest.mark.parametrize(("sooner", "rounds", "dead"), [(True, [0, 1, 2], 2), (False, [0, 5, 11], 7)])
 def test_while_the_policy_is_held_questions_come_as_soon_as_there_are_new_clips(
-    tiny_config: FinetuneConfig, *, sooner: bool, rounds: list[int]
+    tiny_config: FinetuneConfig, *, sooner: bool, rounds: list[int], dead: int
 ) -> None:
     """A run that is stopped in between, and resumed, too."""
     config = replace(
@@ -602,7 +602,7 @@ def test_while_the_policy_is_held_questions_come_as_soon_as_there_are_new_clips(
 
     def dies(self: training_parts.SegmentBank, rollout: Rollout) -> None:
         seen.append(rollout)
-        if len(seen) == 7:
+        if len(seen) == dead:
             raise MemoryError("killed here")
         keep(self, rollout)
 

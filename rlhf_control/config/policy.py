@@ -32,7 +32,7 @@ class PPOConfig:
     clip: float = 0.2
     """The surrogate's ratio is clipped to 1 +- this."""
     clip_schedule: Literal["linear", "constant"] = "constant"
-    """linear: clip falls to zero over the run."""
+    """linear: clip falls to zero over the run, from its first update on."""
     step_control: Literal["clip", "kl-penalty"] = "clip"
     """clip: the clipped surrogate. kl-penalty: ratio * A - kl_coef * KL(new || old), with a coefficient that
     adapts to keep the KL near target_kl (the paper's section 4)."""

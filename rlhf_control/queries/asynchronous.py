@@ -67,12 +67,14 @@ class Asynchronous:
         return LabelRound(self.batches, 0, tuple(news))
 
     def ask_sooner(self, iteration: int) -> None:
-        """Has the next round come as soon after this iteration as there are clips of new steps alone, and spreads the
-        others over the time that is left: while the policy is held it does what it did before, and nothing is gained
-        by waiting. Not where episodes are asked about: so soon too few have ended."""
+        """Has the next round come as soon after this iteration as a clip takes, and spreads the others over the time
+        that is left: while the policy is held it does what it did before, and nothing is gained by waiting. Where
+        clips are whole episodes, as soon as all of them are new, for they would be the same ones again. Not where
+        episodes are asked about: so soon too few have ended."""
         if SUCCESS in self.config.feedback:
             return
-        planned = asked_sooner(self.rounds, iteration, self.bank.of_a_clip, self.first + self.span)
+        gap = self.bank.keep if self.bank.whole else self.bank.of_a_clip
+        planned = asked_sooner(self.rounds, iteration, gap, self.first + self.span)
         self.rounds.clear()
         self.rounds.update(planned)
 

@@ -136,7 +136,7 @@ def make_queries(
     queries: list[Query] = []
     clips, recent = pool
     within = contexts(clips) if judged_whole(policy.env_id) else None
-    source, k = Pool(clips, recent, ~asked_alone(clips, recent, labels), within), label_round.index
+    source, k = Pool(clips, recent, ~asked_alone(clips, labels), within), label_round.index
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
         rng = stream(config.seed, "queries", k, KINDS.index(kind) if kind in KINDS else 100)
@@ -178,10 +178,10 @@ def marks(
     return choose(config.queries, pool, n, k, reward, rng, form=form, config=config.query)
 
 
-def asked_alone(pool: Segments, recent: int, labels: Labels) -> Array:
-    """Marks, (S,) bool, the older clips that were rated before: asked again, they would count as the same answer."""
+def asked_alone(pool: Segments, labels: Labels) -> Array:
+    """Marks, (S,) bool, the clips that were rated before: asked again, they would count as the same answer."""
     rated = {asked.clips[0] for asked in labels.questions() if asked.kind in (RATING, REWARD)}
-    return np.array([i >= recent and bool(rated) and pool[i].digest() in rated for i in range(len(pool))])
+    return np.array([bool(rated) and pool[i].digest() in rated for i in range(len(pool))])
 
 
 def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:

@@ -159,6 +159,10 @@ def test_a_plan_that_changed_is_gone_on_with(tmp_path: Path) -> None:
     again.config = replace(again.config, feedback=("success",))
     again.ask_sooner(17)
     assert again.rounds == planned
+    again.config = replace(again.config, feedback=("comparison",))
+    again.bank.whole = True  # the episodes of one iteration later would be nearly all the same
+    again.ask_sooner(17)
+    assert list(again.rounds) == [0, 17, 21, 45]
 
 
 def test_blocking_runs_have_none_of_it(tmp_path: Path) -> None:

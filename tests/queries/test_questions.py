@@ -59,13 +59,14 @@ def ask_round(config: FinetuneConfig, k: int, n: int, labels: Labels) -> list[Qu
     return queries
 
 
-def test_an_older_clip_is_not_rated_twice(tmp_path: Path) -> None:
+def test_no_clip_is_rated_twice(tmp_path: Path) -> None:
+    """Neither older ones nor, where rounds follow each other closely, recent ones."""
     config = replace(PEOPLE, oracle="env", feedback=("rating",), query=QueryConfig(repeat_share=0.0))
-    labels, older = make_labels(tmp_path), random_segments(np.random.default_rng(1), 12, 5)
+    labels, older = make_labels(tmp_path), random_segments(np.random.default_rng(1), 6, 5)
+    new = random_segments(np.random.default_rng(2), 14, 5)
     for k in range(3):
-        recent = random_segments(np.random.default_rng([2, k]), 4, 5)
-        pool = Segments.concatenate([recent, older])
-        labels.issue(questions(config, LabelRound(k, 4), (pool, 4), RewardModel(17, 6, config.reward), labels, NOBODY))
+        pool = Segments.concatenate([new[k : k + 12], older])
+        labels.issue(questions(config, LabelRound(k, 4), (pool, 12), RewardModel(17, 6, config.reward), labels, NOBODY))
         answer_all(labels)
     clips = [clip for asked in labels.questions() for clip in asked.clips]
     assert len(clips) == len(set(clips)) == 12
