@@ -3,7 +3,7 @@
 As label_table.py from pretraining (the same policies, partners and folder of runs), with 100 votes: from policies of
 200,000 steps, 250,000 more, the reward of the task's own oracle. Each arm changes what its name says alone. Christiano
 et al.'s (arXiv 1706.03741): three networks, an adaptive L2 and their lapse of 10 %, fitted to what is seen after a
-step, by disagreement, with neither anchor, critic's view, value passes nor a guard against chance; what they ask of a
+step, by disagreement, with neither anchor, value passes nor a guard against chance; what they ask of a
 trust region, PPO's clip does here.
 
 `sensitivity` is that of Adkins et al. (NeurIPS 2024, arXiv 2412.07165) over these arms: with p(t, a) an arm's share of
@@ -52,11 +52,11 @@ ARMS: dict[str, dict[str, Any]] = {  # what is changed, as an option's name has 
     "anchored to the start": {"reference.policy": "pretrained"},
     "no value passes after a fit": {"value_epochs": 0},
     "recent clips alone": {"query.recent_share": 1.0},
-    "no critic's view": {"reward.critics_view": "off"},
+    "with the critic's view": {"reward.critics_view": "on"},
     "no guard against chance": UNGUARDED,
     "Christiano et al.": {
-        "reward.members": 3, "reward.adaptive_l2": True, "reward.inputs": "next-state", "reward.critics_view": "off",
-        "reference.beta": 0.0, "value_epochs": 0, "query.random_share": 0.0, **UNGUARDED,
+        "reward.members": 3, "reward.adaptive_l2": True, "reward.inputs": "next-state", "reference.beta": 0.0,
+        "value_epochs": 0, "query.random_share": 0.0, **UNGUARDED,
     },
 }  # fmt: skip
 

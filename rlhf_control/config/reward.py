@@ -25,13 +25,15 @@ class RewardConfig:
     have Christiano et al.'s layers (arXiv 1706.03741)."""
     critics_view: Literal["auto", "on", "off"] = "auto"
     """Beside the numbers observed, what the pretrained policy's critic makes of them: its last hidden layer and its
-    value. auto: where the old skill is kept (shrink 1), all numbers count (obs_parts) and no success is marked: a
-    critic knows what was good so far, and marks say what is still missing."""
+    value. auto: where the environment tells of success, the old skill is kept (shrink 1), all numbers count
+    (obs_parts) and no success is marked: a critic knows how near the task is to being done, and marks say what is still
+    missing. How well a robot runs its numbers say themselves, and others only blur that."""
     squares: Literal["auto", "on", "off"] = "auto"
     """Beside each number that the reward sees, its square, so that how near a step is to what is sought is told from
     few answers. auto: where success is marked, the old skill is kept (shrink 1) and no pictures are seen."""
     obs_parts: tuple[str, ...] = ()
-    """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all)."""
+    """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all). The others
+    count for its uncertainty: what answers were given about, people saw whole."""
     max_frames: int = 10
     """Of longer clips a gradient step looks at every n-th step, from a random one on, so that they have at most this
     many; at all of them where neighbouring steps have nothing in common. When a clip is judged, all of its steps
@@ -116,7 +118,7 @@ class GuardConfig:
     uncertainty_jump: float = 1.0
     """Alarm when the learned reward has risen, but is so many times as uncertain of what the policy does as it was of
     the clips at its fit, or as `unsure`, if that is more ..."""
-    unsure: float = 0.6
+    unsure: float = 0.5
     """... in its own standard deviations ..."""
     moved: float = 0.5
     """... and the KL of the policy from the pretrained one is this at least (nats a step)."""

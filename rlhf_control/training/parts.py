@@ -1,7 +1,7 @@
 """What a fine-tuning run consists of, made and checked before its first iteration."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -60,7 +60,7 @@ from rlhf_control.training.continuing import make_scaler, same_reward, take_over
 from rlhf_control.training.guard import Guard
 from rlhf_control.training.people import attended, film
 from rlhf_control.training.sessions import record_session
-from rlhf_control.training.trial import try_out
+from rlhf_control.training.trial import tells_success, try_out
 
 NO_ANCHOR = ReferenceConfig(beta=0.0)  # of what is known: it cannot be hacked
 
@@ -147,7 +147,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     anchor = Anchor(policy, NO_ANCHOR if free else config.reference)
     if not same or config.min_log_std is not None:
         policy.loosen(config.shrink, config.min_log_std)
-    encoder = reward_sees_through(config, anchor.pretrained.policy)
+    encoder = reward_sees_through(config, anchor.pretrained.policy, env)
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
@@ -194,7 +194,9 @@ def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> D
     return envs
 
 
-def reward_sees_through(config: FinetuneConfig, pretrained: Policy) -> Encoder | TokenEncoder | CriticsView | None:
+def reward_sees_through(
+    config: FinetuneConfig, pretrained: Policy, env: Mapping[str, Any]
+) -> Encoder | TokenEncoder | CriticsView | None:
     """Returns what the reward sees observations through: of pictures and tokens the policy's encoder, as it came in."""
     if pretrained.encoder.seen:
         return pretrained.encoder.frozen().to_device(pretrained.encoder.device)
@@ -204,7 +206,8 @@ def reward_sees_through(config: FinetuneConfig, pretrained: Policy) -> Encoder |
             "leave it out"
         )
     wanted, marked = config.reward.critics_view, SUCCESS in config.feedback
-    if wanted == "on" or (wanted == "auto" and config.shrink == 1 and not config.reward.obs_parts and not marked):
+    kept = config.shrink == 1 and not config.reward.obs_parts and not marked
+    if wanted == "on" or (wanted == "auto" and kept and tells_success(pretrained, env)):
         return CriticsView(pretrained)
     return None
 

@@ -1,4 +1,5 @@
-"""A policy tried out in its environment before a run: do episodes end early, and are they long enough for clips?"""
+"""A policy tried out in its environment before a run: do episodes end early, are they long enough for clips, and does
+it tell of success?"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +52,17 @@ def try_out(
             f"most {longest}): of the {counted(clips, 'clip')} that the first questions need, "
             f"{seen * steps // tried} are to be expected; give --clip-seconds {seconds:.2g}, say"
         )
+
+
+def tells_success(policy: Policy, env: Mapping[str, Any]) -> bool:
+    """Returns whether the policy's environment says of a step if its task is done."""
+    envs = start_envs(policy.env_id, 1, seed=0, env=env)
+    try:
+        action = policy.acting()(envs.obs, np.random.default_rng(0))
+        envs.step(action, envs.spaces.execute(action))
+        return envs.success() is not None
+    finally:
+        envs.close()
 
 
 def random_actions(spaces: Spaces, rng: np.random.Generator) -> Array:

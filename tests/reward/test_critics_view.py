@@ -11,6 +11,7 @@ from gymnasium.spaces import Box
 from rlhf_control.config import FinetuneConfig, NetConfig, RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.model import RewardModel, comparisons
@@ -74,17 +75,20 @@ def test_what_the_critic_knows_takes_fewer_answers(tmp_path: Path) -> None:
         RewardModel.load(tmp_path / "damaged.npz")
 
 
-def test_it_is_for_a_skill_that_is_kept_and_for_all_numbers() -> None:
-    policy, config = a_policy(), FinetuneConfig("")
-    assert isinstance(reward_sees_through(config, policy), CriticsView)
+def test_it_is_for_a_skill_that_is_kept_of_a_task_that_is_done_at_some_point() -> None:
+    """How well a robot runs its numbers say themselves."""
+    policy, config = find_policy("armreach"), FinetuneConfig("")
+    assert isinstance(reward_sees_through(config, policy, policy.env), CriticsView)
+    runs = find_policy("halfcheetah")
+    assert reward_sees_through(config, runs, runs.env) is None
     for otherwise in (
         replace(config, shrink=0.1),
         replace(config, reward=RewardConfig(obs_parts=("0:3",))),
         replace(config, reward=RewardConfig(critics_view="off")),
         replace(config, feedback=("comparison", "success")),
     ):
-        assert reward_sees_through(otherwise, policy) is None
+        assert reward_sees_through(otherwise, policy, policy.env) is None
     forced = replace(config, shrink=0.1, reward=RewardConfig(critics_view="on"))
-    assert isinstance(reward_sees_through(forced, policy), CriticsView)
+    assert isinstance(reward_sees_through(forced, runs, runs.env), CriticsView)
     with pytest.raises(UserError, match="obs_parts names"):
         RewardConfig(critics_view="on", obs_parts=("0:3",))
