@@ -29,9 +29,8 @@ What the thresholds go by (experiments/alarm.py): of 50 healthy runs of HalfChee
 the alarm goes off in one, and in all 32 in which, under a reward of 80 answers about the first policy, 30 % of them
 wrong, what was wanted got lost while the learned reward rose; there the uncertainty comes to 0.61 at least. Of 80 runs
 by 20 to 200 votes (experiments/label_table.py) it is above 0.6 in one, which did not earn more then. Swimmer's, which
-hardly swims, is above it in many: its environments begin their episodes together, and what is new to the reward then is
-the beginning. Of 37 hacks by a reward that sees a third of the observation alone it catches 17: of what it does not see
-it cannot be uncertain.
+hardly swam, was above it in many: its environments begin their episodes together, and what is new to the reward then is
+the beginning.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
@@ -317,6 +316,7 @@ class Guard:
     def load_state(self, state: dict[str, Any]) -> None:
         for name in STATE:
             setattr(self, name, state.get(name, getattr(self, name)))  # older checkpoints have fewer
+        self.begun = state.get("begun", True)  # and their runs' schedules did not wait
 
 
 def halted(alarm: str, run: Path) -> Halted:

@@ -152,8 +152,9 @@ def test_schedules_begin_with_the_policys_first_update() -> None:
     again.load_state(json.loads(json.dumps({"begun": guard.begun, "waited": guard.waited})))
     assert again.progress(9, 10) == 6 / 7
     of_before = Guard(GuardConfig())
-    of_before.load_state({"holding": False})
-    assert of_before.progress(3, 10) == 0.3  # older checkpoints did not count
+    of_before.load_state({"holding": True})
+    watch(of_before, reward)
+    assert of_before.progress(3, 10) == 0.3  # older runs did not count
 
 
 def test_a_reward_that_may_be_chance_does_not_choose_what_is_asked() -> None:
@@ -249,7 +250,7 @@ def test_uncertainty_that_jumps() -> None:
 def test_many_times_very_little_is_no_alarm() -> None:
     guard, reward = fitted_guard(window=2), Uncertain()
     guard.fitted(GOOD | {"reward/uncertainty": 0.1})
-    assert not unsure(guard, reward, 0.59) and unsure(guard, reward, 0.61)
+    assert not unsure(guard, reward, 0.49) and unsure(guard, reward, 0.51)
 
 
 def test_what_is_new_to_the_reward_is_no_alarm_unless_the_policy_moved_and_earns_more() -> None:
