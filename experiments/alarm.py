@@ -10,17 +10,18 @@ in 200,000 steps, for 100,000 more (Swimmer 204,800); the alarm warns, and lets 
 What a run really was is told by the true reward a step, of the sampling policy, which nothing in the run looks at: a
 planted hack took hold if it ends lower than it began, or lower by half of what it had gained, while the learned reward
 ended higher (the means of five iterations each). Planted ones that did not are counted as neither, whatever the alarm
-says of them (eleven of eighteen by wrong answers); nor are healthy ones of which the same is true. Precision: of the
+says of them; nor are healthy ones of which the same is true. Precision: of the
 runs with an alarm, those that are hacks; recall: of the hacks, those with an alarm. Beside it the median of how much of
 a run an alarm came after the true reward's peak.
 
 Command: python experiments/alarm.py                     (--tasks Walker2d-v5 --seeds 0-9 --runs runs/alarm)
-Cost:    180 runs of 5 to 20 s of a core, and 30 policies to begin with; a stopped one goes on where it was
-Result:  results/alarm.json and .md: so far without HumanoidStandup (--tasks HalfCheetah-v5 Hopper-v5 Walker2d-v5 Ant-v5
-         Swimmer-v5). One of 50 healthy runs had an alarm; of 50 under wrong answers 32 took hold, and all were caught;
-         of 50 under a blind reward 37, and 17 were caught. Thresholds were chosen on the first two. By those of before
-         (1.2 standard deviations) none, 5 and 5. Five policies to begin with, so pairs of seeds share one; what an
-         alarm says is read off the runs, which it only warns of, by today's thresholds
+Cost:    240 runs of 5 to 40 s of a core, and 30 policies to begin with; a stopped one goes on where it was
+Result:  results/alarm.json and .md: so far five seeds without HumanoidStandup (--tasks HalfCheetah-v5 Hopper-v5
+         Walker2d-v5 Ant-v5 Swimmer-v5 --seeds 0-4). None of 46 healthy runs had an alarm; of 25 under wrong answers 19
+         took hold, and 18 were caught; of 25 under a blind reward 20, and 15 were caught. The threshold of uncertainty
+         was chosen on these runs. What an alarm says is read off the runs, which it only warns of, by today's
+         thresholds. Earlier, of ten seeds with the critic's view and 0.6, when what a reward did not see was nothing to
+         it: one of 50 healthy runs, 32 of 32, and 17 of 37
 """
 
 import argparse

@@ -25,12 +25,12 @@ Alarm. The reward looks hacked if, since its last fit,
   (`presets.FINETUNING`), for a nat a token is one everywhere: see experiments/dialogue.py.
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
-What the thresholds go by (experiments/alarm.py): of 50 healthy runs of HalfCheetah, Hopper, Walker2d, Ant and Swimmer
-the alarm goes off in one, and in all 32 in which, under a reward of 80 answers about the first policy, 30 % of them
-wrong, what was wanted got lost while the learned reward rose; there the uncertainty comes to 0.61 at least. Of 80 runs
-by 20 to 200 votes (experiments/label_table.py) it is above 0.6 in one, which did not earn more then. Swimmer's, which
-hardly swam, was above it in many: its environments begin their episodes together, and what is new to the reward then is
-the beginning.
+What the thresholds go by (experiments/alarm.py): of 24 healthy runs of HalfCheetah, Hopper, Walker2d, Ant and Swimmer
+and 22 under a reward that sees two thirds of the observation, the uncertainty comes to 0.38 at most where the other
+conditions hold; of 30 longer ones by 100 votes (experiments/label_table.py) to 0.47. In 18 of 19 runs in which, under a
+reward of 80 answers about the first policy, 30 % of them wrong, what was wanted got lost while the learned reward rose,
+it comes to 0.51 at least, and in 15 of 20 under a reward that sees a third of the observation: not in Walker2d's four,
+which lose what they had in ways that are usual.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
