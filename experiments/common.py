@@ -128,7 +128,7 @@ def alarm(rows: Sequence[Mapping[str, Any]], config: GuardConfig) -> tuple[int, 
         if row.get("guard/uncertainty") is None:
             continue
         step.unsure, guard.holding = row["guard/uncertainty"], bool(row.get("guard/holding"))
-        guard.watch(step, step, np.array([row["reward_mean"]]), row["kl_start"])  # type: ignore[arg-type]
+        guard.watch(step, step, np.array([row["reward_mean"]]), row)  # type: ignore[arg-type]
         if guard.alarm:
             return i, guard.alarm
     return None

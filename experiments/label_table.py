@@ -12,14 +12,15 @@ in all arms (--termination, where a task has them); but with `penalty` the learn
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped
-Result:  results/label_table.json and .png, so far of five seeds from pretraining in 250,000 steps (README has the
-         table): of 100 votes, and all seeds together, shares of 0.82 (HalfCheetah; 0.74 to 0.94), 1.05 (Walker2d), 0.62
-         (Ant; 0.47 to 0.79), 2.0 (Hopper; coin flips 1.0) and 0.48 (HumanoidStandup; in label_table_humanoid.json);
-         Swimmer's reward gains next to nothing. With falls cut off (--termination truncate, commit 252040e, another
-         processor): HalfCheetah 1.05, Walker2d 1.54, Ant 0.26, Hopper -0.59
+Result:  results/label_table.json, so far of five seeds from pretraining in 250,000 steps, in parts whose commands are
+         with them: of 100 votes, and all seeds together, shares of 0.92 (HalfCheetah; 0.79 to 1.02), 1.08 (Hopper),
+         1.31 (Walker2d), 0.57 (Ant; 0.43 to 0.73), 0.46 (Swimmer; -0.21 to 1.11) and 0.27 (HumanoidStandup; -0.55 to
+         0.93). results/label_table_votes.json and .png have 20 to 200 votes, of before (commit 280b0d6, another
+         processor)
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -131,6 +132,10 @@ def returned(config: PretrainConfig | FinetuneConfig) -> float:
     return float(np.mean(Run.open(Path(config.out)).read_json("result.json")["returns"]))
 
 
+def commit_of(config: FinetuneConfig) -> str:
+    return str(Run.open(Path(config.out)).read_json("manifest.json")["git_commit"])
+
+
 def alarmed(config: FinetuneConfig) -> bool:
     """Tells whether the alarm, which here only warns, goes off in a run by today's thresholds."""
     return alarm(Run.open(Path(config.out)).metrics(), GuardConfig()) is not None
@@ -203,10 +208,16 @@ def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
         save_figure(fig, out)
 
 
-def tell(env_id: str, start: str, found: Mapping[str, Any]) -> None:
+def earlier(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows that are kept already, if they are of the same settings: the table may be made in parts."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    return dict(kept["rows"]) if kept and all(kept[name] == value for name, value in settings.items()) else {}
+
+
+def tell(name: str, found: Mapping[str, Any]) -> None:
     """A line of the table."""
     cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in found["together"].items()]
-    print(f"{env_id}, {start}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
+    print(f"{name}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
 
 
 def main() -> None:
@@ -239,13 +250,23 @@ def main() -> None:
     arms = [arm(s, votes, arguments) for votes in arms_of(arguments)
             for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
     make_lacking(arms, arguments)
-    rows = {f"{task}, {start}": row(some, arguments) for (task, start), some in starts.items()}
-    for task, start in starts:
-        tell(task, start, rows[f"{task}, {start}"])
-    settings = {name: getattr(arguments, name) for name in ("votes", "steps", "start_steps", "termination", "mistake")}
-    settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
+    wrong = f", {arguments.mistake:.0%} mistakes" if arguments.mistake else ""
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
-    draw(rows, RESULTS / arguments.name)
+    rows = {
+        f"{task}, {start}{wrong}": {
+            "command": command,
+            "commit": commit_of(arm(some[0], "oracle", arguments)),
+            **row(some, arguments),
+        }
+        for (task, start), some in starts.items()
+    }
+    for name, found in rows.items():
+        tell(name, found)
+    settings = {name: getattr(arguments, name) for name in ("steps", "start_steps", "termination")}
+    settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
+    rows = earlier(RESULTS / f"{arguments.name}.json", settings) | rows
+    if any(len(found["together"]) > 3 for found in rows.values()):  # more than the oracle, 100 votes and coin flips
+        draw(rows, RESULTS / arguments.name)
     keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})
 
 

@@ -71,7 +71,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
 
             learned = p.reward.predict(rollout)
             penalty, kl = p.anchor.penalty(p.learner, rollout)
-            log |= p.guard.watch(p.reward, rollout, learned, kl["kl_start"])
+            log |= p.guard.watch(p.reward, rollout, learned, kl)
             if p.guard.alarm:
                 wait = not label_round and p.votes.more_to_come(iteration)
                 loop.halt = p.react_to_alarm(run, stream(seed, "roll-back", iteration), wait=wait)

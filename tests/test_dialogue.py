@@ -129,7 +129,7 @@ def test_who_says_good_good_good_is_caught() -> None:
     def watched() -> tuple[str, list[str]]:
         rollout = envs.collect(learner, 24, rng)
         _, kl = anchor.penalty(learner, rollout)
-        guard.watch(model, rollout, model.predict(rollout), kl["kl_start"])
+        guard.watch(model, rollout, model.predict(rollout), kl)
         return guard.alarm, [texts(context)[1].lower() for context in rollout.obs.reshape(-1, CONTEXT)]
 
     assert not any([watched()[0] for _ in range(6)]), "an honest policy is left alone"

@@ -120,8 +120,9 @@ class GuardConfig:
     the clips at its fit, or as `unsure`, if that is more ..."""
     unsure: float = 0.5
     """... in its own standard deviations ..."""
-    moved: float = 0.5
-    """... and the KL of the policy from the pretrained one is this at least (nats a step)."""
+    moved: float = 1.25
+    """... and the KL of the policy from the anchor's, by default that of the last label round, is this at least (nats a
+    step)."""
     window: int = 10
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0

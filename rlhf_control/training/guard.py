@@ -17,8 +17,8 @@ Alarm. The reward looks hacked if, since its last fit,
   of a run, so below its even share (Bonferroni) at one of them;
 - it rose, and the median of its uncertainty about what the policy does, over `guard.window` iterations, is
   `guard.uncertainty_jump` times the mean over the clips it was fitted on (or `guard.unsure`, if that is more: many
-  times very little is still little), of a policy that has `guard.moved` away from the pretrained one: another part of
-  an episode is new as well, and no hack; or
+  times very little is still little), of a policy that has `guard.moved` away from the one that the anchor is at, which
+  by default is that of the last fit: another part of an episode is new as well, and no hack; or
 - if `guard.kl_jump` is given, the median KL from the pretrained policy over as many iterations is so many times that
   at the fit. It is not by default: a healthy Walker2d run reached 4.3 times, while a HalfCheetah that exploited a
   reward blind to most of its observation had lost a third of the true reward at 3.2. Of dialogue it is
@@ -27,10 +27,12 @@ After an alarm, the KL and the uncertainty of then are what further ones are mea
 
 What the thresholds go by (experiments/alarm.py): of 24 healthy runs of HalfCheetah, Hopper, Walker2d, Ant and Swimmer
 and 22 under a reward that sees two thirds of the observation, the uncertainty comes to 0.38 at most where the other
-conditions hold; of 30 longer ones by 100 votes (experiments/label_table.py) to 0.47. In 18 of 19 runs in which, under a
+conditions hold; of 30 longer ones by 100 votes (experiments/label_table.py) to 0.47. In 17 of 19 runs in which, under a
 reward of 80 answers about the first policy, 30 % of them wrong, what was wanted got lost while the learned reward rose,
 it comes to 0.51 at least, and in 15 of 20 under a reward that sees a third of the observation: not in Walker2d's four,
-which lose what they had in ways that are usual.
+which lose what they had in ways that are usual. Where a fifth of the answers is wrong, members differ more: of 20 runs
+that went on being asked the alarm goes off in five, and, were it the pretrained policy that they must have moved away
+from, by half a nat, in ten.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
@@ -210,9 +212,8 @@ class Guard:
             "policy stays as it is; " + HELP,
         )
 
-    def watch(self, reward: Reward, rollout: Rollout, learned: Array, kl: float) -> dict[str, Any]:
-        """Watches an iteration, with what the reward says of the rollout (T, N) and the KL from the pretrained
-        policy."""
+    def watch(self, reward: Reward, rollout: Rollout, learned: Array, kl: Mapping[str, float]) -> dict[str, Any]:
+        """Watches an iteration, with what the reward says of the rollout (T, N) and `Anchor.penalty` of the KL."""
         self.alarm, self.suspicion, suspicion = "", "", self.suspicion
         self.begun = self.begun or (reward.fitted and not self.holding)
         self.waited += not self.begun
@@ -222,19 +223,19 @@ class Guard:
         if self.config.alarm == "off":
             return log
         uncertainty = float(reward.uncertainty(rollout.as_segments()[::EVERY]).mean())
-        now = {"reward": float(learned.mean()), "kl": kl, "uncertainty": uncertainty}
+        now = {"reward": float(learned.mean()), "kl": kl["kl_start"], "uncertainty": uncertainty}
         if not self.since["kl"]:
-            self.usual = self.usual | {"kl": kl}
+            self.usual = self.usual | {"kl": kl["kl_start"]}
         self.since = {name: [*values, now[name]] for name, values in self.since.items()}
         if not (self.holding or self.waiting):
-            self.alarm = suspicion or self._jumped()
+            self.alarm = suspicion or self._jumped(kl["kl_reference"])
         if self.alarm:
             self.since = {name: [] for name in self.since}
             self.usual = self.usual | {"uncertainty": max(uncertainty, self.usual["uncertainty"])}
             log["guard/event"] = self.alarm
         return log | {"guard/uncertainty": uncertainty, "guard/alarm": float(bool(self.alarm))}
 
-    def _jumped(self) -> str:
+    def _jumped(self, moved: float) -> str:
         window, since, usual = self.config.window, self.since, self.usual
         if len(since["kl"]) < window:
             return ""
@@ -243,7 +244,7 @@ class Guard:
             return f"the KL from the pretrained policy jumped to {kl:.3g} from {usual['kl']:.3g} at the last fit"
         known = usual["uncertainty"] == 0  # a reward that is known is never uncertain
         threshold = self.config.uncertainty_jump * max(usual["uncertainty"], self.config.unsure)
-        if known or unsure <= threshold or kl < self.config.moved or not rose(since["reward"]):
+        if known or unsure <= threshold or moved < self.config.moved or not rose(since["reward"]):
             return ""
         return (
             f"the learned reward rose, but it is uncertain of what the policy does: by {unsure:.3g} of its standard "

@@ -57,7 +57,7 @@ class Doubting(Uncertain):
 
 
 def watch(guard: Guard, reward: Uncertain, *, kl: float = 2.0, learned: float = 0.0) -> dict[str, float]:
-    return guard.watch(reward, ROLLOUT, np.full((8, 3), learned, np.float32), kl)
+    return guard.watch(reward, ROLLOUT, np.full((8, 3), learned, np.float32), {"kl_start": kl, "kl_reference": kl})
 
 
 def fitted_guard(**options: object) -> Guard:
@@ -256,9 +256,17 @@ def test_many_times_very_little_is_no_alarm() -> None:
 def test_what_is_new_to_the_reward_is_no_alarm_unless_the_policy_moved_and_earns_more() -> None:
     """As another part of an episode is, which all environments come to at once."""
     guard, reward = fitted_guard(window=2), Uncertain()
-    assert not unsure(guard, reward, 2.0, kl=0.4) and not unsure(guard, reward, 2.0, rises=False)
+    assert not unsure(guard, reward, 2.0, kl=1.2) and not unsure(guard, reward, 2.0, rises=False)
     guard.fitted(GOOD)
-    assert unsure(guard, reward, 2.0, kl=0.6)
+    assert unsure(guard, reward, 2.0, kl=1.3)
+
+
+def test_a_policy_that_went_far_before_the_last_fit_has_not_moved() -> None:
+    guard, reward = fitted_guard(window=1, kl_jump=None), Uncertain()
+    reward.unsure = 2.0
+    for learned, since_the_fit, alarmed in ((0.0, 0.1, 0), (1.0, 1.2, 0), (2.0, 1.3, 1)):
+        kl, seen = {"kl_start": 9.0, "kl_reference": since_the_fit}, np.full((8, 3), learned, np.float32)
+        assert guard.watch(reward, ROLLOUT, seen, kl)["guard/alarm"] == alarmed
 
 
 def test_many_looks_share_the_chance_of_a_false_alarm() -> None:
