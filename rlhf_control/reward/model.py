@@ -118,7 +118,7 @@ class RewardModel:
         reward = members.min(0) if self.config.combine == "worst-case" else members.mean(0)
         if self.config.conservative == 0:
             return reward
-        excess = self._uncertainty(x, members, self._unseen(steps)) - self.usual_uncertainty
+        excess = self._uncertainty(x, members, unseen_of(self, steps)) - self.usual_uncertainty
         if self.whole:  # what is surer than usual gains nothing, or more steps would
             excess = np.maximum(excess, 0)
         return reward - np.float32(self.config.conservative) * excess
@@ -128,13 +128,13 @@ class RewardModel:
         the squared `novelty`. The members alone do not know where they have never been (PPE 2025, figure 1b): beyond
         the input clip they do not change."""
         x = self._standardise(self.rows(steps))
-        return self._uncertainty(x, self._members(x), self._unseen(steps))
+        return self._uncertainty(x, self._members(x), unseen_of(self, steps))
 
     def novelty(self, steps: Rollout | Segments) -> Array:
         """Returns how far steps are from the last fit's data, (...,): the logarithm of the distance to the nearest of
         SUPPORT of its steps, in units of the usual distance, which 95 % of its other steps do not exceed; 0 up to
         there. What the reward does not see of an observation counts apart, and the farther of both is told."""
-        return self._novelty(self._standardise(self.rows(steps)), self._unseen(steps))
+        return self._novelty(self._standardise(self.rows(steps)), unseen_of(self, steps))
 
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
@@ -176,10 +176,6 @@ class RewardModel:
         if self.unseen is not None and unseen is not None:
             seen = seen.maximum(self.unseen.novelty(unseen))
         return seen.numpy()
-
-    def _unseen(self, steps: Rollout | Segments) -> Tensor | None:
-        """Returns what the reward does not see of steps, (..., U); None: nothing."""
-        return None if self.unseen is None else self.unseen.rows(seen_of(self, steps)[0])
 
     # -- learning
 
@@ -313,6 +309,11 @@ def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array
     obs = steps.next_obs if model.config.inputs == "next-state" else steps.obs
     counts = model.config.inputs == "state-action"
     return obs, (action if counts else action[..., :0]).astype(np.float32, copy=False)
+
+
+def unseen_of(model: RewardModel, steps: Rollout | Segments) -> Tensor | None:
+    """Returns what the reward does not see of steps, (..., U); None: nothing."""
+    return None if model.unseen is None else model.unseen.rows(seen_of(model, steps)[0])
 
 
 def weights_of(model: RewardModel, clips: Segments) -> Tensor | None:
