@@ -66,12 +66,14 @@ def test_arms_that_are_alike_lose_nothing_but_what_seeds_do() -> None:
 def test_an_alarm_is_read_off_the_rows_of_a_run() -> None:
     """Fitted at an uncertainty of 0.2; from the second on it is 0.7, so in the eleventh row for a window of ten."""
     rows: list[dict] = [
-        {"guard/uncertainty": 0.7 if i else 0.2, "reward_mean": float(i), "kl_start": 1.0} for i in range(20)
+        {"guard/uncertainty": 0.7 if i else 0.2, "reward_mean": float(i), "kl_start": 3.0, "kl_reference": 1.3}
+        for i in range(20)
     ]
     rows[0] |= {"reward/fit_seconds": 1.0, "reward/uncertainty": 0.2}
     found = common.alarm(rows, GuardConfig())
     assert found is not None and found[0] == 9 and "0.7 of its standard deviations" in found[1]  # the median of nine
-    assert common.alarm(rows, GuardConfig(uncertainty_jump=1.2)) is None  # from 0.72 on
+    assert common.alarm(rows, GuardConfig(uncertainty_jump=1.5)) is None  # from 0.75 on
+    assert common.alarm([row | {"kl_reference": 1.2} for row in rows], GuardConfig()) is None
     assert common.alarm([row | {"guard/holding": 1.0} for row in rows], GuardConfig()) is None
     rows[3]["guard/event"] = "the learned reward rose, but it predicts 0 of the 4 newest answers"
     assert common.alarm(rows, GuardConfig()) == (3, rows[3]["guard/event"])
