@@ -31,6 +31,10 @@ class RewardConfig:
     squares: Literal["auto", "on", "off"] = "auto"
     """Beside each number that the reward sees, its square, so that how near a step is to what is sought is told from
     few answers. auto: where success is marked, the old skill is kept (shrink 1) and no pictures are seen."""
+    linear: Literal["auto", "on", "off"] = "auto"
+    """Below the networks a straight line in the numbers that the reward sees and their squares, most of whose weights
+    are nothing unless answers speak for them; the networks learn what is left. auto: where neither pictures nor words
+    are seen and no success is marked."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all). The others
     count for its uncertainty: what answers were given about, people saw whole."""
@@ -73,7 +77,7 @@ class RewardConfig:
     2310.02743)."""
 
     # What configs mean that were written before there was this option
-    BEFORE = (("critics_view", "off"), ("squares", "off"))
+    BEFORE = (("critics_view", "off"), ("squares", "off"), ("linear", "off"))
 
     def __post_init__(self) -> None:
         typed(self)

@@ -81,6 +81,7 @@ class ClipInputs:
 
     x: Tensor  # (S, L, I) standardised inputs; if the networks that see are learned, what these read, as bytes
     mask: Tensor | None = None  # (S, L) bool: the steps there are, or float: what each counts for; None: all of them
+    means: Tensor | None = None  # (S, F): of each, what a straight line is fitted to; None: there is to be none
 
 
 @dataclass(frozen=True)
@@ -272,6 +273,7 @@ class Minibatches:
         self, clips: ClipInputs, targets: Targets, held_out: Array, config: RewardConfig, rng: np.random.Generator
     ) -> None:
         self.clips, self.x, self.targets, self.config, self.rng = clips, clips.x, targets, config, rng
+        self.below: Tensor | None = None  # (E, S) what the networks' mean outputs are added to; None: 0
         self.seen = [np.flatnonzero(~row) for row in held_out]
         self.items = targets.items.numpy()
         self.lengths: Array | None = None  # (S,) of clips that differ in length, if steps of them are left out
@@ -287,13 +289,15 @@ class Minibatches:
         answers = np.stack([rows[self.rng.integers(len(rows), size=size)] for rows in self.seen], 1)
         return answers, self.rng.integers(self.stride, size=steps)
 
-    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor, Targets]]:
-        """Draws minibatches: inputs (E, C, L', I) and their mask (E, C, L'), the places (E, B, K) among C of the
-        answers' items, the answers (E, B)."""
+    def draw(self, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None, Tensor, Targets]]:
+        """Draws minibatches: inputs (E, C, L', I) and their mask (E, C, L'), what their mean outputs are added to
+        (E, C), the places (E, B, K) among C of the answers' items, the answers (E, B)."""
         for index, phase in zip(*self.indices(steps), strict=True):
             yield self._minibatch(index, int(phase))
 
-    def _minibatch(self, index: Array, phase: int) -> tuple[Tensor, Tensor | None, Tensor, Targets]:
+    def _minibatch(
+        self, index: Array, phase: int
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Targets]:  # fmt: skip
         found = [np.unique(items, return_inverse=True) for items in self.items[index]]
         clips = np.zeros((len(found), max(len(used) for used, _ in found)), np.int64)
         for row, (used, _) in zip(clips, found, strict=True):
@@ -303,6 +307,7 @@ class Minibatches:
         return (
             self._frames(torch.from_numpy(clips), phase),
             None if mask is None else mask[torch.from_numpy(clips)],
+            None if self.below is None else self.below.gather(1, torch.from_numpy(clips)),
             torch.from_numpy(places),
             self.targets[torch.from_numpy(index)],
         )

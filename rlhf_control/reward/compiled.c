@@ -45,6 +45,7 @@ typedef struct {
     const real *x;                /* (S, L, padded inputs) */
     const int64_t *items, *ranks; /* (Q, K); the rank -1 is no item */
     const double *trust;          /* (Q,) in each answer's annotator, which multiplies the logits; NULL: 1 */
+    const real *below;            /* (E, S) what the mean outputs of each clip are added to; NULL: 0 */
 
     int64_t steps, batch;
     const int64_t *answers;       /* (steps, E, B) */
@@ -99,7 +100,8 @@ static real dot(int64_t n, const real *a, const real *b) /* n is a multiple of V
     return sum;
 }
 
-/* -- networks: h <- leaky(h W + b) layer by layer, y = tanh(h w + b), a clip's reward the mean of y over its steps */
+/* -- networks: h <- leaky(h W + b) layer by layer, y = tanh(h w + b), a clip's reward the mean of y over its steps,
+   and what is below it */
 
 typedef struct {
     real *h[MAX_LAYERS], *y;         /* hidden layers and outputs of all clips of a minibatch; h[0] is not used */
@@ -178,6 +180,11 @@ static real forward(const Job *job, int64_t member, int64_t clip, int64_t phase,
         sum += y[i];
     }
     return sum / n;
+}
+
+static real below(const Job *job, int64_t member, int64_t clip)
+{
+    return job->below ? job->below[member * job->clips + clip] : 0;
 }
 
 /* Adds to the gradient what one clip's d_mean brings. z = h W + b, so d_W = h^T d_z, d_b = the sum of d_z over rows,
@@ -270,7 +277,8 @@ static void gradient(const Job *job, int64_t member, int64_t step, Work *work)
         work->place[clip] = used;
         work->used[used++] = clip;
     }
-    for (int64_t i = 0; i < used; i++) work->mean[i] = forward(job, member, work->used[i], phase, i, work);
+    for (int64_t i = 0; i < used; i++)
+        work->mean[i] = forward(job, member, work->used[i], phase, i, work) + below(job, member, work->used[i]);
     memset(work->d_mean, 0, used * sizeof(real));
     for (int64_t i = 0; i < job->batch; i++) likelihood(job, answers[i], work);
     for (int64_t l = 1; l < job->layers - 1; l++) {
@@ -340,7 +348,8 @@ static void *score_share(void *argument)
     if (!ok) shared->failed = 1;
     while (ok && (clip = shared->next++) < job->clips)
         for (int64_t e = 0; e < job->members; e++)
-            shared->out[e * job->clips + clip] = job->logit_scale * forward(job, e, clip, 0, 0, &work);
+            shared->out[e * job->clips + clip] =
+                job->logit_scale * (forward(job, e, clip, 0, 0, &work) + below(job, e, clip));
     release(job, &work);
     return NULL;
 }

@@ -39,7 +39,7 @@ class Job(ctypes.Structure):
         ("parameters", INT), ("buffers", POINTER), ("adam_steps", INT), ("cores", INT),
         ("lr", DOUBLE), ("weight_decay", DOUBLE), ("logit_scale", DOUBLE), ("lapse", DOUBLE),
         ("clips", INT), ("length", INT), ("stride", INT), ("items_each", INT),
-        ("x", POINTER), ("items", POINTER), ("ranks", POINTER), ("trust", POINTER),
+        ("x", POINTER), ("items", POINTER), ("ranks", POINTER), ("trust", POINTER), ("below", POINTER),
         ("steps", INT), ("batch", INT), ("answers", POINTER), ("phase", POINTER),
     ]  # fmt: skip
 
@@ -130,10 +130,12 @@ class CompiledSteps:
         self.x = aligned_zeros((*x.shape[:2], self.layout.widths[0]), self.dtype)
         self.x[..., : x.shape[-1]] = x.numpy()
         self.items, self.ranks = (np.ascontiguousarray(t.numpy(), np.int64) for t in (targets.items, targets.ranks))
+        self.below = None if batches.below is None else np.ascontiguousarray(batches.below.numpy(), self.dtype)
         self.job = self.layout.job(
             buffers=self.buffers.ctypes.data, lr=config.lr, logit_scale=config.logit_scale, lapse=config.lapse,
             clips=len(x), length=x.shape[1], stride=batches.stride, items_each=self.items.shape[1],
             x=self.x.ctypes.data, items=self.items.ctypes.data, ranks=self.ranks.ctypes.data, batch=config.batch_size,
+            below=None if self.below is None else self.below.ctypes.data,
         )  # fmt: skip
         self.load([tensor for layer in layers for tensor in layer])
 

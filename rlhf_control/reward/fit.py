@@ -28,10 +28,13 @@ from rlhf_control.reward.answers import (
 from rlhf_control.reward.calibration import best_temperature, both_ways, evidence, expected_calibration_error
 from rlhf_control.reward.compiled import CompiledSteps, Layers, supports
 from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, mean_over_steps, outputs, scores
+from rlhf_control.reward.linear import fit_linear
 from rlhf_control.reward.seeing import LearnedEncoders
 
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
+ODDS = 20.0  # so many times likelier must the held-out answers be by networks on a line than by the line alone
+TRUST_ROUNDS = 3  # a liar's answers are first read as they stand
 L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
 
 
@@ -45,6 +48,7 @@ class Fit:
     weight_decay: float  # where the adaptive L2 left it
     temperature: float
     metrics: dict[str, float]
+    linear: Tensor | None = None  # (E, F) weights, where there is a straight line below the networks
     trust: tuple[float, ...] = ()  # in each of `annotators_in`
 
 
@@ -58,33 +62,44 @@ def fit_ensemble(
     sight: LearnedEncoders | None = None,
 ) -> Fit:
     """Fits the networks, in place, to answers about clips, until the held-out loss, over all members' held-out answers
-    together, falls no more, and keeps the weights with the lowest. `sight`: networks that see, which are fitted too."""
+    together, falls no more, and keeps the weights with the lowest. Where there are means of clips, a straight line is
+    fitted to them first, and the networks to what is left; they stay silent unless the held-out answers are ODDS times
+    likelier with them. `sight`: networks that see, which are fitted too."""
     held_out = held_out_mask(config.members, targets.question.numpy(), config.bootstrap, rng)
     if sight is not None and sight.shared == "heads":  # or what one member does not see, it would know from the others
         held_out[:] = held_out[0]
     held_out &= ~held_out.all(1, keepdims=True)  # with one question, learn from it rather than hold it out
     mask = torch.from_numpy(held_out)
     answering, batches = Answering(targets, config), Minibatches(clips, targets, held_out, config, rng)
+    line = None
+    if clips.means is not None:
+        line = straight_line(clips.means, answering, targets, mask)
+        batches.below = line @ clips.means.T / config.logit_scale
+    patience, checks = min(MIN_STEPS, config.steps), [*range(0, config.steps, CHECK_EVERY), config.steps]
+    earliest = patience if line is None else 0  # by which the line alone is what there is
     learner: CompiledSteps | AutogradSteps
     if sight is None and clips.mask is None and supports(config, answering):
         learner = CompiledSteps(layers, answering, batches, config)
     else:
         learner = AutogradSteps(layers, answering, batches, config, sight)
     best_loss, best_step, best = math.inf, 0, (learner.parameters(), answering.trust, answering.without)
-    for before, step in pairwise([*range(0, config.steps, CHECK_EVERY), config.steps]):
+    for before, step in pairwise(checks if line is None else [0, *checks]):
         learner.train(step - before, weight_decay)
         if answering.trust is not None:
             answering.reconsider(learner.clip_logits(), targets, mask, learner.marked(targets))
-        if step < min(MIN_STEPS, config.steps) and not config.adaptive_l2:
+        if step < earliest and not config.adaptive_l2:
             continue
         train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask, learner.marked(targets))
         if config.adaptive_l2:
             weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
-        loss_now = held_out_loss if held_out.any() else -step
-        if loss_now < best_loss and step >= min(MIN_STEPS, config.steps):
+        if held_out.any():
+            loss_now = held_out_loss - (0 if step else math.log(ODDS) / len(targets.items))
+        else:
+            loss_now = -step if line is None else step
+        if loss_now < best_loss and step >= earliest:
             best_loss, best_step = loss_now, step
             best = (learner.parameters(), answering.trust, answering.without)
-        elif best_step:
+        elif step > patience and best_loss < math.inf:
             break
     weights, answering.trust, answering.without = best
     learner.load(weights)
@@ -93,7 +108,15 @@ def fit_ensemble(
     temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate, answering.without)
     metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
     trust = () if answering.trust is None else tuple(answering.trust[:-1].tolist())
-    return Fit(weight_decay, temperature, metrics | ({"lowest_trust": min(trust)} if trust else {}), trust)
+    return Fit(weight_decay, temperature, metrics | ({"lowest_trust": min(trust)} if trust else {}), line, trust)
+
+
+def straight_line(means: Tensor, answering: Answering, targets: Targets, held_out: Tensor) -> Tensor:
+    """Fits each member's line (E, F) to the means (S, F) of clips, and finds anew how far to trust whom."""
+    for _ in range(1 if answering.trust is None else TRUST_ROUNDS):
+        line = fit_linear(lambda logits: answering.log_prob(logits, targets), means, targets.items, ~held_out)
+        answering.reconsider(line @ means.T, targets, held_out)
+    return line
 
 
 class AutogradSteps:
@@ -115,9 +138,10 @@ class AutogradSteps:
     def train(self, steps: int, weight_decay: float) -> None:
         """Takes so many steps of all members, each on minibatches of its own."""
         self.optimizer.param_groups[0]["weight_decay"] = weight_decay
-        for clips, mask, items, batch in self.batches.draw(steps):
+        for clips, mask, below, items, batch in self.batches.draw(steps):
             of_steps = self.outputs(clips.flatten(1, 2)).reshape(clips.shape[:3])
             rewards = mean_over_steps(of_steps, mask)  # (E, C)
+            rewards = rewards if below is None else rewards + below
             logits = (self.config.logit_scale * rewards).gather(1, items.flatten(1)).reshape(items.shape)  # (E, B, K)
             of_marked = Steps(self.config.logit_scale * of_steps, mask).of_first(items) if self.step_by_step else None
             loss = -self.answering.log_prob(logits, batch, of_marked)
@@ -136,7 +160,8 @@ class AutogradSteps:
 
     def clip_logits(self) -> Tensor:
         """Returns the logits (E, S) of all clips."""
-        return clip_logits(self.layers, self.seen(), self.config, self.batches.clips.mask)
+        logits, below = clip_logits(self.layers, self.seen(), self.config, self.batches.clips.mask), self.batches.below
+        return logits if below is None else logits + self.config.logit_scale * below
 
     def marked(self, targets: Targets) -> Steps | None:
         """Returns the logits (E, Q, L) of the steps of each answer's first clip, where such are marked."""

@@ -79,7 +79,8 @@ def make_reward(
     """Makes the learned reward, or one of the two that it is measured against. `encoder`, `whole`: see `RewardModel`;
     `same`: the oracle's is the one that the policy was trained on, and stays in its unit."""
     if config.learn_from == "votes":
-        options = replace(config.reward, squares="on" if squares_wanted(config, encoder) else "off")
+        squares, linear = squares_wanted(config, encoder), linear_wanted(config, encoder, whole)
+        options = replace(config.reward, squares="on" if squares else "off", linear="on" if linear else "off")
         return RewardModel(obs_size, action_size, options, env_id, encoder, whole)
     if config.learn_from == "oracle":
         centered = not config.normalize_reward  # as it was before there was that option
@@ -96,3 +97,15 @@ def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | Cri
         raise UserError("--reward.squares on is for observations that are numbers; leave it out")
     finished = SUCCESS in config.feedback and config.shrink == 1 and numbers
     return config.reward.squares == "on" or (config.reward.squares == "auto" and finished)
+
+
+def linear_wanted(
+    config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int
+) -> bool:  # fmt: skip
+    """Tells whether there is a straight line below the networks: unless said otherwise, where numbers are seen, clips
+    are parts of episodes and no success is marked. Raises UserError if one is asked for in what is no numbers."""
+    numbers = encoder is None or isinstance(encoder, CriticsView)
+    if config.reward.linear == "on" and not numbers:
+        raise UserError("--reward.linear on is for observations that are numbers; leave it out")
+    fits = numbers and not whole and SUCCESS not in config.feedback
+    return config.reward.linear == "on" or (config.reward.linear == "auto" and fits)

@@ -14,15 +14,16 @@ from torch import Tensor
 
 from rlhf_control.config import RewardConfig
 from rlhf_control.config.checks import from_dict
-from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Rollout, Segments
+from rlhf_control.data import COMPARISON, KINDS, SUCCESS, Answers, Array, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.critics_view import CriticsView
-from rlhf_control.reward.ensemble import INPUT_CLIP, clip_logits, initial_layers, scores, zero_layers
+from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
+from rlhf_control.reward.linear import features, weights_from_state
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.reward.squares import restandardise, with_squares
 from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
@@ -97,6 +98,7 @@ class RewardModel:
         self.sizes = layer_sizes(inputs, self.action_size, config)
         self.inputs = self.sizes[0] // (2 if config.squares == "on" else 1)
         self.layers = zero_layers(self.sizes, config.members)
+        self.linear: Tensor | None = None  # (E, F) weights of a straight line below them
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
         self.output_mean, self.output_std = torch.zeros(config.members, 1), torch.ones(config.members, 1)
         self.support = torch.zeros(1, self.inputs)
@@ -139,8 +141,8 @@ class RewardModel:
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
         logit j)."""
-        x = as_read(self._standardise(self.rows(clips)), self.config)
-        return (clip_logits(self.layers, x, self.config, weights_of(self, clips)) / self.temperature).numpy()
+        rewards = mean_over_steps(self._scores(self._standardise(self.rows(clips))), weights_of(self, clips))
+        return (self.config.logit_scale * rewards / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
         """Returns each member's probability (E, Q) that the first clip of each pair (Q, 2, L, ...) is preferred."""
@@ -165,8 +167,14 @@ class RewardModel:
 
     def _members(self, x: Tensor) -> Array:
         """(E, ...) for standardised inputs (..., I)."""
-        out = scores(self.layers, as_read(x, self.config)).flatten(1)
+        out = self._scores(x).flatten(1)
         return standardised(out, self.output_mean, self.output_std).reshape(-1, *x.shape[:-1]).numpy()
+
+    def _scores(self, x: Tensor) -> Tensor:
+        """(E, ...) in units of the networks' outputs, for standardised inputs (..., I)."""
+        out = scores(self.layers, as_read(x, self.config))
+        line = None if self.linear is None else features(x, INPUT_CLIP) @ self.linear.T / self.config.logit_scale
+        return out if line is None else out + line.movedim(-1, 0)
 
     def _uncertainty(self, x: Tensor, members: Array, unseen: Tensor | None) -> Array:
         return np.sqrt(members.var(0) + np.square(self._novelty(x, unseen)))
@@ -193,12 +201,12 @@ class RewardModel:
         everything = torch.cat([reference_rows, shown_rows])
         if not isinstance(self.encoder, LearnedEncoders):
             self._standardise_on(everything, keep_function=warm)
-            fit = learn(self, as_read(self._standardise(clip_rows), self.config), answers, rng, warm=warm)
-        self.weight_decay, self.temperature = fit.weight_decay, fit.temperature
+            fit = learn(self, self._standardise(clip_rows), answers, rng, warm=warm)
+        self.weight_decay, self.temperature, self.linear = fit.weight_decay, fit.temperature, fit.linear
         self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
         x = self._standardise(reference_rows)
-        out = scores(self.layers, as_read(x, self.config))
+        out = self._scores(x)
         self.output_mean = torch.zeros_like(out[:, :1]) if self.whole else out.mean(1, keepdim=True)
         self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
@@ -269,6 +277,7 @@ class RewardModel:
                 "fitted": self.fitted,
             }
             | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
+            | ({"linear": self.linear.numpy().copy()} if self.linear is not None else {})
             | ({"trust": dict(self.trust)} if self.trust else {})
             | ({"whole": self.whole} if self.whole else {})
             | ({"unseen": self.unseen.state()} if self.unseen is not None else {})
@@ -289,6 +298,7 @@ class RewardModel:
         self.layers = [(arrays[f"{i}.weight"], arrays[f"{i}.bias"]) for i in range(len(self.layers))]
         for name in NORMALISERS:
             setattr(self, name, arrays[name])
+        self.linear = weights_from_state(state, (self.config.members, 2 * self.inputs))
         self.usual_distance, self.usual_uncertainty = state["usual"]
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
@@ -330,10 +340,15 @@ def learn(
     sight: LearnedEncoders | None = None,
 ) -> Fit:  # fmt: skip
     """Fits the ensemble, from its weights if it is `warm`, to answers about clips of these inputs (S, L, I)."""
+    weights, marked = weights_of(model, answers.clips), (answers.kind == KINDS.index(SUCCESS)).any()
+    line = model.config.linear == "on" and sight is None and not marked  # marks may speak of single steps
     if not warm:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         model.layers = initial_layers(model.sizes, model.config.members, generator)
-    shown = ClipInputs(x, weights_of(model, answers.clips))
+        if line:  # the networks add nothing to it, to begin with
+            model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
+    means = mean_over_steps(features(x, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
+    shown = ClipInputs(x if sight is not None else as_read(x, model.config), weights, means)
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
 
 

@@ -132,7 +132,7 @@ def test_of_long_episodes_each_minibatch_sees_some_steps_of_their_own() -> None:
     rng = np.random.default_rng(0)
     batches = Minibatches(ClipInputs(x, mask), Targets.of(answers), np.zeros((2, 2), bool), config, rng)
     seen: list[set[int]] = [set(), set()]
-    for clips, present, places, _ in batches.draw(60):
+    for clips, present, _, places, _ in batches.draw(60):
         assert clips.shape[2] == 10 and present is None and places.max() == 1
         for i in (0, 1):
             seen[i] |= set(clips[:, i].flatten().int().tolist())
@@ -164,7 +164,7 @@ def test_a_clip_is_scored_once_in_a_minibatch() -> None:
     x = torch.arange(4.0)[:, None, None].expand(4, 8, 1)
     config = RewardConfig(members=2, batch_size=50)
     batches = Minibatches(ClipInputs(x), Targets.of(answers), np.zeros((2, 3), bool), config, np.random.default_rng(0))
-    clips, _, places, targets = next(batches.draw(1))
+    clips, _, _, places, targets = next(batches.draw(1))
     assert clips.shape == (2, 4, 8, 1) and places.shape == (2, 50, 2)
     named = clips[..., 0, 0].gather(1, places.flatten(1)).reshape(places.shape)
     torch.testing.assert_close(named, targets.items.float())
@@ -180,7 +180,7 @@ def test_frames_of_a_minibatch(length: int, crop: float, frames: tuple[int, int]
     config = RewardConfig(members=2, crop=crop)
     batches = Minibatches(ClipInputs(x), Targets.of(answers), np.zeros((2, 1), bool), config, np.random.default_rng(0))
     seen = set()
-    for clips, _, _, _ in batches.draw(60):
+    for clips, *_ in batches.draw(60):
         steps = clips[..., 0]
         assert frames[0] <= steps.shape[2] <= frames[1]
         assert (steps.diff(dim=2) == stride_of(length, 10)).all() and steps.min() >= 0 and steps.max() < length

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(library() is None, reason="no C compiler")
 RANKED = {"comparison": 6, "ranking": 4, "demonstration": 3, "correction": 3}
 GRID = [
     RewardConfig(members=3, batch_size=10),
+    RewardConfig(members=2, batch_size=10, linear="on"),
     RewardConfig(members=1, batch_size=40, hidden=(16, 70, 8), lapse=0.0),
     RewardConfig(members=2, batch_size=7, hidden=(9,), max_frames=12, lapse=0.5),
     RewardConfig(members=2, batch_size=1, hidden=(), lapse=0.9, logit_scale=3.0),
@@ -38,6 +39,9 @@ def parts(answers: Answers, config: RewardConfig, dtype: torch.dtype) -> tuple[L
     layers = [(weight.to(dtype), bias.to(dtype)) for weight, bias in layers]
     seen = np.random.default_rng(0).random((config.members, len(answers))) < 0.5
     batches = Minibatches(ClipInputs(x), targets, ~seen, config, np.random.default_rng(1))
+    if config.linear == "on":
+        line = torch.randn(config.members, x.shape[-1], generator=torch.Generator().manual_seed(2)).to(dtype)
+        batches.below = line @ x.mean(1).T
     return layers, Answering(targets, config), batches
 
 

@@ -1,0 +1,90 @@
+"""A straight line below the networks: sparse Bayesian regression of answers on what clips are like on the mean.
+
+What is wanted of a robot mostly hangs on few of its numbers and their squares: a speed, a height, how hard it tries.
+Twenty answers can tell which, if all else is taken to be nothing until answers speak for it; a network learns as much
+from a hundred. So a step is worth w . x, and each weight has a normal prior of its own, whose precision is the one
+under which the answers are likeliest (MacKay, "The evidence framework applied to classification networks", Neural
+Computation 4, 1992; Tipping, "Sparse Bayesian learning and the relevance vector machine", JMLR 1, 2001, section 2.3).
+The networks then learn what is left.
+
+E ensemble, S clips, Q answers, K items of an answer, I inputs, F = 2 I features.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf_control.nets.policy import check_weights
+from rlhf_control.reward.squares import with_squares
+
+ITERATIONS, STILL = 30, 0.05  # at most, and fewer if no logit moves farther than this
+SHAPE, RATE = 0.25, 0.025  # of the Gamma prior of precisions: a weight is 0.3 or so, unless answers say otherwise
+PRECISIONS = (1e-2, 1e6)
+FARTHEST = 4.0  # that a logit may go in an iteration
+
+
+def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradient (E, Q, K) of `log_prob` and a root R (E, Q, K, J) of minus its second derivatives, R R^T, at
+    `logits` (E, Q, K), of which each answer's (E, Q) depends on its own alone. Where it bends upwards, as that of an
+    answer that is likely a lapse does, it counts as straight. J is 1 less than K, if that is more than 1: either only
+    differences of an answer's logits count, or only one of them."""
+    logits = logits.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(log_prob(logits).sum(), logits, create_graph=True)
+    rows = [torch.autograd.grad(gradient[..., k].sum(), logits, retain_graph=True)[0] for k in range(logits.shape[-1])]
+    bends, directions = torch.linalg.eigh(-torch.stack(rows, -1).double())
+    root = directions * bends.clamp(min=0).sqrt()[..., None, :]
+    return gradient.detach().double(), root[..., 1:] if root.shape[-1] > 1 else root
+
+
+def solve(u: Tensor, precision: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns H^-1 gradient (E, F) and the diagonal of H^-1 (E, F), of H = U^T U + diag(precision), for U (E, R, F) and
+    precision (F,): by way of the smaller of both sizes (Woodbury's identity)."""
+    if u.shape[2] <= u.shape[1]:
+        inverse = torch.linalg.inv(u.mT @ u + torch.diag(precision))
+        return (inverse @ gradient[..., None])[..., 0], inverse.diagonal(dim1=1, dim2=2)
+    scaled = u / precision  # (E, R, F)
+    known = torch.linalg.solve(torch.eye(u.shape[1], dtype=u.dtype) + scaled @ u.mT, scaled)
+    step = gradient / precision - (scaled.mT @ (known @ gradient[..., None]))[..., 0]
+    return step, 1 / precision - (scaled * known).sum(1)
+
+
+def fit_linear(log_prob: Callable[[Tensor], Tensor], means: Tensor, items: Tensor, seen: Tensor) -> Tensor:
+    """Returns weights (E, F), each member's likeliest ones under the prior that is likeliest for all of them.
+
+    `log_prob`: the log-likelihoods (E, Q) of all answers, given the logits (E, Q, K) of their items. means (S, F): the
+    features of each clip. items (Q, K): the clips of each answer. seen (E, Q): the answers each member learns from.
+    """
+    x, used = means.double()[items], seen.double()[..., None]  # (Q, K, F), (E, Q, 1)
+    weights = x.new_zeros(len(seen), means.shape[1])
+    precision = x.new_ones(means.shape[1])
+    for _ in range(ITERATIONS):
+        slope, root = curvature(log_prob, torch.einsum("qkf,ef->eqk", x, weights).float())
+        gradient = torch.einsum("eqk,qkf->ef", slope * used, x) - precision * weights
+        u = torch.einsum("eqkj,qkf->eqjf", root * used[..., None], x).flatten(1, 2)
+        step, variance = solve(u, precision, gradient)
+        farthest = torch.einsum("qkf,ef->eqk", x, step).abs().amax((1, 2))
+        weights = weights + step * (FARTHEST / farthest.clamp(min=FARTHEST))[:, None]
+        known = (1 - precision * variance).mean(0).clamp(min=0)  # of each weight, 0 to 1
+        precision = ((known + 2 * SHAPE) / (weights.square().mean(0) + 2 * RATE)).clamp(*PRECISIONS)
+        if farthest.max() < STILL:
+            break
+    return weights.float()
+
+
+def features(x: Tensor, limit: float) -> Tensor:
+    """Returns what weights are for (..., F), of standardised inputs (..., I): they themselves and their squares."""
+    return with_squares(x, limit)
+
+
+def weights_from_state(state: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:
+    """Returns the weights in a reward's state, None where it has no line. Raises ValueError if they are not of this
+    shape (E, F), or not finite."""
+    if "linear" not in state:
+        return None
+    weights = torch.from_numpy(state["linear"].copy())
+    if weights.shape != shape:
+        raise ValueError(f"the line's weights have shape {tuple(weights.shape)} where the model has {shape}")
+    check_weights({"linear": weights})
+    return weights

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+
+from rlhf_control.config import FinetuneConfig, RewardConfig
+from rlhf_control.data import SUCCESS, Segments
+from rlhf_control.errors import CorruptFileError, UserError
+from rlhf_control.nets.encoders import Encoder
+from rlhf_control.reward.known import linear_wanted, make_reward
+from rlhf_control.reward.likelihoods import ranking_log_prob
+from rlhf_control.reward.linear import curvature, fit_linear, solve
+from rlhf_control.reward.model import RewardModel, comparisons
+from rlhf_control.runs.files import load_state, save_state
+from tests.conftest import random_segments
+
+FIRST_BEST = torch.tensor([0, 1])
+
+
+def bradley_terry(lapse: float = 0.0):
+    """The first clip of every answer is preferred."""
+    return lambda logits: ranking_log_prob(logits, FIRST_BEST.expand(logits.shape), None, lapse)
+
+
+def test_curvature_worked_by_hand() -> None:
+    """P = sigmoid(1): the gradient is 1 - P = 0.269 up and down, minus the second derivative P (1 - P) = 0.197."""
+    slope, root = curvature(bradley_terry(), torch.tensor([[[1.0, 0.0]]]))
+    torch.testing.assert_close(slope, torch.tensor([[[0.2689, -0.2689]]], dtype=torch.float64), atol=1e-4, rtol=0)
+    by_hand = torch.tensor([[[[0.1966, -0.1966], [-0.1966, 0.1966]]]], dtype=torch.float64)
+    assert root.shape == (1, 1, 2, 1)
+    torch.testing.assert_close(root @ root.mT, by_hand, atol=1e-4, rtol=0)
+
+
+def test_the_curvature_of_one_logit_and_of_four() -> None:
+    """log sigmoid, and first choices among four, whose second derivatives are those of the softmax."""
+    _, root = curvature(lambda logits: torch.nn.functional.logsigmoid(logits[..., 0]), torch.tensor([[[1.0]]]))
+    assert (root @ root.mT).item() == pytest.approx(0.1966, abs=1e-4)
+    logits = torch.tensor([[[1.0, 0.0, 2.0, -1.0]]])
+    first = torch.tensor([0, 1, 1, 1])
+    _, root = curvature(lambda x: ranking_log_prob(x, first.expand(x.shape)), logits)
+    p = logits[0, 0].softmax(-1).double()
+    assert root.shape == (1, 1, 4, 3)
+    torch.testing.assert_close((root @ root.mT)[0, 0], torch.diag(p) - p[:, None] * p, atol=1e-5, rtol=0)
+
+
+def test_what_is_likely_a_lapse_is_straight() -> None:
+    """With half of all answers lapses, one against a difference of 6 is nearly surely one: its likelihood bends
+    upwards, which would make Newton's step go the wrong way."""
+    _, root = curvature(bradley_terry(0.5), torch.tensor([[[-3.0, 3.0]]]))
+    torch.testing.assert_close(root, torch.zeros_like(root), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(9, 4), (4, 9)])
+def test_both_ways_to_solve_are_the_plain_one(rows: int, size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    u, gradient, precision = (torch.rand(*shape, generator=generator, dtype=torch.float64)
+                              for shape in ((3, rows, size), (3, size), (size,)))  # fmt: skip
+    step, variance = solve(u, precision, gradient)
+    inverse = torch.linalg.inv(u.mT @ u + torch.diag(precision))
+    torch.testing.assert_close(step, (inverse @ gradient[..., None])[..., 0])
+    torch.testing.assert_close(variance, inverse.diagonal(dim1=1, dim2=2))
+
+
+def given(means: torch.Tensor, better: torch.Tensor, rng: np.random.Generator, answers: int) -> torch.Tensor:
+    """So many pairs of clips, the better one first."""
+    items = torch.from_numpy(rng.choice(len(means), (answers, 2)))
+    return torch.where((better[items[:, :1]] > better[items[:, 1:]]), items, items.flip(1))
+
+
+def test_thirty_answers_tell_which_of_sixty_numbers_counts() -> None:
+    rng = np.random.default_rng(0)
+    means = torch.from_numpy(rng.normal(size=(200, 60)).astype(np.float32))
+    items = given(means[:100], means[:100, 7], rng, 30)
+    (weights,) = fit_linear(bradley_terry(0.1), means, items, torch.ones(1, 30, dtype=torch.bool))
+    assert weights.abs().argmax() == 7 and weights[7] > 1
+    assert torch.corrcoef(torch.stack([means[100:] @ weights, means[100:, 7]]))[0, 1] > 0.95
+
+
+def test_members_learn_from_what_they_see() -> None:
+    """What nobody sees may as well be the opposite; a member that sees nothing says nothing."""
+    rng = np.random.default_rng(1)
+    means = torch.from_numpy(rng.normal(size=(50, 4)).astype(np.float32))
+    items, seen = given(means, means[:, 0], rng, 20), torch.zeros(2, 20, dtype=torch.bool)
+    seen[0, :15] = True
+    weights = fit_linear(bradley_terry(), means, items, seen)
+    assert weights[0, 0] > 0.3 and not weights[1].any()
+    items[15:] = items[15:].flip(1)
+    torch.testing.assert_close(fit_linear(bradley_terry(), means, items, seen), weights)
+
+
+def test_coin_flips_weigh_next_to_nothing() -> None:
+    rng = np.random.default_rng(2)
+    means = torch.from_numpy(rng.normal(size=(80, 20)).astype(np.float32))
+    items = torch.from_numpy(rng.choice(80, (60, 2)))
+    weights = fit_linear(bradley_terry(0.1), means, items, torch.ones(1, 60, dtype=torch.bool))
+    assert weights.norm() < 1.5  # of who weighs one number by a vote's worth: 5 and more
+
+
+def pairs_by(worth, number: int, rng: np.random.Generator, wrong: float = 0.0):
+    """Answers about random clips of 10 steps, by what a step (..., O) is worth."""
+    clips = random_segments(rng, 2 * number, 10)
+    score = worth(clips.obs).mean(-1).reshape(-1, 2)
+    pairs = Segments(**{name: a.reshape(number, 2, *a.shape[1:]) for name, a in clips.arrays().items()})
+    target = (score[:, 0] > score[:, 1]).astype(float)
+    return comparisons(pairs, np.where(rng.random(number) < wrong, 1 - target, target)), clips
+
+
+def correlation(model: RewardModel, worth) -> float:
+    fresh = random_segments(np.random.default_rng(99), 50, 10)
+    return float(np.corrcoef(model.predict(fresh).ravel(), worth(fresh.obs).ravel())[0, 1])
+
+
+def test_the_line_needs_fewer_answers_than_networks() -> None:
+    """A speed, less the square of a height: from 60 answers, and networks add nothing to it."""
+
+    def worth(obs: np.ndarray) -> np.ndarray:
+        return obs[..., 8] - 0.5 * np.square(obs[..., 0])
+
+    found = {}
+    for linear in ("on", "off"):
+        model = RewardModel(17, 6, RewardConfig(linear=linear))
+        answers, clips = pairs_by(worth, 60, np.random.default_rng(0))
+        model.fit(answers, clips, np.random.default_rng(0))
+        found[linear] = correlation(model, worth)
+        silent = not any(parameter.any() for parameter in model.layers[-1])
+        assert silent == (linear == "on")
+    assert found["on"] > 0.95 and found["off"] < 0.8
+
+
+def test_networks_learn_what_is_no_line() -> None:
+    """Of 400 answers about the product of two numbers, on which no number or square of one has a bearing."""
+
+    def worth(obs: np.ndarray) -> np.ndarray:
+        return obs[..., 0] * obs[..., 1]
+
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=3, obs_parts=("0:2",), inputs="state"))
+    answers, clips = pairs_by(worth, 400, np.random.default_rng(0))
+    model.fit(answers, clips, np.random.default_rng(0))
+    assert all(parameter.any() for parameter in model.layers[-1])
+    assert correlation(model, worth) > 0.8
+
+
+def test_a_model_with_a_line_is_kept_and_goes_on(tmp_path) -> None:
+    def worth(obs: np.ndarray) -> np.ndarray:
+        return obs[..., 8]
+
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=2, start="warm"))
+    assert "linear" not in model.state()
+    answers, clips = pairs_by(worth, 30, np.random.default_rng(0))
+    model.fit(answers, clips, np.random.default_rng(0))
+    model.save(tmp_path / "reward.npz")
+    again = RewardModel.load(tmp_path / "reward.npz")
+    np.testing.assert_array_equal(again.predict(clips), model.predict(clips))
+    np.testing.assert_array_equal(again.clip_logits(clips), model.clip_logits(clips))
+    for one in (again, model):
+        one.fit(answers, clips, np.random.default_rng(1))
+    np.testing.assert_array_equal(again.predict(clips), model.predict(clips))
+
+
+@pytest.mark.parametrize("damage", [lambda w: w[:, :5], lambda w: w * np.nan, lambda w: w[0]])
+def test_a_damaged_line_is_told(tmp_path, damage) -> None:
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=2))
+    answers, clips = pairs_by(lambda obs: obs[..., 8], 20, np.random.default_rng(0))
+    model.fit(answers, clips, np.random.default_rng(0))
+    model.save(tmp_path / "reward.npz")
+    state = load_state(tmp_path / "reward.npz")
+    save_state(tmp_path / "reward.npz", {**state, "linear": damage(state["linear"])})
+    with pytest.raises(CorruptFileError, match="not a whole reward model"):
+        RewardModel.load(tmp_path / "reward.npz")
+
+
+def test_it_is_for_numbers_of_which_no_success_is_marked() -> None:
+    config = FinetuneConfig("")
+    on = FinetuneConfig("", reward=RewardConfig(linear="on"))
+    assert linear_wanted(config, None, 0) and linear_wanted(on, None, 0)
+    assert not linear_wanted(config, None, 50)  # whole episodes, of which the reward's zero counts
+    assert not linear_wanted(FinetuneConfig("", reward=RewardConfig(linear="off")), None, 0)
+    assert not linear_wanted(FinetuneConfig("", feedback=(SUCCESS,)), None, 0)
+    pictures = object.__new__(Encoder)
+    assert not linear_wanted(config, pictures, 0)
+    with pytest.raises(UserError, match="are numbers"):
+        linear_wanted(on, pictures, 0)
+    model = make_reward(config, 3, 1, "")
+    assert isinstance(model, RewardModel) and model.config.linear == "on"
