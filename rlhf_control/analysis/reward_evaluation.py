@@ -52,6 +52,7 @@ from rlhf_control.simulation.vector import start_envs
 
 EPIC_SAMPLES = 256, 128  # transitions n, samples m; where there are fewer, divided alike
 DARD_SAMPLES = 128, 8
+SLIGHT = 0.02  # of a standard deviation
 NO_NOISE = ("without noise", "expert")
 
 
@@ -75,10 +76,11 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
     """Measures a run's learned reward by everything below, as plain values (None where there is no number). Also
     written into the run's folder, as reward_evaluation.json and, for reading, reward_evaluation.md.
 
-    sources: fresh clips of the run's policy with and without its noise, of an expert if one is named, and of the policy
-    before; clips of earlier rounds that nobody was asked about; and, round by round, those that were, in new pairs.
-    distances: EPIC and DARD to the true reward. baselines: what trivial rewards get right of the answers and, where the
-    true reward is known, of clips and episodes. curves: learned and true reward and KL over steps.
+    line: where there is one below the networks, what it goes by. sources: fresh clips of the run's policy with and
+    without its noise, of an expert if one is named, and of the policy before; clips of earlier rounds that nobody was
+    asked about; and, round by round, those that were, in new pairs. distances: EPIC and DARD to the true reward.
+    baselines: what trivial rewards get right of the answers and, where the true reward is known, of clips and episodes.
+    curves: learned and true reward and KL over steps.
     """
     opened = open_run(config)
     final = opened.policy
@@ -107,6 +109,8 @@ def evaluate_reward(config: EvaluateRewardConfig) -> dict[str, Any]:
         "curves": curves,
         "over-optimisation": lost_since_peak(curves["env_steps"], curves["true"]),
     }
+    if isinstance(opened.reward, RewardModel) and opened.reward.linear is not None:
+        result["line"] = line(opened.reward)
     everything = [episode for whole in episodes.values() for episode in whole]
     if opened.truth is not None:
         result["distances"] = distances(opened, everything, stream(config.seed, "distances"))
@@ -189,6 +193,21 @@ def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
 
 
 # -- measuring
+
+
+def line(reward: RewardModel) -> dict[str, Any]:
+    """Returns of the straight line below the networks the `weights` that are no less than SLIGHT, the largest first:
+    how many of its standard deviations the reward changes by one of that of a number, or of its square; and whether
+    networks `add` to it."""
+    assert reward.linear is not None
+    weights = (reward.linear / reward.config.logit_scale / reward.output_std).mean(0).numpy()
+    seen = np.concatenate([np.r_[part] for part in reward.parts])
+    columns = [f"obs {i}" if i < reward.obs_size else f"critic's view {i - reward.obs_size}" for i in seen]
+    columns += [f"action {i}" for i in range(reward.inputs - len(seen))]
+    names = [*columns, *(f"{name} squared" for name in columns)]
+    order = [i for i in np.argsort(-np.abs(weights), kind="stable") if abs(weights[i]) >= SLIGHT]
+    adds = any(bool(parameter.any()) for parameter in reward.layers[-1])
+    return {"weights": {names[i]: float(weights[i]) for i in order}, "networks_add": adds}
 
 
 def measure(opened: Opened, clips: Segments, pairs: int, rng: np.random.Generator) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 from rlhf_control.analysis.tables import table
 
 ENOUGH_ROWS = 20  # of metrics, for a peak to be more than noise
+HEAVIEST = 12
 SOURCE_COLUMNS = (
     "accuracy", "ece", "step_pearson", "step_spearman", "segment_pearson", "segment_spearman", "learned_mean",
     "true_mean", "uncertainty_mean",
@@ -22,6 +23,7 @@ def report_text(result: dict[str, Any]) -> str:
         "",
         f"True reward: {truth}.",
         "",
+        *what_it_goes_by(result.get("line")),
         "## By where the clips come from",
         "",
     ]
@@ -51,3 +53,21 @@ def report_text(result: dict[str, Any]) -> str:
     if lost is not None and rows_measured >= ENOUGH_ROWS:
         lines += [f"The true reward was highest at step {peak:,.0f}; of its gain {lost:.0%} was gone at the end.", ""]
     return "\n".join(lines)
+
+
+def what_it_goes_by(line: dict[str, Any] | None) -> list[str]:
+    """Says what a reward is made of, if there is a straight line below its networks."""
+    if line is None:
+        return []
+    adds = "networks add to it" if line["networks_add"] else "networks add nothing to it"
+    rows = {name: [weight] for name, weight in list(line["weights"].items())[:HEAVIEST]}
+    more = len(line["weights"]) - len(rows)
+    return [
+        "## What it goes by",
+        "",
+        *table("number", ("weight",), rows),
+        "",
+        "Standard deviations of the reward by one of the number, or of its square, on what the policy does; "
+        f"{adds}{f'; {more} lighter ones are left out' if more else ''}.",
+        "",
+    ]

@@ -5,10 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from rlhf_control.analysis.reward_evaluation import distances, evaluate_reward, finite, open_run, random_pairs
+from rlhf_control.analysis.reward_evaluation import (
+    distances,
+    evaluate_reward,
+    finite,
+    line,
+    open_run,
+    random_pairs,
+)
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
-from rlhf_control.config import PretrainConfig
+from rlhf_control.config import PretrainConfig, RewardConfig
 from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import UserError
@@ -47,6 +55,20 @@ def test_a_learned_reward(run_of: Any, clips: Segments) -> None:
     text = (path / "reward_evaluation.md").read_text()
     assert f"| on-policy | {sources['on-policy']['accuracy']:.3g} |" in text
     assert f"| EPIC | {result['distances']['epic']:.3g} |" in text and "| action norm |" in text
+
+
+def test_what_a_reward_goes_by_is_named() -> None:
+    """Of weights worked by hand: the third number seen is the fifth observed, and the sixth the first action."""
+    model = RewardModel(6, 2, RewardConfig(linear="on", members=2, hidden=(4,), logit_scale=10.0, obs_parts=("2:6",)))
+    model.linear, model.output_std = torch.zeros(2, 12), torch.tensor([[0.5], [0.25]])
+    model.linear[:, 2] = torch.tensor([1.0, 2.0])  # 1 / 10 / 0.5 = 0.2, and 0.8
+    model.linear[:, 6 + 4] = -20.0  # -4 and -8
+    model.linear[:, 0] = 0.01  # too slight
+    assert line(model) == {
+        "weights": {"action 0 squared": pytest.approx(-6), "obs 4": pytest.approx(0.5)}, "networks_add": False,
+    }  # fmt: skip
+    model.layers[-1][0][:] = 1.0
+    assert line(model)["networks_add"]
 
 
 def test_the_true_reward_itself_is_right_about_everything(run_of: Any, clips: Segments) -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 from rlhf_control.analysis.reward_evaluation import evaluate_reward
-from rlhf_control.analysis.reward_report import report_text
+from rlhf_control.analysis.reward_report import HEAVIEST, report_text, what_it_goes_by
 from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import Segments
 from tests.analysis.rewards import learned
@@ -15,3 +15,12 @@ def test_over_optimisation_is_told_of_enough_rows_only(run_of: Any, clips: Segme
     assert "138%" not in report_text(result)
     result["curves"]["true"] = [0.0] * 20
     assert "of its gain 138% was gone" in report_text(result)
+
+
+def test_what_it_goes_by() -> None:
+    assert what_it_goes_by(None) == []
+    weights = {"obs 8": 0.93, **{f"obs {i} squared": -0.1 for i in range(HEAVIEST + 2)}}
+    text = "\n".join(what_it_goes_by({"weights": weights, "networks_add": False}))
+    assert "| obs 8 | 0.93 |" in text and "networks add nothing to it; 3 lighter ones" in text
+    assert f"obs {HEAVIEST - 2} squared" in text and f"obs {HEAVIEST - 1} squared" not in text
+    assert "; networks add to it." in "\n".join(what_it_goes_by({"weights": {"obs 8": 1.0}, "networks_add": True}))
