@@ -99,13 +99,11 @@ def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | Cri
     return config.reward.squares == "on" or (config.reward.squares == "auto" and finished)
 
 
-def linear_wanted(
-    config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int
-) -> bool:  # fmt: skip
-    """Tells whether there is a straight line below the networks: unless said otherwise, where numbers are seen, clips
-    are parts of episodes and no success is marked. Raises UserError if one is asked for in what is no numbers."""
-    numbers = encoder is None or isinstance(encoder, CriticsView)
-    if config.reward.linear == "on" and not numbers:
+def linear_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int) -> bool:
+    """Tells whether there is a straight line below the networks: unless said otherwise, where numbers are seen as they
+    are, clips are parts of episodes and no success is marked. Raises UserError if one is asked for in what is no
+    numbers."""
+    if config.reward.linear == "on" and not (encoder is None or isinstance(encoder, CriticsView)):
         raise UserError("--reward.linear on is for observations that are numbers; leave it out")
-    fits = numbers and not whole and SUCCESS not in config.feedback
+    fits = encoder is None and not whole and SUCCESS not in config.feedback
     return config.reward.linear == "on" or (config.reward.linear == "auto" and fits)

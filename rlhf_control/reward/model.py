@@ -141,7 +141,7 @@ class RewardModel:
     def clip_logits(self, clips: Segments) -> Array:
         """Returns logits (E, ...) for clips (..., L): member e prefers clip i to j with probability sigmoid(logit i -
         logit j)."""
-        rewards = mean_over_steps(self._scores(self._standardise(self.rows(clips))), weights_of(self, clips))
+        rewards = mean_over_steps(raw_scores(self, self._standardise(self.rows(clips))), weights_of(self, clips))
         return (self.config.logit_scale * rewards / self.temperature).numpy()
 
     def probability(self, pairs: Segments) -> Array:
@@ -167,14 +167,8 @@ class RewardModel:
 
     def _members(self, x: Tensor) -> Array:
         """(E, ...) for standardised inputs (..., I)."""
-        out = self._scores(x).flatten(1)
+        out = raw_scores(self, x).flatten(1)
         return standardised(out, self.output_mean, self.output_std).reshape(-1, *x.shape[:-1]).numpy()
-
-    def _scores(self, x: Tensor) -> Tensor:
-        """(E, ...) in units of the networks' outputs, for standardised inputs (..., I)."""
-        out = scores(self.layers, as_read(x, self.config))
-        line = None if self.linear is None else features(x, INPUT_CLIP) @ self.linear.T / self.config.logit_scale
-        return out if line is None else out + line.movedim(-1, 0)
 
     def _uncertainty(self, x: Tensor, members: Array, unseen: Tensor | None) -> Array:
         return np.sqrt(members.var(0) + np.square(self._novelty(x, unseen)))
@@ -206,7 +200,7 @@ class RewardModel:
         self.trust = dict(zip(annotators_in(answers)[0], fit.trust, strict=False))
 
         x = self._standardise(reference_rows)
-        out = self._scores(x)
+        out = raw_scores(self, x)
         self.output_mean = torch.zeros_like(out[:, :1]) if self.whole else out.mean(1, keepdim=True)
         self.output_std = out.std(1, keepdim=True).clamp(min=MIN_OUTPUT_STD)
         some = torch.from_numpy(rng.permutation(len(everything))[: 2 * SUPPORT])
@@ -305,6 +299,13 @@ class RewardModel:
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
         if self.unseen is not None and "unseen" in state:  # older files have none
             self.unseen.load_state(state["unseen"])
+
+
+def raw_scores(model: RewardModel, x: Tensor) -> Tensor:
+    """Returns every member's (E, ...), in units of the networks' outputs, for standardised inputs (..., I)."""
+    out = scores(model.layers, as_read(x, model.config))
+    line = None if model.linear is None else features(x, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
+    return out if line is None else out + line.movedim(-1, 0)
 
 
 def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array]:

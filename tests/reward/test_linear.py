@@ -6,6 +6,7 @@ from rlhf_control.config import FinetuneConfig, RewardConfig
 from rlhf_control.data import SUCCESS, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
+from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.known import linear_wanted, make_reward
 from rlhf_control.reward.likelihoods import ranking_log_prob
 from rlhf_control.reward.linear import curvature, fit_linear, solve
@@ -175,8 +176,8 @@ def test_it_is_for_numbers_of_which_no_success_is_marked() -> None:
     assert not linear_wanted(config, None, 50)  # whole episodes, of which the reward's zero counts
     assert not linear_wanted(FinetuneConfig("", reward=RewardConfig(linear="off")), None, 0)
     assert not linear_wanted(FinetuneConfig("", feedback=(SUCCESS,)), None, 0)
-    pictures = object.__new__(Encoder)
-    assert not linear_wanted(config, pictures, 0)
+    pictures, view = object.__new__(Encoder), object.__new__(CriticsView)
+    assert not linear_wanted(config, pictures, 0) and not linear_wanted(config, view, 0) and linear_wanted(on, view, 0)
     with pytest.raises(UserError, match="are numbers"):
         linear_wanted(on, pictures, 0)
     model = make_reward(config, 3, 1, "")
