@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rlhf_control.behaviours.catalogue import env_reward
 from rlhf_control.config import FinetuneConfig, GuardConfig
+from rlhf_control.data import Query, Segments
+from rlhf_control.feedback.labels import Labels
+from rlhf_control.feedback.oracles import RewardOracle
+from rlhf_control.feedback.store import FeedbackStore
+from tests.conftest import random_segments
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import behaviours
@@ -17,6 +23,7 @@ import feedback
 import label_parts
 import label_table
 import overoptimisation
+import refits
 
 # -- shares
 
@@ -107,3 +114,30 @@ def test_rewards_and_anchors_cross_and_differ_in_nothing_else() -> None:
     lowest = every["lowest, beta 0.1"]
     assert replace(lowest, reward=first.reward, reference=first.reference) == first
     assert (lowest.reward.combine, lowest.reference.beta) == ("worst-case", 0.1)
+
+
+# -- answers learned from anew
+
+
+def test_the_rounds_of_a_run_and_what_came_next(tmp_path) -> None:
+    """Three rounds of two, three and one questions: of the last nothing comes next."""
+    labels = Labels(FeedbackStore(tmp_path / "labels.sqlite", create=True), RewardOracle(env_reward, "oracle"), 0)
+    rng = np.random.default_rng(0)
+    for k, questions in enumerate((2, 3, 1)):
+        queries = [Query(k, i, "uniform", random_segments(rng, 2, 5)) for i in range(questions)]
+        labels.ask(queries, Segments.stack([query.segments[0] for query in queries]))
+    found = refits.rounds_of(tmp_path)
+    sizes = [(len(answers), len(past), len(coming)) for answers, past, coming in found]
+    assert sizes == [(2, 4, 6), (5, 10, 2)]
+    kept = labels.answers()
+    assert kept is not None and found[1][0].clips.digest() == kept.clips[np.arange(10)].digest()
+
+
+def test_refits_are_told_by_task_way_and_answers() -> None:
+    rows = [
+        {"task": "A", "oracle": "env", "way": way, "answers": answers, "clips": clips, "seed": seed}
+        for seed in range(2)
+        for way, answers, clips in (("line", 20, 1.0), ("line", 90, 0.5), ("networks", 20, 0.25))
+    ]
+    cells = [row[2:] for row in refits.table_of(rows)]
+    assert cells == [["1.00 (1.00 to 1.00)", "", "", "0.50 (0.50 to 0.50)"], ["0.25 (0.25 to 0.25)", "", "", ""]]
