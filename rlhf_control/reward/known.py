@@ -16,6 +16,7 @@ from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
 
+MOST_NUMBERS = 1000  # for a straight line; more are pictures that are read as numbers, none of which says anything
 KNOWN_SCALE = 100.0  # logit of a known reward's difference of one standard deviation: as good as certain
 
 
@@ -79,7 +80,7 @@ def make_reward(
     """Makes the learned reward, or one of the two that it is measured against. `encoder`, `whole`: see `RewardModel`;
     `same`: the oracle's is the one that the policy was trained on, and stays in its unit."""
     if config.learn_from == "votes":
-        squares, linear = squares_wanted(config, encoder), linear_wanted(config, encoder, whole)
+        squares, linear = squares_wanted(config, encoder), linear_wanted(config, encoder, whole, obs_size)
         options = replace(config.reward, squares="on" if squares else "off", linear="on" if linear else "off")
         return RewardModel(obs_size, action_size, options, env_id, encoder, whole)
     if config.learn_from == "oracle":
@@ -99,11 +100,13 @@ def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | Cri
     return config.reward.squares == "on" or (config.reward.squares == "auto" and finished)
 
 
-def linear_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int) -> bool:
-    """Tells whether there is a straight line below the networks: unless said otherwise, where numbers are seen as they
-    are, clips are parts of episodes and no success is marked. Raises UserError if one is asked for in what is no
-    numbers."""
+def linear_wanted(
+    config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int, numbers: int
+) -> bool:
+    """Tells whether there is a straight line below the networks: unless said otherwise, where few enough numbers (so
+    many) are seen as they are, clips are parts of episodes and no success is marked. Raises UserError if one is asked
+    for in what is no numbers."""
     if config.reward.linear == "on" and not (encoder is None or isinstance(encoder, CriticsView)):
         raise UserError("--reward.linear on is for observations that are numbers; leave it out")
-    fits = encoder is None and not whole and SUCCESS not in config.feedback
+    fits = encoder is None and not whole and SUCCESS not in config.feedback and numbers <= MOST_NUMBERS
     return config.reward.linear == "on" or (config.reward.linear == "auto" and fits)

@@ -172,13 +172,16 @@ def test_a_damaged_line_is_told(tmp_path, damage) -> None:
 def test_it_is_for_numbers_of_which_no_success_is_marked() -> None:
     config = FinetuneConfig("")
     on = FinetuneConfig("", reward=RewardConfig(linear="on"))
-    assert linear_wanted(config, None, 0) and linear_wanted(on, None, 0)
-    assert not linear_wanted(config, None, 50)  # whole episodes, of which the reward's zero counts
-    assert not linear_wanted(FinetuneConfig("", reward=RewardConfig(linear="off")), None, 0)
-    assert not linear_wanted(FinetuneConfig("", feedback=(SUCCESS,)), None, 0)
+    assert linear_wanted(config, None, 0, 17) and linear_wanted(on, None, 0, 17)
+    assert not linear_wanted(config, None, 50, 17)  # whole episodes, of which the reward's zero counts
+    assert not linear_wanted(FinetuneConfig("", reward=RewardConfig(linear="off")), None, 0, 17)
+    assert not linear_wanted(FinetuneConfig("", feedback=(SUCCESS,)), None, 0, 17)
+    assert not linear_wanted(config, None, 0, 84 * 84) and linear_wanted(on, None, 0, 84 * 84)
     pictures, view = object.__new__(Encoder), object.__new__(CriticsView)
-    assert not linear_wanted(config, pictures, 0) and not linear_wanted(config, view, 0) and linear_wanted(on, view, 0)
+    for encoder in (pictures, view):
+        assert not linear_wanted(config, encoder, 0, 17)
+    assert linear_wanted(on, view, 0, 17)
     with pytest.raises(UserError, match="are numbers"):
-        linear_wanted(on, pictures, 0)
+        linear_wanted(on, pictures, 0, 17)
     model = make_reward(config, 3, 1, "")
     assert isinstance(model, RewardModel) and model.config.linear == "on"
