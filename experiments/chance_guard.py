@@ -70,7 +70,7 @@ def judged(policy: str, key: Key) -> dict[str, list[float]]:
     for n in ANSWERS:
         if model is not None:
             guard.newest(model, comparisons(shown[before:n], better[before:n].astype(float)))
-        model, before = RewardModel(clips.obs.shape[-1], clips.action.shape[-1], RewardConfig()), n
+        model, before = RewardModel(clips.obs.shape[-1], clips.action.shape[-1], RewardConfig(linear="on")), n
         metrics = model.fit(comparisons(shown[:n], better[:n].astype(float)), clips, stream(seed, "fit", n))
         guard.fitted({f"reward/{name}": value for name, value in metrics.items()})
         found["passed"].append(float(guard.shown))

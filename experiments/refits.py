@@ -14,6 +14,7 @@ Result:  results/refits.json and .md
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from common import interval, keep, keep_table
 from rlhf_control.analysis.reward_distances import pearson
 from rlhf_control.behaviours.catalogue import reward_named
 from rlhf_control.compute.threads import one_thread
-from rlhf_control.config import FinetuneConfig, RewardConfig
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Answers, Segments, mean_over_steps
 from rlhf_control.errors import UserError, guarded
 from rlhf_control.feedback.labels import Labels
@@ -32,7 +33,7 @@ from rlhf_control.rng import stream
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.runs.run import Run
 
-WAYS = {"with a line": RewardConfig(linear="on"), "networks alone": RewardConfig(linear="off")}
+WAYS: dict[str, dict[str, Any]] = {"with a line": {"linear": "on"}, "networks alone": {"linear": "off"}}
 SHOWN = (20, 40, 60, 90)  # answers, in the table
 
 
@@ -64,7 +65,8 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     for answers, past, coming in rounds_of(run):
         true = truth(coming)
         for way, options in WAYS.items():
-            model = RewardModel(past.obs.shape[-1], past.action.shape[-1], options, env_id)
+            own = replace(config.reward, **options)
+            model = RewardModel(past.obs.shape[-1], past.action.shape[-1], own, env_id)
             model.fit(answers, past, stream(config.seed, "refit", len(answers)))
             learned = model.predict(coming)
             returns = [mean_over_steps(values, coming.mask) for values in (learned, true)]

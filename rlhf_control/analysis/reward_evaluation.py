@@ -294,7 +294,8 @@ def baselines(
     answers that say nothing."""
     clips = cut(episodes, opened.length)
     index = random_pairs(len(clips), pairs, rng)
-    coins = RewardModel(episodes[0].obs.shape[-1], episodes[0].action.shape[-1], opened.config.reward)
+    options = opened.reward.config if isinstance(opened.reward, RewardModel) else opened.config.reward
+    coins = RewardModel(episodes[0].obs.shape[-1], episodes[0].action.shape[-1], options)
     asked = random_pairs(len(clips), opened.config.labels, rng)
     coins.fit(comparisons(clips[asked], rng.integers(2, size=len(asked)).astype(np.float32)), clips, rng)
     rewards: dict[str, RewardFunction] = {"learned": opened.reward.predict, **BASELINES, "coin flips": coins.predict}

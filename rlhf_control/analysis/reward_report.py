@@ -65,9 +65,9 @@ def what_it_goes_by(line: dict[str, Any] | None) -> list[str]:
     return [
         "## What it goes by",
         "",
-        *table("number", ("weight",), rows),
+        *(table("number", ("weight",), rows) if rows else ["No number has a weight."]),
         "",
-        "Standard deviations of the reward by one of the number, or of its square, on what the policy does; "
-        f"{adds}{f'; {more} lighter ones are left out' if more else ''}.",
+        "Standard deviations of the reward by one of the number, from its mean in the clips learned from, or of that "
+        f"squared; {adds}{f'; {more} lighter ones are left out' if more else ''}.",
         "",
     ]

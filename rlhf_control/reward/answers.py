@@ -28,6 +28,7 @@ from rlhf_control.reward.trust import CANDIDATES, most_likely_trust
 
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
 ALIKE, BYTES = 0.1, 512  # correlation, and of how many bytes of a picture
+SETTLE_STEPS, SETTLE_LR = 100, 0.05  # and by how much of a logit such a step goes
 MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
 
 
@@ -206,6 +207,20 @@ class Answering:
             log_prob.double().numpy(), targets.annotator.numpy(), targets.question.numpy()
         )
         self.trust = torch.tensor([*trust, 1.0], dtype=torch.float32)
+
+    def settle(self, logits: Tensor, targets: Targets, seen: Tensor) -> None:
+        """Finds what is learned beside the reward, by each member from the answers (E, Q) it sees, given the logits
+        (E, S) of all clips."""
+        if not self.parameters:
+            return
+        tensors = [value.requires_grad_(True) for value in self.parameters.values()]
+        optimizer = torch.optim.Adam(tensors, lr=SETTLE_LR / self.config.logit_scale)
+        for _ in range(SETTLE_STEPS):
+            optimizer.zero_grad(set_to_none=True)
+            (-self.log_prob(logits[:, targets.items], targets) * seen).sum().backward()
+            optimizer.step()
+        for value in tensors:
+            value.requires_grad_(False).grad = None
 
     def log_prob(
         self, logits: Tensor, targets: Targets, steps: "Steps | None" = None, trust: Tensor | None = None

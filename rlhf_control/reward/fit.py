@@ -34,7 +34,7 @@ from rlhf_control.reward.seeing import LearnedEncoders
 CHECK_EVERY = 25  # gradient steps between two looks at the held-out answers
 MIN_STEPS = 100  # too few steps hurt far more than too many (50 -> 300 steps: 0.33 -> 0.83 of the true reward's return)
 ODDS = 20.0  # so many times likelier must the held-out answers be by networks on a line than by the line alone
-TRUST_ROUNDS = 3  # a liar's answers are first read as they stand
+LINE_ROUNDS = 3  # a liar's answers are first read as they stand
 L2_STEP, L2_RATIO, L2_LIMITS = 3.0, (1.1, 1.5), (1e-4, 100.0)  # of the adaptive L2
 
 
@@ -83,19 +83,18 @@ def fit_ensemble(
     else:
         learner = AutogradSteps(layers, answering, batches, config, sight)
     best_loss, best_step, best = math.inf, 0, (learner.parameters(), answering.trust, answering.without)
-    for before, step in pairwise(checks if line is None else [0, *checks]):
+    for before, step in pairwise(checks if line is None else [0, *checks] if held_out.any() else [0, 0]):
         learner.train(step - before, weight_decay)
         if answering.trust is not None:
             answering.reconsider(learner.clip_logits(), targets, mask, learner.marked(targets))
         if step < earliest and not config.adaptive_l2:
             continue
         train_loss, held_out_loss = losses(answering, learner.clip_logits(), targets, mask, learner.marked(targets))
-        if config.adaptive_l2:
+        if config.adaptive_l2 and step:
             weight_decay = adapted_l2(weight_decay, train_loss, held_out_loss)
-        if held_out.any():
-            loss_now = held_out_loss - (0 if step else math.log(ODDS) / len(targets.items))
-        else:
-            loss_now = -step if line is None else step
+        loss_now = held_out_loss if held_out.any() else -step
+        if not step:
+            loss_now -= math.log(ODDS) / max(1, held_out.any(0).sum())
         if loss_now < best_loss and step >= earliest:
             best_loss, best_step = loss_now, step
             best = (learner.parameters(), answering.trust, answering.without)
@@ -112,9 +111,12 @@ def fit_ensemble(
 
 
 def straight_line(means: Tensor, answering: Answering, targets: Targets, held_out: Tensor) -> Tensor:
-    """Fits each member's line (E, F) to the means (S, F) of clips, and finds anew how far to trust whom."""
-    for _ in range(1 if answering.trust is None else TRUST_ROUNDS):
+    """Fits each member's line (E, F) to the means (S, F) of clips, by turns with how annotators turn logits into
+    answers and how far to trust whom."""
+    open_questions = answering.trust is not None or answering.parameters
+    for _ in range(LINE_ROUNDS if open_questions else 1):
         line = fit_linear(lambda logits: answering.log_prob(logits, targets), means, targets.items, ~held_out)
+        answering.settle(line @ means.T, targets, ~held_out)
         answering.reconsider(line @ means.T, targets, held_out)
     return line
 

@@ -33,41 +33,44 @@ def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Ten
     logits = logits.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(log_prob(logits).sum(), logits, create_graph=True)
     rows = [torch.autograd.grad(gradient[..., k].sum(), logits, retain_graph=True)[0] for k in range(logits.shape[-1])]
-    bends, directions = torch.linalg.eigh(-torch.stack(rows, -1).double())
+    hessian = torch.nan_to_num(torch.stack(rows, -1), 0.0, 0.0, 0.0)  # what is surely a lapse overflows
+    bends, directions = torch.linalg.eigh(-hessian)
     root = directions * bends.clamp(min=0).sqrt()[..., None, :]
-    return gradient.detach().double(), root[..., 1:] if root.shape[-1] > 1 else root
+    return gradient.detach(), root[..., 1:] if root.shape[-1] > 1 else root
 
 
 def solve(u: Tensor, precision: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Returns H^-1 gradient (E, F) and the diagonal of H^-1 (E, F), of H = U^T U + diag(precision), for U (E, R, F) and
-    precision (F,): by way of the smaller of both sizes (Woodbury's identity)."""
+    precision (E, F): by way of the smaller of both sizes (Woodbury's identity)."""
     if u.shape[2] <= u.shape[1]:
-        inverse = torch.linalg.inv(u.mT @ u + torch.diag(precision))
+        inverse = torch.linalg.inv(u.mT @ u + torch.diag_embed(precision))
         return (inverse @ gradient[..., None])[..., 0], inverse.diagonal(dim1=1, dim2=2)
-    scaled = u / precision  # (E, R, F)
+    scaled = u / precision[:, None]
     known = torch.linalg.solve(torch.eye(u.shape[1], dtype=u.dtype) + scaled @ u.mT, scaled)
     step = gradient / precision - (scaled.mT @ (known @ gradient[..., None]))[..., 0]
     return step, 1 / precision - (scaled * known).sum(1)
 
 
 def fit_linear(log_prob: Callable[[Tensor], Tensor], means: Tensor, items: Tensor, seen: Tensor) -> Tensor:
-    """Returns weights (E, F), each member's likeliest ones under the prior that is likeliest for all of them.
+    """Returns weights (E, F), each member's likeliest ones under the prior that is likeliest by what it sees. No prior
+    is shared, or a member would know of the answers that it is held to which of the numbers count: of coin flips 62 %
+    of those that are held out were as predicted.
 
-    `log_prob`: the log-likelihoods (E, Q) of all answers, given the logits (E, Q, K) of their items. means (S, F): the
-    features of each clip. items (Q, K): the clips of each answer. seen (E, Q): the answers each member learns from.
+    `log_prob`: the log-likelihoods (E, Q) of all answers, given the logits (E, Q, K) float64 of their items. means (S,
+    F): the features of each clip. items (Q, K): the clips of each answer. seen (E, Q): what each member learns from.
     """
     x, used = means.double()[items], seen.double()[..., None]  # (Q, K, F), (E, Q, 1)
     weights = x.new_zeros(len(seen), means.shape[1])
-    precision = x.new_ones(means.shape[1])
+    precision = torch.ones_like(weights)
     for _ in range(ITERATIONS):
-        slope, root = curvature(log_prob, torch.einsum("qkf,ef->eqk", x, weights).float())
+        slope, root = curvature(log_prob, torch.einsum("qkf,ef->eqk", x, weights))
         gradient = torch.einsum("eqk,qkf->ef", slope * used, x) - precision * weights
         u = torch.einsum("eqkj,qkf->eqjf", root * used[..., None], x).flatten(1, 2)
         step, variance = solve(u, precision, gradient)
         farthest = torch.einsum("qkf,ef->eqk", x, step).abs().amax((1, 2))
         weights = weights + step * (FARTHEST / farthest.clamp(min=FARTHEST))[:, None]
-        known = (1 - precision * variance).mean(0).clamp(min=0)  # of each weight, 0 to 1
-        precision = ((known + 2 * SHAPE) / (weights.square().mean(0) + 2 * RATE)).clamp(*PRECISIONS)
+        known = (1 - precision * variance).clamp(min=0)  # of each weight, 0 to 1
+        precision = ((known + 2 * SHAPE) / (weights.square() + 2 * RATE)).clamp(*PRECISIONS)
         if farthest.max() < STILL:
             break
     return weights.float()
@@ -83,7 +86,7 @@ def weights_from_state(state: Mapping[str, Any], shape: tuple[int, int]) -> Tens
     shape (E, F), or not finite."""
     if "linear" not in state:
         return None
-    weights = torch.from_numpy(state["linear"].copy())
+    weights = torch.from_numpy(state["linear"].astype("float32"))
     if weights.shape != shape:
         raise ValueError(f"the line's weights have shape {tuple(weights.shape)} where the model has {shape}")
     check_weights({"linear": weights})

@@ -342,12 +342,12 @@ def learn(
 ) -> Fit:  # fmt: skip
     """Fits the ensemble, from its weights if it is `warm`, to answers about clips of these inputs (S, L, I)."""
     weights, marked = weights_of(model, answers.clips), (answers.kind == KINDS.index(SUCCESS)).any()
-    line = model.config.linear == "on" and sight is None and not marked  # marks may speak of single steps
+    line = model.config.linear == "on" and model.config.lapse < 1 and sight is None and not marked  # speak of steps
     if not warm:
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         model.layers = initial_layers(model.sizes, model.config.members, generator)
-        if line:  # the networks add nothing to it, to begin with
-            model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
+    if line:  # the networks add nothing to it, to begin with
+        model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
     means = mean_over_steps(features(x, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
     shown = ClipInputs(x if sight is not None else as_read(x, model.config), weights, means)
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)

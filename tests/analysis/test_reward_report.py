@@ -23,4 +23,5 @@ def test_what_it_goes_by() -> None:
     text = "\n".join(what_it_goes_by({"weights": weights, "networks_add": False}))
     assert "| obs 8 | 0.93 |" in text and "networks add nothing to it; 3 lighter ones" in text
     assert f"obs {HEAVIEST - 2} squared" in text and f"obs {HEAVIEST - 1} squared" not in text
+    assert "No number" in "\n".join(what_it_goes_by({"weights": {}, "networks_add": False}))
     assert "; networks add to it." in "\n".join(what_it_goes_by({"weights": {"obs 8": 1.0}, "networks_add": True}))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rlhf_control.config import FinetuneConfig, RewardConfig
-from rlhf_control.data import SUCCESS, Segments
+from rlhf_control.data import KINDS, SUCCESS, Answers, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.reward.critics_view import CriticsView
@@ -24,7 +24,7 @@ def bradley_terry(lapse: float = 0.0):
 
 def test_curvature_worked_by_hand() -> None:
     """P = sigmoid(1): the gradient is 1 - P = 0.269 up and down, minus the second derivative P (1 - P) = 0.197."""
-    slope, root = curvature(bradley_terry(), torch.tensor([[[1.0, 0.0]]]))
+    slope, root = curvature(bradley_terry(), torch.tensor([[[1.0, 0.0]]]).double())
     torch.testing.assert_close(slope, torch.tensor([[[0.2689, -0.2689]]], dtype=torch.float64), atol=1e-4, rtol=0)
     by_hand = torch.tensor([[[[0.1966, -0.1966], [-0.1966, 0.1966]]]], dtype=torch.float64)
     assert root.shape == (1, 1, 2, 1)
@@ -33,12 +33,12 @@ def test_curvature_worked_by_hand() -> None:
 
 def test_the_curvature_of_one_logit_and_of_four() -> None:
     """log sigmoid, and first choices among four, whose second derivatives are those of the softmax."""
-    _, root = curvature(lambda logits: torch.nn.functional.logsigmoid(logits[..., 0]), torch.tensor([[[1.0]]]))
+    _, root = curvature(lambda logits: torch.nn.functional.logsigmoid(logits[..., 0]), torch.tensor([[[1.0]]]).double())
     assert (root @ root.mT).item() == pytest.approx(0.1966, abs=1e-4)
-    logits = torch.tensor([[[1.0, 0.0, 2.0, -1.0]]])
+    logits = torch.tensor([[[1.0, 0.0, 2.0, -1.0]]]).double()
     first = torch.tensor([0, 1, 1, 1])
     _, root = curvature(lambda x: ranking_log_prob(x, first.expand(x.shape)), logits)
-    p = logits[0, 0].softmax(-1).double()
+    p = logits[0, 0].softmax(-1)
     assert root.shape == (1, 1, 4, 3)
     torch.testing.assert_close((root @ root.mT)[0, 0], torch.diag(p) - p[:, None] * p, atol=1e-5, rtol=0)
 
@@ -46,7 +46,7 @@ def test_the_curvature_of_one_logit_and_of_four() -> None:
 def test_what_is_likely_a_lapse_is_straight() -> None:
     """With half of all answers lapses, one against a difference of 6 is nearly surely one: its likelihood bends
     upwards, which would make Newton's step go the wrong way."""
-    _, root = curvature(bradley_terry(0.5), torch.tensor([[[-3.0, 3.0]]]))
+    _, root = curvature(bradley_terry(0.5), torch.tensor([[[-3.0, 3.0]]]).double())
     torch.testing.assert_close(root, torch.zeros_like(root), atol=1e-3, rtol=0)
 
 
@@ -54,9 +54,9 @@ def test_what_is_likely_a_lapse_is_straight() -> None:
 def test_both_ways_to_solve_are_the_plain_one(rows: int, size: int) -> None:
     generator = torch.Generator().manual_seed(0)
     u, gradient, precision = (torch.rand(*shape, generator=generator, dtype=torch.float64)
-                              for shape in ((3, rows, size), (3, size), (size,)))  # fmt: skip
+                              for shape in ((3, rows, size), (3, size), (3, size)))  # fmt: skip
     step, variance = solve(u, precision, gradient)
-    inverse = torch.linalg.inv(u.mT @ u + torch.diag(precision))
+    inverse = torch.linalg.inv(u.mT @ u + torch.diag_embed(precision))
     torch.testing.assert_close(step, (inverse @ gradient[..., None])[..., 0])
     torch.testing.assert_close(variance, inverse.diagonal(dim1=1, dim2=2))
 
@@ -94,6 +94,18 @@ def test_coin_flips_weigh_next_to_nothing() -> None:
     items = torch.from_numpy(rng.choice(80, (60, 2)))
     weights = fit_linear(bradley_terry(0.1), means, items, torch.ones(1, 60, dtype=torch.bool))
     assert weights.norm() < 1.5  # of who weighs one number by a vote's worth: 5 and more
+
+
+def test_no_member_knows_of_answers_that_it_does_not_see() -> None:
+    """What another learns from them is nothing to it, or what is held out would be predicted however random."""
+    rng = np.random.default_rng(3)
+    means = torch.from_numpy(rng.normal(size=(60, 30)).astype(np.float32))
+    items = torch.from_numpy(rng.choice(60, (40, 2)))
+    seen = torch.ones(2, 40, dtype=torch.bool)
+    seen[0, 20:] = False
+    first = fit_linear(bradley_terry(0.1), means, items, seen)[0]
+    items[20:] = items[20:].flip(1)
+    torch.testing.assert_close(fit_linear(bradley_terry(0.1), means, items, seen)[0], first, atol=1e-3, rtol=1e-2)
 
 
 def pairs_by(worth, number: int, rng: np.random.Generator, wrong: float = 0.0):
@@ -140,6 +152,47 @@ def test_networks_learn_what_is_no_line() -> None:
     assert correlation(model, worth) > 0.8
 
 
+def coin_flips(answers: int, seed: int) -> dict[str, float]:
+    """What a fit says of so many answers about clips that differ, one like the other."""
+    rng = np.random.default_rng(seed)
+    clips = random_segments(rng, 2 * answers, 10)
+    clips.obs[...] += rng.normal(size=(2 * answers, 1, 17)).astype(np.float32)
+    pairs = Segments(**{name: a.reshape(answers, 2, *a.shape[1:]) for name, a in clips.arrays().items()})
+    model = RewardModel(17, 6, RewardConfig(linear="on"))
+    return model.fit(comparisons(pairs, rng.integers(2, size=answers).astype(float)), clips, rng)
+
+
+def test_of_coin_flips_half_of_what_is_held_out_is_as_predicted() -> None:
+    found = [coin_flips(40, seed) for seed in range(12)]
+    assert 0.4 < np.mean([metrics["heldout_accuracy"] for metrics in found]) < 0.58
+    assert sum(2 / 3 * metrics["evidence"] > np.log(20) for metrics in found) <= 1
+
+
+@pytest.mark.parametrize("kind", ["rating", "reward"])
+def test_networks_stay_silent_where_a_line_says_all(kind: str) -> None:
+    """Where people put their thresholds, and in which unit they give rewards, is no merit of the networks."""
+    rng = np.random.default_rng(0)
+    clips = random_segments(rng, 80, 10)
+    worth = clips.obs[..., 8].mean(-1)
+    value = np.digitize(worth, np.quantile(worth, [0.2, 0.4, 0.6, 0.8])) + 1.0 if kind == "rating" else 5 + 3 * worth
+    answers = Answers(clips, np.arange(80)[:, None], np.zeros((80, 1), np.int64), np.full(80, KINDS.index(kind)), value)
+    model = RewardModel(17, 6, RewardConfig(linear="on"))
+    assert model.fit(answers, clips, rng)["steps"] == 0
+    assert correlation(model, lambda obs: obs[..., 8]) > 0.95
+
+
+def test_what_leaves_nothing_to_judge_networks_by() -> None:
+    """Nothing is held out, or answers are all lapses: networks are silent, and of lapses so is the line."""
+    answers, clips = pairs_by(lambda obs: obs[..., 8], 30, np.random.default_rng(0))
+    for options in ({"bootstrap": 1.0}, {"lapse": 1.0}):
+        model = RewardModel(17, 6, RewardConfig(linear="on", **options))
+        model.fit(answers, clips, np.random.default_rng(0))
+        assert (model.linear is None) == ("lapse" in options)
+    model = RewardModel(17, 6, RewardConfig(linear="on", adaptive_l2=True))
+    model.fit(answers, clips, np.random.default_rng(0))
+    assert not any(parameter.any() for parameter in model.layers[-1])
+
+
 def test_a_model_with_a_line_is_kept_and_goes_on(tmp_path) -> None:
     def worth(obs: np.ndarray) -> np.ndarray:
         return obs[..., 8]
@@ -152,8 +205,10 @@ def test_a_model_with_a_line_is_kept_and_goes_on(tmp_path) -> None:
     again = RewardModel.load(tmp_path / "reward.npz")
     np.testing.assert_array_equal(again.predict(clips), model.predict(clips))
     np.testing.assert_array_equal(again.clip_logits(clips), model.clip_logits(clips))
+    model.layers[-1][0][:] = again.layers[-1][0][:] = 0.1  # networks that have spoken can be silent again
     for one in (again, model):
-        one.fit(answers, clips, np.random.default_rng(1))
+        assert one.fit(answers, clips, np.random.default_rng(1))["steps"] == 0
+    assert not model.layers[-1][0].any()
     np.testing.assert_array_equal(again.predict(clips), model.predict(clips))
 
 
