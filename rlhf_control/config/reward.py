@@ -35,7 +35,7 @@ class RewardConfig:
     """Below the networks a straight line in the numbers that the reward sees and their squares, most of whose weights
     are nothing unless answers speak for them; networks add to it where held-out answers are twenty times likelier with
     what they have learned of the rest. auto: where at most 1,000 numbers, but neither pictures, words nor the
-    critic's view are seen, and no success is marked."""
+    critic's view are seen, and episodes are not judged as wholes. Of success marks there is none in any case."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all). The others
     count for its uncertainty: what answers were given about, people saw whole."""
