@@ -33,7 +33,7 @@ def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Ten
     logits = logits.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(log_prob(logits).sum(), logits, create_graph=True)
     rows = [torch.autograd.grad(gradient[..., k].sum(), logits, retain_graph=True)[0] for k in range(logits.shape[-1])]
-    hessian = torch.nan_to_num(torch.stack(rows, -1), 0.0, 0.0, 0.0)  # what is surely a lapse overflows
+    hessian = torch.nan_to_num(torch.stack(rows, -1), 0.0, 0.0, 0.0)  # of sure lapses, see findings/
     bends, directions = torch.linalg.eigh(-hessian)
     root = directions * bends.clamp(min=0).sqrt()[..., None, :]
     return gradient.detach(), root[..., 1:] if root.shape[-1] > 1 else root
