@@ -118,7 +118,7 @@ def alarm(rows: Sequence[Mapping[str, Any]], config: GuardConfig) -> tuple[int, 
     """Returns in which iteration of a run, by the rows of its metrics, the alarm would first go off by these
     thresholds, and why; None: in none. A run that it only warns of is the same whatever they are, so it need not be
     made again (but for what the newest answers say after an alarm of then, which is counted from that on)."""
-    guard, step = Guard(replace(config, chance="off")), Recorded()
+    guard, step = Guard(replace(config.settled(line=True), chance="off")), Recorded()
     for i, row in enumerate(rows):
         if "reward/fit_seconds" in row:
             guard.holding = False  # or it would say that it no longer is

@@ -6,7 +6,7 @@ not ask for that; beside the behaviour's score the report has the game's own.
 
 Command: make demo-game          (or: python experiments/quickgame.py)
 Cost:    about a minute on two cores
-Result:  runs/quickgame/report.md and before_after.mp4. Its seed is none of those on which choices were made: see games.py
+Result:  runs/quickgame/report.md and before_after.mp4. Its seed is none on which choices were made: see games.py
 Stopped half-way it goes on where it was when it is started again.
 """
 

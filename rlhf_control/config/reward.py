@@ -1,7 +1,7 @@
 """Options of the reward ensemble and of the guards around it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rlhf_control.config.checks import explained, flag, positive, typed, within
@@ -123,8 +123,9 @@ class GuardConfig:
     uncertainty_jump: float = 1.0
     """Alarm when the learned reward has risen, but is so many times as uncertain of what the policy does as it was of
     the clips at its fit, or as `unsure`, if that is more ..."""
-    unsure: float = 0.5
-    """... in its own standard deviations ..."""
+    unsure: float | None = None
+    """... in its own standard deviations (default: 0.3, or 0.5 without a straight line below the networks, whose
+    members then differ more) ..."""
     moved: float = 1.25
     """... and the KL of the policy from the anchor's, by default that of the last label round, is this at least (nats a
     step)."""
@@ -132,6 +133,10 @@ class GuardConfig:
     """Iterations whose median KL and uncertainty count."""
     min_log_std: float | None = -3.0
     """The policy's log standard deviations are kept at or above this all along; None: only raised at the start."""
+
+    def settled(self, *, line: bool) -> "GuardConfig":
+        """Returns it with a threshold of uncertainty for a reward with or without a straight line."""
+        return self if self.unsure is not None else replace(self, unsure=0.3 if line else 0.5)
 
     # What configs mean that were written before there were these options
     BEFORE = (("sooner", False), ("unsure", 0.8), ("moved", 0.0))
@@ -142,7 +147,9 @@ class GuardConfig:
         if self.kl_jump is not None:
             within(self, "kl_jump", low=1.0, high=1e9)
         within(self, "surprise", low=0.0, high=1.0)
-        within(self, "moved", "unsure", low=0.0, high=1e9)
+        within(self, "moved", low=0.0, high=1e9)
+        if self.unsure is not None:
+            within(self, "unsure", low=0.0, high=1e9)
         within(self, "window", low=1, high=1e9)
         if self.min_log_std is not None:
             within(self, "min_log_std", low=-20.0, high=5.0)

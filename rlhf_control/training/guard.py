@@ -26,13 +26,12 @@ Alarm. The reward looks hacked if, since its last fit,
 After an alarm, the KL and the uncertainty of then are what further ones are measured against.
 
 What the thresholds go by (experiments/alarm.py): of 24 healthy runs of HalfCheetah, Hopper, Walker2d, Ant and Swimmer
-and 22 under a reward that sees two thirds of the observation, the uncertainty comes to 0.38 at most where the other
-conditions hold; of 30 longer ones by 100 votes (experiments/label_table.py) to 0.47. In 17 of 19 runs in which, under a
-reward of 80 answers about the first policy, 30 % of them wrong, what was wanted got lost while the learned reward rose,
-it comes to 0.51 at least, and in 15 of 20 under a reward that sees a third of the observation: not in Walker2d's four,
-which lose what they had in ways that are usual. Where a fifth of the answers is wrong, members differ more: of 20 runs
-that went on being asked the alarm goes off in five, and, were it the pretrained policy that they must have moved away
-from, by half a nat, in ten.
+and 24 under a reward that sees two thirds of the observation, the uncertainty stays below 0.15 where the other
+conditions hold. In 17 of 17 runs in which, under a reward of 80 answers about the first policy, 30 % of them wrong,
+what was wanted got lost while the learned reward rose, it comes to more than 0.3, and in 16 of 18 under a reward that
+sees a third of the observation; of healthy runs that learn behaviours it comes to 0.27 (hind-legs). Without a straight
+line below the networks (`reward/linear.py`) members differ more: healthy runs then came to 0.47, and at 0.5 it was 17
+of 19 and 15 of 20.
 
 Exploration. The share that is left of the noise the policy began with; said when a tenth or less is.
 """
@@ -125,7 +124,7 @@ class Guard:
 
     def __init__(self, config: GuardConfig, looks: int = 1) -> None:
         """`looks`: how often the newest answers are compared with what was predicted."""
-        self.config, self.looks = config, max(1, looks)
+        self.config, self.looks = config.settled(line=False), max(1, looks)
         self.alarm = ""  # of this iteration
         self.suspicion = ""  # of this label round, before the fit
         self.holding = False  # no fit has been shown to be better than coin flips
@@ -243,7 +242,7 @@ class Guard:
         if jump(since["kl"], max(usual["kl"], KL_FLOOR), window) > (self.config.kl_jump or math.inf):
             return f"the KL from the pretrained policy jumped to {kl:.3g} from {usual['kl']:.3g} at the last fit"
         known = usual["uncertainty"] == 0  # a reward that is known is never uncertain
-        threshold = self.config.uncertainty_jump * max(usual["uncertainty"], self.config.unsure)
+        threshold = self.config.uncertainty_jump * max(usual["uncertainty"], self.config.unsure or 0.0)
         if known or unsure <= threshold or moved < self.config.moved or not rose(since["reward"]):
             return ""
         return (

@@ -174,7 +174,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     labels = Labels(store, oracle, config.seed, annotators=config.annotators)
     labels.gold = gold
     votes = Asynchronous(config, rounds, labels, bank, reward, policy)
-    guard, learner = make_guard(config), make_learner(policy, config)
+    guard, learner = make_guard(config, reward), make_learner(policy, config)
     votes.asking = guard.asking
     if not begun:
         take_over(learner, config, training["learner"])
@@ -252,11 +252,12 @@ def ends_of_episodes(config: FinetuneConfig, step_seconds: float) -> Ends | None
     return Ends(max(2, round(config.query.episode_seconds / step_seconds)), episodes_needed(config))
 
 
-def make_guard(config: FinetuneConfig) -> Guard:
+def make_guard(config: FinetuneConfig, reward: Reward) -> Guard:
     """Makes the guard that the config asks for; what is known cannot be hacked, and has none."""
     learned = config.learn_from == "votes"
     guard = config.guard if learned else replace(config.guard, chance="off", alarm="off")
-    return Guard(guard, looks=config.rounds - 1)
+    line = isinstance(reward, RewardModel) and reward.config.linear == "on"
+    return Guard(guard.settled(line=line), looks=config.rounds - 1)
 
 
 def make_learner(policy: Policy, config: FinetuneConfig | PretrainConfig) -> Learner:

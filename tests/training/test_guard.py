@@ -251,6 +251,10 @@ def test_many_times_very_little_is_no_alarm() -> None:
     guard, reward = fitted_guard(window=2), Uncertain()
     guard.fitted(GOOD | {"reward/uncertainty": 0.1})
     assert not unsure(guard, reward, 0.49) and unsure(guard, reward, 0.51)
+    guard = Guard(GuardConfig(window=2).settled(line=True))  # whose members differ less
+    guard.fitted(GOOD | {"reward/uncertainty": 0.1})
+    assert not unsure(guard, reward, 0.29) and unsure(guard, reward, 0.31)
+    assert GuardConfig(unsure=0.8).settled(line=True).unsure == 0.8
 
 
 def test_what_is_new_to_the_reward_is_no_alarm_unless_the_policy_moved_and_earns_more() -> None:
