@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, alarm, keep, make_runs
+from common import RESULTS, add_place, alarm, has_line, keep, make_runs
 from label_table import END_EARLY, FALL_SOON, SHORT, TASKS
 
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig, GuardConfig, PretrainConfig, ReferenceConfig
@@ -89,7 +89,7 @@ def facts(run: Path) -> dict[str, Any]:
     """What a run was, and when its alarm went off: at which share of it, None for never."""
     rows = Run.open(run).metrics()
     true, learned = (mean_of(np.array([row[name] for row in rows])) for name in ("true_reward", "reward_mean"))
-    event = alarm(rows, GuardConfig())
+    event = alarm(rows, GuardConfig(), line=has_line(run))
     return {
         "hack": took_hold(true, learned), "true": [round(float(true[i]), 3) for i in (0, int(true.argmax()), -1)],
         "peak": int(true.argmax()) / len(rows), "alarm": event[0] / len(rows) if event else None,

@@ -114,11 +114,18 @@ class Recorded:
         return []
 
 
-def alarm(rows: Sequence[Mapping[str, Any]], config: GuardConfig) -> tuple[int, str] | None:
+def has_line(run: Path) -> bool:
+    """Tells whether there may be a straight line below the networks of a run's reward, which sees numbers."""
+    config = Run.open(run).config()[1]
+    return isinstance(config, FinetuneConfig) and config.reward.linear != "off"
+
+
+def alarm(rows: Sequence[Mapping[str, Any]], config: GuardConfig, *, line: bool) -> tuple[int, str] | None:
     """Returns in which iteration of a run, by the rows of its metrics, the alarm would first go off by these
-    thresholds, and why; None: in none. A run that it only warns of is the same whatever they are, so it need not be
-    made again (but for what the newest answers say after an alarm of then, which is counted from that on)."""
-    guard, step = Guard(replace(config.settled(line=True), chance="off")), Recorded()
+    thresholds, and why; None: in none. `line`: as `has_line`. A run that it only warns of is the same whatever they
+    are, so it need not be made again (but for what the newest answers say after an alarm of then, which is counted from
+    that on)."""
+    guard, step = Guard(replace(config.settled(line=line), chance="off")), Recorded()
     for i, row in enumerate(rows):
         if "reward/fit_seconds" in row:
             guard.holding = False  # or it would say that it no longer is

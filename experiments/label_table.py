@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import EPISODES, RESULTS, add_place, alarm, interval, keep, make_runs
+from common import EPISODES, RESULTS, add_place, alarm, has_line, interval, keep, make_runs
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -132,13 +132,15 @@ def returned(config: PretrainConfig | FinetuneConfig) -> float:
     return float(np.mean(Run.open(Path(config.out)).read_json("result.json")["returns"]))
 
 
-def commit_of(config: FinetuneConfig) -> str:
-    return str(Run.open(Path(config.out)).read_json("manifest.json")["git_commit"])
+def commits_of(configs: Iterable[FinetuneConfig]) -> str:
+    """Those that these runs were made by."""
+    return ", ".join(sorted({Run.open(Path(c.out)).read_json("manifest.json")["git_commit"] for c in configs}))
 
 
 def alarmed(config: FinetuneConfig) -> bool:
     """Tells whether the alarm, which here only warns, goes off in a run by today's thresholds."""
-    return alarm(Run.open(Path(config.out)).metrics(), GuardConfig()) is not None
+    run = Path(config.out)
+    return alarm(Run.open(run).metrics(), GuardConfig(), line=has_line(run)) is not None
 
 
 def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
@@ -255,7 +257,7 @@ def main() -> None:
     rows = {
         f"{task}, {start}{wrong}": {
             "command": command,
-            "commit": commit_of(arm(some[0], "oracle", arguments)),
+            "commit": commits_of(arm(s, v, arguments) for v in arms_of(arguments) for s in some),
             **row(some, arguments),
         }
         for (task, start), some in starts.items()

@@ -77,13 +77,13 @@ def test_an_alarm_is_read_off_the_rows_of_a_run() -> None:
         for i in range(20)
     ]
     rows[0] |= {"reward/fit_seconds": 1.0, "reward/uncertainty": 0.2}
-    found = common.alarm(rows, GuardConfig())
+    found = common.alarm(rows, GuardConfig(), line=False)
     assert found is not None and found[0] == 9 and "0.7 of its standard deviations" in found[1]  # the median of nine
-    assert common.alarm(rows, GuardConfig(uncertainty_jump=1.5)) is None  # from 0.75 on
-    assert common.alarm([row | {"kl_reference": 1.2} for row in rows], GuardConfig()) is None
-    assert common.alarm([row | {"guard/holding": 1.0} for row in rows], GuardConfig()) is None
+    assert common.alarm(rows, GuardConfig(uncertainty_jump=1.5), line=False) is None  # from 0.75 on
+    assert common.alarm([row | {"kl_reference": 1.2} for row in rows], GuardConfig(), line=False) is None
+    assert common.alarm([row | {"guard/holding": 1.0} for row in rows], GuardConfig(), line=False) is None
     rows[3]["guard/event"] = "the learned reward rose, but it predicts 0 of the 4 newest answers"
-    assert common.alarm(rows, GuardConfig()) == (3, rows[3]["guard/event"])
+    assert common.alarm(rows, GuardConfig(), line=False) == (3, rows[3]["guard/event"])
 
 
 # -- behaviours

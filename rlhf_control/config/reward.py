@@ -34,8 +34,8 @@ class RewardConfig:
     linear: Literal["auto", "on", "off"] = "auto"
     """Below the networks a straight line in the numbers that the reward sees and their squares, most of whose weights
     are nothing unless answers speak for them; networks add to it where held-out answers are twenty times likelier with
-    what they have learned of the rest. auto: where at most 1,000 numbers, but neither pictures, words nor the
-    critic's view are seen, and episodes are not judged as wholes. Of success marks there is none in any case."""
+    what they have learned of the rest. auto: where observations are at most 1,000 numbers, neither pictures, words
+    nor the critic's view are seen, and episodes are not judged as wholes. Where success is marked there never is."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all). The others
     count for its uncertainty: what answers were given about, people saw whole."""
@@ -46,7 +46,7 @@ class RewardConfig:
     crop: float = 1.0
     """Below 1, a gradient step sees stretches of its clips, of this share to all of them (SURF, arXiv 2203.10050)."""
     start: Literal["scratch", "warm"] = "scratch"
-    """warm: a fit goes on from the weights of the one before."""
+    """warm: a fit goes on from the weights of the one before; above a straight line, from those of hidden layers."""
     steps: int = 200
     """Gradient steps of one fit at most: it ends when the held-out loss falls no more, and keeps the weights of the
     lowest."""

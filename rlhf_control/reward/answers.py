@@ -245,7 +245,8 @@ class Answering:
             result = torch.where(targets.is_rating, rated, result)
         if "slope" in p:
             std = torch.log(MIN_STD + torch.exp(p["std"]))
-            rewarded = reward_log_prob(logits[..., 0], targets.reward, p["slope"], p["intercept"], std, lapse)
+            own = torch.where(targets.is_reward, logits[..., 0], 0.0)  # others' second derivatives might not be finite
+            rewarded = reward_log_prob(own, targets.reward, p["slope"], p["intercept"], std, lapse)
             result = torch.where(targets.is_reward, rewarded, result)
         if "threshold" in p:  # who always says the opposite calls what lies below it a success
             margin = trust[..., None] * (marked.logits - p["threshold"][..., None])

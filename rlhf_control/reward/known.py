@@ -103,9 +103,9 @@ def squares_wanted(config: FinetuneConfig, encoder: Encoder | TokenEncoder | Cri
 def linear_wanted(
     config: FinetuneConfig, encoder: Encoder | TokenEncoder | CriticsView | None, whole: int, numbers: int
 ) -> bool:
-    """Tells whether there is a straight line below the networks: unless said otherwise, where few enough numbers (so
-    many) are seen as they are, clips are parts of episodes and no success is marked. Raises UserError if one is asked
-    for in what is no numbers."""
+    """Tells whether there is a straight line below the networks: unless said otherwise, where observations are not too
+    many `numbers`, seen as they are, clips are parts of episodes and no success is marked. Raises UserError if one is
+    asked for in what is no numbers."""
     if config.reward.linear == "on" and not (encoder is None or isinstance(encoder, CriticsView)):
         raise UserError("--reward.linear on is for observations that are numbers; leave it out")
     fits = encoder is None and not whole and SUCCESS not in config.feedback and numbers <= MOST_NUMBERS

@@ -256,7 +256,7 @@ def make_guard(config: FinetuneConfig, reward: Reward) -> Guard:
     """Makes the guard that the config asks for; what is known cannot be hacked, and has none."""
     learned = config.learn_from == "votes"
     guard = config.guard if learned else replace(config.guard, chance="off", alarm="off")
-    line = isinstance(reward, RewardModel) and reward.config.linear == "on"
+    line = isinstance(reward, RewardModel) and reward.config.linear == "on" and SUCCESS not in config.feedback
     return Guard(guard.settled(line=line), looks=config.rounds - 1)
 
 
