@@ -61,7 +61,8 @@ class RewardConfig:
     bootstrap: float = 0.8
     """Share of the answers each member sees; the rest is its held-out set."""
     lapse: float = 0.1
-    """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...)."""
+    """Chance that an answer is a coin flip: P = lapse / 2 + (1 - lapse) * sigmoid(...). Of a reward with a straight
+    line the least: at each fit it is this, 0.2 or 0.4, under which held-out answers are likeliest."""
     logit_scale: float = 30.0
     """The sigmoid's argument is this times the difference of the clips' mean (tanh) outputs."""
     trust: bool = True

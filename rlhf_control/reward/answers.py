@@ -28,6 +28,7 @@ from rlhf_control.reward.trust import CANDIDATES, most_likely_trust
 
 PARTNERS = 8  # with how many other ratings (or rewards) each is compared, to measure accuracy
 ALIKE, BYTES = 0.1, 512  # correlation, and of how many bytes of a picture
+LAPSES = (0.2, 0.4)
 SETTLE_STEPS, SETTLE_LR = 100, 0.05  # and by how much of a logit such a step goes
 MAX_TIE_SHARE, MIN_STD = 0.9, 0.1
 
@@ -169,7 +170,7 @@ class Answering:
     The parameters are kept in units of the networks' outputs, so that one learning rate suits all."""
 
     def __init__(self, targets: Targets, config: RewardConfig) -> None:
-        self.config, self.order = config, targets.largest_tie()
+        self.config, self.order, self.lapse = config, targets.largest_tie(), config.lapse
         self.mixed, self.grouped = bool(targets.forced.any()) and self.order > 1, bool(targets.is_groups.any())
         start: dict[str, Tensor] = {}
         if self.order > 1:
@@ -208,6 +209,19 @@ class Answering:
         )
         self.trust = torch.tensor([*trust, 1.0], dtype=torch.float32)
 
+    @torch.no_grad()
+    def reckon_with_lapses(self, logits: Tensor, targets: Targets, held_out: Tensor) -> bool:
+        """Takes, of the lapse of the config and the larger LAPSES, the one under which the answers (E, Q) held out are
+        likeliest, given the logits (E, S) of all clips; tells whether it is another. Who is wrong in a fifth of all
+        cases is read as one who tosses a coin in two fifths, and not as one of strange wishes."""
+        before, least, found = self.lapse, self.config.lapse, {}
+        for lapse in (least, *(more for more in LAPSES if more > least)):
+            self.lapse = lapse
+            log_prob = self.log_prob(logits[:, targets.items], targets) * held_out
+            found[lapse] = float((log_prob.sum(0) / held_out.sum(0).clamp(min=1)).sum())
+        self.lapse = max(found, key=found.__getitem__)
+        return self.lapse != before
+
     def settle(self, logits: Tensor, targets: Targets, seen: Tensor) -> None:
         """Finds what is learned beside the reward, by each member from the answers (E, Q) it sees, given the logits
         (E, S) of all clips."""
@@ -228,7 +242,7 @@ class Answering:
         """Returns the log-likelihoods (E, B) of targets (E, B) or (B,), given the logits (E, B, K) of their items and
         those of the `steps` (E, B, L) of the first of them (which success is marked by; None: an episode's own), and
         how far their annotators are trusted (default: as found)."""
-        lapse = self.config.lapse
+        lapse = self.lapse
         if trust is None:
             trust = torch.ones(()) if self.trust is None else self.trust[targets.annotator]
         marked = Steps(logits[..., :1], None) if steps is None else steps

@@ -132,7 +132,7 @@ class CompiledSteps:
         self.items, self.ranks = (np.ascontiguousarray(t.numpy(), np.int64) for t in (targets.items, targets.ranks))
         self.below = None if batches.below is None else np.ascontiguousarray(batches.below.numpy(), self.dtype)
         self.job = self.layout.job(
-            buffers=self.buffers.ctypes.data, lr=config.lr, logit_scale=config.logit_scale, lapse=config.lapse,
+            buffers=self.buffers.ctypes.data, lr=config.lr, logit_scale=config.logit_scale, lapse=answering.lapse,
             clips=len(x), length=x.shape[1], stride=batches.stride, items_each=self.items.shape[1],
             x=self.x.ctypes.data, items=self.items.ctypes.data, ranks=self.ranks.ctypes.data, batch=config.batch_size,
             below=None if self.below is None else self.below.ctypes.data,

@@ -107,17 +107,20 @@ def fit_ensemble(
     temperature, metrics = assess(logits.numpy(), targets, held_out, config.calibrate, answering.without)
     metrics |= {"train_loss": train_loss, "heldout_loss": held_out_loss, "steps": best_step}
     trust = () if answering.trust is None else tuple(answering.trust[:-1].tolist())
+    metrics |= {} if line is None else {"lapse": answering.lapse}
     return Fit(weight_decay, temperature, metrics | ({"lowest_trust": min(trust)} if trust else {}), line, trust)
 
 
 def straight_line(means: Tensor, answering: Answering, targets: Targets, held_out: Tensor) -> Tensor:
     """Fits each member's line (E, F) to the means (S, F) of clips, by turns with how annotators turn logits into
-    answers and how far to trust whom."""
-    open_questions = answering.trust is not None or answering.parameters
-    for _ in range(LINE_ROUNDS if open_questions else 1):
+    answers, how far to trust whom and how many answers are lapses."""
+    open_questions = bool(answering.trust is not None or answering.parameters)
+    for _ in range(LINE_ROUNDS):
         line = fit_linear(lambda logits: answering.log_prob(logits, targets), means, targets.items, ~held_out)
         answering.settle(line @ means.T, targets, ~held_out)
         answering.reconsider(line @ means.T, targets, held_out)
+        if not answering.reckon_with_lapses(line @ means.T, targets, held_out) and not open_questions:
+            break
     return line
 
 

@@ -181,6 +181,15 @@ def test_networks_stay_silent_where_a_line_says_all(kind: str) -> None:
     assert correlation(model, lambda obs: obs[..., 8]) > 0.95
 
 
+@pytest.mark.parametrize(("wrong", "lapses"), [(0.0, (0.1,)), (0.25, (0.2, 0.4))])
+def test_how_many_answers_are_lapses_is_found_out(wrong: float, lapses: tuple[float, ...]) -> None:
+    answers, clips = pairs_by(lambda obs: obs[..., 8], 100, np.random.default_rng(0), wrong)
+    model = RewardModel(17, 6, RewardConfig(linear="on"))
+    assert model.fit(answers, clips, np.random.default_rng(0))["lapse"] in lapses
+    model = RewardModel(17, 6, RewardConfig(linear="on", lapse=0.5))  # the least
+    assert model.fit(answers, clips, np.random.default_rng(0))["lapse"] == 0.5
+
+
 def test_what_leaves_nothing_to_judge_networks_by() -> None:
     """Nothing is held out, or answers are all lapses: networks are silent, and of lapses so is the line."""
     answers, clips = pairs_by(lambda obs: obs[..., 8], 30, np.random.default_rng(0))
