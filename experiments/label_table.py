@@ -16,8 +16,8 @@ Result:  results/label_table.json, so far of five seeds from pretraining in 250,
          with them: of 100 votes, and all seeds together, shares of 1.01 (HalfCheetah; 0.86 to 1.15), 1.08 (Hopper; 0.60
          to 1.92), 1.32 (Walker2d; 0.88 to 2.57), 0.73 (Ant; 0.33 to 1.16) and 1.31 (Swimmer; 0.80 to 1.98); by networks
          alone 0.27 (HumanoidStandup; -0.55 to 0.93). With 20 % of the votes wrong
-         0.98, 1.14, 0.80, 0.75 and 0.78. results/label_table_votes.json and .png have 20 to 200 votes, of before (commit
-         280b0d6, another processor)
+         0.98, 1.14, 0.80, 0.75 and 0.78. results/label_table_votes.json and .png have 20 to 200 votes, of before
+         (commit 280b0d6, another processor)
 """
 
 import argparse
