@@ -12,10 +12,10 @@ Cost:    90 runs, some 10 core-minutes
 Files:   results/oracles.md
 Result:  perfect 4.5 m/s (4.4 to 4.7); 10, 20 and 30 % mistakes 4.3, 3.8 (2.7 to 4.7) and 2.8 (2.1 to 4.2); where clips
          look alike 4.0 (3.2 to 5.0), where they move fast 3.0 (0.5 to 4.4); Boltzmann, 25 % wrong, 4.0 (2.7 to 4.8);
-         the six others 4.5 to 4.7; coin flips 0.0 (0.0 to 0.1); the oracle's own reward 4.7 (4.2 to 5.1). So 20 % mistakes
-         leave 80 % of what the reward brings from standing still. A liar among four costs no score, whether it is found
-         out (4.7) or not (4.8), beside three honest ones (4.6): 400 answers are more than are needed here. By networks
-         alone 20 and 30 % mistakes came to 4.0 (2.7 to 4.5) and 3.6 (3.2 to 3.9).
+         the six others 4.5 to 4.7; coin flips 0.0 (0.0 to 0.1); the oracle's own reward 4.7 (4.2 to 5.1). So 20 %
+         mistakes leave 80 % of what the reward brings from standing still. A liar among four costs no score, whether it
+         is found out (4.7) or not (4.8), beside three honest ones (4.6): 400 answers are more than are needed here. By
+         networks alone 20 and 30 % mistakes came to 4.0 (2.7 to 4.5) and 3.6 (3.2 to 3.9).
          (five seeds, interquartile means and 95 % intervals)
 """
 
