@@ -10,9 +10,9 @@ are asked 50 questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)
 Cost:    some 230 runs of 15 to 40 s of one core, and 15 policies to begin with; a stopped one goes on where it was
-Result:  results/behaviours.json and .md, and the learning curves in behaviours.png and .pdf: so far five seeds of
-         HalfCheetah's, whose votes are of today (100 and 50; the curves are of these), and of the others three
-         (--seeds 0-2), by votes and by the oracle's reward alone, of before there was a straight line below networks
+Result:  results/behaviours.json and .md: so far five seeds of HalfCheetah's, and of the others three (--seeds 0-2,
+         by votes; by the oracle's reward earlier, from other starts). behaviours.png and .pdf have the learning curves
+         of the former by 100 and 50 votes
 """
 
 import argparse
