@@ -7,7 +7,7 @@ under which the answers are likeliest (MacKay, "The evidence framework applied t
 Computation 4, 1992; Tipping, "Sparse Bayesian learning and the relevance vector machine", JMLR 1, 2001, section 2.3).
 The networks then learn what is left.
 
-E ensemble, S clips, Q answers, K items of an answer, I inputs, F = 2 I features.
+E ensemble, S clips, Q answers, K items of an answer, F features: standardised inputs and their squares.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from rlhf_control.nets.policy import check_weights
-from rlhf_control.reward.squares import with_squares
 
 ITERATIONS, STILL = 30, 0.05  # at most, and fewer if no logit moves farther than this
 SHAPE, RATE = 0.25, 0.025  # of the Gamma prior of precisions: a weight is 0.3 or so, unless answers say otherwise
@@ -74,11 +73,6 @@ def fit_linear(log_prob: Callable[[Tensor], Tensor], means: Tensor, items: Tenso
         if farthest.max() < STILL:
             break
     return weights.float()
-
-
-def features(x: Tensor, limit: float) -> Tensor:
-    """Returns what weights are for (..., F), of standardised inputs (..., I): they themselves and their squares."""
-    return with_squares(x, limit)
 
 
 def weights_from_state(state: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:

@@ -23,7 +23,7 @@ from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
-from rlhf_control.reward.linear import features, weights_from_state
+from rlhf_control.reward.linear import weights_from_state
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.reward.squares import restandardise, with_squares
 from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
@@ -304,7 +304,7 @@ class RewardModel:
 def raw_scores(model: RewardModel, x: Tensor) -> Tensor:
     """Returns every member's (E, ...), in units of the networks' outputs, for standardised inputs (..., I)."""
     out = scores(model.layers, as_read(x, model.config))
-    line = None if model.linear is None else features(x, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
+    line = None if model.linear is None else with_squares(x, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
     return out if line is None else out + line.movedim(-1, 0)
 
 
@@ -348,7 +348,7 @@ def learn(
         model.layers = initial_layers(model.sizes, model.config.members, generator)
     if line:  # the networks add nothing to it, to begin with
         model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
-    means = mean_over_steps(features(x, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
+    means = mean_over_steps(with_squares(x, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
     shown = ClipInputs(x if sight is not None else as_read(x, model.config), weights, means)
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
 
