@@ -197,14 +197,14 @@ def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
 
 def line(reward: RewardModel) -> dict[str, Any]:
     """Returns of the straight line below the networks the `weights` that are no less than SLIGHT, the largest first:
-    how many of its standard deviations the reward changes by one of that of a number, or of its square; and whether
-    networks `add` to it."""
+    how many of its standard deviations the reward changes by one of that of a number, of its square or of the sum of
+    the actions' (effort); and whether networks `add` to it."""
     assert reward.linear is not None
     weights = (reward.linear / reward.config.logit_scale / reward.output_std).mean(0).numpy()
     seen = np.concatenate([np.r_[part] for part in reward.parts])
     columns = [f"obs {i}" if i < reward.obs_size else f"critic's view {i - reward.obs_size}" for i in seen]
     columns += [f"action {i}" for i in range(reward.inputs - len(seen))]
-    names = [*columns, *(f"{name} squared" for name in columns)]
+    names = [*columns, *(f"{name} squared" for name in columns), "effort"]
     order = [i for i in np.argsort(-np.abs(weights), kind="stable") if abs(weights[i]) >= SLIGHT]
     adds = any(bool(parameter.any()) for parameter in reward.layers[-1])
     return {"weights": {names[i]: float(weights[i]) for i in order}, "networks_add": adds}

@@ -13,7 +13,7 @@ from torch.nn import functional
 from rlhf_control.config import RewardConfig
 from rlhf_control.reward.compiled import Layers, step_outputs
 
-INPUT_CLIP = 5.0  # standard deviations
+INPUT_CLIP, OUTPUT_CLIP = 5.0, 10.0  # standard deviations
 CHUNK = 256  # rows; larger stacked products are slower on a CPU
 
 
@@ -69,3 +69,8 @@ def mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
     if mask.is_floating_point():
         return (values * mask).sum(-1)
     return torch.where(mask, values, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
+
+
+def standardised(out: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Returns outputs (E, B) in standard deviations (E, 1) from their means (E, 1), clipped."""
+    return ((out - mean) / std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)

@@ -7,9 +7,10 @@ under which the answers are likeliest (MacKay, "The evidence framework applied t
 Computation 4, 1992; Tipping, "Sparse Bayesian learning and the relevance vector machine", JMLR 1, 2001, section 2.3).
 The networks then learn what is left.
 
-E ensemble, S clips, Q answers, K items of an answer, F features: standardised inputs and their squares.
+E ensemble, S clips, Q answers, K items of an answer, I inputs, F features of them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,11 +18,27 @@ import torch
 from torch import Tensor
 
 from rlhf_control.nets.policy import check_weights
+from rlhf_control.reward.squares import with_squares
 
 ITERATIONS, STILL = 30, 0.05  # at most, and fewer if no logit moves farther than this
 SHAPE, RATE = 0.25, 0.025  # of the Gamma prior of precisions: a weight is 0.3 or so, unless answers say otherwise
 PRECISIONS = (1e-2, 1e6)
 FARTHEST = 4.0  # that a logit may go in an iteration
+
+
+def feature_count(inputs: int, actions: int) -> int:
+    return 2 * inputs + (actions > 1)
+
+
+def features(x: Tensor, actions: int, limit: float) -> Tensor:
+    """Returns what is weighed of standardised inputs (..., I), the last of which are so many `actions`, (..., F): the
+    numbers, their squares (`squares.with_squares`) and, where there are several actions, the sum of their squares,
+    brought to the same variance. How hard a robot tries is one thing to people, whichever motor it is with; of an Ant's
+    eight a hundred answers about its speed and effort tell the sum, but of each alone next to nothing."""
+    squared = with_squares(x, limit)
+    if actions < 2:
+        return squared
+    return torch.cat([squared, squared[..., -actions:].sum(-1, keepdim=True) / math.sqrt(actions)], -1)
 
 
 def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,6 +98,8 @@ def weights_from_state(state: Mapping[str, Any], shape: tuple[int, int]) -> Tens
     if "linear" not in state:
         return None
     weights = torch.from_numpy(state["linear"].astype("float32"))
+    if shape[1] % 2 and weights.shape == (shape[0], shape[1] - 1):  # of before it knew of effort
+        weights = torch.nn.functional.pad(weights, (0, 1))
     if weights.shape != shape:
         raise ValueError(f"the line's weights have shape {tuple(weights.shape)} where the model has {shape}")
     check_weights({"linear": weights})

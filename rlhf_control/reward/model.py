@@ -21,15 +21,14 @@ from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
 from rlhf_control.reward.critics_view import CriticsView
-from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, zero_layers
+from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, standardised, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
-from rlhf_control.reward.linear import weights_from_state
+from rlhf_control.reward.linear import feature_count, features, weights_from_state
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.reward.squares import restandardise, with_squares
 from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
 from rlhf_control.runs.files import load_state, save_state
 
-OUTPUT_CLIP = 10.0  # standard deviations
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
 SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
 NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support")
@@ -97,6 +96,7 @@ class RewardModel:
         self.parts = parts_of(config.obs_parts, inputs)
         self.sizes = layer_sizes(inputs, self.action_size, config)
         self.inputs = self.sizes[0] // (2 if config.squares == "on" else 1)
+        self.actions = self.action_size if config.inputs == "state-action" else 0  # the last of these
         self.layers = zero_layers(self.sizes, config.members)
         self.linear: Tensor | None = None  # (E, F) weights of a straight line below them
         self.input_mean, self.input_std = torch.zeros(self.inputs), torch.ones(self.inputs)
@@ -292,7 +292,7 @@ class RewardModel:
         self.layers = [(arrays[f"{i}.weight"], arrays[f"{i}.bias"]) for i in range(len(self.layers))]
         for name in NORMALISERS:
             setattr(self, name, arrays[name])
-        self.linear = weights_from_state(state, (self.config.members, 2 * self.inputs))
+        self.linear = weights_from_state(state, (self.config.members, feature_count(self.inputs, self.actions)))
         self.usual_distance, self.usual_uncertainty = state["usual"]
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
@@ -304,8 +304,10 @@ class RewardModel:
 def raw_scores(model: RewardModel, x: Tensor) -> Tensor:
     """Returns every member's (E, ...), in units of the networks' outputs, for standardised inputs (..., I)."""
     out = scores(model.layers, as_read(x, model.config))
-    line = None if model.linear is None else with_squares(x, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
-    return out if line is None else out + line.movedim(-1, 0)
+    if model.linear is None:
+        return out
+    line = features(x, model.actions, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
+    return out + line.movedim(-1, 0)
 
 
 def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array]:
@@ -348,7 +350,7 @@ def learn(
         model.layers = initial_layers(model.sizes, model.config.members, generator)
     if line:  # the networks add nothing to it, to begin with
         model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
-    means = mean_over_steps(with_squares(x, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
+    means = mean_over_steps(features(x, model.actions, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
     shown = ClipInputs(x if sight is not None else as_read(x, model.config), weights, means)
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
 
@@ -393,8 +395,3 @@ def comparisons(pairs: Segments, target: Array) -> Answers:
 def present(rows: Tensor, steps: Segments) -> Tensor:
     """Returns those of the rows (..., I) whose steps there are, (B, I)."""
     return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]
-
-
-def standardised(out: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Returns outputs (E, B) in standard deviations (E, 1) from their means (E, 1), clipped."""
-    return ((out - mean) / std).clamp(-OUTPUT_CLIP, OUTPUT_CLIP)

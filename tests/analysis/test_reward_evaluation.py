@@ -60,12 +60,13 @@ def test_a_learned_reward(run_of: Any, clips: Segments) -> None:
 def test_what_a_reward_goes_by_is_named() -> None:
     """Of weights worked by hand: the third number seen is the fifth observed, and the sixth the first action."""
     model = RewardModel(6, 2, RewardConfig(linear="on", members=2, hidden=(4,), logit_scale=10.0, obs_parts=("2:6",)))
-    model.linear, model.output_std = torch.zeros(2, 12), torch.tensor([[0.5], [0.25]])
+    model.linear, model.output_std = torch.zeros(2, 13), torch.tensor([[0.5], [0.25]])
     model.linear[:, 2] = torch.tensor([1.0, 2.0])  # 1 / 10 / 0.5 = 0.2, and 0.8
     model.linear[:, 6 + 4] = -20.0  # -4 and -8
     model.linear[:, 0] = 0.01  # too slight
+    model.linear[:, 12] = 1.0  # 0.2 and 0.4
     assert line(model) == {
-        "weights": {"action 0 squared": pytest.approx(-6), "obs 4": pytest.approx(0.5)}, "networks_add": False,
+        "weights": {"action 0 squared": pytest.approx(-6), "obs 4": pytest.approx(0.5), "effort": pytest.approx(0.3)}, "networks_add": False,
     }  # fmt: skip
     model.layers[-1][0][:] = 1.0
     assert line(model)["networks_add"]

@@ -9,7 +9,7 @@ from rlhf_control.nets.encoders import Encoder
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.known import linear_wanted, make_reward
 from rlhf_control.reward.likelihoods import ranking_log_prob
-from rlhf_control.reward.linear import curvature, fit_linear, solve
+from rlhf_control.reward.linear import curvature, feature_count, features, fit_linear, solve
 from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_segments
@@ -20,6 +20,15 @@ FIRST_BEST = torch.tensor([0, 1])
 def bradley_terry(lapse: float = 0.0):
     """The first clip of every answer is preferred."""
     return lambda logits: ranking_log_prob(logits, FIRST_BEST.expand(logits.shape), None, lapse)
+
+
+@pytest.mark.parametrize("actions", [0, 1, 2])
+def test_features_worked_by_hand(actions: int) -> None:
+    """(x^2 - 1) / sqrt(2) of 3, -5 (of -9, clipped) and 1 are 5.66 (clipped to 5), 5 and 0; effort is 5 / sqrt(2)."""
+    found = features(torch.tensor([[3.0, -9.0, 1.0]]), actions, 5.0)
+    effort = [5.0 / 2**0.5] if actions == 2 else []
+    torch.testing.assert_close(found, torch.tensor([[3.0, -5.0, 1.0, 5.0, 5.0, 0.0, *effort]]))
+    assert found.shape[-1] == feature_count(3, actions)
 
 
 def test_curvature_worked_by_hand() -> None:
@@ -106,6 +115,26 @@ def test_no_member_knows_of_answers_that_it_does_not_see() -> None:
     first = fit_linear(bradley_terry(0.1), means, items, seen)[0]
     items[20:] = items[20:].flip(1)
     torch.testing.assert_close(fit_linear(bradley_terry(0.1), means, items, seen)[0], first, atol=1e-3, rtol=1e-2)
+
+
+def test_effort_of_eight_motors_is_one_thing() -> None:
+    """Of 100 answers to a speed less the squares of all actions, which come to a third of its variance."""
+    rng = np.random.default_rng(4)
+
+    def worth(x: np.ndarray) -> np.ndarray:
+        return x[:, 0] - 0.2 * (np.square(x[:, 5:]) - 1).sum(1)
+
+    x = rng.normal(size=(400, 13)).astype(np.float32)
+    items = given(torch.from_numpy(x), torch.from_numpy(worth(x)), rng, 100)
+    inputs = torch.from_numpy(x)
+    found = {}
+    for actions in (0, 8):
+        means = features(inputs, actions, 5.0)
+        (weights,) = fit_linear(bradley_terry(0.1), means, items, torch.ones(1, 100, dtype=torch.bool))
+        fresh = features(torch.from_numpy(rng.normal(size=(500, 13)).astype(np.float32)), actions, 5.0)
+        found[actions] = float(np.corrcoef(fresh @ weights, worth(fresh.numpy()[:, :13]))[0, 1])
+    assert weights[-1] < -1
+    assert 1 - found[8] < (1 - found[0]) / 2
 
 
 def pairs_by(worth, number: int, rng: np.random.Generator, wrong: float = 0.0):
@@ -249,3 +278,15 @@ def test_it_is_for_numbers_of_which_no_success_is_marked() -> None:
         linear_wanted(on, pictures, 0, 17)
     model = make_reward(config, 3, 1, "")
     assert isinstance(model, RewardModel) and model.config.linear == "on"
+
+
+def test_a_line_of_before_there_was_effort_says_what_it_said(tmp_path) -> None:
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=2))
+    answers, clips = pairs_by(lambda obs: obs[..., 8], 20, np.random.default_rng(0))
+    model.fit(answers, clips, np.random.default_rng(0))
+    model.linear[:, -1] = 0.0
+    model.save(tmp_path / "reward.npz")
+    state = load_state(tmp_path / "reward.npz")
+    save_state(tmp_path / "before.npz", {**state, "linear": state["linear"][:, :-1]})
+    before = RewardModel.load(tmp_path / "before.npz")
+    np.testing.assert_array_equal(before.predict(clips), model.predict(clips))
