@@ -32,10 +32,11 @@ class RewardConfig:
     """Beside each number that the reward sees, its square, so that how near a step is to what is sought is told from
     few answers. auto: where success is marked, the old skill is kept (shrink 1) and no pictures are seen."""
     linear: Literal["auto", "on", "off"] = "auto"
-    """Below the networks a straight line in the numbers that the reward sees and their squares, most of whose weights
-    are nothing unless answers speak for them; networks add to it where held-out answers are twenty times likelier with
-    what they have learned of the rest. auto: where observations are at most 1,000 numbers, neither pictures, words
-    nor the critic's view are seen, and episodes are not judged as wholes. Where success is marked there never is."""
+    """Below the networks a straight line in the numbers that the reward sees, their squares and effort, most of whose
+    weights are nothing unless answers speak for them; networks add to it where held-out answers are twenty times
+    likelier with what they have learned of the rest. auto: where observations are at most 1,000 numbers, neither
+    pictures, words nor the critic's view are seen, and episodes are not judged as wholes. Where success is marked there
+    never is."""
     obs_parts: tuple[str, ...] = ()
     """Parts of the observation that count, such as 0:27 (Ant-v5 without contact forces) or 8 (default: all). The others
     count for its uncertainty: what answers were given about, people saw whole."""
