@@ -39,6 +39,7 @@ from rlhf_control.queries.segments import cut
 from rlhf_control.reward.answers import Targets, stated_preferences
 from rlhf_control.reward.calibration import both_ways, expected_calibration_error, reliability_table
 from rlhf_control.reward.known import make_reward
+from rlhf_control.reward.linear import EFFORT
 from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
@@ -201,6 +202,7 @@ def line(reward: RewardModel) -> dict[str, Any]:
     the actions' (effort); and whether networks `add` to it."""
     assert reward.linear is not None
     weights = (reward.linear / reward.config.logit_scale / reward.output_std).mean(0).numpy()
+    weights[2 * reward.inputs :] *= EFFORT
     seen = np.concatenate([np.r_[part] for part in reward.parts])
     columns = [f"obs {i}" if i < reward.obs_size else f"critic's view {i - reward.obs_size}" for i in seen]
     columns += [f"action {i}" for i in range(reward.inputs - len(seen))]
