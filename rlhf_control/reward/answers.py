@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 
 from rlhf_control.config import RewardConfig
-from rlhf_control.data import CORRECTION, DEMONSTRATION, GROUPS, KINDS, RATING, REWARD, SUCCESS, Answers, Array
+from rlhf_control.data import (
+    CORRECTION,
+    DEMONSTRATION,
+    GROUPS,
+    KINDS,
+    RATING,
+    REWARD,
+    SUCCESS,
+    Answers,
+    Array,
+    Segments,
+)
 from rlhf_control.reward.likelihoods import (
     groups_log_prob,
     ordered_cuts,
@@ -362,3 +373,8 @@ def independent(answers: Array, targets: Targets) -> float:
     """Counts the independent answers behind stated preferences (P, 2), given by the answers that each follows from. A
     ranking states several, two ratings are needed for one, and a question asked again counts once."""
     return float(min(len(np.unique(targets.question.numpy()[answers])), len(answers)))
+
+
+def present(rows: Tensor, steps: Segments) -> Tensor:
+    """Returns those of the rows (..., I) whose steps there are, (B, I)."""
+    return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]

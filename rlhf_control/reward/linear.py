@@ -10,7 +10,6 @@ The networks then learn what is left.
 E ensemble, S clips, Q answers, K items of an answer, I inputs, F features of them.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,18 +29,27 @@ EFFORT = 10.0
 
 
 def feature_count(inputs: int, actions: int) -> int:
+    """Returns how many `features` there are."""
     return 2 * inputs + (actions > 1)
 
 
-def features(x: Tensor, actions: int, limit: float) -> Tensor:
-    """Returns what is weighed of standardised inputs (..., I), the last of which are so many `actions`, (..., F): the
-    numbers, their squares (`squares.with_squares`) and, where there are several actions, effort, the sum of their
-    squares. How hard a robot tries is one thing to people, whichever motor it is with: a hundred answers about an Ant
-    tell what the sum is worth, but of each of its eight squares next to nothing."""
+def features(x: Tensor, mean: Tensor, std: Tensor, actions: int, limit: float) -> Tensor:
+    """Returns what is weighed of inputs (..., I) that are standardised by `mean` and `std` (I,), (..., F): the numbers
+    and their squares (`squares.with_squares`) and, where the last of them are several `actions`, effort, the sum of the
+    squares of these as they are. How hard a robot tries is one thing to people, whichever motor it is with: a hundred
+    answers about an Ant tell what the sum is worth, but of each of its eight squares next to nothing. Of choices, one
+    of which is 1 and the others 0, it never varies, and is 0.
+
+    It is standardised as if actions were normal: a^2 has the mean std^2 + mean^2 and the variance 2 std^4 + 4 mean^2
+    std^2."""
     squared = with_squares(x, limit)
     if actions < 2:
         return squared
-    return torch.cat([squared, EFFORT * squared[..., -actions:].sum(-1, keepdim=True) / math.sqrt(actions)], -1)
+    mean, variance = mean[-actions:], std[-actions:].square()
+    action = x[..., -actions:] * std[-actions:] + mean
+    above = (action.square() - variance - mean.square()).sum(-1, keepdim=True)
+    spread = (2 * variance.square() + 4 * mean.square() * variance).sum().sqrt()
+    return torch.cat([squared, EFFORT * (above / spread).clamp(-limit, limit)], -1)
 
 
 def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:

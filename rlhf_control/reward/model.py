@@ -19,7 +19,7 @@ from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.nets.encoders import Encoder
 from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
-from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in
+from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in, present
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, standardised, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
@@ -306,8 +306,13 @@ def raw_scores(model: RewardModel, x: Tensor) -> Tensor:
     out = scores(model.layers, as_read(x, model.config))
     if model.linear is None:
         return out
-    line = features(x, model.actions, INPUT_CLIP) @ model.linear.T / model.config.logit_scale
+    line = features_of(model, x) @ model.linear.T / model.config.logit_scale
     return out + line.movedim(-1, 0)
+
+
+def features_of(model: RewardModel, x: Tensor) -> Tensor:
+    """Returns what the line weighs of standardised inputs (..., I), (..., F)."""
+    return features(x, model.input_mean, model.input_std, model.actions, INPUT_CLIP)
 
 
 def seen_of(model: RewardModel, steps: Rollout | Segments) -> tuple[Array, Array]:
@@ -350,7 +355,7 @@ def learn(
         model.layers = initial_layers(model.sizes, model.config.members, generator)
     if line:  # the networks add nothing to it, to begin with
         model.layers[-1] = zero_layers(model.sizes[-2:], model.config.members)[0]
-    means = mean_over_steps(features(x, model.actions, INPUT_CLIP).movedim(-1, 0), weights).T if line else None
+    means = mean_over_steps(features_of(model, x).movedim(-1, 0), weights).T if line else None
     shown = ClipInputs(x if sight is not None else as_read(x, model.config), weights, means)
     return fit_ensemble(model.layers, shown, Targets.of(answers), model.weight_decay, model.config, rng, sight)
 
@@ -390,8 +395,3 @@ def comparisons(pairs: Segments, target: Array) -> Answers:
     ranks = np.stack([target < 0.5, target > 0.5], 1).astype(np.int64)
     kind = np.full(len(target), KINDS.index(COMPARISON))
     return Answers(clips, np.arange(len(clips)).reshape(-1, 2), ranks, kind, np.full(len(target), np.nan))
-
-
-def present(rows: Tensor, steps: Segments) -> Tensor:
-    """Returns those of the rows (..., I) whose steps there are, (B, I)."""
-    return rows.flatten(0, -2) if steps.mask is None else rows[torch.from_numpy(steps.mask)]

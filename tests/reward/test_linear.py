@@ -24,12 +24,24 @@ def bradley_terry(lapse: float = 0.0):
 
 @pytest.mark.parametrize("actions", [0, 1, 2])
 def test_features_worked_by_hand(actions: int) -> None:
-    """(x^2 - 1) / sqrt(2) of 3, -5 (of -9, clipped) and 1 are 5.66 (clipped to 5), 5 and 0; effort is ten times 5 /
-    sqrt(2)."""
-    found = features(torch.tensor([[3.0, -9.0, 1.0]]), actions, 5.0)
-    effort = [50.0 / 2**0.5] if actions == 2 else []
+    """(x^2 - 1) / sqrt(2) of 3, -5 (of -9, clipped) and 1 are 5.66 (clipped to 5), 5 and 0. The actions are -4.5 and 3:
+    their squares are 29.25, by 24 more than 0.25 + 4 + 1, in units of sqrt(2 / 16 + 2 * 16 + 4 * 4)."""
+    mean, std = torch.tensor([7.0, 0.0, 1.0]), torch.tensor([1.0, 0.5, 2.0])
+    found = features(torch.tensor([[3.0, -9.0, 1.0]]), mean, std, actions, 5.0)
+    effort = [10 * 24 / 48.125**0.5] if actions == 2 else []
     torch.testing.assert_close(found, torch.tensor([[3.0, -5.0, 1.0, 5.0, 5.0, 0.0, *effort]]))
     assert found.shape[-1] == feature_count(3, actions)
+
+
+def test_effort_has_a_variance_and_choices_have_none() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motors = 0.3 * torch.randn(4000, 3, generator=generator) + torch.tensor([0.0, 0.5, -0.2])
+    chosen = torch.eye(3)[torch.randint(3, (4000,), generator=generator)]
+    for actions, expected in ((motors, 10.0), (chosen, 0.0)):
+        mean, std = actions.mean(0), actions.std(0)
+        effort = features((actions - mean) / std, mean, std, 3, 5.0)[:, -1]
+        assert float(effort.mean()) == pytest.approx(0, abs=0.1 if expected else 0.01)
+        assert float(effort.std()) == pytest.approx(expected, rel=0.1, abs=1e-4)
 
 
 def test_curvature_worked_by_hand() -> None:
@@ -127,12 +139,12 @@ def test_effort_of_eight_motors_is_one_thing() -> None:
 
     x = rng.normal(size=(400, 13)).astype(np.float32)
     items = given(torch.from_numpy(x), torch.from_numpy(worth(x)), rng, 100)
-    inputs = torch.from_numpy(x)
+    scale = torch.zeros(13), torch.ones(13)
     found = {}
     for actions in (0, 8):
-        means = features(inputs, actions, 5.0)
+        means = features(torch.from_numpy(x), *scale, actions, 5.0)
         (weights,) = fit_linear(bradley_terry(0.1), means, items, torch.ones(1, 100, dtype=torch.bool))
-        fresh = features(torch.from_numpy(rng.normal(size=(500, 13)).astype(np.float32)), actions, 5.0)
+        fresh = features(torch.from_numpy(rng.normal(size=(500, 13)).astype(np.float32)), *scale, actions, 5.0)
         found[actions] = float(np.corrcoef(fresh @ weights, worth(fresh.numpy()[:, :13]))[0, 1])
     assert 1 - found[8] < (1 - found[0]) / 2
 
