@@ -198,8 +198,8 @@ def random_pairs(clips: int, pairs: int, rng: np.random.Generator) -> Array:
 
 def line(reward: RewardModel) -> dict[str, Any]:
     """Returns of the straight line below the networks the `weights` that are no less than SLIGHT, the largest first:
-    how many of its standard deviations the reward changes by one of that of a number, of its square or of the sum of
-    the actions' (effort); and whether networks `add` to it."""
+    how many of its standard deviations the reward changes by one of that of a number, of its square or of effort,
+    the sum of the actions' squares, as if these were normal; and whether networks `add` to it."""
     assert reward.linear is not None
     weights = (reward.linear / reward.config.logit_scale / reward.output_std).mean(0).numpy()
     weights[2 * reward.inputs :] *= EFFORT

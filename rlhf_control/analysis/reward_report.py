@@ -67,7 +67,8 @@ def what_it_goes_by(line: dict[str, Any] | None) -> list[str]:
         "",
         *(table("number", ("weight",), rows) if rows else ["No number has a weight."]),
         "",
-        "Standard deviations of the reward by one of the number, from its mean in the clips learned from, or of that "
-        f"squared; {adds}{f'; {more} lighter ones are left out' if more else ''}.",
+        "Standard deviations of the reward by one of the number, from its mean in the clips learned from, of that "
+        f"squared, or of effort, the sum of the actions' squares; {adds}"
+        f"{f'; {more} lighter ones are left out' if more else ''}.",
         "",
     ]

@@ -24,32 +24,37 @@ SHAPE, RATE = 0.25, 0.025  # of the Gamma prior of precisions: a weight is 0.3 o
 PRECISIONS = (1e-2, 1e6)
 FARTHEST = 4.0  # that a logit may go in an iteration
 # Standard deviation of effort over steps: on the mean of a clip, which is what is judged, it hardly varies, so that its
-# weight would have to be the larger. With 1 it took 80 answers about Ant until it was seen, with 10 or 30 it takes 40.
+# weight would have to be the larger. With 1 it took 80 answers about Ant until it was seen, with 10 or 30 it takes 40,
+# with 5 some more; of HalfCheetah and Hopper, where it counts for little, none is any worse.
 EFFORT = 10.0
+LEAST_SPREAD = 0.01  # of the squares of all actions; what hardly varies must not be blown up
 
 
 def feature_count(inputs: int, actions: int) -> int:
     """Returns how many `features` there are."""
-    return 2 * inputs + (actions > 1)
+    return 2 * inputs + int(actions > 1)
 
 
 def features(x: Tensor, mean: Tensor, std: Tensor, actions: int, limit: float) -> Tensor:
     """Returns what is weighed of inputs (..., I) that are standardised by `mean` and `std` (I,), (..., F): the numbers
-    and their squares (`squares.with_squares`) and, where the last of them are several `actions`, effort, the sum of the
-    squares of these as they are. How hard a robot tries is one thing to people, whichever motor it is with: a hundred
-    answers about an Ant tell what the sum is worth, but of each of its eight squares next to nothing. Of choices, one
-    of which is 1 and the others 0, it never varies, and is 0.
-
-    It is standardised as if actions were normal: a^2 has the mean std^2 + mean^2 and the variance 2 std^4 + 4 mean^2
-    std^2."""
+    and their squares (`squares.with_squares`) and, where the last of them are several `actions`, `effort`."""
     squared = with_squares(x, limit)
     if actions < 2:
         return squared
-    mean, variance = mean[-actions:], std[-actions:].square()
-    action = x[..., -actions:] * std[-actions:] + mean
-    above = (action.square() - variance - mean.square()).sum(-1, keepdim=True)
-    spread = (2 * variance.square() + 4 * mean.square() * variance).sum().sqrt()
-    return torch.cat([squared, EFFORT * (above / spread).clamp(-limit, limit)], -1)
+    own_mean, own_std = mean[-actions:], std[-actions:]
+    tried = effort(x[..., -actions:] * own_std + own_mean, own_mean, own_std).clamp(-limit, limit)
+    return torch.cat([squared, EFFORT * tried[..., None]], -1)
+
+
+def effort(action: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Returns the sum of the squares of actions (..., A) as they are, (...,), standardised as if they were normal, with
+    this mean and std (A,): a square then has the mean std^2 + mean^2 and the variance 2 std^4 + 4 mean^2 std^2. How
+    hard a robot tries is one thing to people, whichever motor it is with: a hundred answers about an Ant tell what the
+    sum is worth, but of each of its eight squares next to nothing. Of choices, one of which is 1 and the others 0, it
+    is a constant."""
+    variance = std.square()
+    above = (action.square() - variance - mean.square()).sum(-1)
+    return above / (2 * variance.square() + 4 * mean.square() * variance).sum().sqrt().clamp(min=LEAST_SPREAD)
 
 
 def curvature(log_prob: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,15 +108,18 @@ def fit_linear(log_prob: Callable[[Tensor], Tensor], means: Tensor, items: Tenso
     return weights.float()
 
 
-def weights_from_state(state: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:
-    """Returns the weights in a reward's state, None where it has no line. Raises ValueError if they are not of this
-    shape (E, F), or not finite."""
+def weights_from_state(state: Mapping[str, Any], members: int, inputs: int, actions: int) -> Tensor | None:
+    """Returns the weights in the state of a reward with so many inputs, of which so many are actions, None where it has
+    no line. Of older ones, which knew of no effort, that is 0. Raises ValueError if they are of another size, or not
+    finite."""
     if "linear" not in state:
         return None
-    weights = torch.from_numpy(state["linear"].astype("float32"))
-    if shape[1] % 2 and weights.shape == (shape[0], shape[1] - 1):  # of before it knew of effort
+    weights, expected = torch.from_numpy(state["linear"].astype("float32")), feature_count(inputs, actions)
+    if weights.shape == (members, 2 * inputs) and expected > 2 * inputs:
         weights = torch.nn.functional.pad(weights, (0, 1))
-    if weights.shape != shape:
-        raise ValueError(f"the line's weights have shape {tuple(weights.shape)} where the model has {shape}")
+    if weights.shape != (members, expected):
+        raise ValueError(
+            f"the line's weights have shape {tuple(weights.shape)} where the model has {members, expected}"
+        )
     check_weights({"linear": weights})
     return weights

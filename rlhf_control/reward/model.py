@@ -23,7 +23,7 @@ from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in, pres
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, standardised, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
-from rlhf_control.reward.linear import feature_count, features, weights_from_state
+from rlhf_control.reward.linear import features, weights_from_state
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
 from rlhf_control.reward.squares import restandardise, with_squares
 from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
@@ -292,7 +292,7 @@ class RewardModel:
         self.layers = [(arrays[f"{i}.weight"], arrays[f"{i}.bias"]) for i in range(len(self.layers))]
         for name in NORMALISERS:
             setattr(self, name, arrays[name])
-        self.linear = weights_from_state(state, (self.config.members, feature_count(self.inputs, self.actions)))
+        self.linear = weights_from_state(state, self.config.members, self.inputs, self.actions)
         self.usual_distance, self.usual_uncertainty = state["usual"]
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]

@@ -9,7 +9,7 @@ from rlhf_control.nets.encoders import Encoder
 from rlhf_control.reward.critics_view import CriticsView
 from rlhf_control.reward.known import linear_wanted, make_reward
 from rlhf_control.reward.likelihoods import ranking_log_prob
-from rlhf_control.reward.linear import curvature, feature_count, features, fit_linear, solve
+from rlhf_control.reward.linear import curvature, effort, feature_count, features, fit_linear, solve
 from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_segments
@@ -37,11 +37,16 @@ def test_effort_has_a_variance_and_choices_have_none() -> None:
     generator = torch.Generator().manual_seed(0)
     motors = 0.3 * torch.randn(4000, 3, generator=generator) + torch.tensor([0.0, 0.5, -0.2])
     chosen = torch.eye(3)[torch.randint(3, (4000,), generator=generator)]
-    for actions, expected in ((motors, 10.0), (chosen, 0.0)):
-        mean, std = actions.mean(0), actions.std(0)
-        effort = features((actions - mean) / std, mean, std, 3, 5.0)[:, -1]
-        assert float(effort.mean()) == pytest.approx(0, abs=0.1 if expected else 0.01)
-        assert float(effort.std()) == pytest.approx(expected, rel=0.1, abs=1e-4)
+    for actions, expected in ((motors, 1.0), (chosen, 0.0)):
+        found = effort(actions, actions.mean(0), actions.std(0))
+        assert float(found.mean()) == pytest.approx(0, abs=0.05)
+        assert float(found.std()) == pytest.approx(expected, rel=0.1, abs=1e-4)
+
+
+def test_effort_is_clipped_and_motors_that_are_held_are_not_blown_up() -> None:
+    nothing, ones = torch.zeros(2), torch.ones(2)
+    assert features(torch.tensor([[9.0, 9.0]]), nothing, ones, 2, 5.0)[0, -1] == 50.0  # 160 / 2
+    assert effort(torch.tensor([0.99, 1.0]), ones, 1e-3 * ones) == pytest.approx(-0.0199 / 0.01, abs=0.01)
 
 
 def test_curvature_worked_by_hand() -> None:
@@ -131,7 +136,7 @@ def test_no_member_knows_of_answers_that_it_does_not_see() -> None:
 
 
 def test_effort_of_eight_motors_is_one_thing() -> None:
-    """Of 100 answers to a speed less the squares of all actions, which come to a third of its variance."""
+    """Of 100 answers to a speed less the squares of all actions, which come to two fifths of its variance."""
     rng = np.random.default_rng(4)
 
     def worth(x: np.ndarray) -> np.ndarray:
@@ -147,6 +152,39 @@ def test_effort_of_eight_motors_is_one_thing() -> None:
         fresh = features(torch.from_numpy(rng.normal(size=(500, 13)).astype(np.float32)), *scale, actions, 5.0)
         found[actions] = float(np.corrcoef(fresh @ weights, worth(fresh.numpy()[:, :13]))[0, 1])
     assert 1 - found[8] < (1 - found[0]) / 2
+
+
+def judged(clips: Segments, worth: np.ndarray) -> Answers:
+    """Answers about clips (2 Q, L, ...), two by two, by what their steps are worth."""
+    pairs = Segments(**{name: a.reshape(-1, 2, *a.shape[1:]) for name, a in clips.arrays().items()})
+    score = worth.mean(-1).reshape(-1, 2)
+    return comparisons(pairs, (score[:, 0] > score[:, 1]).astype(float))
+
+
+def test_a_model_learns_of_effort_whose_motors_are_held_off_their_middle() -> None:
+    """Of 80 answers by the squares of six actions alone, whose means and widths differ from clip to clip."""
+    rng = np.random.default_rng(5)
+
+    def clips(number: int) -> Segments:
+        found = random_segments(rng, number, 10)
+        held = rng.normal(0.5, 0.3, size=(number, 1, 6))
+        found.action[...] = held + np.array([0.1, 0.2, 0.4, 0.1, 0.2, 0.4]) * rng.normal(size=found.action.shape)
+        return found
+
+    some, fresh = clips(160), clips(100)
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=3))
+    model.fit(judged(some, -np.square(some.action).sum(-1)), some, rng)
+    assert model.linear is not None and (model.linear[:, -1] < 0).all()
+    true = -np.square(fresh.action).sum(-1)
+    assert np.corrcoef(model.predict(fresh).mean(1), true.mean(1))[0, 1] > 0.97
+
+
+@pytest.mark.parametrize(("inputs", "columns"), [("state", 34), ("next-state", 34), ("state-action", 47)])
+def test_effort_is_of_actions_that_are_seen(inputs, columns: int) -> None:
+    answers, clips = pairs_by(lambda obs: obs[..., 8], 20, np.random.default_rng(0))
+    model = RewardModel(17, 6, RewardConfig(linear="on", members=2, inputs=inputs))
+    model.fit(answers, clips, np.random.default_rng(0))
+    assert model.linear is not None and model.linear.shape == (2, columns)
 
 
 def pairs_by(worth, number: int, rng: np.random.Generator, wrong: float = 0.0):
