@@ -64,8 +64,8 @@ def test_what_a_reward_goes_by_is_named() -> None:
     model.linear[:, 2] = torch.tensor([1.0, 2.0])  # 1 / 10 / 0.5 = 0.2, and 0.8
     model.linear[:, 6 + 4] = -20.0  # -4 and -8
     model.linear[:, 0] = 0.01  # too slight
-    model.linear[:, 12] = 0.1  # 0.02 and 0.04, of a standard deviation of 10
-    weights = {"action 0 squared": pytest.approx(-6), "obs 4": pytest.approx(0.5), "effort": pytest.approx(0.3)}
+    model.linear[:, 12] = 0.1  # 0.02 and 0.04, of a standard deviation of 3
+    weights = {"action 0 squared": pytest.approx(-6), "obs 4": pytest.approx(0.5), "effort": pytest.approx(0.09)}
     assert line(model) == {"weights": weights, "networks_add": False}
     model.layers[-1][0][:] = 1.0
     assert line(model)["networks_add"]

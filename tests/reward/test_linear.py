@@ -28,7 +28,7 @@ def test_features_worked_by_hand(actions: int) -> None:
     their squares are 29.25, by 24 more than 0.25 + 4 + 1, in units of sqrt(2 / 16 + 2 * 16 + 4 * 4)."""
     mean, std = torch.tensor([7.0, 0.0, 1.0]), torch.tensor([1.0, 0.5, 2.0])
     found = features(torch.tensor([[3.0, -9.0, 1.0]]), mean, std, actions, 5.0)
-    effort = [10 * 24 / 48.125**0.5] if actions == 2 else []
+    effort = [3 * 24 / 48.125**0.5] if actions == 2 else []
     torch.testing.assert_close(found, torch.tensor([[3.0, -5.0, 1.0, 5.0, 5.0, 0.0, *effort]]))
     assert found.shape[-1] == feature_count(3, actions)
 
@@ -45,7 +45,7 @@ def test_effort_has_a_variance_and_choices_have_none() -> None:
 
 def test_effort_is_clipped_and_motors_that_are_held_are_not_blown_up() -> None:
     nothing, ones = torch.zeros(2), torch.ones(2)
-    assert features(torch.tensor([[9.0, 9.0]]), nothing, ones, 2, 5.0)[0, -1] == 50.0  # 160 / 2
+    assert features(torch.tensor([[9.0, 9.0]]), nothing, ones, 2, 5.0)[0, -1] == 15.0  # 160 / 2, clipped
     assert effort(torch.tensor([0.99, 1.0]), ones, 1e-3 * ones) == pytest.approx(-0.0199 / 0.01, abs=0.01)
 
 
