@@ -12,12 +12,12 @@ in all arms (--termination, where a task has them); but with `penalty` the learn
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped
-Result:  results/label_table.json, so far of five seeds from pretraining in 250,000 steps, in parts whose commands are
-         with them: of 100 votes, and all seeds together, shares of 1.01 (HalfCheetah; 0.86 to 1.15), 1.08 (Hopper; 0.60
-         to 1.92), 1.32 (Walker2d; 0.88 to 2.57), 0.73 (Ant; 0.33 to 1.16) and 1.31 (Swimmer; 0.80 to 1.98); by networks
-         alone 0.27 (HumanoidStandup; -0.55 to 0.93). With 20 % of the votes wrong
-         0.98, 1.14, 0.80, 0.75 and 0.78. results/label_table_votes.json and .png have 20 to 200 votes, of before
-         (commit 280b0d6, another processor)
+Result:  results/label_table.json, so far from pretraining in 250,000 steps, in parts whose commands are with them: of
+         100 votes, ten seeds, and all seeds together, shares of 1.02 (HalfCheetah; 0.95 to 1.10), 1.32 (Hopper; 1.00 to
+         1.77), 0.96 (Walker2d; 0.62 to 1.60), 0.65 (Ant; 0.52 to 0.81) and 1.18 (Swimmer; 1.02 to 1.37); of five seeds,
+         and of an earlier commit, 0.61 (HumanoidStandup; -2.26 to 2.16). With 20 % of
+         the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and 0.40.
+         results/label_table_votes.json and .png have 20 to 200 votes, of before (commit 280b0d6, another processor)
 """
 
 import argparse
