@@ -15,8 +15,8 @@ Cost:    all of it some 30 core-hours, --quick a quarter of one; the same comman
 Result:  results/label_table.json, so far from pretraining in 250,000 steps, in parts whose commands are with them: of
          100 votes, ten seeds, and all seeds together, shares of 1.02 (HalfCheetah; 0.95 to 1.10), 1.32 (Hopper; 1.00 to
          1.77), 0.96 (Walker2d; 0.62 to 1.60), 0.65 (Ant; 0.52 to 0.81) and 1.18 (Swimmer; 1.02 to 1.37); of five seeds,
-         -0.42 (HumanoidStandup; -4.85 to 0.89). With 20 % of
-         the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and 0.40.
+         -0.42 (HumanoidStandup; -4.85 to 0.89). With 20 % of the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and
+         0.40.
          results/label_table_votes.json and .png have 20 to 200 votes, of before (commit 280b0d6, another processor)
 """
 

@@ -24,8 +24,8 @@ SHAPE, RATE = 0.25, 0.025  # of the Gamma prior of precisions: a weight is 0.3 o
 PRECISIONS = (1e-2, 1e6)
 FARTHEST = 4.0  # that a logit may go in an iteration
 # Standard deviation of effort over steps: on the mean of a clip, which is what is judged, it hardly varies, so that its
-# weight would have to be the larger. With 1 it took 80 answers about Ant until it was seen, with 3 50, with 10 40; but
-# of answers a fifth of which is wrong, 10 makes effort of what is none (Walker2d, Ant: see results/label_trials.json).
+# weight would have to be the larger. With 1 it took 80 answers about Ant until half of it was seen, with 3 50, with 10
+# 40; but of answers a fifth of which is wrong, 10 makes effort of what is none (results/label_trials.json, "off line").
 EFFORT = 3.0
 LEAST_SPREAD = 0.01  # of the squares of all actions; what hardly varies must not be blown up
 

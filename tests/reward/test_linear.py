@@ -28,8 +28,8 @@ def test_features_worked_by_hand(actions: int) -> None:
     their squares are 29.25, by 24 more than 0.25 + 4 + 1, in units of sqrt(2 / 16 + 2 * 16 + 4 * 4)."""
     mean, std = torch.tensor([7.0, 0.0, 1.0]), torch.tensor([1.0, 0.5, 2.0])
     found = features(torch.tensor([[3.0, -9.0, 1.0]]), mean, std, actions, 5.0)
-    effort = [3 * 24 / 48.125**0.5] if actions == 2 else []
-    torch.testing.assert_close(found, torch.tensor([[3.0, -5.0, 1.0, 5.0, 5.0, 0.0, *effort]]))
+    tried = [3 * 24 / 48.125**0.5] if actions == 2 else []
+    torch.testing.assert_close(found, torch.tensor([[3.0, -5.0, 1.0, 5.0, 5.0, 0.0, *tried]]))
     assert found.shape[-1] == feature_count(3, actions)
 
 
