@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf_control.compute.threads import side_by_side
+from rlhf_control.nets.layers import unset
 from rlhf_control.nets.pictures import PictureEncoder, Sight, check_pictures
 from rlhf_control.spaces import Part, numbers_of, parts_from_state
 
@@ -80,7 +81,7 @@ def mlp(
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2 and out_gain is not None
-        linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+        linear = unset(nn.Linear(n_in, n_out, device="meta"))
         gain = out_gain if last and out_gain is not None else math.sqrt(2)
         nn.init.orthogonal_(linear.weight, gain, generator=generator)
         nn.init.zeros_(linear.bias)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlhf_control.config import NetConfig
+from rlhf_control.nets.layers import unset
 from rlhf_control.spaces import Part
 
 NATURE_SIDE, SMALL_SIDE, CHRISTIANO_SIDE = 36, 20, 43  # the least sides that their strides leave something of
@@ -55,7 +56,7 @@ class PictureEncoder(nn.Sequential):
                 layers.append(Section(size[0], size[1], generator, device))
             else:
                 layers += [convolution(*size, generator=generator, device=device), activation]
-        last = orthogonal(nn.utils.skip_init(nn.Linear, values, sight.features, device=device), generator)
+        last = orthogonal(unset(nn.Linear(values, sight.features, device="meta"), device), generator)
         flat = nn.ReLU(inplace=True) if sight.kind == "impala" else layers.pop()  # cheaper of rows than of pictures
         super().__init__(*layers, nn.Flatten(), flat, last, activation)
         self.shape, self.precision = with_channels(shape), sight.precision
@@ -211,7 +212,7 @@ def convolution(
     n_in: int, n_out: int, kernel: int, stride: int, *, padding: int = 0, generator: torch.Generator | None, device: str
 ) -> nn.Module:
     """Return an orthogonal convolution."""
-    layer = nn.utils.skip_init(nn.Conv2d, n_in, n_out, kernel, stride, padding=padding, device=device)
+    layer = unset(nn.Conv2d(n_in, n_out, kernel, stride, padding=padding, device="meta"), device)
     return orthogonal(layer, generator)
 
 
