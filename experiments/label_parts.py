@@ -45,6 +45,8 @@ ARMS: dict[str, dict[str, Any]] = {  # what is changed, as an option's name has 
     "ours": {},
     "uniform queries": {"queries": "uniform"},
     "all answers at the start": {"first_labels": 100, "rounds": 1},
+    "most answers at the start": {"schedule": "front-loaded"},
+    "no line": {"reward.linear": "off"},
     "no lapse": {"reward.lapse": 0.0},
     "no answers held out, no early end of a fit, no guard": {**UNGUARDED, "reward.bootstrap": 1.0},
     "one network": {"reward.members": 1},

@@ -5,10 +5,11 @@ Every run has a partner that differs from it in --learn-from oracle alone: the s
 the oracle's reward at every step. With `before` and `oracle` the returns of the start and of the partner, a run's
 return r counts (r - before) / (oracle - before): 0 is as good as nothing, 1 as good as the reward itself. Seeds whose
 partner gains less than ROOM of its return leave no room to tell, and are counted apart. A return is the mean over 20
-fresh episodes of the run's own environment, without exploration noise; over seeds there are the interquartile mean and
-its 95 % bootstrap interval. A seed whose partner gains little has a wild share, so beside it stands the share of all
-seeds together, the sum of the gains over the sum of the partners', with pairs resampled. Early ends are treated alike
-in all arms (--termination, where a task has them); but with `penalty` the learned reward alone pays for them.
+fresh episodes of the run's own environment, without exploration noise (and beside it with, for whether a robot falls
+may hang on little); over seeds there are the interquartile mean and its 95 % bootstrap interval. A seed whose partner
+gains little has a wild share, so beside it stands the share of all seeds together, the sum of the gains over the sum of
+the partners', with pairs resampled. Early ends are treated alike in all arms (--termination, where a task has them);
+but with `penalty` the learned reward alone pays for them.
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped
@@ -153,6 +154,15 @@ def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
     return float(np.mean(Run.open(path.parent).read_json("before.json")["returns"]))
 
 
+def with_noise(config: FinetuneConfig, policy: str = "policy.npz") -> float:
+    """The return of a policy in a run's folder with the noise that it explores by."""
+    run, name = Run.open(Path(config.out)), f"noisy-{Path(policy).stem}.json"
+    if not (run.path / name).is_file():
+        found = find_policy(run.path / policy)
+        run.write_json(name, {"returns": evaluate(found, EPISODES, seed=SEED, deterministic=False)[0]})
+    return float(np.mean(run.read_json(name)["returns"]))
+
+
 def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[float]) -> dict[str, float]:
     """The share of the oracle's gain that the votes had, of all seeds together, and its 95 % bootstrap interval over
     pairs of runs. Where the oracle's gain may be nothing (in 2.5 % of the samples) there is no interval."""
@@ -168,10 +178,13 @@ def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[f
 
 def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict[str, Any]:
     """All returns of a task and a kind of start, and the shares of the oracle's gain over seeds."""
-    before = [in_its_own(start, arm(start, "oracle", arguments)) for start in starts]
+    partners = [arm(start, "oracle", arguments) for start in starts]
+    before = [in_its_own(start, partner) for start, partner in zip(starts, partners, strict=True)]
     arms: dict[str, list[float]] = {
         str(v): [returned(arm(start, v, arguments)) for start in starts] for v in arms_of(arguments)
     }
+    noisy_before = [with_noise(partner, "pretrained.npz") for partner in partners]
+    noisy = {v: [with_noise(arm(s, int(v) if v.isdigit() else v, arguments)) for s in starts] for v in arms}
     alarms = {v: sum(alarmed(arm(start, int(v), arguments)) for start in starts) for v in arms if v.isdigit()}
     gains = np.subtract(arms["oracle"], before)
     room = gains > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
@@ -183,6 +196,10 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
         "alarms": alarms, "shares": shares,
         "over seeds": {votes: interval(values) for votes, values in shares.items() if values},
         "together": {votes: together(before, values, arms["oracle"]) for votes, values in arms.items()},
+        "with noise": {
+            "before": noisy_before, "returns": noisy,
+            "together": {votes: together(noisy_before, values, noisy["oracle"]) for votes, values in noisy.items()},
+        },
     }  # fmt: skip
 
 
@@ -219,8 +236,9 @@ def earlier(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def tell(name: str, found: Mapping[str, Any]) -> None:
     """A line of the table."""
-    cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in found["together"].items()]
-    print(f"{name}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
+    for how, of in (("", found), (", with noise", found["with noise"])):
+        cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in of["together"].items()]
+        print(f"{name}{how}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
 
 
 def main() -> None:

@@ -320,12 +320,18 @@ def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch
     oracle, votes = {0: 200.0, 1: 101.0, 2: 50.0}, {0: 150.0, 1: 101.0, 2: 100.0}
     monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
     monkeypatch.setattr(label_table, "returned", lambda c: (oracle if c.learn_from == "oracle" else votes)[c.seed])
+    monkeypatch.setattr(
+        label_table, "with_noise",
+        lambda c, policy="": 100.0 if policy else 200.0 if c.learn_from == "oracle" else 125.0,
+    )  # fmt: skip
     monkeypatch.setattr(label_table, "alarmed", lambda c: c.seed == 1)
     found = label_table.row(starts, settings)
     assert found["shares"] == {"oracle": [1.0], "100": [0.5]} and found["no room"] == 2
     assert found["returns"]["100"] == [150.0, 101.0, 100.0] and found["over seeds"]["100"]["iqm"] == 0.5
     assert found["alarms"] == {"100": 1}
     assert found["together"]["100"]["share"] == 1.0  # of 51 together, 51
+    assert found["with noise"]["before"] == [100.0] * 3
+    assert found["with noise"]["together"]["100"] == {"share": 0.25, "low": 0.25, "high": 0.25}
 
 
 def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
