@@ -15,17 +15,22 @@ Result:  results/continued.json
 """
 
 import argparse
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-from common import add_place, interval, keep, make_runs, mode_return
+from common import RESULTS, add_place, interval, keep, make_runs, mode_return
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.config.presets import TUNED, preset
 from rlhf_control.runs.machine import environment_facts
 from rlhf_control.sweeps.seeds import parse_seeds
 
-TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Ant-v5")
+TASKS = (  # InvertedPendulum is solved by then
+    "HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Swimmer-v5", "Ant-v5", "Reacher-v5", "Pusher-v5",
+    "InvertedDoublePendulum-v5", "Humanoid-v5", "HumanoidStandup-v5",
+)  # fmt: skip
 CLIP_SECONDS = 0.2  # clips are not learned from here; longer ones than a beginner's episodes would be refused
 
 
@@ -52,7 +57,10 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/continued"))
     add_place(parser)
     arguments = parser.parse_args()
-    seeds, tasks = parse_seeds(arguments.seeds), {}
+    seeds, path = parse_seeds(arguments.seeds), RESULTS / "continued.json"
+    earlier = json.loads(path.read_text()) if path.is_file() else {}  # it may be made in parts
+    tasks = earlier["tasks"] if earlier.get("steps") == arguments.steps else {}
+    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
     starts = {
         (env_id, arm): [trained(env_id, arm, seed, arguments) for seed in seeds]
         for env_id in arguments.tasks for arm in ("before", "pretrain")
@@ -67,10 +75,9 @@ def main() -> None:
         arms = {arm: [mode_return(Path(config.out)) for config in configs] for arm, configs in of_task.items()}
         more = [a - b for a, b in zip(arms["finetune"], arms["pretrain"], strict=True)]
         summary = {name: interval(values) for name, values in {**arms, "more than pretrain": more}.items()}
-        tasks[env_id] = {"seeds": seeds, "returns": arms, "over seeds": summary}
+        tasks[env_id] = {"command": command, "seeds": seeds, "returns": arms, "over seeds": summary}
         print(env_id, {name: {k: round(v, 1) for k, v in entry.items()} for name, entry in summary.items()}, flush=True)
-    command = f"python experiments/continued.py --steps {arguments.steps} --seeds {arguments.seeds}"
-    keep("continued", {"command": command, **environment_facts(), "tasks": tasks})
+    keep("continued", {"command": command, **environment_facts(), "steps": arguments.steps, "tasks": tasks})
 
 
 if __name__ == "__main__":
