@@ -53,7 +53,8 @@ from rlhf_control.train import finetune, pretrain, resume
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Swimmer-v5", "HumanoidStandup-v5")
 END_EARLY = ("Hopper-v5", "Walker2d-v5", "Ant-v5")
-FALL_SOON, SHORT = END_EARLY[:2], 0.5  # whose first episodes have no clip of the usual length; seconds of one
+FALL_SOON = END_EARLY[:2]  # whose first episodes have no clip of the usual length
+SHORT, SHORTEST = 0.5, 0.1  # seconds of a clip of these, and of one of a fresh policy's, which falls at once
 VOTES = (0, 20, 50, 100, 200)  # 0: the start as it is
 STARTS = ("pretrained", "scratch")
 QUICK = {"tasks": TASKS[:2], "seeds": "0-1", "votes": (0, 100), "starts": STARTS[:1], "steps": 100_000}
@@ -75,11 +76,13 @@ def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) 
     voted, flips = isinstance(votes, int), votes == "coin flips"
     labels, wrong = (int(votes), arguments.mistake) if voted else (100, 0.0)
     termination: Any = arguments.termination if start.env_id in END_EARLY else "refuse"
-    short = termination == "penalty" and start.env_id in FALL_SOON
+    seconds = FinetuneConfig("").clip_seconds
+    if termination == "penalty" and start.env_id in FALL_SOON:
+        seconds = SHORT if start.total_steps > 1 else SHORTEST
     out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
     return FinetuneConfig(
         start.out, oracle="coin-flip" if flips else "env", labels=labels, first_labels=max(1, labels // 5),
-        clip_seconds=SHORT if short else FinetuneConfig("").clip_seconds, total_steps=arguments.steps, seed=start.seed,
+        clip_seconds=seconds, total_steps=arguments.steps, seed=start.seed,
         out=out.replace(" ", "-"), video=False, annotator=AnnotatorConfig(mistake=wrong), checkpoint_seconds=60,
         guard=GuardConfig(alarm="warn", chance="off" if flips else "hold"), termination=termination,
         learn_from="oracle" if votes == "oracle" else "votes",

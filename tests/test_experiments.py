@@ -344,6 +344,8 @@ def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
     assert flips.oracle == "coin-flip" and flips.labels == 100 and flips.guard.chance == "off"
     costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0)
     assert label_table.arm(start, 100, costs).clip_seconds == label_table.SHORT < votes.clip_seconds
+    fresh = replace(start, total_steps=1)
+    assert label_table.arm(fresh, 100, costs).clip_seconds == label_table.SHORTEST
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
 
 
