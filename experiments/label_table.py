@@ -206,6 +206,13 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     }  # fmt: skip
 
 
+def of_both(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The shares of all seeds together of a row of two processors, on which the same seeds come to other policies."""
+    before, returns = found["before"] + other["before"], found["returns"]
+    both = {arm: returns[arm] + other["returns"][arm] for arm in returns if arm in other["returns"]}
+    return {arm: together(before, values, both["oracle"]) for arm, values in both.items()}
+
+
 def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     """Of each row the share of the oracle's gain over the number of votes, of all seeds together, with its interval;
     dashed what coin flips come to."""
@@ -238,10 +245,14 @@ def earlier(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tell(name: str, found: Mapping[str, Any]) -> None:
-    """A line of the table."""
-    for how, of in (("", found), (", with noise", found["with noise"])):
-        cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in of["together"].items()]
-        print(f"{name}{how}: {'; '.join(cells)}; no room for {found['no room']} of {len(found['seeds'])}", flush=True)
+    """Lines of the table."""
+    shares = {"": found["together"], ", with noise": found["with noise"]["together"],
+              ", both processors": found.get("both processors", {})}  # fmt: skip
+    for how, of in shares.items():
+        cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in of.items()]
+        if cells:
+            print(f"{name}{how}: {'; '.join(cells)}", flush=True)
+    print(f"{name}: no room for {found['no room']} of {len(found['seeds'])} seeds", flush=True)
 
 
 def main() -> None:
@@ -256,6 +267,9 @@ def main() -> None:
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="penalty")
     parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
+    parser.add_argument(
+        "--beside", type=Path, help="a result of another processor, to tell the shares of both together"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/label_table"))
     add_place(parser)
     parser.add_argument("--name", default="label_table", help="of the file among the results")
@@ -285,6 +299,8 @@ def main() -> None:
         for (task, start), some in starts.items()
     }
     for name, found in rows.items():
+        if arguments.beside and name in (others := json.loads(arguments.beside.read_text())["rows"]):
+            found["both processors"] = of_both(found, others[name])
         tell(name, found)
     settings = {name: getattr(arguments, name) for name in ("steps", "start_steps", "termination")}
     settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds

@@ -36,6 +36,15 @@ def test_the_share_of_all_seeds_together_by_hand() -> None:
     assert lost["share"] == 2.0 and np.isnan([lost["low"], lost["high"]]).all()
 
 
+def test_rows_of_two_processors_are_shared_out_together_by_hand() -> None:
+    """One gains 1 of 2, the other 3 of 2: together all of it; an arm that one of them lacks is left out."""
+    one = {"before": [0.0], "returns": {"oracle": [2.0], "100": [1.0], "20": [9.0]}}
+    other = {"before": [1.0], "returns": {"oracle": [3.0], "100": [4.0]}}
+    found = label_table.of_both(one, other)
+    assert found.keys() == {"oracle", "100"}
+    assert found["100"] == pytest.approx({"share": 1.0, "low": 0.5, "high": 1.5})
+
+
 # -- what saves labels, part by part
 
 
