@@ -51,6 +51,7 @@ from rlhf_control.config import FinetuneConfig, GuardConfig, NetConfig, Pretrain
 from rlhf_control.config.presets import preset
 from rlhf_control.errors import guarded
 from rlhf_control.interop.policies import find_policy
+from rlhf_control.nets.layers import unset
 from rlhf_control.nets.pictures import orthogonal
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.machine import environment_facts
@@ -136,7 +137,7 @@ def teach(arguments: argparse.Namespace) -> None:
     shown, action, places = tracked(8, SHOWN // 8, config)
     policy = Policy(Spaces.of(*spaces_of(config)), config.net, config.seed, config.env_id, config.env)
     generator, rng = torch.Generator().manual_seed(config.seed), np.random.default_rng(config.seed)
-    tell = orthogonal(nn.utils.skip_init(nn.Linear, config.net.picture_features, places.shape[-1]), generator)
+    tell = orthogonal(unset(nn.Linear(config.net.picture_features, places.shape[-1], device="meta")), generator)
     optimizer = torch.optim.Adam([*policy.parameters(), *tell.parameters()], lr=1e-3)
     started, out = time.perf_counter(), arguments.runs / f"taught-{config.seed}.npz"
     with one_thread():

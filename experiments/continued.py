@@ -10,7 +10,7 @@ Mean return of the final policy, without exploration noise, over 20 fresh episod
 mean over seeds and its 95 % bootstrap interval. What a seed gained more than `pretrain` is beside them.
 
 Command: python experiments/continued.py                  (--tasks Hopper-v5 --seeds 5-9 --steps 100000)
-Cost:    some two core-hours; a stopped one goes on where it was
+Cost:    some six core-hours; a stopped one goes on where it was
 Result:  results/continued.json
 """
 
@@ -19,6 +19,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from common import RESULTS, add_place, interval, keep, make_runs, mode_return
 
@@ -49,6 +50,12 @@ def tuned_on(start: PretrainConfig, steps: int) -> FinetuneConfig:
     )  # fmt: skip
 
 
+def earlier(path: Path, steps: int) -> dict[str, Any]:
+    """The tasks that are kept already, if they are of as many steps: the table may be made in parts."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    return dict(kept["tasks"]) if kept.get("steps") == steps else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=list(TUNED), default=TASKS)
@@ -57,9 +64,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/continued"))
     add_place(parser)
     arguments = parser.parse_args()
-    seeds, path = parse_seeds(arguments.seeds), RESULTS / "continued.json"
-    earlier = json.loads(path.read_text()) if path.is_file() else {}  # it may be made in parts
-    tasks = earlier["tasks"] if earlier.get("steps") == arguments.steps else {}
+    seeds, tasks = parse_seeds(arguments.seeds), {}
     command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
     starts = {
         (env_id, arm): [trained(env_id, arm, seed, arguments) for seed in seeds]
@@ -70,13 +75,15 @@ def main() -> None:
         env_id: [tuned_on(start, arguments.steps) for start in starts[env_id, "before"]] for env_id in arguments.tasks
     }
     make_runs([config for of_task in tuned.values() for config in of_task], arguments.runs, arguments)
+    facts = {name: environment_facts()[name] for name in ("git_commit", "processor")}
     for env_id in arguments.tasks:
         of_task = {arm: starts[env_id, arm] for arm in ("before", "pretrain")} | {"finetune": tuned[env_id]}
         arms = {arm: [mode_return(Path(config.out)) for config in configs] for arm, configs in of_task.items()}
         more = [a - b for a, b in zip(arms["finetune"], arms["pretrain"], strict=True)]
         summary = {name: interval(values) for name, values in {**arms, "more than pretrain": more}.items()}
-        tasks[env_id] = {"command": command, "seeds": seeds, "returns": arms, "over seeds": summary}
+        tasks[env_id] = {"command": command, **facts, "seeds": seeds, "returns": arms, "over seeds": summary}
         print(env_id, {name: {k: round(v, 1) for k, v in entry.items()} for name, entry in summary.items()}, flush=True)
+    tasks = earlier(RESULTS / "continued.json", arguments.steps) | tasks
     keep("continued", {"command": command, **environment_facts(), "steps": arguments.steps, "tasks": tasks})
 
 

@@ -108,8 +108,19 @@ def make(config: PretrainConfig | FinetuneConfig) -> int:
         else:
             run = pretrain(config)
         run.write_json("result.json", {"returns": evaluate(find_policy(run.path), EPISODES, seed=SEED)[0]})
+        if isinstance(config, FinetuneConfig):
+            with_noise(config)
 
     return guarded(work)
+
+
+def with_noise(config: FinetuneConfig, policy: str = "policy.npz") -> float:
+    """The return of a policy in a run's folder with the noise that it explores by."""
+    run, name = Run.open(Path(config.out)), f"noisy-{Path(policy).stem}.json"
+    if not (run.path / name).is_file():
+        found = find_policy(run.path / policy)
+        run.write_json(name, {"returns": evaluate(found, EPISODES, seed=SEED, deterministic=False)[0]})
+    return float(np.mean(run.read_json(name)["returns"]))
 
 
 def fresh(config: PretrainConfig) -> Run:
@@ -157,15 +168,6 @@ def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
     return float(np.mean(Run.open(path.parent).read_json("before.json")["returns"]))
 
 
-def with_noise(config: FinetuneConfig, policy: str = "policy.npz") -> float:
-    """The return of a policy in a run's folder with the noise that it explores by."""
-    run, name = Run.open(Path(config.out)), f"noisy-{Path(policy).stem}.json"
-    if not (run.path / name).is_file():
-        found = find_policy(run.path / policy)
-        run.write_json(name, {"returns": evaluate(found, EPISODES, seed=SEED, deterministic=False)[0]})
-    return float(np.mean(run.read_json(name)["returns"]))
-
-
 def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[float]) -> dict[str, float]:
     """The share of the oracle's gain that the votes had, of all seeds together, and its 95 % bootstrap interval over
     pairs of runs. Where the oracle's gain may be nothing (in 2.5 % of the samples) there is no interval."""
@@ -187,7 +189,7 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
         str(v): [returned(arm(start, v, arguments)) for start in starts] for v in arms_of(arguments)
     }
     noisy_before = [with_noise(partner, "pretrained.npz") for partner in partners]
-    noisy = {v: [with_noise(arm(s, int(v) if v.isdigit() else v, arguments)) for s in starts] for v in arms}
+    noisy = {str(v): [with_noise(arm(s, v, arguments)) for s in starts] for v in arms_of(arguments)}
     alarms = {v: sum(alarmed(arm(start, int(v), arguments)) for start in starts) for v in arms if v.isdigit()}
     gains = np.subtract(arms["oracle"], before)
     room = gains > ROOM * np.maximum(np.abs(arms["oracle"]), np.abs(before))
@@ -279,6 +281,11 @@ def main() -> None:
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     arguments.start_steps = arguments.start_steps or arguments.steps // 2
+    settings = {name: getattr(arguments, name) for name in ("steps", "start_steps", "termination")}
+    settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
+    beside = earlier(arguments.beside, settings) if arguments.beside else {}
+    if arguments.beside and not beside:
+        parser.error(f"{arguments.beside} has no rows of these settings; leave --beside out")
     seeds = parse_seeds(arguments.seeds)
     starts = {
         (task, start): [start_of(task, start, seed, arguments) for seed in seeds]
@@ -299,11 +306,9 @@ def main() -> None:
         for (task, start), some in starts.items()
     }
     for name, found in rows.items():
-        if arguments.beside and name in (others := json.loads(arguments.beside.read_text())["rows"]):
-            found["both processors"] = of_both(found, others[name])
+        if name in beside:
+            found["both processors"] = of_both(found, beside[name])
         tell(name, found)
-    settings = {name: getattr(arguments, name) for name in ("steps", "start_steps", "termination")}
-    settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
     rows = earlier(RESULTS / f"{arguments.name}.json", settings) | rows
     if any(len(found["together"]) > 3 for found in rows.values()):  # more than the oracle, 100 votes and coin flips
         draw(rows, RESULTS / arguments.name)

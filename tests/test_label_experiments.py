@@ -14,11 +14,14 @@ from rlhf_control.data import Query, Segments
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.oracles import RewardOracle
 from rlhf_control.feedback.store import FeedbackStore
+from rlhf_control.interop.policies import find_policy
+from rlhf_control.runs.run import Run
 from tests.conftest import random_segments
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import behaviours
 import common
+import continued
 import feedback
 import label_parts
 import label_table
@@ -43,6 +46,28 @@ def test_rows_of_two_processors_are_shared_out_together_by_hand() -> None:
     found = label_table.of_both(one, other)
     assert found.keys() == {"oracle", "100"}
     assert found["100"] == pytest.approx({"share": 1.0, "low": 0.5, "high": 1.5})
+
+
+def test_a_return_with_noise_is_measured_once_and_kept_beside_that_of_the_start(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", "finetune", FinetuneConfig("halfcheetah"))
+    policy = find_policy("halfcheetah")
+    for name in ("policy", "pretrained"):
+        policy.save(run.path / f"{name}.npz")
+    config = FinetuneConfig("halfcheetah", out=str(run.path))
+    found = label_table.with_noise(config)
+    assert 1500 < found < 3000  # 2,600 or so without
+    assert label_table.with_noise(config, "pretrained.npz") == found  # the same policy, seeds and noise
+    (run.path / "policy.npz").unlink()
+    assert label_table.with_noise(config) == found
+    assert {path.name for path in run.path.glob("noisy-*")} == {"noisy-policy.json", "noisy-pretrained.json"}
+
+
+def test_continued_goes_on_with_tasks_of_as_many_steps(tmp_path: Path) -> None:
+    path = tmp_path / "continued.json"
+    assert continued.earlier(path, 10) == {}
+    path.write_text('{"steps": 10, "tasks": {"Hopper-v5": {"seeds": [0]}}}')
+    assert continued.earlier(path, 10) == {"Hopper-v5": {"seeds": [0]}}
+    assert continued.earlier(path, 20) == {}
 
 
 # -- what saves labels, part by part
