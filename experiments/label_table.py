@@ -8,17 +8,19 @@ partner gains less than ROOM of its return leave no room to tell, and are counte
 fresh episodes of the run's own environment, without exploration noise (and beside it with, for whether a robot falls
 may hang on little); over seeds there are the interquartile mean and its 95 % bootstrap interval. A seed whose partner
 gains little has a wild share, so beside it stands the share of all seeds together, the sum of the gains over the sum of
-the partners', with pairs resampled. Early ends are treated alike in all arms (--termination, where a task has them);
-but with `penalty` the learned reward alone pays for them.
+the partners', with pairs resampled. Early ends are treated alike in all arms (--termination, where a task has them;
+clips are shorter where episodes are); but with `penalty` the learned reward alone pays for them.
 
 Command: python experiments/label_table.py              (--quick: two tasks, two seeds, 100 votes, from pretraining)
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped
-Result:  results/label_table.json, so far from pretraining in 250,000 steps, in parts whose commands are with them: of
-         100 votes, ten seeds, and all seeds together, shares of 1.02 (HalfCheetah; 0.95 to 1.10), 1.32 (Hopper; 1.00 to
-         1.77), 0.96 (Walker2d; 0.62 to 1.60), 0.65 (Ant; 0.52 to 0.81) and 1.18 (Swimmer; 1.02 to 1.37); of five seeds,
-         -0.42 (HumanoidStandup; -4.85 to 0.89). With 20 % of the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and
-         0.40.
-         results/label_table_votes.json and .png have 20 to 200 votes, of before (commit 280b0d6, another processor)
+Result:  results/label_table.json, so far of 250,000 steps, on an AMD EPYC, in parts whose commands are with them: of
+         100 votes, ten seeds, and all seeds together, shares of 0.91 (HalfCheetah; 0.86 to 0.97), 1.52 (Hopper; 1.07 to
+         2.36), 1.20 (Walker2d; 0.98 to 1.62), 0.85 (Ant; 0.73 to 0.97) and 1.26 (Swimmer; 1.12 to 1.51); from a fresh
+         policy, five seeds, of 1.11, 0.78, 1.65, -0.28 (with noise 0.80) and 1.10.
+         results/label_table_intel.json (an Intel Xeon): likewise 1.02, 1.32, 0.96, 0.65 and 1.18, and of five seeds
+         -0.42 (HumanoidStandup; -4.85 to 0.89); with 20 % of the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and
+         0.40. Of both (--beside) 0.96, 1.41, 1.09, 0.76 and 1.23.
+         results/label_table_votes.json and .png (--name label_table_votes) have 20 to 200 votes, five seeds
 """
 
 import argparse
@@ -235,7 +237,8 @@ def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
             ax.set_title(name, fontsize=8)
         for ax in axes[len(rows) :]:
             ax.remove()
-        fig.supxlabel("votes (dashed: 100 coin flips)", fontsize=8)
+        flips = any("coin flips" in found["together"] for found in rows.values())
+        fig.supxlabel("votes" + " (dashed: 100 coin flips)" * flips, fontsize=8)
         fig.supylabel("share of the gain by the reward itself", fontsize=8)
         save_figure(fig, out)
 
