@@ -80,6 +80,24 @@ def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Ar
     return t[whole], n[whole]
 
 
+def among(clips: Segments, others: Segments) -> Array:
+    """Marks, (S,) bool, the clips that are among the others too, as where a round comes soon after the one before: one
+    question would be asked twice, and count once."""
+    beginnings: dict[bytes, list[int]] = {}
+    for i, obs in enumerate(others.obs[:, 0]):
+        beginnings.setdefault(obs.tobytes(), []).append(i)
+    return np.array(
+        [
+            any(
+                np.array_equal(clips.obs[k], others.obs[i]) and np.array_equal(clips.action[k], others.action[i])
+                for i in beginnings.get(obs.tobytes(), ())
+            )
+            for k, obs in enumerate(clips.obs[:, 0])
+        ],
+        bool,
+    )
+
+
 def ages(done: Array) -> Array:
     """Counts, (T, N), the steps since the episode's first one, or since the first one here."""
     age, running = np.empty(done.shape, np.int64), np.zeros(done.shape[1], np.int64)
@@ -203,7 +221,7 @@ class SegmentBank:
                 "whole; wherever it is so, older ones stand in for them"
             )
         older = self.older[rng.permutation(len(self.older))[: max(found, wanted - found)]]
-        return older if recent is None else Segments.concatenate([recent, older]), found
+        return older if recent is None else Segments.concatenate([recent, older[~among(older, recent)]]), found
 
     def recent_or_none(self, rng: np.random.Generator, wanted: int = 0) -> Segments | None:
         """The same, or None if no episode was long enough."""
@@ -218,7 +236,8 @@ class SegmentBank:
         recent = self.recent_or_none(rng)
         if recent is None:
             return
-        everything = recent if self.older is None else Segments.concatenate([self.older, recent])
+        older = self.older
+        everything = recent if older is None else Segments.concatenate([older, recent[~among(recent, older)]])
         room = min(self.capacity, self.fitting(everything))
         if room < min(self.capacity, len(everything)):
             say_once(

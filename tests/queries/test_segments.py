@@ -148,6 +148,28 @@ def test_as_many_older_clips_stand_in_as_are_wanted() -> None:
         assert bank.pool(np.random.default_rng(2), wanted)[0].digest() == few.digest()
 
 
+def test_no_clip_is_twice_where_a_round_comes_soon_after_another() -> None:
+    """Of the same rollout, cut anew, one clip in two is as it was cut before: the offset has two values."""
+    rng = np.random.default_rng(0)
+    bank = SegmentBank(length=2, num_envs=3, num_steps=20, clips=6)
+    bank.add(random_rollout(rng, T=20, ends=0))
+    for _ in range(4):
+        bank.archive(rng)
+        pool, recent = bank.pool(rng, 40)
+        digests = [pool[i].digest() for i in range(len(pool))]
+        assert len(set(digests)) == len(digests) > recent >= 27
+    assert bank.older is not None
+    assert len({bank.older[i].digest() for i in range(len(bank.older))}) == len(bank.older) <= 57  # all there are
+
+
+def test_clips_that_begin_alike_are_told_apart_by_what_follows() -> None:
+    rollout = random_rollout(np.random.default_rng(0), T=4, ends=0)
+    clips = cut_segments(rollout, 4, np.random.default_rng(0))
+    others = replace(clips, action=clips.action.copy())
+    others.action[1, -1] += 1
+    assert module.among(clips, others).tolist() == [True, False, *[True] * (len(clips) - 2)]
+
+
 def test_a_first_round_cuts_as_many_clips_as_there_are() -> None:
     """Episodes of six steps: a random offset seldom gives one of five, their beginnings all do."""
     bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
