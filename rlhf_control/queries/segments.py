@@ -86,12 +86,11 @@ def among(clips: Segments, others: Segments) -> Array:
     beginnings: dict[bytes, list[int]] = {}
     for i, obs in enumerate(others.obs[:, 0]):
         beginnings.setdefault(obs.tobytes(), []).append(i)
+    parts = [(getattr(clips, name), getattr(others, name)) for name in ("obs", "action", "env_reward")]
+    parts.append((clips.next_obs[:, -1], others.next_obs[:, -1]))
     return np.array(
         [
-            any(
-                np.array_equal(clips.obs[k], others.obs[i]) and np.array_equal(clips.action[k], others.action[i])
-                for i in beginnings.get(obs.tobytes(), ())
-            )
+            any(all(np.array_equal(c[k], o[i]) for c, o in parts) for i in beginnings.get(obs.tobytes(), ()))
             for k, obs in enumerate(clips.obs[:, 0])
         ],
         bool,
@@ -214,14 +213,19 @@ class SegmentBank:
             first = self.recent(rng, wanted)
             return first, len(first)
         recent = self.recent_or_none(rng, wanted - len(self.older))
+        other = np.ones(len(self.older), bool) if recent is None else ~among(self.older, recent)
+        if recent is not None and len(recent) + other.sum() < wanted:
+            recent = self.recent(rng, wanted)  # all there are, if need be
+            other = ~among(self.older, recent)
         found = 0 if recent is None else len(recent)
         if found < wanted - found:
             say_once(
                 f"rlhf-control: episodes end so early that too few recent clips of {counted(self.length, 'step')} are "
                 "whole; wherever it is so, older ones stand in for them"
             )
-        older = self.older[rng.permutation(len(self.older))[: max(found, wanted - found)]]
-        return older if recent is None else Segments.concatenate([recent, older[~among(older, recent)]]), found
+        order = rng.permutation(len(self.older))
+        older = self.older[order[other[order]][: max(found, wanted - found)]]
+        return older if recent is None else Segments.concatenate([recent, older]), found
 
     def recent_or_none(self, rng: np.random.Generator, wanted: int = 0) -> Segments | None:
         """The same, or None if no episode was long enough."""

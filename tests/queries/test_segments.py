@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.data import Rollout
+from rlhf_control.data import Rollout, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.queries import segments as module
 from rlhf_control.queries.segments import Ends, SegmentBank, cut_segments, join
@@ -162,12 +162,30 @@ def test_no_clip_is_twice_where_a_round_comes_soon_after_another() -> None:
     assert len({bank.older[i].digest() for i in range(len(bank.older))}) == len(bank.older) <= 57  # all there are
 
 
-def test_clips_that_begin_alike_are_told_apart_by_what_follows() -> None:
+@pytest.mark.parametrize("seed", range(40))
+def test_no_round_lacks_a_clip_because_some_are_twice(seed: int) -> None:
+    """Episodes of six steps, of which each has two clips of five: 18 in the rollout, 36 in it and the one before."""
+    rng = np.random.default_rng(seed)
+    bank = SegmentBank(length=5, num_envs=3, num_steps=20, clips=6)
+    bank.keep = 1
+    for i in range(2):
+        bank.add(ending(random_rollout(np.random.default_rng(i), ends=0), 6))
+        for _ in range(6):
+            bank.archive(rng)
+    assert bank.older is not None
+    for wanted in (1, 10, 20, 24):
+        pool, _ = bank.pool(rng, wanted)
+        assert len({pool[i].digest() for i in range(len(pool))}) == len(pool) >= wanted
+
+
+@pytest.mark.parametrize("name", ["obs", "action", "env_reward", "next_obs"])
+def test_clips_that_begin_alike_are_told_apart_by_what_follows(name: str) -> None:
     rollout = random_rollout(np.random.default_rng(0), T=4, ends=0)
     clips = cut_segments(rollout, 4, np.random.default_rng(0))
-    others = replace(clips, action=clips.action.copy())
-    others.action[1, -1] += 1
-    assert module.among(clips, others).tolist() == [True, False, *[True] * (len(clips) - 2)]
+    columns = {**clips.arrays(), "next_obs": clips.next_obs}
+    columns[name] = columns[name].copy()
+    columns[name][1, -1] += 1
+    assert module.among(clips, Segments(**columns)).tolist() == [True, False, *[True] * (len(clips) - 2)]
 
 
 def test_a_first_round_cuts_as_many_clips_as_there_are() -> None:
