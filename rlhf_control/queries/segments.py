@@ -86,8 +86,8 @@ def among(clips: Segments, others: Segments) -> Array:
     beginnings: dict[bytes, list[int]] = {}
     for i, obs in enumerate(others.obs[:, 0]):
         beginnings.setdefault(obs.tobytes(), []).append(i)
-    parts = [(getattr(clips, name), getattr(others, name)) for name in ("obs", "action", "env_reward")]
-    parts.append((clips.next_obs[:, -1], others.next_obs[:, -1]))
+    # The environment's reward does not count, or it would leak into what is asked
+    parts = ((clips.obs, others.obs), (clips.action, others.action), (clips.next_obs[:, -1], others.next_obs[:, -1]))
     return np.array(
         [
             any(all(np.array_equal(c[k], o[i]) for c, o in parts) for i in beginnings.get(obs.tobytes(), ()))

@@ -178,7 +178,7 @@ def test_no_round_lacks_a_clip_because_some_are_twice(seed: int) -> None:
         assert len({pool[i].digest() for i in range(len(pool))}) == len(pool) >= wanted
 
 
-@pytest.mark.parametrize("name", ["obs", "action", "env_reward", "next_obs"])
+@pytest.mark.parametrize("name", ["obs", "action", "next_obs"])
 def test_clips_that_begin_alike_are_told_apart_by_what_follows(name: str) -> None:
     rollout = random_rollout(np.random.default_rng(0), T=4, ends=0)
     clips = cut_segments(rollout, 4, np.random.default_rng(0))
