@@ -26,13 +26,12 @@ Result:  results/alarm.json and .md: so far three seeds without HumanoidStandup 
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, alarm, has_line, keep, make_runs
+from common import RESULTS, add_place, alarm, as_called, has_line, keep, make_runs
 from label_table import END_EARLY, FALL_SOON, SHORT, TASKS
 
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig, GuardConfig, PretrainConfig, ReferenceConfig
@@ -154,7 +153,7 @@ def main() -> None:
         lines.append(f"| {task} | {' | '.join(cells)} |")
     print("\n".join(lines))
     (RESULTS / "alarm.md").write_text("\n".join(lines) + "\n")
-    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = as_called()
     keep("alarm", {"command": command, **environment_facts(), "seeds": seeds, "table": table, "runs": found})
 
 

@@ -44,6 +44,17 @@ def add_place(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.add_argument("--address", default="", help="through the Ray cluster at HOST:PORT")
 
 
+def as_called() -> str:
+    """The command that this experiment was called by, for its result."""
+    return f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+
+
+def earlier(path: Path, parts: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a result that are kept already, if they are of the same settings: it may be made in pieces."""
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    return dict(kept[parts]) if kept and all(kept.get(name) == value for name, value in settings.items()) else {}
+
+
 @functools.cache
 def bolder(policy: str, env_id: str = "") -> float:
     """Log standard deviations to begin with: 1 above what they are on the mean, at which an arm can still do its task;

@@ -12,18 +12,14 @@ mean over seeds and its 95 % bootstrap interval. What a seed gained more than `p
 Command: python experiments/continued.py                  (--tasks Hopper-v5 --seeds 5-9 --steps 100000)
 Cost:    some six core-hours; a stopped one goes on where it was
 Result:  results/continued.json, so far of 100,000 steps and eight tasks, without Humanoid and HumanoidStandup: no more
-         than chance sets the two apart, but on InvertedDoublePendulum, which is solved by then and loses as the
-         learning rate begins anew
+         than chance sets the two apart, but on InvertedDoublePendulum, which is solved by then and loses
 """
 
 import argparse
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from common import RESULTS, add_place, interval, keep, make_runs, mode_return
+from common import RESULTS, add_place, as_called, earlier, interval, keep, make_runs, mode_return
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.config.presets import TUNED, preset
@@ -52,12 +48,6 @@ def tuned_on(start: PretrainConfig, steps: int) -> FinetuneConfig:
     )  # fmt: skip
 
 
-def earlier(path: Path, steps: int) -> dict[str, Any]:
-    """The tasks that are kept already, if they are of as many steps: the table may be made in parts."""
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    return dict(kept["tasks"]) if kept.get("steps") == steps else {}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=list(TUNED), default=TASKS)
@@ -67,7 +57,7 @@ def main() -> None:
     add_place(parser)
     arguments = parser.parse_args()
     seeds, tasks = parse_seeds(arguments.seeds), {}
-    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = as_called()
     starts = {
         (env_id, arm): [trained(env_id, arm, seed, arguments) for seed in seeds]
         for env_id in arguments.tasks for arm in ("before", "pretrain")
@@ -85,7 +75,7 @@ def main() -> None:
         summary = {name: interval(values) for name, values in {**arms, "more than pretrain": more}.items()}
         tasks[env_id] = {"command": command, **facts, "seeds": seeds, "returns": arms, "over seeds": summary}
         print(env_id, {name: {k: round(v, 1) for k, v in entry.items()} for name, entry in summary.items()}, flush=True)
-    tasks = earlier(RESULTS / "continued.json", arguments.steps) | tasks
+    tasks = earlier(RESULTS / "continued.json", "tasks", {"steps": arguments.steps}) | tasks
     keep("continued", {"command": command, **environment_facts(), "steps": arguments.steps, "tasks": tasks})
 
 

@@ -32,7 +32,7 @@ from typing import Any
 
 import feedback
 import numpy as np
-from common import RESULTS, add_place, interval
+from common import RESULTS, add_place, as_called, interval
 from matplotlib.figure import Figure
 
 from rlhf_control.analysis.axes import WIDTH, style
@@ -288,7 +288,7 @@ def main() -> None:
     first = parse_seeds(arguments.seeds)[0]
     run = feedback.placed(along["500 comparisons"], first, arguments.runs).out
     policies = [("before", load_policy(Path(run) / "pretrained.npz")), ("after", find_policy(run))]
-    facts, command = environment_facts(), f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    facts, command = environment_facts(), as_called()
     fits = {arm: points["fit"] for arm, points in arms.items()}
     kept = {"command": command, **facts, "fits": fits, "frontier": arms, "runs": results}
     (arguments.out / "dialogue.json").write_text(json.dumps(finite(kept)) + "\n")

@@ -8,14 +8,13 @@ that a stopped experiment goes on when it is started again. Remove the folder (-
 import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS, add_place, interval, make_runs
+from common import RESULTS, add_place, as_called, interval, make_runs
 
 from rlhf_control.analysis.curves import Curve, load_curves
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
@@ -242,7 +241,7 @@ def experiment(name: str, title: str, parts: Sequence[Part], arguments: argparse
     """Makes the runs of all parts and writes NAME.json, NAME.md and the parts' figures, as PNG and PDF."""
     results = run_all({c: config for part in parts for c, config in part.conditions.items()}, arguments)
     name += "" if arguments.task == "backward" else f"-{arguments.task}"
-    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = as_called()
     facts = environment_facts()
     arguments.out.mkdir(parents=True, exist_ok=True)
     result = {

@@ -30,7 +30,7 @@ from typing import Any
 
 import label_table
 import numpy as np
-from common import add_place, interval, keep, keep_table
+from common import add_place, as_called, interval, keep, keep_table
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.options import nested, with_options
@@ -128,7 +128,7 @@ def main() -> None:
                        "over seeds": {a: interval(values) for a, values in returns.items()}}  # fmt: skip
     lost = sensitivity({task: one["shares"] for task, one in found.items()})
     chance = by_chance(found, stream(0, "by chance"))
-    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = as_called()
     keep("label_parts", {"command": command, **environment_facts(), "seeds": seeds, "tasks": found, "lost": lost,
                          "by chance": chance})  # fmt: skip
     rows = [

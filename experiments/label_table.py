@@ -24,7 +24,6 @@ Result:  results/label_table.json, so far of 250,000 steps, on an AMD EPYC, in p
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -32,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import EPISODES, RESULTS, add_place, alarm, has_line, interval, keep, make_runs
+from common import EPISODES, RESULTS, add_place, alarm, as_called, earlier, has_line, interval, keep, make_runs
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -243,12 +242,6 @@ def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
         save_figure(fig, out)
 
 
-def earlier(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The rows that are kept already, if they are of the same settings: the table may be made in parts."""
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    return dict(kept["rows"]) if kept and all(kept[name] == value for name, value in settings.items()) else {}
-
-
 def tell(name: str, found: Mapping[str, Any]) -> None:
     """Lines of the table."""
     shares = {"": found["together"], ", with noise": found["with noise"]["together"],
@@ -286,7 +279,7 @@ def main() -> None:
     arguments.start_steps = arguments.start_steps or arguments.steps // 2
     settings = {name: getattr(arguments, name) for name in ("steps", "start_steps", "termination")}
     settings["unhealthy_seconds"] = FinetuneConfig("").unhealthy_seconds
-    beside = earlier(arguments.beside, settings) if arguments.beside else {}
+    beside = earlier(arguments.beside, "rows", settings) if arguments.beside else {}
     if arguments.beside and not beside:
         parser.error(f"{arguments.beside} has no rows of these settings; leave --beside out")
     seeds = parse_seeds(arguments.seeds)
@@ -299,7 +292,7 @@ def main() -> None:
             for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
     make_lacking(arms, arguments)
     wrong = f", {arguments.mistake:.0%} mistakes" if arguments.mistake else ""
-    command = f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}"
+    command = as_called()
     rows = {
         f"{task}, {start}{wrong}": {
             "command": command,
@@ -312,7 +305,7 @@ def main() -> None:
         if name in beside:
             found["both processors"] = of_both(found, beside[name])
         tell(name, found)
-    rows = earlier(RESULTS / f"{arguments.name}.json", settings) | rows
+    rows = earlier(RESULTS / f"{arguments.name}.json", "rows", settings) | rows
     if any(len(found["together"]) > 3 for found in rows.values()):  # more than the oracle, 100 votes and coin flips
         draw(rows, RESULTS / arguments.name)
     keep(arguments.name, {"command": command, **environment_facts(), **settings, "rows": rows})

@@ -13,14 +13,13 @@ import argparse
 import cProfile
 import json
 import pstats
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import RESULTS
+from common import RESULTS, as_called
 
 from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.runs.machine import environment_facts
@@ -125,7 +124,7 @@ def main() -> None:
     for learner in LEARNERS:  # compiles what is to be compiled
         seconds(learner, 40_960)
     result = {
-        "command": f"python experiments/{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
+        "command": as_called(),
         **environment_facts(),
         "runs": {str(steps): by_turns(steps, arguments.turns) for steps in arguments.steps},
         "profile": profile(arguments.steps[0]),

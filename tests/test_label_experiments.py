@@ -21,7 +21,6 @@ from tests.conftest import random_segments
 sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
 import behaviours
 import common
-import continued
 import feedback
 import label_parts
 import label_table
@@ -62,12 +61,12 @@ def test_a_return_with_noise_is_measured_once_and_kept_beside_that_of_the_start(
     assert {path.name for path in run.path.glob("noisy-*")} == {"noisy-policy.json", "noisy-pretrained.json"}
 
 
-def test_continued_goes_on_with_tasks_of_as_many_steps(tmp_path: Path) -> None:
+def test_a_result_goes_on_with_parts_of_the_same_settings(tmp_path: Path) -> None:
     path = tmp_path / "continued.json"
-    assert continued.earlier(path, 10) == {}
+    assert common.earlier(path, "tasks", {"steps": 10}) == {}
     path.write_text('{"steps": 10, "tasks": {"Hopper-v5": {"seeds": [0]}}}')
-    assert continued.earlier(path, 10) == {"Hopper-v5": {"seeds": [0]}}
-    assert continued.earlier(path, 20) == {}
+    assert common.earlier(path, "tasks", {"steps": 10}) == {"Hopper-v5": {"seeds": [0]}}
+    assert common.earlier(path, "tasks", {"steps": 20}) == {}
 
 
 # -- what saves labels, part by part

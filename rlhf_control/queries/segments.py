@@ -240,8 +240,9 @@ class SegmentBank:
         recent = self.recent_or_none(rng)
         if recent is None:
             return
-        older = self.older
-        everything = recent if older is None else Segments.concatenate([older, recent[~among(recent, older)]])
+        if self.older is not None and (twins := among(recent, self.older)).any():
+            recent = recent[~twins]
+        everything = recent if self.older is None else Segments.concatenate([self.older, recent])
         room = min(self.capacity, self.fitting(everything))
         if room < min(self.capacity, len(everything)):
             say_once(
