@@ -5,8 +5,10 @@ From policies that run: HalfCheetah's is the shipped one, of the others `pretrai
 coin flips (the control, without guards). What is near the old skill keeps it, with more noise to try things; the rest
 forgets it (--shrink 0.1), as in the quickstart. Of Walker2d and Ant everything keeps it, and falls end an episode and
 cost (--termination penalty): with a fixed horizon they lie on the floor most of the time, whatever is asked for (seed
-100). A backflip ends where falls do, so Hopper does not end early. Scores are of whole episodes, whatever falls. Some
-are asked 50 questions as well.
+100). They cost 2 standard deviations of the learned reward (--end-costs) rather than the 6 of going on with what is
+known, for what is new takes daring. A backflip ends where falls do, so Hopper does not end early. Scores are of whole
+episodes, whatever falls. Some are asked 50
+questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)
 Cost:    some 230 runs of 15 to 40 s of one core, and 15 policies to begin with; a stopped one goes on where it was
@@ -39,6 +41,7 @@ CHEETAH = "HalfCheetah-v5"
 NAMES = [name for name, b in BEHAVIOURS.items() if b.env_id in (CHEETAH, "Hopper-v5", "Walker2d-v5", "Ant-v5")]
 KEEP = ("keep-pace", "prowl")  # the old skill is part of it; as it is of all that falls
 FALL = ("Walker2d-v5", "Ant-v5")
+END_COSTS = 2.0  # what is new takes daring
 FEWER = ("keep-pace", "flip", "backflip", "stand")  # asked about with 50 answers too
 START_STEPS = 200_000
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -66,7 +69,7 @@ def config(name: str, condition: str, seed: int, arguments: argparse.Namespace) 
         policy, oracle=name, score=name, seed=seed, total_steps=250_000, video=False, checkpoint_seconds=60,
         guard=GuardConfig(alarm="warn"), clip_seconds=SHORT if env_id in FALL_SOON else 1.5,
         termination="penalty" if falls else "fixed-horizon" if begun else "refuse",
-        shrink=1.0 if keeps else 0.1, min_log_std=bolder(policy) if keeps else None,
+        shrink=1.0 if keeps else 0.1, min_log_std=bolder(policy) if keeps else None, end_costs=END_COSTS,
     )  # fmt: skip
     place = arguments.runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
     return replace(base, **CONDITIONS[condition], out=str(place))
