@@ -85,6 +85,8 @@ def sweep(config: SweepConfig) -> int:
 
     out = config.folder()
     matrix = read_matrix(config.file, out, starting_from)
+    for env_id in {cell.config.env_id: None for cell in matrix.cells}:
+        look_here(env_id)
     for name, cell in {(cell.task, cell.method): cell for cell in matrix.cells}.items():
         refuse_unknown(cell.config, f"{config.file}: {'/'.join(filter(None, name))}")
     failed = run_sweep(matrix.cells, out, one_seed, Place(config.ray, config.address, config.workers))
@@ -106,6 +108,7 @@ def tune(config: TuneConfig) -> None:
     from rlhf_control.training.requests import refuse_unknown
 
     search, about = read_search(config, starting_from)
+    look_here(search.config.env_id)
     refuse_unknown(search.config, config.what)
     trials, mattered = run_search(search, one_seed, Place(config.ray, config.address, config.workers))
     print(tune_report(trials, mattered, search.space, about, search.out))

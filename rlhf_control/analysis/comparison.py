@@ -122,6 +122,7 @@ def compare_runs(config: CompareConfig) -> tuple[str, list[Side]]:
     there = set(metrics_of(groups[0])) & set(metrics_of(groups[1]))
     metric = {"return": "env_return"}.get(config.metric, config.metric)
     metric = metric or next((m for m in ("score", "env_return") if m in there), "env_return")
+    refuse_unlike([*groups[0], *groups[1]], metric)
     for group in groups:
         require_metrics(group, [metric], "env_steps")
     sides = [side_of(group, metric) for group in groups]
@@ -129,6 +130,18 @@ def compare_runs(config: CompareConfig) -> tuple[str, list[Side]]:
     if len(shared) == min(len(side.seeds) for side in sides):  # then pairs are of one seed each
         sides = [in_order(side, shared) for side in sides]
     return metric, sides
+
+
+def refuse_unlike(curves: Sequence[Curve], metric: str) -> None:
+    """Raise UserError if the runs are of several environments, or scored by several behaviours: their numbers mean
+    different things."""
+    environments = list(dict.fromkeys(curve.env for curve in curves if curve.env))
+    if len(environments) > 1:
+        raise UserError(f"the runs are of {' and '.join(environments)}; compare runs of one environment")
+    scored = list(dict.fromkeys(curve.behaviour for curve in curves)) if metric == "score" else []
+    if len(scored) > 1:
+        by = " and ".join(name or "nothing" for name in scored)
+        raise UserError(f"the runs are scored by {by}; compare runs of one behaviour, or by --metric env_return")
 
 
 def side_of(curves: Sequence[Curve], metric: str) -> Side:

@@ -32,6 +32,10 @@ def labels(config: LabelsConfig) -> str:
         raise UserError(f"nothing to load at {config.load}; give the folder of an export, or a file of pairs")
     path = path / "labels.sqlite" if path.is_dir() else path.resolve()
     new = not path.exists()
+    if new and config.load and path.suffix != ".sqlite":
+        raise UserError(f"no run at {config.run}; to load into a new store, name it labels.sqlite, say")
+    if config.export and (Path(config.export) / "config.json").is_file():
+        raise UserError(f"{config.export} is a run's folder; name another one for the export")
     try:
         store = FeedbackStore(path, create=bool(config.load))
         if config.load:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.catalogue import BEHAVIOURS, check_env_of
 from rlhf_control.behaviours.own import behaviours_of, load_behaviours
 from rlhf_control.config.commands import EvaluateConfig
-from rlhf_control.errors import UserError, unknown_name
+from rlhf_control.errors import unknown_name
 from rlhf_control.interop.policies import find_named
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
@@ -37,8 +37,8 @@ def measure(
     """Measures a policy in fresh episodes, with `score` the name of a behaviour or ""."""
     if score and score not in BEHAVIOURS:
         raise unknown_name("behaviour", score, BEHAVIOURS)
-    if score and BEHAVIOURS[score].env_id != policy.env_id:
-        raise UserError(f"the behaviour '{score}' is for {BEHAVIOURS[score].env_id}, the policy for {policy.env_id}")
+    if score:
+        check_env_of(score, policy.env_id)
     found = fresh_episodes(
         policy, episodes, seed=seed, deterministic=deterministic, backend=backend,
         observations=bool(score) and not is_atari(policy.env_id),  # whose behaviours read the RAM

@@ -246,6 +246,18 @@ def score_named(name: str) -> Callable[[Segments], Array]:
     return BEHAVIOURS[name].score if name in BEHAVIOURS else lambda segments: segments.env_reward.mean(-1)
 
 
+def check_env_of(name: str, env_id: str) -> None:
+    """Raises UserError if a behaviour is for another environment than this one."""
+    own = BEHAVIOURS[name].env_id
+    if own == env_id:
+        return
+    if env_id.rpartition(":")[2] == own:
+        raise UserError(f"the behaviour '{name}' is for {own}; write Behaviour(\"{env_id}\", ...), with the module")
+    near = [known for known, behaviour in BEHAVIOURS.items() if behaviour.env_id == env_id]
+    others = f"; for {env_id} there are {', '.join(near)} and env" if near else "; try --oracle env"
+    raise UserError(f"the behaviour '{name}' is for {own}, the policy for {env_id}{others}")
+
+
 def reward_named(name: str, env_id: str) -> StepReward:
     """Returns the reward behind an oracle's name: a behaviour of this environment, or "env"."""
     if name == "env":
@@ -256,8 +268,5 @@ def reward_named(name: str, env_id: str) -> StepReward:
         raise UserError("people have no reward to measure with; name a behaviour with --score or --truth")
     if name not in BEHAVIOURS:
         raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip", "human"])
-    if BEHAVIOURS[name].env_id != env_id:
-        raise UserError(
-            f"the behaviour '{name}' is for {BEHAVIOURS[name].env_id}, the policy for {env_id}; try --oracle env"
-        )
+    check_env_of(name, env_id)
     return BEHAVIOURS[name].reward

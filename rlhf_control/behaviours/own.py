@@ -8,19 +8,57 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from rlhf_control.behaviours.behaviour import Behaviour
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig
+from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
 from rlhf_control.runs.run import Run
 
 SHIPPED = dict(BEHAVIOURS)
 NOT_BEHAVIOURS = ("", "env", "coin-flip", "human", "custom")  # what else an oracle may be called
+STEPS = {  # what shapes mean
+    "reward": "a number for each step of each clip, as in s.next_obs[..., 0]",
+    "score": "a number for each clip, as in s.next_obs[..., 0].mean(-1)",
+}
 EXAMPLE = 'BEHAVIOURS["NAME"] = Behaviour(...)'
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Calls a reward or a score that a user wrote, and raises UserError where it fails or gives another shape."""
+
+    function: Callable[[Segments], Array]
+    what: str  # reward or score
+    whose: str
+
+    def __call__(self, s: Segments) -> Array:
+        expected = s.env_reward.shape if self.what == "reward" else s.env_reward.shape[:-1]
+        try:
+            found = self.function(s)
+        except UserError:
+            raise
+        except Exception as error:
+            said = str(error).partition("\n")[0]
+            given = ", ".join(f"{k} {v.shape}" for k, v in s.arrays().items() if k != "mask")
+            raise UserError(
+                f"the {self.what} of the behaviour {self.whose} fails: {type(error).__name__}: {said}; it is given "
+                f"steps with {given}"
+            ) from error
+        if np.shape(found) != expected:
+            raise UserError(
+                f"the {self.what} of the behaviour {self.whose} has shape {np.shape(found)}, not {expected}: "
+                f"{STEPS[self.what]}"
+            )
+        return found
 
 
 def load_behaviours(name: str) -> str:
@@ -37,6 +75,10 @@ def load_behaviours(name: str) -> str:
             raise UserError(f"{name} has a {type(behaviour).__name__} as '{own}'; write {EXAMPLE}")
     if BEHAVIOURS.keys() == SHIPPED.keys():
         raise UserError(f"{name} adds no behaviour; it is to say {EXAMPLE}")
+    for own, behaviour in BEHAVIOURS.items():
+        if own not in SHIPPED and not isinstance(behaviour.reward, Checked):
+            checked = {what: Checked(getattr(behaviour, what), what, f"'{own}' of {name}") for what in STEPS}
+            BEHAVIOURS[own] = replace(behaviour, **checked)  # type: ignore[arg-type]
     return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
 
 

@@ -21,7 +21,7 @@ class CompareConfig:
     """The others. One and one are compared by episodes, several by the runs' last values."""
     metric: str = ""
     """Of one and one: return or score (default: return). Of runs: a name from metrics.jsonl (default: score, else
-    env_return)."""
+    env_return). The higher counts as the better."""
     episodes: int = 500
     """Of one and one, at most, each; it ends as soon as it is decided."""
     score: str = ""

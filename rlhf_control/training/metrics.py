@@ -1,7 +1,6 @@
 """What the loop measures of a rollout and of the reward, for the rows of metrics."""
 
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -47,9 +46,11 @@ def behaviour_metrics(config: FinetuneConfig, bank: SegmentBank, rng: np.random.
     name = config.behaviour()
     if name not in BEHAVIOURS or bank.steps < bank.length:
         return {}
-    with suppress(UserError):  # every clip's time spans the end of an episode
-        return {"score": float(BEHAVIOURS[name].score(bank.newest(rng)).mean())}
-    return {}
+    try:
+        clips = bank.newest(rng)
+    except UserError:  # every clip's time spans the end of an episode
+        return {}
+    return {"score": float(BEHAVIOURS[name].score(clips).mean())}
 
 
 def iteration_metrics(

@@ -14,7 +14,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.interop.export import export
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
-from tests.synthetic_runs import ONE, finetuning
+from tests.synthetic_runs import ONE, finetuning, make_run
 
 
 @pytest.fixture
@@ -83,3 +83,14 @@ def test_what_cannot_be_compared_is_named(short_policies: tuple[str, str], tmp_p
     one, other = (finetuning(tmp_path / str(i), replace(ONE, seed=i)) for i in range(2))
     with pytest.raises(UserError, match="no run has the metric 'scores'"):
         compare(CompareConfig((str(one), str(other)), (str(one),), metric="scores"))
+
+
+def test_runs_of_several_environments_or_behaviours_are_not_compared(tmp_path: Path) -> None:
+    def run(name: str, oracle: str, env_id: str = "HalfCheetah-v5", seed: int = 0) -> str:
+        return str(make_run(tmp_path / name, replace(ONE, oracle=oracle, seed=seed), {"score": [1.0]}, env_id=env_id))
+
+    backward, jump, hopper = run("a", "backward"), run("b", "jump"), run("c", "backward", "Hopper-v5")
+    with pytest.raises(UserError, match="HalfCheetah-v5 and Hopper-v5; compare runs of one environment"):
+        compare(CompareConfig((backward, jump), (hopper,)))
+    with pytest.raises(UserError, match="scored by backward and jump"):
+        compare(CompareConfig((backward,), (jump, run("d", "jump", seed=1))))

@@ -150,6 +150,19 @@ def test_nothing_to_load_leaves_nothing(tmp_path: Path) -> None:
         assert sorted(tmp_path.iterdir()) == before
 
 
+def test_nothing_is_written_where_a_run_is_or_should_be(store: FeedbackStore, tmp_path: Path) -> None:
+    out, run = tmp_path / "out", tmp_path / "run"
+    labels(LabelsConfig(str(store.path), export=str(out)))
+    with pytest.raises(UserError, match=r"no run at .*run; to load into a new store, name it labels.sqlite"):
+        labels(LabelsConfig(str(run), load=str(out)))
+    assert not run.exists()
+    run.mkdir()
+    (run / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="is a run's folder"):
+        labels(LabelsConfig(str(store.path), export=str(run)))
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+
+
 def test_the_card_tells_how_far_a_runs_reward_trusts_each(store: FeedbackStore, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

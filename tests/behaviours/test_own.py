@@ -9,12 +9,14 @@ import pytest
 
 from rlhf_control.analysis.axes import metric_label
 from rlhf_control.analysis.curves import load_curves
-from rlhf_control.behaviours.catalogue import BEHAVIOURS
+from rlhf_control.behaviours.catalogue import BEHAVIOURS, check_env_of
 from rlhf_control.behaviours.own import SHIPPED, load_behaviours, table
 from rlhf_control.cli import main
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.checks import field_texts
 from rlhf_control.errors import UserError
+from rlhf_control.runs.run import Run
+from rlhf_control.train import finetune
 
 HEADER = """from pathlib import Path
 import numpy as np
@@ -137,3 +139,39 @@ def test_a_config_that_was_edited_runs_nothing(mine: str, tiny_config: FinetuneC
     assert main(["resume", "run"]) == 2 and not ran()
     Run.create("other", "finetune", replace(tiny_config, behaviours=mine, oracle="backward"))
     assert main(["resume", "other"]) == 0 and not ran()
+
+
+@pytest.mark.parametrize(
+    ("reward", "score", "words"),
+    [
+        (
+            "s.next_obs.mean(-1).mean(-1)",
+            "s.state[..., 0].mean(-1)",
+            r"reward of the behaviour 'own' of own.py has shape",
+        ),
+        ("s.nextobs[..., 0]", "s.state[..., 0].mean(-1)", "reward .* fails: AttributeError: .*nextobs.*next_obs"),
+        ("s.next_obs[..., 0]", "s.next_obs[..., 0]", r"score .* has shape \(.*a number for each clip"),
+        ("s.next_obs[..., 99]", "s.next_obs[..., 0].mean(-1)", "reward .* fails: IndexError"),
+    ],
+)
+def test_what_is_wrong_with_a_reward_or_a_score_is_said_in_the_first_iterations(
+    reward: str, score: str, words: str, tiny_config: FinetuneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    behaviour = f"Behaviour('HalfCheetah-v5', 'Which?', lambda s: {reward}, lambda s: {score}, 'm')"
+    Path("own.py").write_text(f"{HEADER}BEHAVIOURS['own'] = {behaviour}\n")
+    with pytest.raises(UserError, match=words) as error:
+        finetune(replace(tiny_config, oracle="own", behaviours="own.py"))
+    assert "\n" not in str(error.value)
+    assert len(Run.open(Path(tiny_config.out)).metrics()) <= 1
+
+
+def test_a_behaviour_without_the_module_of_its_environment_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        f"{HEADER}BEHAVIOURS['own'] = Behaviour('Own-v0', 'Which?', lambda s: s.env_reward, lambda s: s, 'm')\n"
+    )
+    load_behaviours(str(tmp_path / "own.py"))
+    with pytest.raises(UserError, match=r'write Behaviour\("mine:Own-v0", ...\)'):
+        check_env_of("own", "mine:Own-v0")
+    with pytest.raises(UserError, match="for Hopper-v5 there are backflip and env"):
+        check_env_of("own", "Hopper-v5")

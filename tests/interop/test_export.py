@@ -119,6 +119,14 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").write_text("seeds = '0-4'")
+    for to in ("npz", "sb3", "cleanrl", "torchscript"):
+        with pytest.raises(UserError, match=rf"--to {to} writes a \*\..* file, not .*sweep.toml"):
+            export(made("box"), to, tmp_path / "sweep.toml")
+    assert (tmp_path / "sweep.toml").read_text() == "seeds = '0-4'"
+
+
 def test_pictures_go_to_stable_baselines3(tmp_path: Path) -> None:
     policy = Policy(
         environment("Shown-v0", {"kind": "picture"}).spaces, NetConfig((8,)), 0, "Shown-v0", {"kind": "picture"}

@@ -81,6 +81,12 @@ def test_a_module_beside_the_user_is_found_and_takes_no_librarys_place(tmp_path:
     assert evaluated.returncode == 0 and "return" in evaluated.stdout
     refused = run("evaluate", "mine", "--episodes", "2")  # a file alone has nothing imported
     assert refused.returncode == 2 and "--env-id point:Point-v0" in refused.stderr
+    (tmp_path / "all.toml").write_text(
+        'command = "pretrain"\n[options]\nenv_id = "point:Point-v0"\ntotal_steps = 64\n'
+        "ppo = {num_envs = 2, num_steps = 32, minibatch_size = 64}\n"
+    )
+    swept = run("sweep", "all.toml", "--workers", "1")
+    assert swept.returncode == 0, swept.stderr
     unknown = run("pretrain", "points:Point-v0", "--out", "other", *arguments)
     assert unknown.returncode == 2 and "No module named 'points'" in unknown.stderr
 
