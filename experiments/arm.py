@@ -14,7 +14,7 @@ five seeds) scores were 0.25, 0.29, 0.23, 0.07 and 0.06, in the order of the tab
 
 Command: python experiments/arm.py                (--behaviours gentle careful-door --seeds 0-4 --runs runs/arm)
 Cost:    15 runs a behaviour, each 20 to 30 s of one core; a stopped one goes on where it was
-Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; the README says what they show
+Result:  results/arm.json and .md, and the learning curves in arm.png and .pdf; README.md here says what they show
 """
 
 import argparse

@@ -7,7 +7,7 @@ tenth of a run; interquartile mean over seeds and its 95 % bootstrap interval.
 
 Command: python experiments/ppo_parity.py                 (--learners ppo --seeds 5-9 --tasks Ant-v5)
 Cost:    two hours on two cores, nearly all of them SB3's; a stopped one goes on where it was
-Result:  results/ppo_parity.json, with the curves, .png and .pdf: see README
+Result:  results/ppo_parity.json, with the curves, .png and .pdf: see README.md here
 """
 
 import argparse

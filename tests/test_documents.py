@@ -8,7 +8,8 @@ import pytest
 from rlhf_control.config.checks import GROUPS
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "experiments").glob("*.py"))]
+READ = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments" / "README.md"]
+DOCUMENTS = [*READ, *sorted((ROOT / "experiments").glob("*.py"))]
 FOLDERS = ("rlhf_control", "envs", "experiments", "tests", "videos")
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(FOLDERS)})/[\w./-]*\w)")
 
@@ -23,12 +24,35 @@ def test_paths_are_found_in_text() -> None:
     assert named(text) == {"rlhf_control/rl/ppo.py", "tests/test_cli.py"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_every_path_that_a_document_names_exists(document: Path) -> None:
     text = document.read_text()
     text = text if document.suffix == ".md" else text.split('"""')[1]  # of a script, what it says of itself
     for path in named(text):
         assert (ROOT / path).exists(), f"{document.name} names {path}"
+
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a document can be linked to by, as GitHub makes it of them."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+@pytest.mark.parametrize("document", READ, ids=relative)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in LINK.findall(document.read_text()):
+        if not link.startswith(("http://", "https://")):
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), f"{link} of {relative(document)}"
+            assert not anchor or anchor in anchors(target), f"{link} of {relative(document)}"
 
 
 # -- names in backticks: `rl/ppo.py`, `likelihoods.py`, `Guard.watch`, `protocol.Backend`, `rlhf_control.rl.ppo`
@@ -43,7 +67,7 @@ SOURCES = {
 ELSE = {"gymnasium", "mujoco", "config", *GROUPS}
 OWN = {path.stem for path in SOURCES if path.parts[0] in ("rlhf_control", "envs")} - ELSE  # modules, by their last name
 ENDINGS = {"py", "c", "xml", "md", "json", "jsonl", "txt", "sqlite", "npz", "pth", "png", "pdf", "zip", "mp4"}
-EXAMPLES = {"mine.py", "sb3.py"}  # of files that are somebody else's
+EXAMPLES = {"cart.py", "mine.py", "sb3.py"}  # of files that are somebody else's
 CLASSES = {name for text in SOURCES.values() for name in re.findall(r"^class (\w+)", text, re.MULTILINE)}
 FILE = re.compile(r"`((?:\w+/)*\w+\.(?:py|c))`")
 DOTTED = re.compile(r"`(\w+(?:\.\w+)+)(?:\(\))?`")
@@ -85,7 +109,7 @@ def test_names_are_told_apart() -> None:
     assert not has("rlhf_control.rl.fast") and not has("rlhf_control.nothing")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS[:2], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", READ, ids=relative)
 def test_every_file_and_name_in_backticks_exists(document: Path) -> None:
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
     files, names = set(FILE.findall(text)) - EXAMPLES, {name for name in DOTTED.findall(text) if is_ours(name)}
