@@ -70,7 +70,6 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
                     p.votes.ask_sooner(iteration)
 
             learned = p.reward.predict(rollout)
-            p.observe(learned)
             penalty, kl = p.anchor.penalty(p.learner, rollout)
             log |= p.guard.watch(p.reward, rollout, learned, kl)
             if p.guard.alarm:
@@ -168,7 +167,6 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
         metrics["reward/fit_seconds"] = time.perf_counter() - started
         p.guard.fitted(metrics)
-        p.fitted()
     elif given := p.labels.counts()["answers"]:
         p.guard.silent(given)
     return metrics

@@ -187,9 +187,6 @@ class FinetuneConfig:
     not at all, else to -0.7 or, if that is less, what it was made with)."""
     normalize_reward: bool = True
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
-    centering: float = 0.1
-    """The learned reward's mean is taken off it, for comparisons do not tell it, and follows by so much of the way each
-    rollout (reward centering, arXiv 2405.09999); 0: it stays that of the clips the reward was fitted on."""
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
     termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
@@ -234,7 +231,7 @@ class FinetuneConfig:
     ppo: PPOConfig = AS_TRAINED
 
     # What configs mean that were written before there were these options
-    BEFORE = (("normalize_reward", False), ("unhealthy_seconds", 0.0), ("centering", 0.0))
+    BEFORE = (("normalize_reward", False), ("unhealthy_seconds", 0.0))
 
     def __new__(cls, *_: Any, **given: Any) -> "FinetuneConfig":
         refuse_name_alone(given, "FinetuneConfig", f"from_file(FinetuneConfig(policy), {given.get('preset')!r})")
@@ -247,7 +244,7 @@ class FinetuneConfig:
         if not self.feedback or len(set(self.feedback)) < len(self.feedback):
             raise UserError(f"feedback is {self.feedback}; name one kind, or several different ones")
         positive(self, "first_labels", "rounds", "clip_seconds", "total_steps")
-        within(self, "label_until", "shrink", "centering", low=0.0, high=1.0)
+        within(self, "label_until", "shrink", low=0.0, high=1.0)
         within(self, "clip_seconds", low=0.0, high=3600.0)
         within(self, "oracle_temperature", "checkpoint_seconds", "env_timeout", "unhealthy_seconds", low=0, high=1e9)
         within(self, "end_costs", low=0, high=1e9)

@@ -25,28 +25,6 @@ def gae(
     return advantage, advantage + value
 
 
-class RewardCentre:
-    """Follows the mean of a learned reward, which is taken off it: comparisons leave it open, and it is all that the
-    values of a policy that gets better would be about (reward centering, Naik et al. 2024, arXiv 2405.09999)."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate, self.mean = rate, 0.0
-
-    def restart(self) -> None:
-        """Begins anew with a reward that was just fitted, whose mean is 0."""
-        self.mean = 0.0
-
-    def follow(self, learned: Array) -> None:
-        """Moves by `rate` of the way to the mean of these rewards (T, N) of a rollout."""
-        self.mean += self.rate * (float(learned.mean()) - self.mean)
-
-    def state(self) -> dict[str, float]:
-        return {"mean": self.mean}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        self.mean = float(state["mean"])
-
-
 class RewardScaler:
     """Divides the reward by the running standard deviation of its discounted return, clipped to +-10,
     as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""

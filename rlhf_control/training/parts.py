@@ -40,7 +40,7 @@ from rlhf_control.rl.cloning import clone
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
 from rlhf_control.rl.protocol import Learner
-from rlhf_control.rl.returns import RewardCentre, RewardScaler
+from rlhf_control.rl.returns import RewardScaler
 from rlhf_control.rng import stream
 from rlhf_control.runs.loop import Loop
 from rlhf_control.runs.run import Run
@@ -86,7 +86,6 @@ class Parts:
     scaler: RewardScaler | None  # None: the reward is learned from as it is
     value_epochs: int = 0  # of the critic alone, after a fit
     end_costs: float = 0.0  # so far above a reward of nothing, which follows on an end, is the mean of the learned one
-    centre: RewardCentre | None = None  # None: the mean of the learned reward stays where it is
 
     def stateful(self) -> dict[str, Any]:
         """Returns those whose state belongs into the checkpoints."""
@@ -95,18 +94,7 @@ class Parts:
     def paid(self, learned: Array) -> Array:
         """Returns the reward with its zero, which comparisons leave open, where the treatment of early ends has it:
         after one there is nothing for ever."""
-        above = self.end_costs - (self.centre.mean if self.centre else 0.0)
-        return learned + np.float32(above) if above else learned
-
-    def fitted(self) -> None:
-        """Takes note of a reward that was just fitted."""
-        if self.centre:
-            self.centre.restart()
-
-    def observe(self, learned: Array) -> None:
-        """Takes note of what the reward says of a rollout (T, N)."""
-        if self.centre and self.reward.fitted:
-            self.centre.follow(learned)
+        return learned + np.float32(self.end_costs) if self.end_costs else learned
 
     def scaled(self, rollout: Rollout) -> Rollout:
         """Returns the rollout with its reward in the unit that the critic is to learn it in, once there is a reward."""
@@ -192,9 +180,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_over(learner, config, training["learner"])
     costs = config.end_costs if config.termination == "penalty" and isinstance(reward, RewardModel) else 0.0
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
-    centred = config.centering and isinstance(reward, RewardModel) and not whole  # where sums are judged, 0 is learned
-    centre = RewardCentre(config.centering) if centred else None
-    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs, costs, centre)
+    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs, costs)
 
 
 def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> DoubleBufferedEnvs:
