@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.rl.returns import RewardCentre, RewardScaler, gae
+from rlhf_control.rl.returns import RewardScaler, gae
 from tests.conftest import random_rollout
 
 
@@ -78,17 +78,3 @@ def test_reward_scaler_by_hand_and_by_definition() -> None:
     other = RewardScaler(3, 0.9)
     other.load_state(scaler.state())
     np.testing.assert_array_equal(other(rollouts[0]).reward, scaler(rollouts[0]).reward)
-
-
-def test_the_centre_by_hand() -> None:
-    centre = RewardCentre(0.25)
-    centre.follow(np.array([[2.0, 6.0]], np.float32))
-    assert centre.mean == 1
-    centre.follow(np.array([[-3.0], [-3.0]], np.float32))
-    assert centre.mean == 0
-    centre.follow(np.array([[4.0]], np.float32))
-    other = RewardCentre(0.25)
-    other.load_state(centre.state())
-    assert other.mean == centre.mean == 1
-    centre.restart()
-    assert centre.mean == 0

@@ -102,26 +102,3 @@ def test_what_ends_cost_is_in_the_scale_from_the_first_fit_on(tiny_config: Finet
     expected = RewardScaler(4, tiny_config.ppo.gamma)
     whole = [expected(r.with_reward(r.env_reward + 2)) for r in rollouts]
     np.testing.assert_array_equal(now.reward, whole[1].reward)
-
-
-def test_the_mean_of_what_is_learned_is_taken_off_and_what_an_end_costs_stays(tiny_config: FinetuneConfig) -> None:
-    learned = np.array([[1.0, 3.0]], np.float32)
-    _, parts = prepare(replace(tiny_config, termination="penalty", end_costs=6.0, centering=0.5), None, None)
-    parts.observe(learned)  # of a reward that is none yet
-    np.testing.assert_array_equal(parts.paid(learned), learned + 6)
-    parts.reward.fitted = True  # type: ignore[misc]
-    parts.observe(learned)
-    np.testing.assert_array_equal(parts.paid(learned), learned + 5)
-    parts.observe(learned)
-    np.testing.assert_array_equal(parts.paid(learned), learned + np.float32(4.5))
-    parts.fitted()
-    np.testing.assert_array_equal(parts.paid(learned), learned + 6)
-    assert "centre" in parts.stateful()
-
-
-@pytest.mark.parametrize("option", [{"centering": 0.0}, {"learn_from": "oracle"}, {"learn_from": "constant"}])
-def test_what_is_known_keeps_its_mean(tiny_config: FinetuneConfig, option: dict[str, object]) -> None:
-    _, parts = prepare(replace(tiny_config, **option), None, None)  # type: ignore[arg-type]
-    parts.observe(np.ones((2, 2), np.float32))
-    assert parts.paid(learned := np.ones((1, 1), np.float32)) is learned
-    assert "centre" not in parts.stateful()
