@@ -12,7 +12,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.progress import ProgressLine
-from rlhf_control.runs.resuming import check, record
+from rlhf_control.runs.resuming import check, command_for, record
 from rlhf_control.runs.rows import rewind
 from rlhf_control.runs.run import FAILED, Run
 from rlhf_control.runs.trackers import check_tracker, tracked
@@ -74,7 +74,7 @@ class Loop:
         (self.run.path / FAILED).unlink(missing_ok=True)
         rewind(self.run.metrics_path, self.first)
         self._tell_of_exactness()
-        WATCHDOG.hint = f"; what is saved is whole, go on with `rlhf-control resume {self.run.path}`"
+        WATCHDOG.hint = f"; what is saved is whole, go on with `{command_for(self.run, self._config)}`"
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
@@ -143,7 +143,7 @@ class Loop:
     def stop_if_asked(self) -> None:
         """Raises Stopped if SIGINT or SIGTERM came."""
         if self._signals:
-            raise Stopped(self._signals[0], f"go on with `rlhf-control resume {self.run.path}`")
+            raise Stopped(self._signals[0], f"go on with `{command_for(self.run, self._config)}`")
 
     def _save(self, iteration: int) -> None:
         left = record(self.run, iteration, self._config)

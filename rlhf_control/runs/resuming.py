@@ -26,6 +26,14 @@ MAY_CHANGE = (*MAY_DIFFER, "termination", "guard")  # by `amend`, which notes it
 C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 
 
+def command_for(run: Run, config: PretrainConfig | FinetuneConfig) -> str:
+    """Returns the command that goes on with a run, with what the user has to name again for code of theirs to run."""
+    env_id = config.env_id or str(run.read_json("manifest.json").get("env_id", ""))
+    words = ["rlhf-control resume", str(run.path), *(["--env-id", env_id] if ":" in env_id else [])]
+    behaviours = config.behaviours if isinstance(config, FinetuneConfig) else ""
+    return " ".join([*words, *(["--behaviours", behaviours] if behaviours else [])])
+
+
 def record(run: Run, iteration: int, config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:
     """Returns what to record in the checkpoint before `iteration`, once the rows before it are in the file."""
     rows = read_own(run.metrics_path) if run.metrics_path.exists() else b""
