@@ -72,7 +72,7 @@ def test_an_environment_that_hangs_is_named_and_what_is_saved_stays(how: str, tm
     assert process.returncode == 2
     assert last.startswith("rlhf-control: environment 0 (seed ")
     assert "fails in step 20 of its episode 2: no answer for 1 s (" in last and "stuck.py:" in last
-    assert f"go on with `rlhf-control resume {tmp_path / 'run'}`" in last
+    assert f"go on with `rlhf-control resume {tmp_path / 'run'} --env-id stuck:Stuck-v0`" in last
     assert Run(tmp_path / "run").load_checkpoint()[0] == 2  # 70 steps are two iterations of 32, and some
 
 
