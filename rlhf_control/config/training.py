@@ -197,7 +197,8 @@ class FinetuneConfig:
     end_costs: float = 6.0
     """penalty: at each step that an early end leaves out, so many standard deviations of the learned reward are lost
     beside its mean; with --learn-from oracle what the known reward pays. The more, the more careful a policy becomes,
-    and the slower; in the tasks' own rewards a step is worth 2 (Ant-v5), 3 (Walker2d-v5) and 5 (Hopper-v5)."""
+    and the slower: 2, say, where it is to dare something new. In the tasks' own rewards a step is worth 2 (Ant-v5), 3
+    (Walker2d-v5) and 5 (Hopper-v5)."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
     # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4
@@ -270,10 +271,12 @@ class FinetuneConfig:
             )
         if self.oracle == "human":
             self._check_people()
-        elif self.labelling == "async" or self.annotators > 1 or self.query.gold:
-            raise UserError(
-                "labelling async, several annotators and gold are for people; leave them out, or choose --oracle human"
-            )
+            return
+        for_people = {"--labelling async": self.labelling == "async", "--query.gold": bool(self.query.gold),
+                      "--annotators": self.annotators > 1}  # fmt: skip
+        if given := [option for option, is_given in for_people.items() if is_given]:
+            several = "; synthetic ones who differ are --annotator.crowd 1 1 -1, say" if self.annotators > 1 else ""
+            raise UserError(f"{' and '.join(given)}: for people; leave it out, or choose --oracle human{several}")
 
     def _check_people(self) -> None:
         if self.seeds:

@@ -1,5 +1,6 @@
 """When is asked how much: the label rounds of a run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,9 +37,12 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
             "lower --labels or --first-labels, or raise --total-steps"
         )
     if not fit:
+        steps = config.ppo.num_envs * config.ppo.num_steps
+        enough = (first + math.ceil(config.rounds / max(config.label_until, 1e-9) - 1e-9)) * steps
+        fewer = f", or --rounds {int(span)}" if span >= 1 else ""
         raise UserError(
             f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
-            f"iterations (there are clips enough from number {first} on); lower --rounds or raise --total-steps"
+            f"iterations, of {steps:,} steps each; give --total-steps {enough} or more{fewer}"
         )
     return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n or not config.labels}
 

@@ -18,8 +18,13 @@ def test_label_rounds_are_spread_over_the_first_part_of_the_run() -> None:
     assert list(rounds) == [0, 9, 18, 28, 37, 47, 56, 66, 75]
     assert [r.labels for r in rounds.values()] == [20] + [10] * 8
     assert min(label_rounds(config, 2)) == 2
-    with pytest.raises(UserError, match="lower --rounds"):
+    with pytest.raises(UserError, match=r"2,048 steps each; give --total-steps 387072 or more, or --rounds 43$"):
         label_rounds(replace(config, rounds=90), 60)
+    label_rounds(replace(config, rounds=90, total_steps=387072), 60)
+    label_rounds(replace(config, rounds=43), 60)
+    for change in ({"rounds": 90, "total_steps": 387072 - 2048}, {"rounds": 44}):
+        with pytest.raises(UserError, match="do not fit"):
+            label_rounds(replace(config, **change), 60)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"40 clips, which there are after 121 iterations.*lower --labels"):
         label_rounds(config, 120)
     assert label_rounds(replace(config, labelling="async"), 3) == {3: LabelRound(0, 20)}
