@@ -73,7 +73,7 @@ def load_curves(run_paths: Sequence[str | Path], ignore: Sequence[str] = ()) -> 
         raise UserError("no run to plot; name at least one run's folder")
     runs = [Run.open(path) for path in paths]
     described = [run.config() for run in runs]
-    settings = [{"command": command, **_flatten(asdict(config))} for command, config in described]
+    settings = [{"command": command, **flattened(asdict(config))} for command, config in described]
     left_out = {*NOT_A_GROUP, *ignore}
     names = _group_names([{k: v for k, v in setting.items() if k not in left_out} for setting in settings])
     seen: dict[tuple[str, int], Path] = {}
@@ -149,11 +149,11 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     return {name: column for name, column in columns.items() if np.isfinite(column).any()}
 
 
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"ppo": {"lr": 1}} -> {"ppo.lr": 1}, the names of the command line's flags."""
     flat: dict[str, Any] = {}
     for key, value in node.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
 

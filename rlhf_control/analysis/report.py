@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from rlhf_control.analysis.curves import flattened
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure, run_score
 from rlhf_control.analysis.figures import plot_finetune, plot_runs
 from rlhf_control.analysis.replies import replies_table
 from rlhf_control.analysis.tables import terminal_table
 from rlhf_control.analysis.videos import record_video
 from rlhf_control.behaviours.catalogue import BEHAVIOURS, NO_REWARD
+from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy, load_policy
 from rlhf_control.nets.zoo import CAME_IN, CLONED
@@ -29,6 +31,19 @@ from rlhf_control.wording import counted
 VIDEO_SECONDS = 8.0
 REPLIES = 100  # episodes of dialogue, which are short and each good or not
 MEDIA = ("curves.png", "before_after.mp4")
+# By other parts of the report, or change no number
+TOLD_ELSEWHERE = (
+    "policy",
+    "env_id",
+    "oracle",
+    "labels",
+    "out",
+    "seed",
+    "seeds",
+    "video",
+    "window",
+    "checkpoint_seconds",
+)
 SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
 
 
@@ -97,6 +112,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     text = "\n".join([
         f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
+        setting(config, policies["after"].env_id), "",
         *([f"**{first}**", ""] if first else []),
         "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
         f"Means over {episodes} fresh episodes without exploration noise, with the spread (standard deviation) between "
@@ -109,6 +125,17 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     ])  # fmt: skip
     write_atomic(run.path / "report.md", text.encode())
     return "\n".join(filter(None, (first, terminal_table(rows)))) + f"\nreport {run.path / 'report.md'}"
+
+
+def setting(config: FinetuneConfig, env_id: str) -> str:
+    """Says of what a run is: the environment, the policy to start from, and the options that are not the default."""
+    own, usual = (flattened(asdict(c)) for c in (config, FinetuneConfig(config.policy)))
+    told = [
+        f"`--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple | list) else value}`"
+        for name, value in own.items()
+        if value != usual.get(name) and name not in TOLD_ELSEWHERE and not name.startswith("ppo.")
+    ]
+    return f"{env_id}, from {config.policy}" + (f"; {', '.join(told)}" if told else "") + "."
 
 
 def show_tracker(run: Run) -> None:

@@ -9,9 +9,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining
+from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining, setting
 from rlhf_control.cli import main
-from rlhf_control.config import FinetuneConfig, NetConfig, PretrainConfig
+from rlhf_control.config import AnnotatorConfig, FinetuneConfig, NetConfig, PretrainConfig
 from rlhf_control.nets.policy import Policy
 from rlhf_control.runs.run import Run
 from rlhf_control.simulation import early_ends
@@ -28,6 +28,7 @@ def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:
     before, after = (f"{np.mean(results[when]['returns']):.0f}" for when in ("before", "after"))
     assert before in table and after in text and "![Learning curves](curves.png)" in text
     assert "Five seeds gave so and so." in text and "12 labels" in text
+    assert f"HalfCheetah-v5, from {tiny_config.policy}; `--first-labels 6`, `--rounds 3`, " in text
     assert results["labels"] == 12 and len(results["after"]["scores"]) == 10
     assert (run.path / "before_after.mp4").stat().st_size > 10_000
     typed = [shlex.split(command) for command in re.findall("`(rlhf-control [^`]*)`", text)]
@@ -73,3 +74,14 @@ def test_a_run_whose_episodes_never_end_has_a_report(
     assert capsys.readouterr().err.count("Pendulum-v1 names no time limit") == 1
     assert "over 10 episodes cut off after 50 steps" in report_pretraining(run)
     assert json.loads((run.path / "results.json").read_text())["cut_off_after"] == 50
+
+
+def test_a_report_says_of_what_a_run_is() -> None:
+    plain = FinetuneConfig("runs/walker", seed=3, out="x", video=False)
+    assert setting(plain, "Walker2d-v5") == "Walker2d-v5, from runs/walker."
+    mistaken = AnnotatorConfig(mistake=0.2, crowd=(1.0, -1.0))
+    changed = replace(plain, annotator=mistaken, termination="penalty", labels=50, clip_seconds=0.5)
+    assert setting(changed, "Walker2d-v5") == (
+        "Walker2d-v5, from runs/walker; `--clip-seconds 0.5`, `--termination penalty`, `--annotator.mistake 0.2`, "
+        "`--annotator.crowd 1.0 -1.0`."
+    )
