@@ -7,14 +7,12 @@ forgets it (--shrink 0.1), as in the quickstart. Of Walker2d and Ant everything 
 cost (--termination penalty): with a fixed horizon they lie on the floor most of the time, whatever is asked for (seed
 100). They cost 2 standard deviations of the learned reward (--end-costs) rather than the 6 of going on with what is
 known, for what is new takes daring. A backflip ends where falls do, so Hopper does not end early. Scores are of whole
-episodes, whatever falls. Some are asked 50
-questions as well.
+episodes, whatever falls. Some are asked 50 questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)
 Cost:    some 230 runs of 15 to 40 s of one core, and 15 policies to begin with; a stopped one goes on where it was
-Result:  results/behaviours.json and .md: so far five seeds of HalfCheetah's, and of the others three (--seeds 0-2,
-         by votes; by the oracle's reward earlier, from other starts). behaviours.png and .pdf have the learning curves
-         of the former by 100 and 50 votes
+Result:  results/behaviours.json and .md, five seeds (HalfCheetah's earlier, on another processor). behaviours.png and
+         .pdf have the learning curves of the others by condition
 """
 
 import argparse
@@ -130,7 +128,8 @@ def main() -> None:
         commit = Run.open(Path(by["100 votes"][0].out)).read_json("manifest.json")["git_commit"]
         if name in kept and kept[name]["seeds"] == seeds:  # under other conditions
             scores = {**kept[name]["scores"], **scores}
-        kept[name] = {"seeds": seeds, "commit": commit, "before": before, "scores": scores}
+        made = {"commit": commit, "processor": environment_facts()["processor"]}
+        kept[name] = {"seeds": seeds, **made, "before": before, "scores": scores}
         print(*row(name, kept[name]), sep=" | ", flush=True)
     keep("behaviours", {"command": "python experiments/behaviours.py", **environment_facts(), "behaviours": kept})
     head = ["behaviour", "before", "100 votes", "the oracle's reward", "coin flips", "50 votes", "score"]
