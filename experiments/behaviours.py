@@ -11,22 +11,25 @@ episodes, whatever falls. Some are asked 50 questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)
 Cost:    some 230 runs of 15 to 40 s of one core, and 15 policies to begin with; a stopped one goes on where it was
-Result:  results/behaviours.json and .md, five seeds (HalfCheetah's earlier, on another processor). behaviours.png and
-         .pdf have the learning curves of the others by condition
+Result:  results/behaviours.json, .md, .png and .pdf, five seeds (HalfCheetah's earlier, on another processor)
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, add_place, bolder, interval, keep, keep_table, make_runs, plot_by_task, told
+from common import RESULTS, add_place, bolder, interval, keep, keep_table, make_runs, told
 from label_table import FALL_SOON, SHORT, start_of
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from rlhf_control.analysis.axes import BLUE, GREEN, GREY, VERMILLION, WIDTH, style
 from rlhf_control.analysis.evaluate import EPISODES, SEED, measure
+from rlhf_control.analysis.figures import save_figure
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import FinetuneConfig, GuardConfig, PretrainConfig
 from rlhf_control.errors import guarded
@@ -96,6 +99,30 @@ def row(name: str, one: dict[str, Any]) -> list[str]:
     return [name, f"{interval(one['before'])['iqm']:.2f}", *cells, BEHAVIOURS[name].unit]
 
 
+def draw(kept: Mapping[str, Any], out: Path) -> None:
+    """Of each behaviour the scores before and by condition: interquartile means, their 95 % intervals, and seeds."""
+    columns = {"before": GREY, "100 votes": BLUE, "oracle's reward": VERMILLION, "coin flips": GREEN}
+    names = [name for name in NAMES if name in kept]
+    with style():
+        fig = Figure((WIDTH, 0.5 + 1.4 * -(-len(names) // 5)), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.05))
+        axes = fig.subplots(-(-len(names) // 5), 5, squeeze=False).ravel()
+        for ax, name in zip(axes, names, strict=False):
+            scores = {"before": kept[name]["before"], **kept[name]["scores"]}
+            for x, (column, color) in enumerate(columns.items()):
+                if column in scores:
+                    at = interval(scores[column])
+                    ends = [[abs(at["iqm"] - at["low"])], [abs(at["high"] - at["iqm"])]]
+                    ax.plot([x] * len(scores[column]), scores[column], "o", color=color, markersize=2, alpha=0.4)
+                    ax.errorbar([x], [at["iqm"]], ends, color=color, marker="o", markersize=4, capsize=2, label=column)
+            ax.set_title(name, fontsize=8)
+            ax.set_xticks([])
+        for ax in axes[len(names) :]:
+            ax.remove()
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+        fig.supylabel("score, as the table has it", fontsize=8)
+        save_figure(fig, out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--behaviours", nargs="+", choices=NAMES, default=NAMES)
@@ -134,8 +161,7 @@ def main() -> None:
     keep("behaviours", {"command": "python experiments/behaviours.py", **environment_facts(), "behaviours": kept})
     head = ["behaviour", "before", "100 votes", "the oracle's reward", "coin flips", "50 votes", "score"]
     keep_table("behaviours", head, [row(name, kept[name]) for name in NAMES if name in kept])
-    paths = {name: {c: [Path(run.out) for run in of_one] for c, of_one in by.items()} for name, by in configs.items()}
-    plot_by_task(paths, RESULTS / "behaviours", smooth=8, metric="score", label="score, as the table has it")
+    draw(kept, RESULTS / "behaviours")
 
 
 if __name__ == "__main__":
