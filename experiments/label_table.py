@@ -20,7 +20,8 @@ Result:  results/label_table.json, so far of 250,000 steps, on an AMD EPYC, in p
          (with noise 0.80) and 1.10.
          results/label_table_intel.json (an Intel Xeon): likewise 1.02, 1.32, 0.96, 0.65 and 1.18, and of five seeds
          -0.42 (HumanoidStandup; -4.85 to 0.89); with 20 % of the votes wrong, five seeds, 0.92, 0.94, 1.20, 0.63 and
-         0.40. Of both (--beside) 0.96, 1.41, 1.09, 0.76 and 1.23.
+         0.40 (on the EPYC, ten seeds, 0.84, 1.69, 0.69, 0.50 and 0.70). Of both (--beside) 0.96, 1.41, 1.09, 0.76 and
+         1.23, with mistakes 0.87, 1.32, 0.84, 0.53 and 0.64.
          results/label_table_votes.json and .png (--name label_table_votes) have 20 to 200 votes, five seeds
 """
 

@@ -122,7 +122,7 @@ def compare_runs(config: CompareConfig) -> tuple[str, list[Side]]:
     there = set(metrics_of(groups[0])) & set(metrics_of(groups[1]))
     metric = {"return": "env_return"}.get(config.metric, config.metric)
     metric = metric or next((m for m in ("score", "env_return") if m in there), "env_return")
-    refuse_unlike([*groups[0], *groups[1]], metric)
+    refuse_unlike([c for group in groups for c in group if len(c.series(metric)[0])], metric)
     for group in groups:
         require_metrics(group, [metric], "env_steps")
     sides = [side_of(group, metric) for group in groups]
@@ -135,13 +135,16 @@ def compare_runs(config: CompareConfig) -> tuple[str, list[Side]]:
 def refuse_unlike(curves: Sequence[Curve], metric: str) -> None:
     """Raise UserError if the runs are of several environments, or scored by several behaviours: their numbers mean
     different things."""
+    if metric not in ("score", "env_return"):
+        return
     environments = list(dict.fromkeys(curve.env for curve in curves if curve.env))
     if len(environments) > 1:
         raise UserError(f"the runs are of {' and '.join(environments)}; compare runs of one environment")
     scored = list(dict.fromkeys(curve.behaviour for curve in curves)) if metric == "score" else []
     if len(scored) > 1:
-        by = " and ".join(name or "nothing" for name in scored)
-        raise UserError(f"the runs are scored by {by}; compare runs of one behaviour, or by --metric env_return")
+        raise UserError(
+            f"the runs are scored by {' and '.join(scored)}; compare runs of one behaviour, or by --metric env_return"
+        )
 
 
 def side_of(curves: Sequence[Curve], metric: str) -> Side:

@@ -3,7 +3,8 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from rlhf_control.nets.policy import Policy, load_policy
 from rlhf_control.nets.zoo import CAME_IN, CLONED
 from rlhf_control.runs.files import sha256, write_atomic
 from rlhf_control.runs.progress import say, seconds_text
+from rlhf_control.runs.resuming import MAY_DIFFER
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.trackers import NONE, tracked
 from rlhf_control.simulation.dialogues import is_dialogue
@@ -31,19 +33,7 @@ from rlhf_control.wording import counted
 VIDEO_SECONDS = 8.0
 REPLIES = 100  # episodes of dialogue, which are short and each good or not
 MEDIA = ("curves.png", "before_after.mp4")
-# By other parts of the report, or change no number
-TOLD_ELSEWHERE = (
-    "policy",
-    "env_id",
-    "oracle",
-    "labels",
-    "out",
-    "seed",
-    "seeds",
-    "video",
-    "window",
-    "checkpoint_seconds",
-)
+TOLD_ELSEWHERE = {*MAY_DIFFER, "policy", "env_id", "oracle", "labels", "seed", "seeds"} - {"question"}  # or no number's
 SCORE_PANEL = "the behaviour score on the policy's own clips (it is never shown to the learner)"
 
 
@@ -128,14 +118,21 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
 
 
 def setting(config: FinetuneConfig, env_id: str) -> str:
-    """Says of what a run is: the environment, the policy to start from, and the options that are not the default."""
-    own, usual = (flattened(asdict(c)) for c in (config, FinetuneConfig(config.policy)))
-    told = [
-        f"`--{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple | list) else value}`"
-        for name, value in own.items()
-        if value != usual.get(name) and name not in TOLD_ELSEWHERE and not name.startswith("ppo.")
-    ]
-    return f"{env_id}, from {config.policy}" + (f"; {', '.join(told)}" if told else "") + "."
+    """Says of what a run is: the environment, the policy to start from, and the options, but PPO's, that are not the
+    default."""
+    told = []
+    own, usual = (flattened(asdict(replace(c, env={}))) for c in (config, FinetuneConfig(config.policy)))
+    for name, value in own.items():
+        if value == usual.get(name) or name in TOLD_ELSEWHERE or name.startswith("ppo."):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool) and "." not in name:
+            told.append(option if value else f"--no-{option[2:]}")
+        else:
+            told.append(shlex.join([option, *map(str, value if isinstance(value, tuple | list) else [value])]))
+    told += [shlex.join(["--env", name, str(value)]) for name, value in config.env.items()]
+    short = [f"`{shorten(words.replace('`', ' '), 100)}`" for words in told]
+    return f"{env_id}, from {config.policy}" + (f"; {', '.join(short)}" if short else "") + "."
 
 
 def show_tracker(run: Run) -> None:

@@ -43,7 +43,7 @@ class Checked:
     def __call__(self, s: Segments) -> Array:
         expected = s.env_reward.shape if self.what == "reward" else s.env_reward.shape[:-1]
         try:
-            found = self.function(s)
+            found = np.asarray(self.function(s))
         except UserError:
             raise
         except Exception as error:
@@ -53,9 +53,9 @@ class Checked:
                 f"the {self.what} of the behaviour {self.whose} fails: {type(error).__name__}: {said}; it is given "
                 f"steps with {given}"
             ) from error
-        if np.shape(found) != expected:
+        if found.shape != expected:
             raise UserError(
-                f"the {self.what} of the behaviour {self.whose} has shape {np.shape(found)}, not {expected}: "
+                f"the {self.what} of the behaviour {self.whose} has shape {found.shape}, not {expected}: "
                 f"{STEPS[self.what]}"
             )
         return found
@@ -65,6 +65,7 @@ def load_behaviours(name: str) -> str:
     """Runs a Python file (NAME.py) or imports a module (beside the installed ones, of the current folder) that adds to
     BEHAVIOURS, and returns the SHA-256 of its file. Raises UserError for one that fails, adds nothing or replaces a
     behaviour that ships."""
+    known_before = set(BEHAVIOURS)
     module = _run_file(Path(name)) if name.endswith(".py") else _import_module(name)
     if changed := [known for known, behaviour in SHIPPED.items() if BEHAVIOURS.get(known) is not behaviour]:
         BEHAVIOURS.update(SHIPPED)
@@ -76,7 +77,7 @@ def load_behaviours(name: str) -> str:
     if BEHAVIOURS.keys() == SHIPPED.keys():
         raise UserError(f"{name} adds no behaviour; it is to say {EXAMPLE}")
     for own, behaviour in BEHAVIOURS.items():
-        if own not in SHIPPED and not isinstance(behaviour.reward, Checked):
+        if own not in known_before:
             checked = {what: Checked(getattr(behaviour, what), what, f"'{own}' of {name}") for what in STEPS}
             BEHAVIOURS[own] = replace(behaviour, **checked)  # type: ignore[arg-type]
     return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()

@@ -275,8 +275,8 @@ class FinetuneConfig:
         for_people = {"--labelling async": self.labelling == "async", "--query.gold": bool(self.query.gold),
                       "--annotators": self.annotators > 1}  # fmt: skip
         if given := [option for option, is_given in for_people.items() if is_given]:
-            several = "; synthetic ones who differ are --annotator.crowd 1 1 -1, say" if self.annotators > 1 else ""
-            raise UserError(f"{' and '.join(given)}: for people; leave it out, or choose --oracle human{several}")
+            several = "; synthetic ones who take turns are --annotator.crowd 1 1 -1, say" if self.annotators > 1 else ""
+            raise UserError(f"for people: {', '.join(given)}; leave that out, or choose --oracle human{several}")
 
     def _check_people(self) -> None:
         if self.seeds:

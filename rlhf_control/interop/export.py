@@ -25,8 +25,8 @@ def export(policy: Policy, to: str, out: str | Path = "") -> list[Path]:
     if policy.spaces.tokens and to != "npz":
         raise UserError(f"a policy that reads tokens has no form in {to}; use --to npz, and `load_policy` reads it")
     path = Path(out or f"policy{SUFFIXES[to]}")
-    if path.suffix not in ("", SUFFIXES[to]):  # or what is there and something else would be lost
-        raise UserError(f"--to {to} writes a *{SUFFIXES[to]} file, not {path}; name such a file with --out")
+    if path.exists() and path.suffix != SUFFIXES[to]:  # what is there is something else
+        raise UserError(f"{path} is there, and no *{SUFFIXES[to]} file, as --to {to} writes; name another --out")
     writers: dict[str, Callable[[Policy, Path], list[Path]]] = {
         "npz": _npz, "sb3": _sb3, "cleanrl": export_cleanrl, "torchscript": export_torchscript
     }  # fmt: skip

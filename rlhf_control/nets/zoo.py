@@ -16,7 +16,6 @@ from rlhf_control.runs.files import load_state
 from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
 from rlhf_control.spaces import Spaces
-from rlhf_control.wording import counted
 
 CAME_IN = "pretrained.npz"  # in a run's folder: the policy to fine-tune, for the run's environment
 CLONED = "cloned.npz"  # the same after behaviour cloning, if that was asked for
@@ -66,12 +65,10 @@ def own_policy(name: str | Path, env_id: str = "") -> Policy:
         iteration, state = run.load_checkpoint()
         if "learner" not in state:
             raise UserError(f"{path} has no policy yet")
-        say_once(
-            f"rlhf-control: {path} has no policy.npz yet: this is its policy after {counted(iteration, 'iteration')}"
-        )
         policy = refuse_modules(Policy.from_state(state["learner"]["policy"]), path, env_id)
         if "anchor" in state:
             policy = handed_back(policy, Policy.from_state(state["anchor"]["pretrained"]), run)
+        say_once(f"rlhf-control: {path} is not finished; this is what it would hand back after iteration {iteration:,}")
         return policy
     return load_policy(policy_file(name), env_id)
 

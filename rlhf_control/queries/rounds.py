@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import SUCCESS
@@ -34,17 +34,22 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
         raise UserError(
             f"the largest round asks about {clips_needed(config):,} clips, which there are after {first + 1:,} "
             f"iterations, but questions are asked in the first {config.label_until:.0%} of {iterations(config):,}; "
-            "lower --labels or --first-labels, or raise --total-steps"
+            "lower --labels or --first-labels, or raise --total-steps or --label-until"
         )
     if not fit:
         steps = config.ppo.num_envs * config.ppo.num_steps
-        enough = (first + math.ceil(config.rounds / max(config.label_until, 1e-9) - 1e-9)) * steps
-        fewer = f", or --rounds {int(span)}" if span >= 1 else ""
+        enough = (first + math.ceil(config.rounds / config.label_until - 1e-9)) * steps
+        fewer = f", or --rounds {int(span)}" if span >= 2 and _as_small(config, int(span)) else ""
         raise UserError(
             f"{config.rounds} label rounds do not fit into the first {config.label_until:.0%} of {iterations(config)} "
             f"iterations, of {steps:,} steps each; give --total-steps {enough} or more{fewer}"
         )
     return {i: LabelRound(k, n) for k, (i, n) in enumerate(zip(at, by_round, strict=True)) if n or not config.labels}
+
+
+def _as_small(config: FinetuneConfig, rounds: int) -> bool:
+    """Tells whether no round of so few is larger than the largest now, or clips enough would be there later."""
+    return clips_needed(replace(config, rounds=rounds)) <= clips_needed(config)
 
 
 def asked_sooner(rounds: Mapping[int, LabelRound], now: int, gap: int, end: float) -> dict[int, LabelRound]:

@@ -7,6 +7,7 @@ numbers without a word. Checkpoints of older versions hold none, and are gone on
 import dataclasses
 import hashlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -29,9 +30,9 @@ C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 def command_for(run: Run, config: PretrainConfig | FinetuneConfig) -> str:
     """Returns the command that goes on with a run, with what the user has to name again for code of theirs to run."""
     env_id = config.env_id or str(run.read_json("manifest.json").get("env_id", ""))
-    words = ["rlhf-control resume", str(run.path), *(["--env-id", env_id] if ":" in env_id else [])]
+    words = ["rlhf-control", "resume", str(run.path), *(["--env-id", env_id] if ":" in env_id else [])]
     behaviours = config.behaviours if isinstance(config, FinetuneConfig) else ""
-    return " ".join([*words, *(["--behaviours", behaviours] if behaviours else [])])
+    return shlex.join([*words, *(["--behaviours", behaviours] if behaviours else [])])
 
 
 def record(run: Run, iteration: int, config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:

@@ -85,3 +85,9 @@ def test_a_report_says_of_what_a_run_is() -> None:
         "Walker2d-v5, from runs/walker; `--clip-seconds 0.5`, `--termination penalty`, `--annotator.mistake 0.2`, "
         "`--annotator.crowd 1.0 -1.0`."
     )
+    others = replace(
+        plain, normalize_reward=False, question="Which `one`?", env={"max_episode_steps": 50}, track="wandb"
+    )
+    assert setting(others, "Own-v0").partition("; ")[2] == (
+        "`--question 'Which one ?'`, `--no-normalize-reward`, `--env max_episode_steps 50`."
+    )

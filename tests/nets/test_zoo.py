@@ -26,7 +26,7 @@ def test_by_file_by_folder_and_by_checkpoint(
     run = Run.create(tmp_path / "run", "pretrain", PretrainConfig("HalfCheetah-v5"))
     run.save_checkpoint(3, {"learner": {"policy": cheetah_policy.state()}})
     assert (own_policy(run.path).log_std == cheetah_policy.log_std).all()
-    assert "no policy.npz yet: this is its policy after 3 iterations" in capsys.readouterr().err
+    assert "is not finished; this is what it would hand back after iteration 3" in capsys.readouterr().err
     cheetah_policy.save(run.path / "policy.npz")
     assert own_policy(run.path).spaces == own_policy(run.path / "policy.npz").spaces
     with pytest.raises(UserError, match="halfcheetah"):

@@ -206,9 +206,9 @@ def test_other_options_cannot_change(run: Run) -> None:
 def test_the_command_to_go_on_with_names_code_that_is_the_users(tmp_path: Path) -> None:
     plain = Run.create(tmp_path / "plain", "finetune", CONFIG, env_id="Hopper-v5")
     assert command_for(plain, CONFIG) == f"rlhf-control resume {plain.path}"
-    own = Run.create(tmp_path / "own", "finetune", CONFIG, env_id="mine:Own-v0")
+    own = Run.create(tmp_path / "my own", "finetune", CONFIG, env_id="mine:Own-v0")
     assert command_for(own, replace(CONFIG, behaviours="mine.py")) == (
-        f"rlhf-control resume {own.path} --env-id mine:Own-v0 --behaviours mine.py"
+        f"rlhf-control resume '{own.path}' --env-id mine:Own-v0 --behaviours mine.py"
     )
     trained = PretrainConfig("mine:Own-v0")
     assert command_for(plain, trained) == f"rlhf-control resume {plain.path} --env-id mine:Own-v0"

@@ -479,7 +479,7 @@ def test_what_is_left_unanswered_is_said(human_config: FinetuneConfig, capsys: p
         ({"seeds": "0-2"}, "one after the other"),
         ({"learn_from": "oracle"}, "no reward"),
         ({"oracle": "backward", "labelling": "async"}, "for people"),
-        ({"oracle": "backward", "annotators": 2}, "--annotators: for people.*--annotator.crowd 1 1 -1"),
+        ({"oracle": "backward", "annotators": 2}, "for people: --annotators;.*--annotator.crowd 1 1 -1"),
         ({"annotators": 0}, "positive"),
         ({"feedback": ("comparison", "reward")}, "not asked for a reward"),
         ({"feedback": ("correction",)}, "not asked for a correction"),
