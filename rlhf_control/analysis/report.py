@@ -102,8 +102,8 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     text = "\n".join([
         f"# {run.path.name}: {config.oracle} from {counted(facts['labels'], 'label')}", "",
-        setting(config, policies["after"].env_id), "",
         *([f"**{first}**", ""] if first else []),
+        setting(config, policies["after"].env_id), "",
         "| | before | after |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows), "",
         f"Means over {episodes} fresh episodes without exploration noise, with the spread (standard deviation) between "
         f"them. One seed ({config.seed}).", "", *([note, ""] if note else []),
