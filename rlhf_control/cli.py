@@ -85,7 +85,7 @@ def sweep(config: SweepConfig) -> int:
 
     out = config.folder()
     matrix = read_matrix(config.file, out, starting_from)
-    for env_id in {cell.config.env_id: None for cell in matrix.cells}:
+    for env_id in dict.fromkeys(cell.config.env_id for cell in matrix.cells):
         look_here(env_id)
     for name, cell in {(cell.task, cell.method): cell for cell in matrix.cells}.items():
         refuse_unknown(cell.config, f"{config.file}: {'/'.join(filter(None, name))}")

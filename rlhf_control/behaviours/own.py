@@ -25,7 +25,7 @@ from rlhf_control.runs.run import Run
 
 SHIPPED = dict(BEHAVIOURS)
 NOT_BEHAVIOURS = ("", "env", "coin-flip", "human", "custom")  # what else an oracle may be called
-STEPS = {  # what shapes mean
+MEANINGS = {
     "reward": "a number for each step of each clip, as in s.next_obs[..., 0]",
     "score": "a number for each clip, as in s.next_obs[..., 0].mean(-1)",
 }
@@ -56,7 +56,7 @@ class Checked:
         if found.shape != expected:
             raise UserError(
                 f"the {self.what} of the behaviour {self.whose} has shape {found.shape}, not {expected}: "
-                f"{STEPS[self.what]}"
+                f"{MEANINGS[self.what]}"
             )
         return found
 
@@ -78,7 +78,7 @@ def load_behaviours(name: str) -> str:
         raise UserError(f"{name} adds no behaviour; it is to say {EXAMPLE}")
     for own, behaviour in BEHAVIOURS.items():
         if own not in known_before:
-            checked = {what: Checked(getattr(behaviour, what), what, f"'{own}' of {name}") for what in STEPS}
+            checked = {what: Checked(getattr(behaviour, what), what, f"'{own}' of {name}") for what in MEANINGS}
             BEHAVIOURS[own] = replace(behaviour, **checked)  # type: ignore[arg-type]
     return hashlib.sha256(Path(module.__file__ or "").read_bytes()).hexdigest()
 

@@ -48,7 +48,7 @@ def label_rounds(config: FinetuneConfig, first: int) -> dict[int, LabelRound]:
 
 
 def _as_small(config: FinetuneConfig, rounds: int) -> bool:
-    """Tells whether no round of so few is larger than the largest now, or clips enough would be there later."""
+    """Tells whether so few rounds ask about no more clips at once; else there would be clips enough only later."""
     return clips_needed(replace(config, rounds=rounds)) <= clips_needed(config)
 
 
