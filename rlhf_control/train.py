@@ -34,6 +34,7 @@ from rlhf_control.training.metrics import episode_metrics, iteration_metrics, on
 from rlhf_control.training.parts import (
     Parts,
     env_seed,
+    learn_end_costs,
     make_learner,
     new_run,
     prepare,
@@ -165,6 +166,7 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
         started = time.perf_counter()
         fitted = p.reward.fit(answers, pool, stream(seed, "fit", k))
         metrics |= {f"reward/{name}": value for name, value in fitted.items()}
+        metrics |= learn_end_costs(p.reward, p.labels, fitted)
         metrics["reward/fit_seconds"] = time.perf_counter() - started
         p.guard.fitted(metrics)
     elif given := p.labels.counts()["answers"]:

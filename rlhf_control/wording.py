@@ -6,6 +6,7 @@ QUESTION = "Which one does it better?"  # where the run has no better one
 SUCCEEDED = "Success or failure?"
 INSTRUCTIONS = {1: "How well is it done?", 2: QUESTION, 3: "Put them in order, the best first."}  # by number of clips
 OF_GROUPS = "Which group does it better?"
+ENDED = "ended early"  # over a clip that an end cuts short, once it is over
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

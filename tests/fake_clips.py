@@ -18,7 +18,7 @@ class FakeClips:
         self.broken: dict[str, str] = {}
         self.problem = ""
         self.closed = False
-        self._frames: dict[str, Array] = {}
+        self.drawn: dict[str, Array] = {}
 
     def request(self, digests: Sequence[str], size: tuple[int, int], camera: int = 0) -> None:
         self.wished = list(digests)
@@ -28,11 +28,11 @@ class FakeClips:
     def draw(self) -> None:
         """All that is wished for."""
         for digest in self.wished:
-            if digest not in self._frames:
-                self._frames[digest] = painted(digest)
+            if digest not in self.drawn:
+                self.drawn[digest] = painted(digest)
 
     def get(self, digest: str, size: tuple[int, int], camera: int = 0) -> Array | None:
-        return None if digest in self.broken else self._frames.get(digest)
+        return None if digest in self.broken else self.drawn.get(digest)
 
     def failure(self, digest: str) -> str:
         return self.broken.get(digest, "")

@@ -28,12 +28,14 @@ from rlhf_control.config import (
 )
 from rlhf_control.data import Feedback, Query, Rollout, Segments
 from rlhf_control.errors import CorruptFileError, Halted, NonFiniteError, UserError, guarded
-from rlhf_control.feedback.oracles import Oracle, RewardOracle, coin_flip
+from rlhf_control.feedback.oracles import Oracle, RewardOracle, coin_flip, make_oracle
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
 from rlhf_control.nets.zoo import shipped
 from rlhf_control.queries.demonstrations import demonstrated
+from rlhf_control.reward.ends import EndCosts
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.ppo import PPO
@@ -454,6 +456,40 @@ def test_early_ends_are_refused_until_their_treatment_is_named(tmp_path: Path) -
         lengths = [r["episode_length"] for r in tuned.metrics() if r["episode_length"]]
         assert bool(lengths) == (treatment != "fixed-horizon")  # 128 steps an environment, of 1000
         assert find_policy(tuned.path).env == ({} if treatment == "allow" else {"terminate_when_unhealthy": False})
+
+
+def test_answers_tell_a_run_what_ends_cost_and_it_is_resumed_to_the_bit(tmp_path: Path) -> None:
+    """A fresh Hopper falls at once. The second run dies while it asks about ends, and is gone on with."""
+    start = train.pretrain(PretrainConfig("Hopper-v5", total_steps=64, out=str(tmp_path / "h"), ppo=TINY))
+    ppo = PPOConfig(num_envs=4, num_steps=64, minibatch_size=64, epochs=1)
+    config = FinetuneConfig(
+        str(start.path), oracle="env", labels=20, first_labels=8, rounds=3, total_steps=256 * 10, ppo=ppo, video=False,
+        termination="penalty", clip_seconds=0.05, reward=TINY_REWARD, out=str(tmp_path / "run"),
+        guard=GuardConfig(chance="off"), checkpoint_seconds=0,
+    )  # fmt: skip
+    whole = train.finetune(config)
+    asked = FeedbackStore(whole.path / "labels.sqlite").asked()
+    assert [sum(a.strategy == EARLY_END for a in asked if a.round == k) for k in range(3)] == [0, 2, 2]
+    found = [row["reward/end_costs"] for row in whole.metrics() if "reward/end_costs" in row]
+    assert len(found) == 3 and found[0] == EndCosts(6.0, 6).cost and found[1] != found[0]
+
+    ends, judge = [0], make_oracle("env", "Hopper-v5", 0.0)
+
+    def dies(query: Query, pool: Segments, rng: np.random.Generator) -> Feedback:
+        ends[0] += query.strategy == EARLY_END
+        if ends[0] == 4:
+            raise MemoryError("killed here")
+        return judge(query, pool, rng)
+
+    stopped = replace(config, out=str(tmp_path / "stopped"))
+    with pytest.raises(MemoryError):
+        train.finetune(stopped, oracle=dies)
+    resumed = train.finetune(stopped, oracle=judge, run=Run.open(stopped.out))
+    assert parameters_sha256(find_policy(resumed.path)) == parameters_sha256(find_policy(whole.path))
+    again = train.finetune(replace(config, replay=str(whole.path), out=str(tmp_path / "again")))
+    assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(whole.path))
+    off = train.finetune(replace(config, learn_end_costs=False, out=str(tmp_path / "off")))
+    assert not any(a.strategy == EARLY_END for a in FeedbackStore(off.path / "labels.sqlite").asked())
 
 
 def test_a_diverging_update_is_stopped_before_it_is_saved(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rlhf_control.data import COMPARISON, CORRECTION, DEMONSTRATION, KINDS, Answ
 from rlhf_control.errors import UserError
 from rlhf_control.feedback.answering import Gold, annotators_of, answer_known, consult
 from rlhf_control.feedback.oracles import Oracle
-from rlhf_control.feedback.schema import AT_RANDOM, GOLD, Asked, Version, Vote
+from rlhf_control.feedback.schema import AT_RANDOM, EARLY_END, GOLD, Asked, Version, Vote
 from rlhf_control.feedback.store import FeedbackStore, informative
 from rlhf_control.wording import counted
 
@@ -107,13 +107,12 @@ class Labels:
         votes = self.store.votes(self.read)
         return self._take(votes if until is None else votes[: max(0, until - self.read)])
 
-    def answers(self, keys: Iterable[str] | None = None) -> Answers | None:
+    def answers(self, keys: Iterable[str] | None = None, *, about_ends: bool = False) -> Answers | None:
         """Returns the informative answers to the queries of these keys (default: all), one for each annotator, without
-        gold; None if there are none."""
+        gold; None if there are none. Those about early ends, from which a reward of steps learns nothing, are apart."""
         asked = [self.asked[key] for key in (self.asked if keys is None else keys)]
-        rows = [
-            (a, f) for a in asked if a.strategy != GOLD for f in self.votes.get(a.key, {}).values() if informative(f)
-        ]
+        asked = [a for a in asked if a.strategy != GOLD and (a.strategy == EARLY_END) == about_ends]
+        rows = [(a, f) for a in asked for f in self.votes.get(a.key, {}).values() if informative(f)]
         return gather(rows, self.clips) if rows else None
 
     def pairs(self, keys: Iterable[str] | None = None) -> tuple[Segments, Array] | None:

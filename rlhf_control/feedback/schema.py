@@ -33,6 +33,7 @@ from rlhf_control.wording import counted
 GOLD = "gold"  # the strategy of queries whose answer is known, asked to check people by
 TRIED_AGAIN = "tried again"  # the strategy of corrections
 TAKEN_OVER = "take-over"  # of those by an expert policy
+EARLY_END = "early end"  # of those about what an end costs
 AT_RANDOM = ("uniform", TRIED_AGAIN)  # strategies of queries about clips that no model chose
 
 

@@ -10,11 +10,13 @@ import numpy as np
 
 from rlhf_control.data import GROUPS, Array
 from rlhf_control.errors import UserError
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.labelling.session import Question, Session
 from rlhf_control.rendering.clips import ClipRenderer
 from rlhf_control.rendering.text import NOTHING, is_dialogue, said
 from rlhf_control.rendering.video import caption, side_by_side, write_video
 from rlhf_control.runs.status import Status, read_status, trusted_environment
+from rlhf_control.wording import ENDED
 
 SIDE = 320  # pixels of a clip
 HOLD_SECONDS = 0.6  # on the last frame
@@ -92,11 +94,16 @@ class VideoStudio:
         if self.renderer is None:
             self.renderer = ClipRenderer(status.env_id, status.env)
         clips = self.session.store.segments(question.clips)
-        shown, fps = [], 1.0
+        longest, shown, fps = max(map(len, clips.values())), [], 1.0
         for digest, name in zip(question.clips, names(question.kind, len(question.clips)), strict=True):
             frames = self.renderer.draw(clips[digest], SIDE, SIDE)
             fps = len(frames) / (len(clips[digest]) * status.step_seconds) * self.speed
-            shown.append(caption(held(frames, fps), name))
+            below = [""] * len(frames)
+            if question.asked.strategy == EARLY_END and len(clips[digest]) < longest:
+                frames = held(ended(frames, round(len(frames) * longest / len(clips[digest]))), fps)
+                shown.append(caption(frames, name, below + [ENDED] * (len(frames) - len(below))))
+            else:
+                shown.append(caption(held(frames, fps), name))
         path = self.run / "clips" / f"question-{os.getpid()}-{question.key[:12]}.mp4"
         write_video(path, np.concatenate([side_by_side(shown)] * TIMES), fps)
         return path.resolve()
@@ -106,6 +113,12 @@ class VideoStudio:
         if status is None:
             raise UserError(f"{self.run} does not say what environment its clips are of (no status.json)")
         return status
+
+
+def ended(frames: Array, length: int) -> Array:
+    """Returns the clip, of this length, (length, H, W, 3): once it is over, it is dark."""
+    dark = (frames[-1:] * 0.35).astype(np.uint8)
+    return np.concatenate([frames, np.repeat(dark, max(0, length - len(frames)), axis=0)])
 
 
 def held(frames: Array, fps: float) -> Array:

@@ -30,7 +30,7 @@ from rlhf_control.feedback.answering import Gold
 from rlhf_control.feedback.export import import_labels, import_pairs
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.recordings import save_recording
-from rlhf_control.feedback.schema import GOLD, TAKEN_OVER, Asked, query_key
+from rlhf_control.feedback.schema import EARLY_END, GOLD, TAKEN_OVER, Asked, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy
@@ -44,7 +44,10 @@ from rlhf_control.queries.demonstrations import (
     is_data,
     recording_of,
 )
+from rlhf_control.queries.ends import END_SHARE, end_questions
 from rlhf_control.queries.rounds import LabelRound, share_due
+from rlhf_control.reward.ends import KNOWN
+from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
@@ -57,6 +60,7 @@ from rlhf_control.wording import counted
 REPEATABLE = (COMPARISON, RANKING, RATING, SUCCESS, GROUPS)
 IN_MIND = 5  # newest questions that are not asked again: whoever answered them still remembers
 GOLD_SHARE = 0.05  # of the run's own questions
+NEWEST_ENDS = 10  # episodes to choose from, for each question about an early end
 
 # In a run's folder: what it was started from, so that it goes on with that, whatever becomes of the user's files
 DEMONSTRATIONS, GOLD_PAIRS, EXPERT = "demonstrations.npz", "gold.npz", "expert.npz"
@@ -98,12 +102,28 @@ def questions(
     asked = labels.questions()
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
     due, of_this_round = repeats_due(config, n, labels)
-    new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy, episodes)
+    ends = about_ends(config, replace(label_round, labels=n - due), pool, reward, labels, episodes)
+    new = make_queries(config, replace(label_round, labels=n - due - len(ends)), pool, reward, labels, policy, episodes)
+    new = mixed(new, ends, k, stream(config.seed, "ends", k)) if ends else new
     again = ask_again(earlier, due, k, 0, rng)
     again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
     known = sum(q.strategy == GOLD for q in labels.asked.values())
     return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+
+
+def about_ends(
+    config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
+    episodes: Sequence[Segments],
+) -> list[Query]:  # fmt: skip
+    """Returns those of a round's questions that are to tell what an early end costs; none where it is known."""
+    k, asked = label_round.index, labels.questions()
+    if not isinstance(reward, RewardModel) or reward.ends is None or not reward.fitted or reward.ends.spread < KNOWN:
+        return []
+    had = sum(q.strategy == EARLY_END for q in asked)
+    due = share_due(END_SHARE, len(asked), label_round.labels, had)
+    newest = episodes[-NEWEST_ENDS * due :] if due else []
+    return end_questions(newest, Pool.of(*pool), due, k, reward, reward.ends, stream(config.seed, "ends", k))
 
 
 def clips_wanted(config: FinetuneConfig, label_round: LabelRound, labels: Labels) -> int:

@@ -111,14 +111,15 @@ class Ends(NamedTuple):
 
     steps: int  # at most, up to the last
     episodes: int  # that the first questions need
+    early: bool = False  # of those alone that ended before they were cut off
 
 
-def endings(rollout: Rollout, length: int, newest: int) -> list[Segments]:
-    """Cuts, of each episode that ended in the newest steps, its last `length` steps, or as many as there are: from its
-    first step, or from the rollout's. Those of a single step are left out."""
+def endings(rollout: Rollout, length: int, newest: int, *, early: bool = False) -> list[Segments]:
+    """Cuts, of each episode that ended (or ended `early`) in the newest steps, its last `length` steps, or as many as
+    there are: from its first step, or from the rollout's. Those of a single step are left out."""
     done, steps_of = rollout.done, rollout.as_segments().arrays()
     found = []
-    for step, n in np.argwhere(done[-newest:]):
+    for step, n in np.argwhere((rollout.terminated if early else done)[-newest:]):
         t = len(done) - newest + step
         before = np.flatnonzero(done[:t, n])
         start = max(t + 1 - length, 0, *(before[-1:] + 1))
@@ -189,7 +190,7 @@ class SegmentBank:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]
         if not self.ends.steps or not rollout.done.any():
             return
-        self.episodes += endings(join(self.rollouts), self.ends.steps, len(rollout.done))
+        self.episodes += endings(join(self.rollouts), self.ends.steps, len(rollout.done), early=self.ends.early)
         sizes = np.array([sum(array.nbytes for array in episode.arrays().values()) for episode in self.episodes])
         kept = int((np.cumsum(sizes[::-1]) <= self.older_bytes).sum())
         self.episodes = self.episodes[-max(1, min(kept, MOST_EPISODES)) :]

@@ -21,41 +21,19 @@ from rlhf_control.nets.policy import check_weights
 from rlhf_control.nets.transformer import TokenEncoder
 from rlhf_control.reward.answers import ClipInputs, Targets, annotators_in, present
 from rlhf_control.reward.critics_view import CriticsView
+from rlhf_control.reward.ends import EndCosts
 from rlhf_control.reward.ensemble import INPUT_CLIP, initial_layers, mean_over_steps, scores, standardised, zero_layers
 from rlhf_control.reward.fit import Fit, fit_ensemble, together
+from rlhf_control.reward.inputs import as_read, layer_sizes, parts_of
 from rlhf_control.reward.linear import features, weights_from_state
 from rlhf_control.reward.seeing import LearnedEncoders, encoders_from_state
-from rlhf_control.reward.squares import restandardise, with_squares
+from rlhf_control.reward.squares import restandardise
 from rlhf_control.reward.unseen import Unseen, novelty_of, usual_distance
 from rlhf_control.runs.files import load_state, save_state
 
 MIN_INPUT_STD, MIN_OUTPUT_STD = 1e-3, 1e-2  # what hardly varies in the reference must not be blown up off it
 SUPPORT = 512  # steps of the data that stand for all of it in `novelty`
 NORMALISERS = ("input_mean", "input_std", "output_mean", "output_std", "support")
-
-
-def parts_of(obs_parts: tuple[str, ...], size: int) -> list[slice]:
-    """Returns the chosen parts of observations of this size. Raises UserError if one reaches beyond."""
-    slices = []
-    for part in obs_parts:
-        first, colon, last = part.partition(":")
-        start, stop = int(first or 0), int(last or size) if colon else int(first) + 1
-        if not start < stop <= size:
-            raise UserError(f"reward.obs_parts has '{part}', but an observation has the numbers 0:{size}")
-        slices.append(slice(start, stop))
-    return slices or [slice(0, size)]
-
-
-def layer_sizes(obs_size: int, action_size: int, config: RewardConfig) -> tuple[int, ...]:
-    """Returns how many numbers go in, are in each hidden layer, and come out."""
-    seen = sum(part.stop - part.start for part in parts_of(config.obs_parts, obs_size))
-    inputs = seen + (action_size if config.inputs == "state-action" else 0)
-    return (inputs * (2 if config.squares == "on" else 1), *config.hidden, 1)
-
-
-def as_read(x: Tensor, config: RewardConfig) -> Tensor:
-    """Returns what the networks read of standardised inputs (..., I): clipped, maybe with their squares behind them."""
-    return with_squares(x, INPUT_CLIP) if config.squares == "on" else x.clamp(-INPUT_CLIP, INPUT_CLIP)
 
 
 class RewardModel:
@@ -78,6 +56,7 @@ class RewardModel:
         self.usual_distance, self.usual_uncertainty = float("inf"), 0.0  # of steps, and its mean over the reference
         self.weight_decay, self.temperature = config.weight_decay, 1.0
         self.trust: dict[str, float] = {}  # in each annotator, by name, where there are several
+        self.ends: EndCosts | None = None  # what answers say that an early end costs, where they are asked
         self.fitted, self.whole = False, whole
         self.device = encoder.device if encoder is not None else torch.device("cpu")
         self._see_through(encoder)
@@ -273,6 +252,7 @@ class RewardModel:
             | ({"encoder": self.encoder.state()} if self.encoder is not None else {})
             | ({"linear": self.linear.numpy().copy()} if self.linear is not None else {})
             | ({"trust": dict(self.trust)} if self.trust else {})
+            | ({"ends": self.ends.state()} if self.ends is not None else {})
             | ({"whole": self.whole} if self.whole else {})
             | ({"unseen": self.unseen.state()} if self.unseen is not None else {})
         )
@@ -297,6 +277,8 @@ class RewardModel:
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
+        if self.ends is not None:
+            self.ends.load_state(state["ends"])
         if self.unseen is not None and "unseen" in state:  # older files have none
             self.unseen.load_state(state["unseen"])
 

@@ -14,7 +14,7 @@ from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.compute.device import device_of
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.config.presets import is_ale
-from rlhf_control.data import CORRECTION, SUCCESS, Array, Rollout
+from rlhf_control.data import COMPARISON, CORRECTION, SUCCESS, Array, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
@@ -33,6 +33,7 @@ from rlhf_control.queries.rounds import clips_needed, episodes_needed, label_rou
 from rlhf_control.queries.segments import Ends, SegmentBank
 from rlhf_control.queries.strategies import find_strategy
 from rlhf_control.reward.critics_view import CriticsView
+from rlhf_control.reward.ends import EndCosts
 from rlhf_control.reward.known import make_reward
 from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
@@ -94,7 +95,9 @@ class Parts:
     def paid(self, learned: Array) -> Array:
         """Returns the reward with its zero, which comparisons leave open, where the treatment of early ends has it:
         after one there is nothing for ever."""
-        return learned + np.float32(self.end_costs) if self.end_costs else learned
+        ends = self.reward.ends if isinstance(self.reward, RewardModel) else None
+        costs = self.end_costs if ends is None else ends.cost
+        return learned + np.float32(costs) if costs else learned
 
     def scaled(self, rollout: Rollout) -> Rollout:
         """Returns the rollout with its reward in the unit that the critic is to learn it in, once there is a reward."""
@@ -151,6 +154,8 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
+    if asks_about_ends(config, whole) and isinstance(reward, RewardModel):
+        reward.ends = EndCosts(config.end_costs, length)
     bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds, whole=whole)
     if run is None and not whole:
         steps = config.ppo.num_envs * config.ppo.num_steps * (bank.first_full + 1)  # before the first questions
@@ -225,7 +230,7 @@ def make_bank(
     `whole` episodes."""
     bank = SegmentBank(
         length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config), time_limit=limit,
-        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, step_seconds),
+        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, length, step_seconds, whole=whole),
     )  # fmt: skip
     return bank.of_whole_episodes() if whole else bank
 
@@ -245,8 +250,24 @@ def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, di
     return find_policy(config.policy, config.env_id, **foreign_options(config)), training_of(config.policy)
 
 
-def ends_of_episodes(config: FinetuneConfig, step_seconds: float) -> Ends | None:
-    """Returns what of episodes has to be kept, if their success is asked about."""
+def asks_about_ends(config: FinetuneConfig, whole: bool) -> bool:
+    """Tells whether answers are to say what an early end costs."""
+    treated = config.termination == "penalty" and config.end_costs > 0 and config.learn_end_costs
+    return treated and COMPARISON in config.feedback and SUCCESS not in config.feedback and not whole
+
+
+def learn_end_costs(reward: Reward, labels: Labels, fitted: Mapping[str, float]) -> dict[str, float]:
+    """Has a reward that is `fitted` learn what an end costs, where that is asked; returns metrics."""
+    if not isinstance(reward, RewardModel) or reward.ends is None:
+        return {}
+    found = reward.ends.learn(reward, labels.answers(about_ends=True), fitted.get("lapse", 0.0))
+    return {f"reward/{name}": value for name, value in found.items()}
+
+
+def ends_of_episodes(config: FinetuneConfig, length: int, step_seconds: float, *, whole: bool) -> Ends | None:
+    """Returns what of episodes has to be kept, if their success, or what an early end costs, is asked about."""
+    if asks_about_ends(config, whole):
+        return Ends(length, 0, early=True)
     if SUCCESS not in config.feedback:
         return None
     return Ends(max(2, round(config.query.episode_seconds / step_seconds)), episodes_needed(config))

@@ -14,7 +14,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import COMPARISON, Query, Segments
 from rlhf_control.errors import Stopped
 from rlhf_control.feedback.labels import POLL_SECONDS, Labels
-from rlhf_control.feedback.schema import GOLD, query_key
+from rlhf_control.feedback.schema import EARLY_END, GOLD, query_key
 from rlhf_control.labelling.window_process import WindowProcess, command
 from rlhf_control.nets.policy import Policy
 from rlhf_control.reward.protocol import Reward
@@ -137,7 +137,7 @@ class Host:
 
     def predict(self, queries: Sequence[Query]) -> None:
         """Notes what the reward model expects of comparisons, before anybody sees them."""
-        pairs = [query for query in queries if query.kind == COMPARISON and query.strategy != GOLD]
+        pairs = [query for query in queries if query.kind == COMPARISON and query.strategy not in (GOLD, EARLY_END)]
         if not self.reward.fitted or not pairs:
             return
         probability = self.reward.probability(Segments.stack([query.segments for query in pairs])).mean(0)

@@ -13,7 +13,7 @@ from rlhf_control.errors import UserError
 from rlhf_control.feedback.export import export_labels
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.feedback.recordings import Recording, save_recording
-from rlhf_control.feedback.schema import query_key
+from rlhf_control.feedback.schema import EARLY_END, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.demonstrations import check_demonstrations, demonstrated, is_recording
@@ -27,7 +27,8 @@ from rlhf_control.queries.questions import (
     questions,
 )
 from rlhf_control.queries.rounds import LabelRound
-from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.ends import EndCosts
+from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
 from tests.conftest import random_rollout, random_segments
@@ -263,3 +264,62 @@ def test_marks_are_asked_about_episodes_that_were_not_asked_about(
     assert {asked.clips[0] for asked in labels.questions()} == {episode.digest() for episode in episodes}
     answers = labels.answers()
     assert answers is not None and answers.clips.mask is not None and sorted(answers.value) == [0.0] * 3 + [1.0] * 4
+
+
+# -- about early ends
+
+UNREPEATED = replace(PEOPLE, query=QueryConfig(repeat_share=0.0))
+
+
+def with_ends() -> tuple[RewardModel, list[Segments]]:
+    """A fitted reward that does not know what ends cost, and six episodes that ended early."""
+    reward, clips = RewardModel(17, 6, PEOPLE.reward), random_segments(np.random.default_rng(3), 12, 5)
+    pairs = Segments.stack([clips[:2], clips[2:4]])
+    reward.fit(comparisons(pairs, np.array([1.0, 0.0])), clips, np.random.default_rng(0))
+    reward.ends = EndCosts(6.0, 5)
+    return reward, [clips[i] for i in range(6)]
+
+
+def test_a_fifth_is_asked_about_ends_in_the_second_half_of_a_round(tmp_path: Path) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+    reward, tails = with_ends()
+    found = []
+    for k, n in enumerate((10, 5, 10)):
+        queries = questions(UNREPEATED, LabelRound(k, n), (pool, 100), reward, labels, NOBODY, tails)
+        assert [(q.round, q.index) for q in queries] == [(k, i) for i in range(n)]
+        digests = [q.segments[side].digest() for q in queries for side in range(2)]
+        assert len(set(digests)) == 2 * n
+        labels.issue(queries)
+        answer_all(labels)
+        found.append([q.index for q in queries if q.strategy == EARLY_END])
+    assert [len(at) for at in found] == [2, 1, 2]
+    assert min(found[0]) >= 4 and min(found[2]) >= 4
+
+
+def test_nothing_is_learned_of_steps_from_answers_about_ends(tmp_path: Path) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+    reward, tails = with_ends()
+    labels.issue(questions(UNREPEATED, LabelRound(0, 20), (pool, 100), reward, labels, NOBODY, tails))
+    answer_all(labels)
+    of_steps, of_ends = labels.answers(), labels.answers(about_ends=True)
+    assert of_steps is not None and of_steps.clips.mask is None and len(of_steps) == 16
+    assert of_ends is not None and of_ends.clips.mask is not None and len(of_ends) == 4
+    assert of_ends.clips.mask[of_ends.items].all(-1).sum(1).tolist() == [1] * 4
+    assert labels.counts()["labels"] == 20
+
+
+def test_what_is_known_or_not_asked_for_is_not_asked(tmp_path: Path) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+    asking = (UNREPEATED, LabelRound(0, 20), (pool, 100))
+
+    def about_ends(reward: RewardModel, tails: list[Segments]) -> int:
+        return sum(q.strategy == EARLY_END for q in questions(*asking, reward, labels, NOBODY, tails))
+
+    reward, tails = with_ends()
+    assert about_ends(reward, tails) == 4
+    assert about_ends(reward, []) == 0
+    assert about_ends(reward, tails[:3]) == 3
+    assert about_ends(RewardModel(17, 6, PEOPLE.reward), tails) == 0  # it asks not, and is not fitted
+    assert reward.ends is not None
+    reward.ends.log_belief = np.where(np.arange(19) == 10, 0.0, -np.inf)
+    assert about_ends(reward, tails) == 0

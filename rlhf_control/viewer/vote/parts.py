@@ -25,6 +25,7 @@ from rlhf_control.viewer.kit.canvas import (
 )
 from rlhf_control.viewer.vote.keys import COMPARISON, GROUPS, RANKING
 from rlhf_control.viewer.vote.order import Order
+from rlhf_control.wording import ENDED
 
 MOODS: dict[str, Color] = {"good": GOOD, "busy": SIDE_B, "bad": BAD, "quiet": MUTED}
 SIDES = (SIDE_A, SIDE_B)
@@ -60,6 +61,7 @@ class Scene:
     question: str = ""
     mode: str = COMPARISON
     frames: tuple[int | None, ...] = (None, None)  # which frame of each clip; None while it is not drawn
+    over: tuple[bool, ...] = ()  # of each clip, whether an early end has come, where that is what is asked about
     drawn_as: str = ""  # size and camera of the frames
     share: float = 0.0  # of the clips that has run
     enabled: bool = False  # whether one may answer
@@ -298,6 +300,9 @@ def draw_clip(window: Canvas, scene: Scene, i: int, place: Rect, picture: Array 
     else:
         window.box(place, PANEL, radius=12)
     window.picture(picture, place, radius=12, around=color if hovered else BACKGROUND)
+    if any(scene.over[i : i + 1]):
+        window.shade(0.65, place, BACKGROUND)
+        window.text(ENDED, (place[0] + place[2] / 2, place[1] + place[3] / 2), 22, TEXT, align="center", middle=True)
     if action and scene.enabled:
         window.region(place, action)
 

@@ -21,7 +21,7 @@ class Polled:
     news: News
     question: Question | None
     ahead: tuple[Question, ...]  # the one before the annotator and the next
-    steps: Mapping[str, int]  # key -> length of its clips
+    steps: Mapping[str, int]  # key -> length of its clips, of the longest one
     states: bool  # the simulator can go on from where they begin
 
 
@@ -42,7 +42,7 @@ def poll(run: Path, config: LabelConfig, before: Polled | None, claim: bool) -> 
     if question is not None:  # it stays the first, even if somebody else could have it by now
         ahead = [question, *(other for other in ahead if other.key != question.key)]
     known = before.steps if before is not None else {}
-    steps = {q.key: known.get(q.key) or session.length(q.clips[0]) for q in ahead}
+    steps = {q.key: known.get(q.key) or max(map(session.length, q.clips)) for q in ahead}
     states = before.states if before is not None and known else bool(ahead) and session.has_state(ahead[0])
     news = read_news(run, session.store, session.annotator)
     return Polled(session, news, question, tuple(ahead), steps, states)

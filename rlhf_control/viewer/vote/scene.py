@@ -3,6 +3,7 @@
 import time
 
 from rlhf_control.data import Array
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.labelling.run_state import goal, pace, run_line, situation
 from rlhf_control.labelling.session import ALL_DONE, ANSWERED, FINISHED
 from rlhf_control.viewer.kit.playback import Playback
@@ -25,13 +26,15 @@ def pictures_of(state: VotingState, ballot: Ballot) -> tuple[list[Array | None],
     if len(whole) < len(ballot.question.shown):
         nothing = [None] * len(ballot.question.shown)
         return list(nothing), tuple(nothing)
-    numbers = [ballot.playback.frame(len(frames)) for frames in whole]
+    at = ballot.playback.frame(state.frames())  # the shorter ones stand at their end
+    numbers = [min(len(frames) - 1, at) for frames in whole]
     return [frames[t] for frames, t in zip(whole, numbers, strict=True)], tuple(numbers)
 
 
 def scene_of(state: VotingState, ballot: Ballot, frames: tuple[int | None, ...], hover: str) -> Scene:
     """Returns all that is on the page of a question but the pictures."""
     drawn = frames[0] is not None
+    ends_early = ballot.question.asked.strategy == EARLY_END
     action, since = state.flash
     level = max(0, 10 - int((state.now - since) / FLASH_SECONDS * 10)) if action else 0
     longest = state.frames()
@@ -45,6 +48,7 @@ def scene_of(state: VotingState, ballot: Ballot, frames: tuple[int | None, ...],
         end=ending_words(ballot.playback),
         mode=ballot.mode,
         frames=frames,
+        over=tuple(ends_early and drawn and ballot.playback.frame(longest) > t for t in frames if t is not None),
         drawn_as=f"{state.buffer.size} {state.buffer.camera}" if state.buffer is not None else "",
         share=ballot.playback.frame(longest) / max(1, longest - 1),
         enabled=drawn,

@@ -1,11 +1,16 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from rlhf_control.data import Query, Segments
+from rlhf_control.feedback.schema import EARLY_END
+from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import write_status
 from rlhf_control.viewer.vote import controller as controller_module
-from rlhf_control.viewer.vote.scene import bar_of, page_of
-from tests.fake_clips import FakeClips
+from rlhf_control.viewer.vote.scene import bar_of, page_of, pictures_of, scene_of
+from tests.conftest import random_segments
+from tests.fake_clips import FakeClips, painted
 from tests.voting import a_status, at_the_window, make_run
 
 
@@ -64,3 +69,29 @@ def test_every_state_has_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         person.until(lambda: page_of(person.state).name == "summary")
         person.rest(0.1)
         person.shot(f"summary-{size}")
+
+
+def test_a_clip_that_an_end_cuts_short_stands_dark_once_it_is_over(tmp_path: Path) -> None:
+    """Both run at the same speed; in other questions a shorter clip just stands at its end."""
+    whole = random_segments(np.random.default_rng(1), 2, 20)
+    for name, strategy in (("end", EARLY_END), ("gold", "gold")):
+        (tmp_path / name).mkdir()
+        run = make_run(tmp_path / name, 0)
+        short = Query(0, 0, strategy, Segments.stack([whole[0][-8:], whole[1]]))
+        FeedbackStore(run / "labels.sqlite").ask([short])
+        digest, clips = whole[0][-8:].digest(), FakeClips()
+        clips.drawn[digest] = painted(digest)[:8]
+        with at_the_window(run, clips=clips) as person:
+            person.ready()
+            ballot = person.state.ballot
+            assert ballot is not None and ballot.playback.length == pytest.approx(20 * a_status().step_seconds)
+            ballot.playback.paused = True
+            place = ballot.question.clips.index(digest)
+            for frame, over in ((0, False), (7, False), (8, True), (19, True)):
+                ballot.playback.at = (frame + 0.5) * ballot.playback.length / 20
+                frames = pictures_of(person.state, ballot)[1]
+                assert (frames[place], frames[1 - place]) == (min(frame, 7), frame)
+                scene = scene_of(person.state, ballot, frames, "")
+                assert scene.over[place] == (over and strategy == EARLY_END) and not scene.over[1 - place]
+            person.controller.step()
+            person.shot(f"cut-short-{name}")
