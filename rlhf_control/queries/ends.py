@@ -11,8 +11,7 @@ from rlhf_control.data import Array, Query, Segments
 from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.queries.choose import Pool, disjoint
 from rlhf_control.queries.strategies import binary_entropy
-from rlhf_control.reward.ends import EndCosts, preferences, worth
-from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.ends import EndCosts, Judge, preferences, worth
 
 END_SHARE = 0.2  # of a run's questions, as long as the cost is not known
 CANDIDATES = 30  # for each question
@@ -26,7 +25,7 @@ def cut_short(episode: Segments, length: int, rng: np.random.Generator) -> Segme
     return episode[-steps:]
 
 
-def information(reward: RewardModel, ends: EndCosts, clips: Segments, items: Array) -> Array:
+def information(reward: Judge, ends: EndCosts, clips: Segments, items: Array) -> Array:
     """Returns how much, (C,) in nats, the answers to pairs (C, 2) of these clips (S, L, ...) would tell of the cost
     (Houlsby et al., arXiv 1112.5745, equation 2)."""
     p = preferences(worth(reward, clips, ends.length), items, ends.costs, ends.lapse)
@@ -34,7 +33,7 @@ def information(reward: RewardModel, ends: EndCosts, clips: Segments, items: Arr
 
 
 def end_questions(
-    episodes: Sequence[Segments], source: Pool, n: int, round: int, reward: RewardModel, ends: EndCosts,
+    episodes: Sequence[Segments], source: Pool, n: int, round: int, reward: Judge, ends: EndCosts,
     rng: np.random.Generator,
 ) -> list[Query]:  # fmt: skip
     """Returns at most n comparisons of the ends of these episodes (T, ...) with whole clips that are free, those whose

@@ -8,14 +8,13 @@ How many, is believed to be about a number given before, and answers move that b
 E ensemble, G grid, Q answers, S clips, L steps.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from torch import Tensor
 
+from rlhf_control.config import RewardConfig
 from rlhf_control.data import Answers, Array, Segments
-
-if TYPE_CHECKING:
-    from rlhf_control.reward.model import RewardModel
 
 GRID = 2.0 ** (np.arange(-10, 9) / 4)  # times what is believed before: from a sixth to four times
 SPREAD = np.log(2.0)  # of that belief: it may be half or twice as much
@@ -27,6 +26,18 @@ KNOWN = 0.15  # spread of the belief, from which on nothing more is asked
 LEAST_LAPSE = 0.1
 
 
+class Judge(Protocol):
+    """Says what is needed of a reward model."""
+
+    config: RewardConfig
+    output_std: Tensor
+    temperature: float
+
+    def members(self, steps: Segments) -> Array: ...
+    def uncertainty(self, steps: Segments) -> Array: ...
+    def trust_in(self, answers: Answers) -> Array: ...
+
+
 class Worth(NamedTuple):
     """Says what clips are worth to each member, in logits; (E, S) each."""
 
@@ -35,7 +46,7 @@ class Worth(NamedTuple):
     lacking: Array  # what they would lose, were a standard deviation lost at each step that they lack
 
 
-def worth(reward: "RewardModel", clips: Segments, length: int) -> Worth:
+def worth(reward: Judge, clips: Segments, length: int) -> Worth:
     """Returns what clips (S, L, ...), of `length` steps where they are whole, are worth. Steps before an end are often
     such as the reward knows little of, and is wrong about all together."""
     there = np.ones(clips.env_reward.shape, bool) if clips.mask is None else clips.mask
@@ -82,7 +93,7 @@ class EndCosts:
         logs = np.log(self.costs)
         return float(np.sqrt(self.belief @ np.square(logs - self.belief @ logs)))
 
-    def learn(self, reward: "RewardModel", answers: Answers | None, lapse: float) -> dict[str, float]:
+    def learn(self, reward: Judge, answers: Answers | None, lapse: float) -> dict[str, float]:
         """Weighs the costs anew by all answers (pairs) about ends, as the reward now is; returns metrics. A tie is
         half an answer either way."""
         self.lapse = max(LEAST_LAPSE, lapse)

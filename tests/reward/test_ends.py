@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Segments
 from rlhf_control.reward.ends import CAUTION, SPREAD, EndCosts, Worth, preferences, worth
@@ -24,7 +25,7 @@ def clips_of(rewards: Array, steps: Array) -> Segments:
 def known(scale: float = 1.0, trust: float = 1.0, unsure: float = 0.0) -> Any:
     """A reward of one member that knows what clips are worth, in so many logits a standard deviation, or is unsure."""
     return SimpleNamespace(
-        config=SimpleNamespace(logit_scale=scale), output_std=SimpleNamespace(numpy=lambda: np.ones((1, 1))),
+        config=SimpleNamespace(logit_scale=scale), output_std=torch.ones(1, 1),
         temperature=1.0, members=lambda clips: clips.env_reward[None],
         trust_in=lambda answers: np.full(len(answers), trust),
         uncertainty=lambda clips: np.full(clips.env_reward.shape, unsure),
