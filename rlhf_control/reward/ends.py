@@ -16,7 +16,7 @@ from torch import Tensor
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Answers, Array, Segments
 
-GRID = 2.0 ** (np.arange(-10, 9) / 4)  # times what is believed before: from a sixth to four times
+GRID = 2.0 ** (np.arange(-10, 11) / 4)  # times what is believed before: from a sixth to six times
 SPREAD = np.log(2.0)  # of that belief: it may be half or twice as much
 # The learner is told so many times what answers say. It looks ahead a hundred steps, where returns count a thousand; so
 # with a true price it falls more often than is good: Hopper has 0.86 of its reward's gain with 1, 1.18 with 1.5, 1.23

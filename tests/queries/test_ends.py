@@ -9,7 +9,7 @@ from rlhf_control.queries.choose import Pool
 from rlhf_control.queries.ends import cut_short, end_questions, information
 from rlhf_control.reward.ends import EndCosts
 from tests.conftest import random_segments
-from tests.reward.test_ends import known
+from tests.reward.given_answers import known
 
 LENGTH = 8
 

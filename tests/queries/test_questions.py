@@ -321,5 +321,5 @@ def test_what_is_known_or_not_asked_for_is_not_asked(tmp_path: Path) -> None:
     assert about_ends(reward, tails[:3]) == 3
     assert about_ends(RewardModel(17, 6, PEOPLE.reward), tails) == 0  # it asks not, and is not fitted
     assert reward.ends is not None
-    reward.ends.log_belief = np.where(np.arange(19) == 10, 0.0, -np.inf)
+    reward.ends.log_belief = np.where(np.arange(len(reward.ends.costs)) == 10, 0.0, -np.inf)
     assert about_ends(reward, tails) == 0

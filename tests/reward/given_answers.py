@@ -1,6 +1,10 @@
 """Answers about random clips, right about a planted reward, or made by hand."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import torch
 
 from rlhf_control.data import KINDS, Answers, Segments
 from tests.conftest import random_segments
@@ -50,3 +54,13 @@ def answered(n: int, seed: int, length: int = 30) -> tuple[Segments, np.ndarray]
     pairs = random_segments(np.random.default_rng(seed), n, 2, length)
     means = planted(pairs).mean(-1)
     return pairs, (means[:, 0] > means[:, 1]).astype(np.float32)
+
+
+def known(scale: float = 1.0, trust: float = 1.0, unsure: float = 0.0) -> Any:
+    """A reward of one member that knows what clips are worth, in so many logits a standard deviation, or is unsure."""
+    return SimpleNamespace(
+        config=SimpleNamespace(logit_scale=scale), output_std=torch.ones(1, 1),
+        temperature=1.0, members=lambda clips: clips.env_reward[None],
+        trust_in=lambda answers: np.full(len(answers), trust),
+        uncertainty=lambda clips: np.full(clips.env_reward.shape, unsure),
+    )  # fmt: skip

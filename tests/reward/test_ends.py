@@ -1,12 +1,9 @@
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 
 from rlhf_control.data import COMPARISON, KINDS, Answers, Array, Segments
 from rlhf_control.reward.ends import CAUTION, SPREAD, EndCosts, Worth, preferences, worth
+from tests.reward.given_answers import known
 
 LENGTH = 8
 
@@ -20,16 +17,6 @@ def clips_of(rewards: Array, steps: Array) -> Segments:
     nothing = np.zeros((*rewards.shape, 1), np.float32)
     mask = np.arange(LENGTH) < steps[:, None]
     return Segments(nothing, nothing, nothing, rewards.astype(np.float32), mask=mask)
-
-
-def known(scale: float = 1.0, trust: float = 1.0, unsure: float = 0.0) -> Any:
-    """A reward of one member that knows what clips are worth, in so many logits a standard deviation, or is unsure."""
-    return SimpleNamespace(
-        config=SimpleNamespace(logit_scale=scale), output_std=torch.ones(1, 1),
-        temperature=1.0, members=lambda clips: clips.env_reward[None],
-        trust_in=lambda answers: np.full(len(answers), trust),
-        uncertainty=lambda clips: np.full(clips.env_reward.shape, unsure),
-    )  # fmt: skip
 
 
 def answered(cost: float, number: int, seed: int, wrong: float = 0.0) -> Answers:
@@ -82,8 +69,10 @@ def test_members_are_asked_each_and_their_chances_averaged() -> None:
 
 def test_before_anybody_is_asked_it_is_what_was_given() -> None:
     ends = EndCosts(6.0, LENGTH)
-    assert CAUTION * ends.costs[0] == pytest.approx(6 * 2**-2.5) and CAUTION * ends.costs[-1] == pytest.approx(24)
-    assert ends.cost == pytest.approx(6.0, rel=0.1)  # the grid reaches farther down than up
+    assert CAUTION * ends.costs[0] == pytest.approx(6 / 2**2.5) and CAUTION * ends.costs[-1] == pytest.approx(
+        6 * 2**2.5
+    )
+    assert ends.cost == pytest.approx(6.0)
     assert SPREAD / 1.5 < ends.spread < SPREAD
     metrics = ends.learn(known(), None, lapse=0.0)
     assert metrics == {"end_costs": ends.cost, "end_costs_spread": ends.spread}

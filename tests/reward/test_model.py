@@ -8,7 +8,7 @@ import torch
 from rlhf_control.config import RewardConfig
 from rlhf_control.data import Segments
 from rlhf_control.errors import CorruptFileError, UserError
-from rlhf_control.reward.model import RewardModel, check_env, comparisons, parts_of
+from rlhf_control.reward.model import RewardModel, check_env, comparisons
 from rlhf_control.runs.files import load_state, save_state
 from tests.conftest import random_rollout, random_segments
 from tests.reward.given_answers import answered
@@ -156,16 +156,6 @@ def test_comparisons_as_answers() -> None:
 
 
 # -- what it reads
-
-
-def test_parts_of_an_observation() -> None:
-    assert parts_of((), 5) == [slice(0, 5)]
-    assert parts_of(("1:3", "4", ":2", "3:"), 5) == [slice(1, 3), slice(4, 5), slice(0, 2), slice(3, 5)]
-    for part in ("0:6", "5", "3:3", "4:2"):
-        with pytest.raises(UserError, match=r"has the numbers 0:5"):
-            parts_of((part,), 5)
-    with pytest.raises(UserError, match="a part is an index or a range"):
-        RewardConfig(obs_parts=("first",))
 
 
 def test_what_is_left_out_does_not_count() -> None:

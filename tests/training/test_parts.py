@@ -84,9 +84,11 @@ def test_the_scale_of_a_learned_reward_begins_with_its_first_fit_and_knows_what_
 
 def test_ends_cost_where_the_reward_is_learned(tiny_config: FinetuneConfig) -> None:
     learned, costly = np.array([[0.0, -3.0]], np.float32), replace(tiny_config, termination="penalty", end_costs=2.5)
-    paid = prepare(costly, None, None)[1].paid(learned)
-    np.testing.assert_array_equal(paid, np.array([[2.5, -0.5]], np.float32))
-    assert paid.dtype == np.float32
+    for told in (True, False):  # before anybody is asked
+        asking = replace(costly, learn_end_costs=told, out=f"{costly.out}-{told}")
+        paid = prepare(asking, None, None)[1].paid(learned)
+        np.testing.assert_array_equal(paid, np.array([[2.5, -0.5]], np.float32))
+        assert paid.dtype == np.float32
     for other in (replace(costly, termination="allow"), replace(costly, learn_from="oracle")):
         _, parts = prepare(replace(other, out=other.out + other.termination + other.learn_from), None, None)
         assert parts.paid(learned) is learned
