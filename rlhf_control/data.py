@@ -184,7 +184,8 @@ def _apart(both: Array) -> dict[str, Array]:
 
 
 def _filled(parts: Sequence[Segments]) -> Sequence[Segments]:
-    """The same, the shorter ones with their last step again and again, and a mask that leaves it out."""
+    """The same, the shorter ones with their last step again and again, without its reward, and a mask that leaves it
+    out: who sums rewards up may forget the mask."""
     longest = max(part.env_reward.shape[-1] for part in parts)
     if all(part.env_reward.shape[-1] == longest for part in parts) and all(part.mask is None for part in parts):
         return parts
@@ -194,7 +195,8 @@ def _filled(parts: Sequence[Segments]) -> Sequence[Segments]:
         at = np.minimum(np.arange(longest), length - 1)
         mask = np.ones(part.env_reward.shape, bool) if part.mask is None else part.mask
         arrays = {name: array.take(at, axis) for name, array in part.arrays().items()}
-        filled.append(Segments(**{**arrays, "mask": mask.take(at, axis) & (np.arange(longest) < length)}))
+        mask = mask.take(at, axis) & (np.arange(longest) < length)
+        filled.append(Segments(**{**arrays, "env_reward": np.where(mask, arrays["env_reward"], 0), "mask": mask}))
     return filled
 
 

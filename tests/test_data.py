@@ -93,6 +93,7 @@ def test_clips_of_unequal_length_are_filled_up_and_masked() -> None:
     both = Segments.stack([long, short])
     assert both.mask is not None and both.mask.tolist() == [[True] * 3, [True, True, False]]
     assert mean_over_steps(both.env_reward, both.mask).tolist() == [2, 5]
+    assert both.env_reward.sum(-1).tolist() == [6, 10]  # who forgets the mask is right all the same
     assert both[1].present().digest() == both[1].digest() == short.digest() != long.digest()
     assert Segments.stack([long, long]).mask is None
 

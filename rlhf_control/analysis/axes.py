@@ -22,6 +22,7 @@ LABELS = {  # metric -> y axis, with its unit
     "reward/heldout_accuracy": "held-out accuracy",
     "reward/fresh_accuracy": "fresh accuracy",
     "reward/heldout_loss": "held-out loss (nats)",
+    "reward/end_costs": "cost of an end (sd of the reward per step)",
     "kl_start": "KL to pretrained (nats/step)",
     "kl_reference": "KL to reference (nats/step)",
     "approx_kl": "KL of one update (nats/step)",

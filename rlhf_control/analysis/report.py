@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from textwrap import shorten
 from typing import Any
@@ -96,7 +96,7 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
     show_tracker(run)
     first = untaught(run, policies["before"], policies["after"])
-    note = " ".join(filter(None, (note, guards_note(run.metrics()), changes_note(run))))
+    note = " ".join(filter(None, (note, guards_note(run.metrics()), ends_note(run.metrics()), changes_note(run))))
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
@@ -150,6 +150,19 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
         return ""
     cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
     return nothing_learned(run.metrics(), run.path) + cloned
+
+
+def ends_note(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Says what answers made of the cost of an early end, where they were asked."""
+    costs = [row["reward/end_costs"] for row in rows if "reward/end_costs" in row]
+    if not costs:
+        return ""
+    if costs[-1] == costs[0]:
+        return f"No answer told what an early end costs: it stayed {costs[-1]:.2g}, as it was given."
+    return (
+        f"Each step that an early end leaves out cost {costs[0]:.2g} standard deviations of the learned reward to begin "
+        f"with, and {costs[-1]:.2g} by what the answers said of it."
+    )
 
 
 def changes_note(run: Run) -> str:

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.analysis.report import commands, report_finetuning, report_pretraining, setting
+from rlhf_control.analysis.report import commands, ends_note, report_finetuning, report_pretraining, setting
 from rlhf_control.cli import main
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig, NetConfig, PretrainConfig
 from rlhf_control.nets.policy import Policy
@@ -91,3 +91,10 @@ def test_a_report_says_of_what_a_run_is() -> None:
     assert setting(others, "Own-v0").partition("; ")[2] == (
         "`--question 'Which one ?'`, `--no-normalize-reward`, `--env max_episode_steps 50`."
     )
+
+
+def test_what_an_end_was_found_to_cost_is_said() -> None:
+    rows: list[dict[str, float]] = [{"labels": 0}, {"reward/end_costs": 6.0}, {"labels": 3}, {"reward/end_costs": 3.14}]
+    assert ends_note(rows[:1]) == ""
+    assert ends_note(rows[:2]) == "No answer told what an early end costs: it stayed 6, as it was given."
+    assert "cost 6 standard deviations of the learned reward to begin with, and 3.1 by" in ends_note(rows)
