@@ -160,8 +160,8 @@ def ends_note(rows: Sequence[Mapping[str, Any]]) -> str:
     if costs[-1] == costs[0]:
         return f"No answer told what an early end costs: it stayed {costs[-1]:.2g}, as it was given."
     return (
-        f"Each step that an early end leaves out cost {costs[0]:.2g} standard deviations of the learned reward to begin "
-        f"with, and {costs[-1]:.2g} by what the answers said of it."
+        f"Each step that an early end leaves out cost {costs[0]:.2g} standard deviations of the learned reward at "
+        f"first, and {costs[-1]:.2g} by what the answers said of it."
     )
 
 
