@@ -15,6 +15,7 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.feedback.oracles import Oracle
 from rlhf_control.feedback.schema import query_key
 from rlhf_control.nets.policy import Policy
+from rlhf_control.queries.ends import asks_about_ends
 from rlhf_control.queries.questions import clips_wanted, round_queries
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.rl.returns import RewardScaler
@@ -154,7 +155,8 @@ def ask_and_fit(config: FinetuneConfig, label_round: LabelRound, p: Parts) -> di
     """Chooses queries and has them answered, measures the old reward on the new answers, fits it anew on all."""
     k, seed = label_round.index, config.seed
     pool, recent = p.bank.pool(stream(seed, "pool", k), clips_wanted(config, label_round, p.labels))
-    sources = (pool, recent), p.reward, p.labels, p.learner.policy, p.bank.episodes
+    episodes = p.bank.early_ends() if asks_about_ends(p.reward) else p.bank.episodes
+    sources = (pool, recent), p.reward, p.labels, p.learner.policy, episodes
     queries = round_queries(p.guard.asking(config), label_round, *sources)
     if queries:
         p.labels.ask(queries, pool, reward=k)

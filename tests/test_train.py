@@ -16,6 +16,7 @@ import pytest
 
 from rlhf_control import train
 from rlhf_control.analysis.report import report_finetuning
+from rlhf_control.analysis.reward_evaluation import asked_by_round
 from rlhf_control.behaviours.catalogue import BEHAVIOURS
 from rlhf_control.config import (
     AnnotatorConfig,
@@ -488,6 +489,14 @@ def test_answers_tell_a_run_what_ends_cost_and_it_is_resumed_to_the_bit(tmp_path
     assert parameters_sha256(find_policy(resumed.path)) == parameters_sha256(find_policy(whole.path))
     again = train.finetune(replace(config, replay=str(whole.path), out=str(tmp_path / "again")))
     assert parameters_sha256(find_policy(again.path)) == parameters_sha256(find_policy(whole.path))
+    shown = sum(len(clips) for clips in asked_by_round(whole).values())
+    assert shown == 2 * (20 - 4)  # of the reward of steps no more is to be judged
+
+    treated, ends[0] = replace(config, termination="truncate", out=str(tmp_path / "treated")), 3
+    with pytest.raises(MemoryError):
+        train.finetune(treated, oracle=lambda query, *rest: dies(replace(query, strategy=EARLY_END), *rest))
+    treated_otherwise = train.resume(treated.out, oracle=judge, changes={"termination": "penalty"})
+    assert any("reward/end_costs" in row for row in treated_otherwise.metrics())
     off = train.finetune(replace(config, learn_end_costs=False, out=str(tmp_path / "off")))
     assert not any(a.strategy == EARLY_END for a in FeedbackStore(off.path / "labels.sqlite").asked())
 

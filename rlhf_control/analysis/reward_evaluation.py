@@ -31,6 +31,7 @@ from rlhf_control.config.commands import EvaluateRewardConfig
 from rlhf_control.data import Array, Segments, with_next_obs
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.labels import Labels
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.nets.policy import Policy, load_policy
@@ -176,13 +177,15 @@ def expert_of(config: EvaluateRewardConfig, final: Policy) -> Policy:
 
 
 def asked_by_round(run: Run) -> dict[str, Segments]:
-    """Returns the clips (S, L, ...) of each label round's queries, each once."""
+    """Returns the clips (S, L, ...) of each label round's queries, each once; but of those about early ends, from
+    which the reward of steps has not learned, and of whose clips one is shorter."""
     if not (run.path / "labels.sqlite").is_file():
         return {}
     store = FeedbackStore(run.path / "labels.sqlite", create=False)
     rounds: dict[int, dict[str, None]] = {}
     for asked in store.asked():
-        rounds.setdefault(asked.round, {}).update(dict.fromkeys(asked.clips))
+        if asked.strategy != EARLY_END:
+            rounds.setdefault(asked.round, {}).update(dict.fromkeys(asked.clips))
     found = {k: list(store.segments(digests).values()) for k, digests in sorted(rounds.items())}
     return {f"round {k}": Segments.stack(clips) for k, clips in found.items() if len(clips) >= 2}
 

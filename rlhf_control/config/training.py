@@ -328,4 +328,12 @@ def asks_for(config: PretrainConfig | FinetuneConfig, recorded: PretrainConfig |
     Hyperparameters as the policy was trained are in the record by their values."""
     if isinstance(config, FinetuneConfig) and config.ppo == AS_TRAINED:
         config = replace(config, ppo=recorded.ppo)
-    return replace(recorded, out=config.out) == config
+    return comparable(replace(recorded, out=config.out)) == comparable(config)
+
+
+def comparable(config: PretrainConfig | FinetuneConfig) -> PretrainConfig | FinetuneConfig:
+    """Returns the config without what is of no consequence in it, so that it equals older ones, which had no such
+    option."""
+    if isinstance(config, FinetuneConfig) and config.termination != "penalty":
+        return replace(config, learn_end_costs=False)
+    return config

@@ -94,14 +94,13 @@ class VideoStudio:
         if self.renderer is None:
             self.renderer = ClipRenderer(status.env_id, status.env)
         clips = self.session.store.segments(question.clips)
-        longest, shown, fps = max(map(len, clips.values())), [], 1.0
-        for digest, name in zip(question.clips, names(question.kind, len(question.clips)), strict=True):
-            frames = self.renderer.draw(clips[digest], SIDE, SIDE)
-            fps = len(frames) / (len(clips[digest]) * status.step_seconds) * self.speed
-            below = [""] * len(frames)
-            if question.asked.strategy == EARLY_END and len(clips[digest]) < longest:
-                frames = held(ended(frames, round(len(frames) * longest / len(clips[digest]))), fps)
-                shown.append(caption(frames, name, below + [ENDED] * (len(frames) - len(below))))
+        drawn = [self.renderer.draw(clips[digest], SIDE, SIDE) for digest in question.clips]
+        steps, longest = max((len(clips[digest]), len(f)) for digest, f in zip(question.clips, drawn, strict=True))
+        fps, shown = longest / (steps * status.step_seconds) * self.speed, []
+        for frames, name in zip(drawn, names(question.kind, len(question.clips)), strict=True):
+            if question.asked.strategy == EARLY_END and len(frames) < longest:
+                dark = held(ended(frames, longest), fps)
+                shown.append(caption(dark, name, [""] * len(frames) + [ENDED] * (len(dark) - len(frames))))
             else:
                 shown.append(caption(held(frames, fps), name))
         path = self.run / "clips" / f"question-{os.getpid()}-{question.key[:12]}.mp4"

@@ -13,6 +13,7 @@ from rlhf_control.errors import CorruptFileError
 from rlhf_control.feedback.labels import Labels
 from rlhf_control.nets.policy import Policy
 from rlhf_control.queries.choose import round_half_up
+from rlhf_control.queries.ends import asks_about_ends
 from rlhf_control.queries.questions import questions
 from rlhf_control.queries.rounds import LabelRound, asked_sooner, iterations
 from rlhf_control.queries.segments import SegmentBank
@@ -165,7 +166,8 @@ class Asynchronous:
         query = replace(config.query, random_share=min(1.0, uniform / n))
         narrowed = replace(self.asking(config), feedback=(kind,), query=query)
         asking = (narrowed, LabelRound(self.batches, n), (pool, recent), self.reward, self.labels, self.policy)
-        batch = questions(*asking, self.bank.episodes)
+        episodes = self.bank.early_ends() if asks_about_ends(self.reward) else self.bank.episodes
+        batch = questions(*asking, episodes)
         self.labels.issue(batch, reward=self.fits)
 
 

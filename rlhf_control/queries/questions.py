@@ -12,6 +12,7 @@ import numpy as np
 
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.config.schedules import apportion
+from rlhf_control.config.training import comparable
 from rlhf_control.data import (
     COMPARISON,
     CORRECTION,
@@ -44,10 +45,8 @@ from rlhf_control.queries.demonstrations import (
     is_data,
     recording_of,
 )
-from rlhf_control.queries.ends import END_SHARE, end_questions
+from rlhf_control.queries.ends import END_SHARE, asks_about_ends, end_questions
 from rlhf_control.queries.rounds import LabelRound, share_due
-from rlhf_control.reward.ends import KNOWN
-from rlhf_control.reward.model import RewardModel
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rng import stream
 from rlhf_control.runs.files import load_state, save_state
@@ -102,28 +101,13 @@ def questions(
     asked = labels.questions()
     earlier = [q.query(labels.clips) for q in repeatable(asked, labels)]
     due, of_this_round = repeats_due(config, n, labels)
-    ends = about_ends(config, replace(label_round, labels=n - due), pool, reward, labels, episodes)
-    new = make_queries(config, replace(label_round, labels=n - due - len(ends)), pool, reward, labels, policy, episodes)
-    new = mixed(new, ends, k, stream(config.seed, "ends", k)) if ends else new
+    new = make_queries(config, replace(label_round, labels=n - due), pool, reward, labels, policy, episodes)
     again = ask_again(earlier, due, k, 0, rng)
-    again += ask_again(new[:of_this_round], due - len(again), k, 0, rng)
+    of_now = [query for query in new[:of_this_round] if query.strategy != EARLY_END]
+    again += ask_again(of_now, due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
     known = sum(q.strategy == GOLD for q in labels.asked.values())
     return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
-
-
-def about_ends(
-    config: FinetuneConfig, label_round: LabelRound, pool: tuple[Segments, int], reward: Reward, labels: Labels,
-    episodes: Sequence[Segments],
-) -> list[Query]:  # fmt: skip
-    """Returns those of a round's questions that are to tell what an early end costs; none where it is known."""
-    k, asked = label_round.index, labels.questions()
-    if not isinstance(reward, RewardModel) or reward.ends is None or not reward.fitted or reward.ends.spread < KNOWN:
-        return []
-    had = sum(q.strategy == EARLY_END for q in asked)
-    due = share_due(END_SHARE, len(asked), label_round.labels, had)
-    newest = episodes[-NEWEST_ENDS * due :] if due else []
-    return end_questions(newest, Pool.of(*pool), due, k, reward, reward.ends, stream(config.seed, "ends", k))
 
 
 def clips_wanted(config: FinetuneConfig, label_round: LabelRound, labels: Labels) -> int:
@@ -159,6 +143,9 @@ def make_queries(
     source, k = Pool(clips, recent, ~asked_alone(clips, labels), within), label_round.index
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
+        if kind == COMPARISON:
+            ends = about_ends(config, n, k, episodes, source, reward, labels)
+            queries, n = queries + ends, n - len(ends)
         rng = stream(config.seed, "queries", k, KINDS.index(kind) if kind in KINDS else 100)
         if kind == SUCCESS:
             queries += marks(config, n, k, episodes, reward, labels)
@@ -174,9 +161,23 @@ def make_queries(
         else:
             form = Form(kind, size)
             queries += choose(config.queries, source, n, k, reward, rng, form=form, config=config.query)
-    if len(config.feedback) > 1:  # or an annotator who tires would spoil one kind more than another
+    if len(config.feedback) > 1 or any(
+        q.strategy == EARLY_END for q in queries
+    ):  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
     return [replace(query, index=index) for index, query in enumerate(queries)]
+
+
+def about_ends(
+    config: FinetuneConfig, n: int, k: int, episodes: Sequence[Segments], source: Pool, reward: Reward, labels: Labels
+) -> list[Query]:
+    """Returns those of round k's n comparisons that are to tell what an early end costs, if it is not known: END_SHARE
+    of all comparisons, so that those of a round are the more the longer it is."""
+    if not config.learn_end_costs or not reward.fitted or not asks_about_ends(reward):
+        return []
+    before = sum(asked.kind == COMPARISON for asked in labels.questions())
+    due = int(END_SHARE * (before + n) + 1e-9) - int(END_SHARE * before + 1e-9)
+    return end_questions(episodes[-NEWEST_ENDS * due :], source, due, k, reward, stream(config.seed, "ends", k))
 
 
 def marks(
@@ -209,7 +210,7 @@ def repeatable(asked: Sequence[Asked], labels: Labels) -> list[Asked]:
     repeated = {frozenset(q.clips) for q in asked if q.repeat}
     unanswered = set(labels.pending())
     return [
-        q for q in asked[: max(0, len(asked) - IN_MIND)]
+        q for q in asked[: max(0, len(asked) - IN_MIND)] if q.strategy != EARLY_END
         if q.kind in REPEATABLE and frozenset(q.clips) not in repeated and q.key not in unanswered
     ]  # fmt: skip
 
@@ -241,7 +242,8 @@ def load_gold(path: str, seed: int) -> Gold:
         found = []
         for asked in labels.questions():
             ranks = {feedback.ranks for feedback in labels.votes.get(asked.key, {}).values()}
-            if asked.kind == COMPARISON and len(ranks) == 1 and (known := ranks.pop()) in ((0, 1), (1, 0)):
+            clear = asked.kind == COMPARISON and asked.strategy != EARLY_END
+            if clear and len(ranks) == 1 and (known := ranks.pop()) in ((0, 1), (1, 0)):
                 found.append((Query(0, 0, GOLD, asked.query(labels.clips).segments), known))
     if not found:
         raise UserError(f"{path} has no pairs with one clear answer, so it is no gold; give another export")
@@ -305,7 +307,7 @@ def answers_of(config: FinetuneConfig, run: Run | None = None) -> FeedbackStore:
         return FeedbackStore(run.path / "labels.sqlite", create=False)
     source = Run.open(config.replay)
     command, options = source.config()
-    theirs, mine = asdict(options), asdict(config)
+    theirs, mine = asdict(comparable(options)), asdict(comparable(config))
     if command != "finetune":
         raise UserError(f"{source.path} was not answered by anybody; replay a run of `rlhf-control finetune`")
     changed = [note["option"] for note in source.read_json("manifest.json").get("changed", [])]

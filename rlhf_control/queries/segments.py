@@ -111,12 +111,11 @@ class Ends(NamedTuple):
 
     steps: int  # at most, up to the last
     episodes: int  # that the first questions need
-    early: bool = False  # of those alone that ended before they were cut off
 
 
 def endings(rollout: Rollout, length: int, newest: int, *, early: bool = False) -> list[Segments]:
-    """Cuts, of each episode that ended (or ended `early`) in the newest steps, its last `length` steps, or as many as
-    there are: from its first step, or from the rollout's. Those of a single step are left out."""
+    """Cuts, of each episode that ended (`early`: before it was cut off) in the newest steps, its last `length` steps,
+    or as many as there are: from its first step, or from the rollout's. Those of a single step are left out."""
     done, steps_of = rollout.done, rollout.as_segments().arrays()
     found = []
     for step, n in np.argwhere((rollout.terminated if early else done)[-newest:]):
@@ -190,10 +189,15 @@ class SegmentBank:
         self.rollouts = [*self.rollouts, rollout][-self.keep :]
         if not self.ends.steps or not rollout.done.any():
             return
-        self.episodes += endings(join(self.rollouts), self.ends.steps, len(rollout.done), early=self.ends.early)
+        self.episodes += endings(join(self.rollouts), self.ends.steps, len(rollout.done))
         sizes = np.array([sum(array.nbytes for array in episode.arrays().values()) for episode in self.episodes])
         kept = int((np.cumsum(sizes[::-1]) <= self.older_bytes).sum())
         self.episodes = self.episodes[-max(1, min(kept, MOST_EPISODES)) :]
+
+    def early_ends(self) -> list[Segments]:
+        """Returns the last steps, as many as a clip has at most, of the last rollouts' episodes that ended before they
+        were cut off, the newest last."""
+        return endings(join(self.rollouts), self.length, self.steps, early=True)
 
     def recent(self, rng: np.random.Generator, wanted: int = 0) -> Segments:
         """Clips of the last rollouts, as `cut_segments` cuts them."""

@@ -22,7 +22,6 @@ SPREAD = np.log(2.0)  # of that belief: it may be half or twice as much
 # with a true price it falls more often than is good: Hopper has 0.86 of its reward's gain with 1, 1.18 with 1.5, 1.23
 # with 2 (results/label_trials.json).
 CAUTION = 1.5
-KNOWN = 0.15  # spread of the belief, from which on nothing more is asked
 LEAST_LAPSE = 0.1
 
 
@@ -32,9 +31,10 @@ class Judge(Protocol):
     config: RewardConfig
     output_std: Tensor
     temperature: float
+    ends: "EndCosts | None"
 
     def members(self, steps: Segments) -> Array: ...
-    def uncertainty(self, steps: Segments) -> Array: ...
+    def novelty(self, steps: Segments) -> Array: ...
     def trust_in(self, answers: Answers) -> Array: ...
 
 
@@ -47,12 +47,13 @@ class Worth(NamedTuple):
 
 
 def worth(reward: Judge, clips: Segments, length: int) -> Worth:
-    """Returns what clips (S, L, ...), of `length` steps where they are whole, are worth. Steps before an end are often
-    such as the reward knows little of, and is wrong about all together."""
+    """Returns what clips (S, L, ...), of `length` steps where they are whole, are worth. Of steps before an end,
+    which are often such as it has not seen, the reward is unsure, and of all of them alike; where members differ, each
+    has its own say."""
     there = np.ones(clips.env_reward.shape, bool) if clips.mask is None else clips.mask
     unit = reward.config.logit_scale * reward.output_std.numpy() / reward.temperature  # (E, 1): logits of one
     rewards = np.where(there, reward.members(clips), 0.0).sum(-1) / length
-    unsure = np.where(there, reward.uncertainty(clips), 0.0).sum(-1) / length
+    unsure = np.where(there, reward.novelty(clips), 0.0).sum(-1) / length
     return Worth(unit * rewards, unit * unsure, unit * (1 - there.sum(-1) / length))
 
 

@@ -277,7 +277,7 @@ class RewardModel:
         self.weight_decay, self.temperature = state["weight_decay"], state["temperature"]
         self.fitted = state["fitted"]
         self.trust = {str(name): float(trust) for name, trust in state.get("trust", {}).items()}
-        if self.ends is not None:
+        if self.ends is not None and "ends" in state:  # else they were treated otherwise until now
             self.ends.load_state(state["ends"])
         if self.unseen is not None and "unseen" in state:  # older files have none
             self.unseen.load_state(state["unseen"])

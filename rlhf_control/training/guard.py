@@ -202,7 +202,7 @@ class Guard:
     def asking(self, config: FinetuneConfig) -> FinetuneConfig:
         """Returns the config by which clips are chosen: a reward that may be no better than coin flips has no say in
         it, and all answers to random questions count as evidence."""
-        return replace(config, queries="uniform") if self.holding else config
+        return replace(config, queries="uniform", learn_end_costs=False) if self.holding else config
 
     def silent(self, answers: int) -> None:
         """Holds the policy in a label round in which none of so many answers says anything: there is no reward yet."""

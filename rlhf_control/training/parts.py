@@ -154,7 +154,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
-    if asks_about_ends(config, whole) and isinstance(reward, RewardModel):
+    if wants_end_costs(config, whole) and isinstance(reward, RewardModel):
         reward.ends = EndCosts(config.end_costs, length)
     bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds, whole=whole)
     if run is None and not whole:
@@ -230,7 +230,7 @@ def make_bank(
     `whole` episodes."""
     bank = SegmentBank(
         length, config.ppo.num_envs, config.ppo.num_steps, clips=clips_needed(config), time_limit=limit,
-        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, length, step_seconds, whole=whole),
+        older_bytes=int(config.query.older_mb * 1e6), ends=ends_of_episodes(config, step_seconds),
     )  # fmt: skip
     return bank.of_whole_episodes() if whole else bank
 
@@ -250,7 +250,7 @@ def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, di
     return find_policy(config.policy, config.env_id, **foreign_options(config)), training_of(config.policy)
 
 
-def asks_about_ends(config: FinetuneConfig, whole: bool) -> bool:
+def wants_end_costs(config: FinetuneConfig, whole: bool) -> bool:
     """Tells whether answers are to say what an early end costs."""
     treated = config.termination == "penalty" and config.end_costs > 0 and config.learn_end_costs
     return treated and COMPARISON in config.feedback and SUCCESS not in config.feedback and not whole
@@ -260,14 +260,12 @@ def learn_end_costs(reward: Reward, labels: Labels, fitted: Mapping[str, float])
     """Has a reward that is `fitted` learn what an end costs, where that is asked; returns metrics."""
     if not isinstance(reward, RewardModel) or reward.ends is None:
         return {}
-    found = reward.ends.learn(reward, labels.answers(about_ends=True), fitted.get("lapse", 0.0))
+    found = reward.ends.learn(reward, labels.answers(about_ends=True), fitted.get("lapse", reward.config.lapse))
     return {f"reward/{name}": value for name, value in found.items()}
 
 
-def ends_of_episodes(config: FinetuneConfig, length: int, step_seconds: float, *, whole: bool) -> Ends | None:
-    """Returns what of episodes has to be kept, if their success, or what an early end costs, is asked about."""
-    if asks_about_ends(config, whole):
-        return Ends(length, 0, early=True)
+def ends_of_episodes(config: FinetuneConfig, step_seconds: float) -> Ends | None:
+    """Returns what of episodes has to be kept, if their success is asked about."""
     if SUCCESS not in config.feedback:
         return None
     return Ends(max(2, round(config.query.episode_seconds / step_seconds)), episodes_needed(config))

@@ -1,13 +1,17 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rlhf_control.config import RewardConfig
 from rlhf_control.data import COMPARISON, Segments
 from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.queries.choose import Pool
-from rlhf_control.queries.ends import cut_short, end_questions, information
+from rlhf_control.queries.ends import asks_about_ends, cut_short, end_questions, information, to_be_seen
 from rlhf_control.reward.ends import EndCosts
+from rlhf_control.reward.known import KnownReward
+from rlhf_control.reward.model import RewardModel
 from tests.conftest import random_segments
 from tests.reward.given_answers import known
 
@@ -20,8 +24,9 @@ def episodes(n: int, length: int = LENGTH) -> list[Segments]:
 
 
 def asked(tails: list[Segments], pool: Pool, n: int, ends: EndCosts | None = None, reward: Any = None) -> list:
-    belief = ends or EndCosts(6.0, LENGTH)
-    return end_questions(tails, pool, n, 3, reward or known(), belief, np.random.default_rng(0))
+    reward = reward or known()
+    reward.ends = ends or EndCosts(6.0, LENGTH)
+    return end_questions(tails, pool, n, 3, reward, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("length", [2, 3, LENGTH])
@@ -80,3 +85,22 @@ def test_a_reward_that_knows_nothing_of_steps_asks_all_the_same() -> None:
     reward = known()
     reward.members = lambda clips: np.zeros((1, *clips.env_reward.shape))
     assert len(asked(episodes(4), Pool.of(random_segments(np.random.default_rng(2), 9, LENGTH)), 2, reward=reward)) == 2
+
+
+def test_an_end_of_which_no_picture_was_taken_is_not_asked_about() -> None:
+    pool = Pool.of(random_segments(np.random.default_rng(2), 9, LENGTH))
+    pictures = [np.full(LENGTH, b"", "S3"), np.full(LENGTH, b"png", "S3")]
+    tails = [replace(episode, frames=frames) for episode, frames in zip(episodes(2), pictures, strict=True)]
+    assert not to_be_seen(tails[0]) and to_be_seen(tails[1]) and to_be_seen(episodes(1)[0])
+    (query,) = asked(tails, pool, 2)
+    last = tails[1].obs[-1]
+    assert any((query.segments[side].present().obs[-1] == last).all() for side in range(2))
+
+
+def test_a_known_reward_and_one_that_knows_the_cost_do_not_ask() -> None:
+    reward = RewardModel(17, 6, RewardConfig())
+    assert not asks_about_ends(reward)
+    reward.ends = EndCosts(6.0, LENGTH)
+    assert asks_about_ends(reward)
+    reward.ends.log_belief = np.where(np.arange(len(reward.ends.costs)) == 7, 0.0, -np.inf)
+    assert not asks_about_ends(reward) and not asks_about_ends(KnownReward(lambda steps: steps.env_reward))

@@ -31,6 +31,7 @@ from rlhf_control.reward.ends import EndCosts
 from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.runs.progress import say_once
 from rlhf_control.runs.run import Run
+from rlhf_control.training.guard import Guard
 from tests.conftest import random_rollout, random_segments
 
 PEOPLE = FinetuneConfig("p", oracle="human")
@@ -280,20 +281,46 @@ def with_ends() -> tuple[RewardModel, list[Segments]]:
     return reward, [clips[i] for i in range(6)]
 
 
-def test_a_fifth_is_asked_about_ends_in_the_second_half_of_a_round(tmp_path: Path) -> None:
-    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+@pytest.mark.parametrize("clips", [20, 100])
+def test_three_in_ten_are_asked_about_ends_in_every_round_and_no_clip_is_shown_twice(
+    tmp_path: Path, clips: int
+) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), clips, 5)
     reward, tails = with_ends()
     found = []
-    for k, n in enumerate((10, 5, 10)):
-        queries = questions(UNREPEATED, LabelRound(k, n), (pool, 100), reward, labels, NOBODY, tails)
+    for k, n in enumerate((10, 1, 1, 1, 7)):
+        queries = questions(UNREPEATED, LabelRound(k, n), (pool, clips), reward, labels, NOBODY, tails)
         assert [(q.round, q.index) for q in queries] == [(k, i) for i in range(n)]
         digests = [q.segments[side].digest() for q in queries for side in range(2)]
         assert len(set(digests)) == 2 * n
         labels.issue(queries)
         answer_all(labels)
         found.append([q.index for q in queries if q.strategy == EARLY_END])
-    assert [len(at) for at in found] == [2, 1, 2]
-    assert min(found[0]) >= 4 and min(found[2]) >= 4
+    assert [len(at) for at in found] == [3, 0, 0, 0, 3]
+
+
+def test_of_several_kinds_it_is_a_share_of_the_comparisons(tmp_path: Path) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+    config = replace(UNREPEATED, feedback=("rating", "comparison"))
+    reward, tails = with_ends()
+    queries = questions(config, LabelRound(0, 20), (pool, 100), reward, labels, NOBODY, tails)
+    assert [sum(q.kind == kind for q in queries) for kind in ("rating", "comparison")] == [10, 10]
+    assert sum(q.strategy == EARLY_END for q in queries) == 3
+
+
+def test_ends_are_neither_repeated_nor_gold(tmp_path: Path) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
+    reward, tails = with_ends()
+    config = replace(PEOPLE, query=QueryConfig(repeat_share=0.5))
+    for k in range(4):
+        queries = questions(config, LabelRound(k, 10), (pool, 100), reward, labels, NOBODY, tails)
+        labels.issue(queries)
+        answer_all(labels)
+        assert not any(q.repeat and q.strategy == EARLY_END for q in queries)
+    ends = [a for a in labels.questions() if a.strategy == EARLY_END]
+    assert len(ends) >= 4 and any(a.repeat for a in labels.questions())
+    export_labels(labels.store, tmp_path / "gold")
+    assert not {a.key for a in ends} & set(load_gold(str(tmp_path / "gold"), 0))
 
 
 def test_nothing_is_learned_of_steps_from_answers_about_ends(tmp_path: Path) -> None:
@@ -302,9 +329,9 @@ def test_nothing_is_learned_of_steps_from_answers_about_ends(tmp_path: Path) -> 
     labels.issue(questions(UNREPEATED, LabelRound(0, 20), (pool, 100), reward, labels, NOBODY, tails))
     answer_all(labels)
     of_steps, of_ends = labels.answers(), labels.answers(about_ends=True)
-    assert of_steps is not None and of_steps.clips.mask is None and len(of_steps) == 16
-    assert of_ends is not None and of_ends.clips.mask is not None and len(of_ends) == 4
-    assert of_ends.clips.mask[of_ends.items].all(-1).sum(1).tolist() == [1] * 4
+    assert of_steps is not None and of_steps.clips.mask is None and len(of_steps) == 14
+    assert of_ends is not None and of_ends.clips.mask is not None and len(of_ends) == 6
+    assert of_ends.clips.mask[of_ends.items].all(-1).sum(1).tolist() == [1] * 6
     assert labels.counts()["labels"] == 20
 
 
@@ -316,10 +343,16 @@ def test_what_is_known_or_not_asked_for_is_not_asked(tmp_path: Path) -> None:
         return sum(q.strategy == EARLY_END for q in questions(*asking, reward, labels, NOBODY, tails))
 
     reward, tails = with_ends()
-    assert about_ends(reward, tails) == 4
+    assert about_ends(reward, tails) == 6
     assert about_ends(reward, []) == 0
     assert about_ends(reward, tails[:3]) == 3
     assert about_ends(RewardModel(17, 6, PEOPLE.reward), tails) == 0  # it asks not, and is not fitted
+    held = Guard(PEOPLE.guard)
+    held.holding = True
+    assert not held.asking(UNREPEATED).learn_end_costs
+    asking = (held.asking(UNREPEATED), *asking[1:])
+    assert about_ends(reward, tails) == 0
+    asking = (UNREPEATED, *asking[1:])
     assert reward.ends is not None
     reward.ends.log_belief = np.where(np.arange(len(reward.ends.costs)) == 10, 0.0, -np.inf)
     assert about_ends(reward, tails) == 0

@@ -320,3 +320,22 @@ def test_the_ends_of_episodes_are_kept_as_far_as_they_are_there() -> None:
     bank.older_bytes = 1
     bank.add(bank.rollouts[-1])
     assert len(bank.episodes) == 1  # the newest, however large
+
+
+def test_episodes_that_ended_early_are_cut_up_to_their_ends() -> None:
+    """Of the last rollouts, as many steps as a clip has at most; what was merely cut off is none."""
+    rng = np.random.default_rng(0)
+    done = np.zeros((12, 2), bool)
+    done[3, 0] = done[10, 0] = done[5, 1] = True
+    rollout = replace(random_rollout(rng, T=12, N=2, ends=0.0), terminated=done)
+    rollout = replace(rollout, truncated=np.arange(12)[:, None] == [8, 8])
+    columns = {k: v for k, v in vars(rollout).items() if k != "successors"}
+    bank = SegmentBank(5, 2, 6, clips=1)
+    whole = Rollout.of(**columns, next_obs=rollout.obs + 1)
+    names = [name for name, value in columns.items() if isinstance(value, np.ndarray)]
+    for t in (0, 6):
+        part = {name: columns[name][t : t + 6] for name in names}
+        bank.add(Rollout.of(**part, next_obs=whole.next_obs[t : t + 6]))
+    assert bank.episodes == []
+    found = [(n, t, t + len(e)) for e in bank.early_ends() for t, n in np.argwhere((whole.obs == e.obs[0]).all(-1))]
+    assert found == [(0, 0, 4), (1, 1, 6), (0, 9, 11)]

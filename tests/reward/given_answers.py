@@ -62,5 +62,5 @@ def known(scale: float = 1.0, trust: float = 1.0, unsure: float = 0.0) -> Any:
         config=SimpleNamespace(logit_scale=scale), output_std=torch.ones(1, 1),
         temperature=1.0, members=lambda clips: clips.env_reward[None],
         trust_in=lambda answers: np.full(len(answers), trust),
-        uncertainty=lambda clips: np.full(clips.env_reward.shape, unsure),
+        ends=None, novelty=lambda clips: np.full(clips.env_reward.shape, unsure),
     )  # fmt: skip

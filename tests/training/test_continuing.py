@@ -155,6 +155,9 @@ def test_a_run_is_what_a_config_asks_for_whatever_its_policy_says(trained: Path)
     asked = FinetuneConfig(str(trained), out="a")
     assert asks_for(asked, replace(continued(asked), out="elsewhere"))
     assert not asks_for(asked, replace(continued(asked), seed=1))
+    older = replace(continued(asked), learn_end_costs=False)  # there was no such option
+    assert asks_for(asked, older)
+    assert not asks_for(replace(asked, termination="penalty"), replace(older, termination="penalty"))
     assert not asks_for(replace(asked, ppo=PPOConfig()), continued(asked))
 
 

@@ -26,8 +26,9 @@ def pictures_of(state: VotingState, ballot: Ballot) -> tuple[list[Array | None],
     if len(whole) < len(ballot.question.shown):
         nothing = [None] * len(ballot.question.shown)
         return list(nothing), tuple(nothing)
-    at = ballot.playback.frame(state.frames())  # the shorter ones stand at their end
-    numbers = [min(len(frames) - 1, at) for frames in whole]
+    numbers = [ballot.playback.frame(len(frames)) for frames in whole]
+    if ballot.question.asked.strategy == EARLY_END:  # one is shorter, and stands at its end
+        numbers = [min(len(frames) - 1, ballot.playback.frame(state.frames())) for frames in whole]
     return [frames[t] for frames, t in zip(whole, numbers, strict=True)], tuple(numbers)
 
 
