@@ -71,6 +71,7 @@ def config(name: str, condition: str, seed: int, arguments: argparse.Namespace) 
         guard=GuardConfig(alarm="warn"), clip_seconds=SHORT if env_id in FALL_SOON else 1.5,
         termination="penalty" if falls else "fixed-horizon" if begun else "refuse",
         shrink=1.0 if keeps else 0.1, min_log_std=bolder(policy) if keeps else None, end_costs=END_COSTS,
+        learn_end_costs=False,
     )  # fmt: skip
     place = arguments.runs / f"{name}-{condition.replace(' ', '-').replace(chr(39), '')}-{seed}"
     return replace(base, **CONDITIONS[condition], out=str(place))

@@ -192,17 +192,18 @@ class FinetuneConfig:
     termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. penalty: reset, and nothing
-    comes, which costs `end_costs`: besides what the answers say, the learner is told that ends are bad. allow: as it
-    is, and whether an end is good or bad is chance."""
+    comes, which costs what the answers say that an end costs, or `end_costs`. allow: as it is, and whether an end is
+    good or bad is chance."""
     end_costs: float = 6.0
     """penalty: at each step that an early end leaves out, so many standard deviations of the learned reward are lost
     beside its mean, until answers say what an end costs, or all along if they are not asked; with --learn-from oracle
     what the known reward pays. The more, the more careful a policy becomes, and the slower: 2, say, where it is to dare
     something new."""
     learn_end_costs: bool = True
-    """penalty: a fifth of the comparisons, until it is known, show a clip that an early end cuts short beside a whole
-    one, for comparisons of equal clips leave open what an end costs; what the answers say counts one and a half times.
-    Not where no comparisons are asked for. False: it stays `end_costs`."""
+    """penalty: up to three in ten of the comparisons, until it is known, show a clip that an early end cuts short
+    beside a whole one, for comparisons of equal clips leave open what an end costs; what the answers say counts one and
+    a half times. Not where there are no comparisons, where success is marked, clips are whole episodes, or `end_costs`
+    is 0. Off: it stays `end_costs`."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
     # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4

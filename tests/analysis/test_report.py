@@ -97,4 +97,4 @@ def test_what_an_end_was_found_to_cost_is_said() -> None:
     rows: list[dict[str, float]] = [{"labels": 0}, {"reward/end_costs": 6.0}, {"labels": 3}, {"reward/end_costs": 3.14}]
     assert ends_note(rows[:1]) == ""
     assert ends_note(rows[:2]) == "No answer told what an early end costs: it stayed 6, as it was given."
-    assert "cost 6 standard deviations of the learned reward at first, and 3.1 by" in ends_note(rows)
+    assert "cost 6 standard deviations of the learned reward at first, and 3.1 (1.5" in ends_note(rows)
