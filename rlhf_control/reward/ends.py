@@ -19,8 +19,8 @@ from rlhf_control.data import Answers, Array, Segments
 GRID = 2.0 ** (np.arange(-10, 11) / 4)  # times what is believed before: from a sixth to six times
 SPREAD = np.log(2.0)  # of that belief: it may be half or twice as much
 # The learner is told so many times what answers say. It looks ahead a hundred steps, where returns count a thousand; so
-# with a true price it falls more often than is good: Hopper has 0.86 of its reward's gain with 1, 1.18 with 1.5, 1.23
-# with 2 (results/label_trials.json).
+# with a true price it falls more often than is good: told once, Hopper has 0.88 of its reward's gain, one and a half
+# times 1.18, twice 1.23 (ten seeds each, of a first version: experiments/results/label_trials.json).
 CAUTION = 1.5
 LEAST_LAPSE = 0.1
 
