@@ -84,12 +84,13 @@ def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) 
     if termination == "penalty" and start.env_id in FALL_SOON:
         seconds = SHORT if start.total_steps > 1 else SHORTEST
     out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
+    out += "-six" if arguments.ends_cost_six and voted else ""
     return FinetuneConfig(
         start.out, oracle="coin-flip" if flips else "env", labels=labels, first_labels=max(1, labels // 5),
         clip_seconds=seconds, total_steps=arguments.steps, seed=start.seed,
         out=out.replace(" ", "-"), video=False, annotator=AnnotatorConfig(mistake=wrong), checkpoint_seconds=60,
         guard=GuardConfig(alarm="warn", chance="off" if flips else "hold"), termination=termination,
-        learn_from="oracle" if votes == "oracle" else "votes",
+        learn_from="oracle" if votes == "oracle" else "votes", learn_end_costs=not arguments.ends_cost_six,
     )  # fmt: skip
 
 
@@ -266,6 +267,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="penalty")
+    parser.add_argument(
+        "--ends-cost-six", action="store_true", help="standard deviations a step with penalty, whatever votes would say"
+    )
     parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument(
@@ -295,6 +299,7 @@ def main() -> None:
             for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
     make_lacking(arms, arguments)
     wrong = f", {arguments.mistake:.0%} mistakes" if arguments.mistake else ""
+    wrong += ", ends cost six" if arguments.ends_cost_six else ""
     command = as_called()
     rows = {
         f"{task}, {start}{wrong}": {

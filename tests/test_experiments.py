@@ -315,7 +315,14 @@ def test_the_overheads_parts_are_there() -> None:
 def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three seeds from 100: the oracle gains 100, 1 (too little to tell) and loses; the votes bring 50 of the first."""
     starts = [replace(label_table.preset("Hopper-v5", "tuned"), seed=seed, out=str(seed)) for seed in range(3)]
-    options = {"votes": [0, 100], "steps": 1, "termination": "truncate", "mistake": 0.0, "coin_flips": False}
+    options = {
+        "votes": [0, 100],
+        "steps": 1,
+        "termination": "truncate",
+        "mistake": 0.0,
+        "ends_cost_six": False,
+        "coin_flips": False,
+    }
     settings = label_table.argparse.Namespace(**options)
     oracle, votes = {0: 200.0, 1: 101.0, 2: 50.0}, {0: 150.0, 1: 101.0, 2: 100.0}
     monkeypatch.setattr(label_table, "in_its_own", lambda start, partner: 100.0)
@@ -335,18 +342,22 @@ def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch
 
 
 def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
-    settings = label_table.argparse.Namespace(steps=1000, termination="truncate", mistake=0.2)
+    settings = label_table.argparse.Namespace(steps=1000, termination="truncate", mistake=0.2, ends_cost_six=False)
     start = replace(label_table.preset("Hopper-v5", "tuned"), out="start")
     votes, oracle = (label_table.arm(start, v, settings) for v in (100, "oracle"))
     assert votes.annotator == AnnotatorConfig(mistake=0.2) and votes.out != oracle.out
     assert replace(votes, learn_from="oracle", out=oracle.out, annotator=AnnotatorConfig()) == oracle
     flips = label_table.arm(start, "coin flips", settings)
     assert flips.oracle == "coin-flip" and flips.labels == 100 and flips.guard.chance == "off"
-    costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0)
+    costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0, ends_cost_six=False)
     assert label_table.arm(start, 100, costs).clip_seconds == label_table.SHORT < votes.clip_seconds
     fresh = replace(start, total_steps=1)
     assert label_table.arm(fresh, 100, costs).clip_seconds == label_table.SHORTEST
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
+    six = label_table.argparse.Namespace(**{**vars(costs), "ends_cost_six": True})
+    told, given = label_table.arm(start, 100, costs), label_table.arm(start, 100, six)
+    assert told.learn_end_costs and not given.learn_end_costs and told.out != given.out
+    assert label_table.arm(start, "oracle", six).out == label_table.arm(start, "oracle", costs).out
 
 
 def test_who_passed_the_guard_by_when_is_counted_over_seeds() -> None:

@@ -1,5 +1,6 @@
 """What a finished run says: evaluation before and after, figures, video, `report.md`, and a table for the terminal."""
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,9 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
             print(f"rlhf-control: no video: {error}", file=sys.stderr)
     show_tracker(run)
     first = untaught(run, policies["before"], policies["after"])
-    note = " ".join(filter(None, (note, guards_note(run.metrics()), ends_note(run.metrics()), changes_note(run))))
+    note = " ".join(
+        filter(None, (note, guards_note(run.metrics()), ends_note(run.metrics(), config.end_costs), changes_note(run)))
+    )
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
@@ -152,15 +155,15 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
     return nothing_learned(run.metrics(), run.path) + cloned
 
 
-def ends_note(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Says what answers made of the cost of an early end, where they were asked."""
+def ends_note(rows: Sequence[Mapping[str, Any]], given: float) -> str:
+    """Says what answers made of the cost of an early end, which was given to begin with, where they were asked."""
     costs = [row["reward/end_costs"] for row in rows if "reward/end_costs" in row]
     if not costs:
         return ""
-    if costs[-1] == costs[0]:
-        return f"No answer told what an early end costs: it stayed {costs[-1]:.2g}, as it was given."
+    if math.isclose(costs[-1], given):
+        return f"No answer told what an early end costs: it stayed {given:.2g}, as it was given."
     return (
-        f"Each step that an early end leaves out cost {costs[0]:.2g} standard deviations of the learned reward at "
+        f"Each step that an early end leaves out cost {given:.2g} standard deviations of the learned reward at "
         f"first, and {costs[-1]:.2g} (1.5 times what they say) once answers had been given."
     )
 

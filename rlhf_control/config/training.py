@@ -335,6 +335,13 @@ def asks_for(config: PretrainConfig | FinetuneConfig, recorded: PretrainConfig |
 def comparable(config: PretrainConfig | FinetuneConfig) -> PretrainConfig | FinetuneConfig:
     """Returns the config without what is of no consequence in it, so that it equals older ones, which had no such
     option."""
-    if isinstance(config, FinetuneConfig) and config.termination != "penalty":
+    if isinstance(config, FinetuneConfig) and not learns_end_costs(replace(config, learn_end_costs=True)):
         return replace(config, learn_end_costs=False)
     return config
+
+
+def learns_end_costs(config: FinetuneConfig) -> bool:
+    """Tells whether answers are to say what an early end costs, where clips are parts of episodes."""
+    learned = config.learn_end_costs and config.end_costs > 0 and config.learn_from == "votes"
+    asked = "comparison" in config.feedback and "success" not in config.feedback
+    return learned and asked and config.termination == "penalty"

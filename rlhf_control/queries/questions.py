@@ -143,14 +143,15 @@ def make_queries(
     source, k = Pool(clips, recent, ~asked_alone(clips, labels), within), label_round.index
     counts = shares(config, label_round.labels)
     for (kind, size), n in zip(config.clips_by_kind().items(), counts, strict=True):
+        taken = 0  # clips of which questions about ends have one each
         if kind == COMPARISON:
             ends = about_ends(config, n, k, episodes, source, reward, labels)
-            queries, n = queries + ends, n - len(ends)
+            queries, n, taken = queries + ends, n - len(ends), len(ends)
         rng = stream(config.seed, "queries", k, KINDS.index(kind) if kind in KINDS else 100)
         if kind == SUCCESS:
             queries += marks(config, n, k, episodes, reward, labels)
             continue
-        few = source.free[:recent] if recent >= n * size else source.free
+        few = source.free[:recent] if recent >= (n + taken) * size else source.free
         if few.sum() < n * size:
             source.free[:] = True
         if kind == TAKEN_OVER:

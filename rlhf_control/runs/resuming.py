@@ -23,7 +23,7 @@ from rlhf_control.runs.run import Run
 INPUTS = ("pretrained.npz", "cloned.npz", "demonstrations.npz", "gold.npz")  # copies of what a run is started from
 # Change no number, in config.json either
 MAY_DIFFER = ("out", "checkpoint_seconds", "env_timeout", "window", "video", "question", "track")
-MAY_CHANGE = (*MAY_DIFFER, "termination", "guard")  # by `amend`, which notes it
+MAY_CHANGE = (*MAY_DIFFER, "termination", "learn_end_costs", "guard")  # by `amend`, which notes it
 C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
 
 

@@ -14,7 +14,8 @@ from rlhf_control.behaviours.own import facts, load_behaviours
 from rlhf_control.compute.device import device_of
 from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig, ReferenceConfig
 from rlhf_control.config.presets import is_ale
-from rlhf_control.data import COMPARISON, CORRECTION, SUCCESS, Array, Rollout
+from rlhf_control.config.training import learns_end_costs
+from rlhf_control.data import CORRECTION, SUCCESS, Array, Rollout
 from rlhf_control.errors import Halted, UserError, tell, unknown_name
 from rlhf_control.feedback.answering import replay
 from rlhf_control.feedback.labels import Labels
@@ -154,7 +155,7 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
     sizes = envs.spaces.obs_size, envs.spaces.executed_size
     reward = make_reward(config, *sizes, env_id, encoder, length if whole else 0, same=same)
     tell_of_endless_episodes(env_id, env)
-    if wants_end_costs(config, whole) and isinstance(reward, RewardModel):
+    if learns_end_costs(config) and not whole and isinstance(reward, RewardModel):
         reward.ends = EndCosts(config.end_costs, length)
     bank = make_bank(config, length, None if whole else time_limit(env_id, env), envs.step_seconds, whole=whole)
     if run is None and not whole:
@@ -248,12 +249,6 @@ def to_start_from(config: FinetuneConfig, kept: Path | None) -> tuple[Policy, di
     if kept is not None:
         return find_policy(kept, config.env_id), training_of(kept)
     return find_policy(config.policy, config.env_id, **foreign_options(config)), training_of(config.policy)
-
-
-def wants_end_costs(config: FinetuneConfig, whole: bool) -> bool:
-    """Tells whether answers are to say what an early end costs."""
-    treated = config.termination == "penalty" and config.end_costs > 0 and config.learn_end_costs
-    return treated and COMPARISON in config.feedback and SUCCESS not in config.feedback and not whole
 
 
 def learn_end_costs(reward: Reward, labels: Labels, fitted: Mapping[str, float]) -> dict[str, float]:

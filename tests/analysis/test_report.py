@@ -95,6 +95,8 @@ def test_a_report_says_of_what_a_run_is() -> None:
 
 def test_what_an_end_was_found_to_cost_is_said() -> None:
     rows: list[dict[str, float]] = [{"labels": 0}, {"reward/end_costs": 6.0}, {"labels": 3}, {"reward/end_costs": 3.14}]
-    assert ends_note(rows[:1]) == ""
-    assert ends_note(rows[:2]) == "No answer told what an early end costs: it stayed 6, as it was given."
-    assert "cost 6 standard deviations of the learned reward at first, and 3.1 (1.5" in ends_note(rows)
+    assert ends_note(rows[:1], 6.0) == ""
+    assert ends_note(rows[:2], 6.0) == "No answer told what an early end costs: it stayed 6, as it was given."
+    for found in (rows, rows[2:]):  # of a run that went on with another treatment, the first fit knows answers
+        said = "cost 6 standard deviations of the learned reward at first, and 3.1 (1.5 times what they say)"
+        assert said in ends_note(found, 6.0)

@@ -107,7 +107,7 @@ def test_resuming_with_other_options(tiny_config: FinetuneConfig) -> None:
     """What was changed, and when, is noted; the run goes on to its end, and cannot be replayed."""
     with pytest.raises(UserError, match="out of order"):
         train.finetune(tiny_config, oracle=broken)
-    with pytest.raises(UserError, match=r"labels cannot change .* termination, guard"):
+    with pytest.raises(UserError, match=r"labels cannot change .* termination, learn_end_costs, guard"):
         train.resume(tiny_config.out, oracle=tie, changes={"labels": 5})
     changes = {"termination": "truncate", "guard.alarm": "warn", "checkpoint_seconds": 1.0}
     run = train.resume(tiny_config.out, oracle=tie, changes=changes)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf_control.data import Array
-from rlhf_control.feedback.schema import Asked
+from rlhf_control.feedback.schema import EARLY_END, Asked
 from rlhf_control.viewer.kit.canvas import (
     BACKGROUND,
     BAD,
@@ -290,7 +290,9 @@ def draw_side(canvas: Canvas, page: WatchPage, place: Rect, predicted: Sequence[
         if beside > canvas.measure("of 10", 13)[0]:
             at = (left + room, bottom - px(60))
             canvas.text(page.model, at, 13, MUTED, align="right", middle=True, width=beside)
-        canvas.text(opinion(means), (left, bottom - px(28)), 15, TEXT, middle=True, width=room)
+        of_ends = page.asked is not None and page.asked.strategy == EARLY_END  # one clip is shorter
+        said = "says of an end what it costs, and of which clip nothing" if of_ends else opinion(means)
+        canvas.text(said, (left, bottom - px(28)), 15, TEXT, middle=True, width=room)
 
 
 def opinion(means: Sequence[float | None]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from rlhf_control.config.commands import WatchConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.feedback.schema import EARLY_END, Asked
+from rlhf_control.feedback.schema import Asked
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.rendering.cache import ClipCache, clip_size
 from rlhf_control.runs.status import Status, read_status, trusted_environment
@@ -276,7 +276,7 @@ class Room:
             of=len(self.history.asked),
             typed=self.typed,
             votes=tuple(self.lines),
-            frames=tuple(None if f is None else self.at(f) for f in drawn),
+            frames=tuple(None if f is None else self.playback.frame(len(f)) for f in drawn),
             share=min(1.0, self.playback.at / self.playback.length),
             paused=self.playback.paused,
             speed=self.playback.speed,
@@ -292,13 +292,7 @@ class Room:
     def pictures(self) -> list[Array | None]:
         """Returns the frame of each clip that is due."""
         drawn = [self.buffer.frames(digest) for digest in self.digests]
-        return [None if f is None else f[self.at(f)] for f in drawn]
-
-    def at(self, frames: Array) -> int:
-        """Tells which of a clip's frames is due: one that an end cuts short stands at its end, others fill the time."""
-        if self.asked is not None and self.asked.strategy == EARLY_END:
-            return min(len(frames) - 1, self.playback.frame(self.frames))
-        return self.playback.frame(len(frames))
+        return [None if f is None else f[self.playback.frame(len(f))] for f in drawn]
 
     def predicted(self, digest: str) -> Array | None:
         return None if self.predictor is None else self.predictor.get(digest)
