@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from rlhf_control.config import FinetuneConfig, HumanConfig, PPOConfig, QueryConfig
-from rlhf_control.data import Feedback, Query
+from rlhf_control.data import Feedback, Query, Segments
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.feedback.labels import Labels
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.queries.asynchronous import Asynchronous, votes_read
 from rlhf_control.queries.rounds import LabelRound
 from rlhf_control.queries.segments import SegmentBank
-from rlhf_control.reward.model import RewardModel
+from rlhf_control.reward.ends import EndCosts
+from rlhf_control.reward.model import RewardModel, comparisons
 from rlhf_control.runs.resuming import record
 from rlhf_control.runs.run import Run
 from tests.conftest import random_rollout, random_segments
@@ -94,6 +96,23 @@ def test_the_random_share_holds_however_small_the_batches(tmp_path: Path) -> Non
         vote(votes, min(3, len(votes.labels.pending())))
     strategies = [query.strategy for query in votes.labels.questions()[6:]]
     assert len(strategies) == 24 and strategies.count("uniform") == 10 and strategies.count("disagreement") == 14
+
+
+def test_three_in_ten_are_about_ends_however_small_the_batches(tmp_path: Path) -> None:
+    votes, clips = make(tmp_path), random_segments(np.random.default_rng(1), 6, 5)
+    assert isinstance(votes.reward, RewardModel)
+    votes.reward.fit(
+        comparisons(Segments.stack([clips[:2], clips[2:4]]), np.array([1.0, 0.0])), clips, np.random.default_rng(0)
+    )
+    votes.reward.ends = EndCosts(6.0, 5)
+    for k in range(4):
+        votes.bank.add(random_rollout(np.random.default_rng(k), T=20, ends=0.05))
+    for i in range(1, 40):
+        votes.due(i)
+        vote(votes, min(3, len(votes.labels.pending())))
+    asked = [query.strategy == EARLY_END for query in votes.labels.questions()[6:]]
+    assert len(asked) == 24 and sum(asked) == int(0.3 * 30) - int(0.3 * 6) == 8
+    assert all(any(asked[i : i + 8]) for i in range(16))
 
 
 def test_kinds_take_turns(tmp_path: Path) -> None:

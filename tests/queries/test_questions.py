@@ -299,6 +299,14 @@ def test_three_in_ten_are_asked_about_ends_in_every_round_and_no_clip_is_shown_t
     assert [len(at) for at in found] == [3, 0, 0, 0, 3]
 
 
+@pytest.mark.parametrize("recent", [6, 14, 20])
+def test_older_clips_stand_in_for_those_that_ends_take(tmp_path: Path, recent: int) -> None:
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 28, 5)
+    reward, tails = with_ends()
+    queries = questions(UNREPEATED, LabelRound(0, 10), (pool, recent), reward, labels, NOBODY, tails)
+    assert len({q.segments[side].digest() for q in queries for side in range(2)}) == 20
+
+
 def test_of_several_kinds_it_is_a_share_of_the_comparisons(tmp_path: Path) -> None:
     labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 100, 5)
     config = replace(UNREPEATED, feedback=("rating", "comparison"))

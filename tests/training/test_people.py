@@ -9,6 +9,8 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from rlhf_control.config import FinetuneConfig, GuardConfig, PPOConfig, Pretrain
 from rlhf_control.data import CORRECTION, Feedback, Query, Rollout, Segments
 from rlhf_control.errors import Stopped, UserError
 from rlhf_control.feedback.export import export_labels
+from rlhf_control.feedback.schema import EARLY_END, query_key
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.interop.policies import find_policy
 from rlhf_control.labelling.window_process import WindowProcess
@@ -26,8 +29,9 @@ from rlhf_control.runs.files import load_state
 from rlhf_control.runs.run import Run
 from rlhf_control.runs.status import Status, alive, read_status
 from rlhf_control.simulation.double_buffer import DoubleBufferedEnvs
+from rlhf_control.training.people import PREDICTIONS, Host
 from tests.annotators import annotate, annotators, ranks_of, vote
-from tests.conftest import TINY_REWARD
+from tests.conftest import TINY_REWARD, random_segments
 
 TIMES = {"wall_seconds", "steps_per_second", "reward/fit_seconds"}
 
@@ -503,3 +507,15 @@ def test_the_state_before_a_round_is_on_the_disk_before_the_run_waits(human_conf
     with annotators(Path(human_config.out), "ann", act=act):
         train.finetune(human_config)
     assert saved == [0] * 6 + [1] * 3 + [3] * 3
+
+
+def test_of_ends_the_reward_predicts_nothing(tmp_path: Path) -> None:
+    """Whose clips it sees as equally long; what an end costs is another's to say."""
+    clips = random_segments(np.random.default_rng(0), 4, 5)
+    reward = SimpleNamespace(fitted=True, probability=lambda pairs: np.full((1, len(pairs)), 0.25))
+    host: Any = SimpleNamespace(reward=reward, path=tmp_path)
+    Host.predict(host, [Query(0, 0, EARLY_END, clips[:2])])
+    assert not (tmp_path / PREDICTIONS).exists()
+    Host.predict(host, [Query(0, 0, EARLY_END, clips[:2]), Query(0, 1, "uniform", clips[2:])])
+    (line,) = (tmp_path / PREDICTIONS).read_text().splitlines()
+    assert json.loads(line) == {"key": query_key(Query(0, 1, "uniform", clips[2:])), "probability_first": 0.25}
