@@ -5,8 +5,8 @@ From policies that run: HalfCheetah's is the shipped one, of the others `pretrai
 coin flips (the control, without guards). What is near the old skill keeps it, with more noise to try things; the rest
 forgets it (--shrink 0.1), as in the quickstart. Of Walker2d and Ant everything keeps it, and falls end an episode and
 cost (--termination penalty): with a fixed horizon they lie on the floor most of the time, whatever is asked for (seed
-100). They cost 2 standard deviations of the learned reward (--end-costs) rather than the 6 of going on with what is
-known, for what is new takes daring. A backflip ends where falls do, so Hopper does not end early. Scores are of whole
+100). They cost 2 standard deviations of the learned reward (--end-costs) all along, for what is new takes daring; that
+answers tell it came later. A backflip ends where falls do, so Hopper does not end early. Scores are of whole
 episodes, whatever falls. Some are asked 50 questions as well.
 
 Command: python experiments/behaviours.py              (--behaviours jump stand --seeds 0-4 --runs runs/behaviours)

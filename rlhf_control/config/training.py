@@ -197,13 +197,13 @@ class FinetuneConfig:
     end_costs: float = 6.0
     """penalty: at each step that an early end leaves out, so many standard deviations of the learned reward are lost
     beside its mean, until answers say what an end costs, or all along if they are not asked; with --learn-from oracle
-    what the known reward pays. The more, the more careful a policy becomes, and the slower: 2, say, where it is to dare
-    something new."""
+    what the known reward pays. The more, the more careful a policy becomes, and the slower."""
     learn_end_costs: bool = True
     """penalty: up to three in ten of the comparisons, until it is known, show a clip that an early end cuts short
     beside a whole one, for comparisons of equal clips leave open what an end costs; what the answers say counts one and
     a half times. Not where there are no comparisons, where success is marked, clips are whole episodes, or `end_costs`
-    is 0. Off: it stays `end_costs`."""
+    is 0. Off: it stays `end_costs`. A run from before there was this option has it off: `resume RUN --termination penalty
+    --learn-end-costs` asks."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
     # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4
