@@ -29,8 +29,8 @@ What the thresholds go by (experiments/alarm.py): of 24 healthy runs of HalfChee
 and 24 under a reward that sees two thirds of the observation, the uncertainty stays below 0.15 where the other
 conditions hold. In 17 of 17 runs in which, under a reward of 80 answers about the first policy, 30 % of them wrong,
 what was wanted got lost while the learned reward rose, it comes to more than 0.3, and in 16 of 18 under a reward that
-sees a third of the observation. Since it is found out how many answers are lapses, and effort is one number, of 29
-healthy ones none is stopped, and of 18 hacks 14. Of 64 healthy runs that learn other behaviours
+sees a third of the observation. Since it is found out how many answers are lapses, and effort is one number, of 59
+healthy ones none is stopped, and of 37 hacks 30. Of 64 healthy runs that learn other behaviours
 (experiments/behaviours.py) it goes off in 8, all five of hind-legs and three of jump, late and long after the last
 answers; at 0.5 in 3, but then of the hacks in 16 of 17 and 12 of 18. Without a straight line below the networks
 (`reward/linear.py`) members differ more: healthy runs then came to 0.47, and at 0.5 it was 17 of 19 and 15 of 20.
