@@ -20,9 +20,9 @@ Result:  results/label_table_intel.json, of 250,000 steps, on an Intel Xeon, of 
          1.18 (Swimmer), and of five -0.42 (HumanoidStandup; -4.85 to 0.89).
          results/label_table.json, on an AMD EPYC, in parts whose commands are with them: likewise 0.91 (HalfCheetah;
          0.86 to 0.97), 1.26 (Swimmer; 1.12 to 1.51) and 0.31 (HumanoidStandup; -0.53 to 0.73; with noise 0.75), of both
-         (--beside) 0.96 and 1.23; and, with a price of six, 1.52, 1.20 and 0.85 (Hopper,
-         Walker2d, Ant; of both 1.41, 1.09 and 0.76), with 20 % of the votes wrong 0.84, 1.69, 0.69, 0.50 and 0.70, and
-         from a fresh policy, five seeds, 1.11, 0.78, 1.65, -0.28 (with noise 0.80) and 1.10
+         (--beside) 0.96 and 1.23; and, with a price of six, 1.52, 1.20 and 0.85 (Hopper, Walker2d, Ant; of both 1.41,
+         1.09 and 0.76), with 20 % of the votes wrong 0.84, 1.69, 0.69, 0.50 and 0.70, and from a fresh policy, five
+         seeds, 1.11, 0.78, 1.65, -0.28 (with noise 0.80) and 1.10
          results/label_table_votes.json and .png (--name label_table_votes) have 20 to 200 votes, five seeds
 """
 

@@ -21,6 +21,7 @@ from rlhf_control.config import FinetuneConfig
 from rlhf_control.errors import UserError
 from rlhf_control.nets.policy import Policy, load_policy
 from rlhf_control.nets.zoo import CAME_IN, CLONED
+from rlhf_control.reward.ends import CAUTION
 from rlhf_control.runs.files import sha256, write_atomic
 from rlhf_control.runs.progress import say, seconds_text
 from rlhf_control.runs.resuming import MAY_DIFFER
@@ -164,7 +165,7 @@ def ends_note(rows: Sequence[Mapping[str, Any]], given: float) -> str:
         return f"No answer told what an early end costs: it stayed {given:.2g}, as it was given."
     return (
         f"Each step that an early end leaves out cost {given:.2g} standard deviations of the learned reward at "
-        f"first, and {costs[-1]:.2g} (1.5 times what they say) once answers had been given."
+        f"first, and {costs[-1]:.2g} ({CAUTION:g} times what they say) once answers had been given."
     )
 
 

@@ -162,9 +162,8 @@ def make_queries(
         else:
             form = Form(kind, size)
             queries += choose(config.queries, source, n, k, reward, rng, form=form, config=config.query)
-    if len(config.feedback) > 1 or any(
-        q.strategy == EARLY_END for q in queries
-    ):  # or an annotator who tires would spoil one kind more than another
+    of_ends = any(query.strategy == EARLY_END for query in queries)
+    if len(config.feedback) > 1 or of_ends:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
     return [replace(query, index=index) for index, query in enumerate(queries)]
 
@@ -173,7 +172,7 @@ def about_ends(
     config: FinetuneConfig, n: int, k: int, episodes: Sequence[Segments], source: Pool, reward: Reward, labels: Labels
 ) -> list[Query]:
     """Returns those of round k's n comparisons that are to tell what an early end costs, if it is not known: END_SHARE
-    of all comparisons, so that those of a round are the more the longer it is."""
+    of all comparisons, however small the rounds are."""
     if not config.learn_end_costs or not reward.fitted or not asks_about_ends(reward):
         return []
     before = sum(asked.kind == COMPARISON for asked in labels.questions())

@@ -18,6 +18,7 @@ from rlhf_control.data import Answers, Array, Segments
 
 GRID = 2.0 ** (np.arange(-10, 11) / 4)  # times what is believed before: from a sixth to six times
 SPREAD = np.log(2.0)  # of that belief: it may be half or twice as much
+LOG_PRIOR = -0.5 * np.square(np.log(GRID) / SPREAD)
 # The learner is told so many times what answers say. It looks ahead a hundred steps, where returns count a thousand; so
 # with a true price it falls more often than is good: told once, Hopper has 0.88 of its reward's gain, one and a half
 # times 1.18, twice 1.23 (ten seeds each, of a first version: experiments/results/label_trials.json).
@@ -75,7 +76,7 @@ class EndCosts:
         """`given`: what the learner is told before anybody is asked; `length`: steps of a whole clip."""
         self.costs, self.length = given / CAUTION * GRID, length
         self.lapse = LEAST_LAPSE
-        self.log_belief = -0.5 * np.square(np.log(GRID) / SPREAD)
+        self.log_belief = LOG_PRIOR
 
     @property
     def belief(self) -> Array:
@@ -98,7 +99,7 @@ class EndCosts:
         """Weighs the costs anew by all answers (pairs) about ends, as the reward now is; returns metrics. A tie is
         half an answer either way."""
         self.lapse = max(LEAST_LAPSE, lapse)
-        self.log_belief = -0.5 * np.square(np.log(GRID) / SPREAD)
+        self.log_belief = LOG_PRIOR
         if answers is not None:
             known = worth(reward, answers.clips, self.length)
             p = preferences(known, answers.items, self.costs, self.lapse, reward.trust_in(answers))

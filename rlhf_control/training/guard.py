@@ -201,7 +201,7 @@ class Guard:
 
     def asking(self, config: FinetuneConfig) -> FinetuneConfig:
         """Returns the config by which clips are chosen: a reward that may be no better than coin flips has no say in
-        it, and all answers to random questions count as evidence."""
+        it, not in what is asked about ends either, and all answers to random questions count as evidence."""
         return replace(config, queries="uniform", learn_end_costs=False) if self.holding else config
 
     def silent(self, answers: int) -> None:
