@@ -25,7 +25,7 @@ from rlhf_control.reward.ends import CAUTION
 from rlhf_control.runs.files import sha256, write_atomic
 from rlhf_control.runs.progress import say, seconds_text
 from rlhf_control.runs.resuming import MAY_DIFFER
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import Run, command_for
 from rlhf_control.runs.trackers import NONE, tracked
 from rlhf_control.simulation.dialogues import is_dialogue
 from rlhf_control.training.guard import note as guards_note
@@ -179,15 +179,11 @@ def changes_note(run: Run) -> str:
 
 def commands(run: Run, env_id: str, score: str) -> str:
     """Returns what to type to look further at a run, from the current folder."""
-    named = ["--env-id", env_id] if ":" in env_id else []
-    config = run.config()[1]
-    own = ["--behaviours", config.behaviours] if config.behaviours else []
-    path = str(run.path)
-    film = [] if is_dialogue(env_id) else [["record", path, "--out", f"{run.path.name}.mp4"]]
-    typed = [["evaluate", path, *own], *film, ["watch", path]]
-    if score or config.oracle not in NO_REWARD:
-        typed.insert(1, ["evaluate-reward", path, *own])
-    return ", ".join(f"`{shlex.join(['rlhf-control', *words, *named])}`" for words in typed)
+    film = [] if is_dialogue(env_id) else [("record", "--out", f"{run.path.name}.mp4")]
+    judge = [("evaluate-reward",)] if score or run.config()[1].oracle not in NO_REWARD else []
+    verbs = [("evaluate",), *judge, *film, ("watch",)]
+    typed = [command_for(run.path, *words, behaviours="evaluate" in words[0]) for words in verbs]
+    return ", ".join(f"`{command}`" for command in typed)
 
 
 def table_rows(results: dict[str, Any], facts: dict[str, Any], score: str) -> list[tuple[str, ...]]:

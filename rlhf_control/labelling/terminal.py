@@ -43,6 +43,7 @@ from rlhf_control.labelling.session import (
 from rlhf_control.labelling.session import LEFT as LEFT_BETTER
 from rlhf_control.labelling.session import RIGHT as RIGHT_BETTER
 from rlhf_control.labelling.summary import summary, summary_text
+from rlhf_control.runs.run import command_for
 from rlhf_control.runs.status import alive, read_status
 from rlhf_control.wording import counted, question_of
 
@@ -58,11 +59,11 @@ MARKING = {"y": 1.0, "d": 1.0, RIGHT: 1.0, "n": 0.0, "a": 0.0, LEFT: 0.0}
 WORDS = {LEFT_BETTER: "left is better", RIGHT_BETTER: "right is better", TIE: "both are equally good"}
 OVER = {  # situations in which no question will come, and what is to be said
     FINISHED: "the run has finished{message}: no more questions",
-    STOPPED: "the run is stopped; go on with it by `rlhf-control resume {run}`, then label again",
+    STOPPED: "the run is stopped; go on with it by `{resume}`, then label again",
     FAILED: "the run failed{message}; your votes are kept",
-    LOST: "the run is gone without a word; go on with it by `rlhf-control resume {run}`, then label again",
+    LOST: "the run is gone without a word; go on with it by `{resume}`, then label again",
     ALL_DONE: "every question is answered, and no run is there to ask more",
-    EMPTY: "nothing was asked yet, and no run is there to ask; start one, or go on by `rlhf-control resume {run}`",
+    EMPTY: "nothing was asked yet, and no run is there to ask; start one, or go on by `{resume}`",
 }
 AWAITED = {
     STARTING: "",
@@ -176,7 +177,8 @@ class Voting:
         if where in OVER:
             message = news.status.message if news.status is not None else ""
             self.end_waiting()
-            say(OVER[where].format(run=self.run, message=f" ({message})" * bool(message)))
+            resume = command_for(self.run, "resume")
+            say(OVER[where].format(resume=resume, message=f" ({message})" * bool(message)))
             return True
         self.tell_waiting(where, news)
         command = COMMANDS.get(self.keyboard.read(WAIT_SECONDS) or " ")

@@ -12,9 +12,9 @@ from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, Stopped, UserError
 from rlhf_control.runs.machine import deferred_signals
 from rlhf_control.runs.progress import ProgressLine
-from rlhf_control.runs.resuming import check, command_for, record
+from rlhf_control.runs.resuming import check, record
 from rlhf_control.runs.rows import rewind
-from rlhf_control.runs.run import FAILED, Run
+from rlhf_control.runs.run import FAILED, Run, command_for
 from rlhf_control.runs.trackers import check_tracker, tracked
 from rlhf_control.runs.watchdog import WATCHDOG, HungError
 
@@ -34,7 +34,8 @@ class MovedError(UserError):
 
     def __init__(self, before: Path, after: Path, what: str) -> None:
         super().__init__(
-            f"{before} was moved to {after} while its run was at work, which {what} there: rlhf-control resume {after}"
+            f"{before} was moved to {after} while its run was at work, which {what} there: "
+            f"{command_for(after, 'resume')}"
         )
 
 
@@ -74,7 +75,7 @@ class Loop:
         (self.run.path / FAILED).unlink(missing_ok=True)
         rewind(self.run.metrics_path, self.first)
         self._tell_of_exactness()
-        WATCHDOG.hint = f"; what is saved is whole, go on with `{command_for(self.run, self._config)}`"
+        WATCHDOG.hint = f"; what is saved is whole, go on with `{command_for(self.run.path, 'resume')}`"
         self._signals = self._stack.enter_context(deferred_signals())
         total_steps = self.iterations * self.steps_per_iteration
         self._progress = self._stack.enter_context(ProgressLine(self.run.path.name, total_steps))
@@ -143,7 +144,7 @@ class Loop:
     def stop_if_asked(self) -> None:
         """Raises Stopped if SIGINT or SIGTERM came."""
         if self._signals:
-            raise Stopped(self._signals[0], f"go on with `{command_for(self.run, self._config)}`")
+            raise Stopped(self._signals[0], f"go on with `{command_for(self.run.path, 'resume')}`")
 
     def _save(self, iteration: int) -> None:
         left = record(self.run, iteration, self._config)

@@ -7,7 +7,6 @@ numbers without a word. Checkpoints of older versions hold none, and are gone on
 import dataclasses
 import hashlib
 import json
-import shlex
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -25,14 +24,6 @@ INPUTS = ("pretrained.npz", "cloned.npz", "demonstrations.npz", "gold.npz")  # c
 MAY_DIFFER = ("out", "checkpoint_seconds", "env_timeout", "window", "video", "question", "track")
 MAY_CHANGE = (*MAY_DIFFER, "termination", "learn_end_costs", "guard")  # by `amend`, which notes it
 C = TypeVar("C", bound=PretrainConfig | FinetuneConfig)
-
-
-def command_for(run: Run, config: PretrainConfig | FinetuneConfig) -> str:
-    """Returns the command that goes on with a run, with what the user has to name again for code of theirs to run."""
-    env_id = config.env_id or str(run.read_json("manifest.json").get("env_id", ""))
-    words = ["rlhf-control", "resume", str(run.path), *(["--env-id", env_id] if ":" in env_id else [])]
-    behaviours = config.behaviours if isinstance(config, FinetuneConfig) else ""
-    return shlex.join([*words, *(["--behaviours", behaviours] if behaviours else [])])
 
 
 def record(run: Run, iteration: int, config: PretrainConfig | FinetuneConfig) -> dict[str, Any]:

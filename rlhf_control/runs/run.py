@@ -14,6 +14,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shlex
 import time
 import weakref
 from collections.abc import Mapping
@@ -235,7 +236,22 @@ def refuse_used(path: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot look into {path}: {error.strerror}; name another folder with --out") from error
     if used:
-        raise UserError(f"{path} exists; name another folder with --out, or go on with `rlhf-control resume {path}`")
+        raise UserError(f"{path} exists; name another folder with --out, or go on with `{command_for(path, 'resume')}`")
+
+
+def command_for(path: Path, verb: str, *options: str, behaviours: bool = True) -> str:
+    """Returns the command that does something with the run in this folder, with what the user has to name again for
+    code of theirs to run, as far as the folder can be read: its environment's module and, if the command reads them,
+    its `behaviours`."""
+    words = ["rlhf-control", verb, str(path), *options]
+    with suppress(UserError, OSError):
+        run = Run.open(path)
+        _, config = run.config()
+        env_id = config.env_id or str(run.read_json("manifest.json").get("env_id", ""))
+        words += ["--env-id", env_id] if ":" in env_id else []
+        if behaviours and isinstance(config, FinetuneConfig) and config.behaviours:
+            words += ["--behaviours", config.behaviours]
+    return shlex.join(words)
 
 
 def unfinished(file: Path) -> bool:

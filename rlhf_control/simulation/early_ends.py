@@ -15,6 +15,7 @@ from envs import has_batched
 from rlhf_control.config import FinetuneConfig
 from rlhf_control.data import Array, Rollout
 from rlhf_control.errors import UserError
+from rlhf_control.runs.run import command_for
 from rlhf_control.simulation.atari.ids import is_atari
 from rlhf_control.simulation.atari.preprocessing import preprocessing
 from rlhf_control.simulation.foreign import environments_closed
@@ -91,7 +92,7 @@ def refuse_terminated(terminated: Array, env_id: str, first_step: int = 0, run: 
             + (
                 "say how to treat it with --termination fixed-horizon, truncate, penalty or allow"
                 if run is None
-                else f"say how to go on: `rlhf-control resume {run} --termination truncate`, penalty or allow"
+                else f"say how to go on: `{command_for(run, 'resume', '--termination', 'truncate')}`, penalty or allow"
             )
         )
 

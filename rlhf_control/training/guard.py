@@ -58,6 +58,7 @@ from rlhf_control.reward.calibration import LAPSES, log_odds, log_wealth, surpri
 from rlhf_control.reward.protocol import Reward
 from rlhf_control.rl.kl_anchor import Anchor
 from rlhf_control.rl.protocol import Learner
+from rlhf_control.runs.run import command_for
 from rlhf_control.wording import counted
 
 KL_FLOOR = 1.0  # nats a step; many times less than this is still nothing
@@ -324,8 +325,8 @@ class Guard:
 def halted(alarm: str, run: Path) -> Halted:
     """Returns the end of a run on an alarm, in one line."""
     return Halted(
-        f"stopped, for the reward looks hacked: {alarm}. Look at it with `rlhf-control evaluate-reward {run}`; "
-        f"{run / LAST_GOOD} is the last good policy; `rlhf-control resume {run}` goes on from here all the same"
+        f"stopped, for the reward looks hacked: {alarm}. Look at it with `{command_for(run, 'evaluate-reward')}`; "
+        f"{run / LAST_GOOD} is the last good policy; `{command_for(run, 'resume')}` goes on from here all the same"
     )
 
 

@@ -37,7 +37,7 @@ def test_the_report_of_a_run(tiny_config: FinetuneConfig) -> None:
 
 
 def test_commands_name_an_environment_of_ones_own(tiny_config: FinetuneConfig, tmp_path: Path) -> None:
-    run = Run.create(tmp_path / "my run", "finetune", replace(tiny_config, oracle="coin-flip"))
+    run = Run.create(tmp_path / "my run", "finetune", replace(tiny_config, oracle="coin-flip"), env_id="own:Own-v0")
     assert f"`rlhf-control evaluate '{run.path}' --env-id own:Own-v0`" in commands(run, "own:Own-v0", "")
     assert "evaluate-reward" not in commands(run, "own:Own-v0", "")
 

@@ -11,7 +11,7 @@ from rlhf_control.config import FinetuneConfig, PPOConfig, PretrainConfig
 from rlhf_control.errors import CorruptFileError, UserError
 from rlhf_control.runs.checkpoints import checkpoint_path
 from rlhf_control.runs.loop import Loop
-from rlhf_control.runs.resuming import MAY_CHANGE, MAY_DIFFER, amend, command_for
+from rlhf_control.runs.resuming import MAY_CHANGE, MAY_DIFFER, amend
 from rlhf_control.runs.run import Run
 from tests.runs.counter import Counter
 
@@ -201,14 +201,3 @@ def test_other_options_cannot_change(run: Run) -> None:
         amend(run, run.config()[1], {"termination": "truncate"})
     assert "changed" not in run.read_json("manifest.json") and before != (run.path / "config.json").read_bytes()
     assert set(MAY_DIFFER) < set(MAY_CHANGE)
-
-
-def test_the_command_to_go_on_with_names_code_that_is_the_users(tmp_path: Path) -> None:
-    plain = Run.create(tmp_path / "plain", "finetune", CONFIG, env_id="Hopper-v5")
-    assert command_for(plain, CONFIG) == f"rlhf-control resume {plain.path}"
-    own = Run.create(tmp_path / "my own", "finetune", CONFIG, env_id="mine:Own-v0")
-    assert command_for(own, replace(CONFIG, behaviours="mine.py")) == (
-        f"rlhf-control resume '{own.path}' --env-id mine:Own-v0 --behaviours mine.py"
-    )
-    trained = PretrainConfig("mine:Own-v0")
-    assert command_for(plain, trained) == f"rlhf-control resume {plain.path} --env-id mine:Own-v0"

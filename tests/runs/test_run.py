@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_control.config import PretrainConfig
+from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError
-from rlhf_control.runs.run import Run
+from rlhf_control.runs.run import Run, command_for
 
 
 @pytest.fixture
@@ -137,3 +137,16 @@ def test_of_several_starts_at_one_instant_one_works(tmp_path: Path) -> None:
     assert run.config()[1].seed == run.read_json("manifest.json")["seed"] == winner
     assert [row["iteration"] for row in run.metrics()] == [winner]
     run.lock()  # which went with its process
+
+
+def test_commands_name_code_that_is_the_users(tmp_path: Path) -> None:
+    hopper, own = FinetuneConfig("Hopper-v5/backflip"), FinetuneConfig("mine.npz", behaviours="mine.py")
+    plain = Run.create(tmp_path / "plain", "finetune", hopper, env_id="Hopper-v5").path
+    assert command_for(plain, "resume") == f"rlhf-control resume {plain}"
+    mine = Run.create(tmp_path / "my own", "finetune", own, env_id="mine:Own-v0").path
+    named = "--env-id mine:Own-v0"
+    assert command_for(mine, "resume") == f"rlhf-control resume '{mine}' {named} --behaviours mine.py"
+    assert command_for(mine, "watch", "--gif", behaviours=False) == f"rlhf-control watch '{mine}' --gif {named}"
+    trained = Run.create(tmp_path / "trained", "pretrain", PretrainConfig("mine:Own-v0")).path
+    assert command_for(trained, "resume") == f"rlhf-control resume {trained} {named}"
+    assert command_for(tmp_path, "resume") == f"rlhf-control resume {tmp_path}"  # where nothing can be read

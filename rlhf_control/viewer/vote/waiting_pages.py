@@ -21,6 +21,7 @@ from rlhf_control.labelling.session import (
     WAITING,
 )
 from rlhf_control.labelling.summary import Fact
+from rlhf_control.runs.run import command_for
 from rlhf_control.viewer.kit.canvas import (
     BACKGROUND,
     BAD,
@@ -68,7 +69,7 @@ def page_of(news: News, run: Path, now: float, *, undo: bool, sound: bool, facts
     """Returns the page for a session without a question."""
     name, tally, status = situation(news), news.tally, news.status
     message = status.message if status is not None else ""
-    title, text, command = _words(name, str(run), message, tally.elsewhere, tally.answers)
+    title, text, command = _words(name, run, message, tally.elsewhere, tally.answers)
     wanted = goal(tally, status)
     if name in (WAITING, ANSWERED) and status is not None and status.holding:
         text = HELD if status.more else HELD_TO_THE_END
@@ -98,11 +99,11 @@ AWAITED = {  # title and text where there is nothing to do but to wait
 }
 
 
-def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> tuple[str, str, str]:
+def _words(name: str, run: Path, message: str, elsewhere: int, answers: int) -> tuple[str, str, str]:
     """Title, text and command of a situation."""
     if name in AWAITED:
         return *AWAITED[name], ""
-    resume = f"rlhf-control resume {run}"
+    resume = command_for(run, "resume") if name in (STOPPED, FAILED, LOST) else ""
     one, given = elsewhere == 1, counted(answers, "answer")
     return {
         EMPTY: (
@@ -119,12 +120,12 @@ def _words(name: str, run: str, message: str, elsewhere: int, answers: int) -> t
         OTHERS: (
             "You have answered everything",
             "Other people are to give the same answers. Whoever does so votes under a name of their own:",
-            f"rlhf-control label {run} --annotator NAME",
+            command_for(run, "label", "--annotator", "NAME", behaviours=False),
         ),
         FINISHED: (
             "The run has finished. Thank you.",
             f"{sentence(message)}Saved with it: {given}. To look into the run:",
-            f"rlhf-control watch {run}",
+            command_for(run, "watch", behaviours=False),
         ),
         STOPPED: (
             "The run was stopped",
@@ -181,7 +182,9 @@ def summary_page(facts: Sequence[Fact], run: Path, over: bool = False) -> Waitin
     text, command = ("To look into the run:", "watch") if over else ("To vote on, any time:", "label")
     buttons = (PageButton("Back" if over else "Go on voting", "stay", "⌫"), PageButton("Close", "leave", "Esc"))
     title = "Thank you. Everything is saved."
-    return WaitingPage(SUMMARY, title, f"{closing} {text}", f"rlhf-control {command} {run}", tuple(facts), buttons)
+    return WaitingPage(
+        SUMMARY, title, f"{closing} {text}", command_for(run, command, behaviours=False), tuple(facts), buttons
+    )
 
 
 # -- drawing
