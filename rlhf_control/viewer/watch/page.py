@@ -36,6 +36,7 @@ from rlhf_control.viewer.watch.curves import (
     span,
 )
 from rlhf_control.viewer.watch.history import LETTERS, Told
+from rlhf_control.wording import ENDED
 
 # Okabe and Ito's: told apart with every kind of colour blindness
 COLORS: tuple[Color, ...] = (SIDE_A, SIDE_B, GOOD, (204, 121, 167), (240, 228, 66), (213, 94, 0))
@@ -121,14 +122,16 @@ def draw_page(
         draw_clip(canvas, page, i, cell.picture, pictures[i], color, i in preferred)
         draw_strip(canvas, page, i, cell.curve)
         curve, env_reward = predicted[i], given[i]
+        x, y, width, height = cell.curve
+        strip, share = (x, y, width * lasts(page, i), height), min(1.0, page.share / lasts(page, i))
         if env_reward is not None:
-            draw_curve(canvas, cell.curve, scaled(env_reward, *given_scale), ENV_REWARD, 1.7)
+            draw_curve(canvas, strip, scaled(env_reward, *given_scale), ENV_REWARD, 1.7)
         if curve is not None:
             draw_zero(canvas, cell.curve, *scale)
-            draw_curve(canvas, cell.curve, scaled(curve, *scale), color, 2.5)
-        draw_values(canvas, cell.curve, curve, env_reward, page.share)
-        now = None if curve is None else at_cursor(curve, page.share)
-        draw_cursor(canvas, cell.curve, page.share, now, scale)
+            draw_curve(canvas, strip, scaled(curve, *scale), color, 2.5)
+        draw_values(canvas, cell.curve, curve, env_reward, share)
+        now = None if curve is None else at_cursor(curve, share)
+        draw_cursor(canvas, strip, share, now, scale)
     x = canvas.size[0] - canvas.px(PANEL_WIDTH + MARGIN)
     top = head_height(canvas)
     place = (x, top, canvas.px(PANEL_WIDTH), canvas.size[1] - top - canvas.px(FOOT + 16))
@@ -227,6 +230,13 @@ def draw_foot(canvas: Canvas, page: WatchPage) -> None:
 # -- a clip and its curve
 
 
+def lasts(page: WatchPage, i: int) -> float:
+    """Returns what share of the time of the longest clip a clip has: less than 1 where an end that is asked about cuts
+    it short."""
+    of_ends = page.asked is not None and page.asked.strategy == EARLY_END
+    return page.steps[i] / max(page.steps) if of_ends and page.steps[i] else 1.0
+
+
 def draw_clip(
     canvas: Canvas, page: WatchPage, i: int, place: Rect, picture: Array | None, color: Color, best: bool
 ) -> None:
@@ -236,6 +246,9 @@ def draw_clip(
     canvas.box(place, PANEL, radius=12)
     if picture is not None:
         canvas.picture(picture, place, radius=0 if best else 12)
+        if page.share >= lasts(page, i) < 1:
+            canvas.shade(0.65, place, BACKGROUND)
+            canvas.text(ENDED, (x + width / 2, y + height / 2), 22, TEXT, align="center", middle=True)
     else:
         words = page.problem or "drawing this clip"
         middle = (x + width / 2, y + height / 2)

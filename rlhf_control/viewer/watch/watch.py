@@ -10,7 +10,7 @@ import numpy as np
 from rlhf_control.config.commands import WatchConfig
 from rlhf_control.data import Array, Segments
 from rlhf_control.errors import UserError
-from rlhf_control.feedback.schema import Asked
+from rlhf_control.feedback.schema import EARLY_END, Asked
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.rendering.cache import ClipCache, clip_size
 from rlhf_control.runs.status import Status, read_status, trusted_environment
@@ -276,7 +276,7 @@ class Room:
             of=len(self.history.asked),
             typed=self.typed,
             votes=tuple(self.lines),
-            frames=tuple(None if f is None else self.playback.frame(len(f)) for f in drawn),
+            frames=tuple(None if f is None else due(f, self.playback, self.asked, self.frames) for f in drawn),
             share=min(1.0, self.playback.at / self.playback.length),
             paused=self.playback.paused,
             speed=self.playback.speed,
@@ -292,7 +292,7 @@ class Room:
     def pictures(self) -> list[Array | None]:
         """Returns the frame of each clip that is due."""
         drawn = [self.buffer.frames(digest) for digest in self.digests]
-        return [None if f is None else f[self.playback.frame(len(f))] for f in drawn]
+        return [None if f is None else f[due(f, self.playback, self.asked, self.frames)] for f in drawn]
 
     def predicted(self, digest: str) -> Array | None:
         return None if self.predictor is None else self.predictor.get(digest)
@@ -308,6 +308,13 @@ class Room:
 def curves(of: Callable[[str], Array | None], digests: Sequence[str]) -> list[Array | None]:
     """Returns the curve (L,) of each clip, where there is one."""
     return [of(digest) for digest in digests]
+
+
+def due(clip: Array, playback: Playback, asked: Asked | None, longest: int) -> int:
+    """Tells which frame of a clip (T, ...) is shown. One that an end cuts short, where that is asked about, stands at
+    its end until the `longest` is over."""
+    of_ends = asked is not None and asked.strategy == EARLY_END
+    return min(len(clip) - 1, playback.frame(longest if of_ends else len(clip)))
 
 
 def words_on_prediction(predictor: Predictor | None, digests: Sequence[str]) -> str:

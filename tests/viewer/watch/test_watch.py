@@ -5,20 +5,23 @@ import numpy as np
 import pytest
 
 from rlhf_control.config.commands import WatchConfig
-from rlhf_control.data import COMPARISON, RANKING, RATING, Array, Feedback
+from rlhf_control.data import COMPARISON, RANKING, RATING, Array, Feedback, Query, Segments
 from rlhf_control.errors import UserError
+from rlhf_control.feedback.schema import EARLY_END
 from rlhf_control.feedback.store import FeedbackStore
 from rlhf_control.runs.status import read_status
 from rlhf_control.viewer.kit.window import Key, Mouse, Window
 from rlhf_control.viewer.watch.history import read_history
-from rlhf_control.viewer.watch.page import cells, draw_page
+from rlhf_control.viewer.watch.page import cells, draw_page, lasts
 from rlhf_control.viewer.watch.predicted_rewards import Predicted, Predictor, save_predicted
 from rlhf_control.viewer.watch.watch import KEYS, Room, curves, watch
+from tests.conftest import random_segments
 from tests.hands import after, play_script, post, pygame, tap
 from tests.human_runs import make_run
 from tests.pages_kit import SIZES, a_canvas, check_places, check_words, watch_words
 
 KINDS = (COMPARISON, RANKING, RATING, COMPARISON)
+LENGTH = 5  # of the clips
 
 
 class Drawn:
@@ -259,3 +262,30 @@ def test_what_is_wrong_is_said(tmp_path: Path, store: FeedbackStore, monkeypatch
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match="watch needs a window"):
         watch(WatchConfig(str(store.path.parent)))
+
+
+def test_a_clip_that_an_end_cuts_short_stands_dark_at_it(room: Room, store: FeedbackStore) -> None:
+    whole = random_segments(np.random.default_rng(9), 2, LENGTH)
+    store.ask([Query(1, 9, EARLY_END, Segments.stack([whole[0][-2:], whole[1]]))])
+    room.history = read_history(store)
+    digest = whole[0][-2:].digest()
+    whole_clip = room.buffer.clips.get
+
+    def get(wanted: str, size: tuple[int, int], camera: int = 0) -> Array | None:
+        frames = whole_clip(wanted, size, camera)
+        return frames[:2] if wanted == digest and frames is not None else frames
+
+    room.buffer.clips.get = get  # type: ignore[method-assign]
+    room.go(len(KINDS))
+    room.playback.paused = True
+    seen, places = [], [cell.picture for cell in cells(room.window, 2)]
+    for frame, shown in ((0, 0), (1, 1), (2, 1), (4, 1)):
+        room.playback.at = (frame + 0.5) * room.playback.length / LENGTH
+        press(room)
+        page = room.page()
+        assert page.frames == (shown, frame) and (lasts(page, 0), lasts(page, 1)) == (2 / LENGTH, 1)
+        seen.append([room.window._surface.get_at((int(x + 0.8 * w), int(y + 0.8 * h)))[0] for x, y, w, h in places])
+    short, longer = zip(*seen, strict=True)
+    assert short[0] == short[1] > short[2] == short[3] and len(set(longer)) == 1  # dark from its end on
+    room.go(0)
+    assert lasts(room.page(), 0) == 1
