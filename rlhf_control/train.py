@@ -80,7 +80,7 @@ def finetune(config: FinetuneConfig, *, oracle: Oracle | None = None, run: Run |
             rollout = p.scaled(rollout.with_reward(p.paid(learned) - penalty))  # here alone the reward is replaced
 
             if label_round:  # the old values belong to the old reward
-                p.learner.fit_value(rollout, p.value_epochs, stream(seed, "value", iteration), progress)
+                p.refit_value(rollout, stream(seed, "value", iteration), progress)
                 p.guard.keep(p.learner, run.path, p.result(run))
             if not p.guard.closed:
                 if p.reward.fitted:

@@ -147,7 +147,9 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
     monkeypatch.setattr(RewardModel, "predict", spy_predict)
     monkeypatch.setattr(Anchor, "penalty", spy_penalty)
     monkeypatch.setattr(train, "prepare", spy_prepare)
-    config = replace(tiny_config, reference=ReferenceConfig("round", beta=1.0), min_log_std=0.0)
+    config = replace(
+        tiny_config, reference=ReferenceConfig("round", beta=1.0), min_log_std=0.0, rescale_value=False
+    )  # fmt: skip
     run = train.finetune(config)
     rows, (_, parts) = run.metrics(), seen["parts"][0]
     assert sorted(parts.votes.rounds) == seen["value"] == [0, 1, 3]
@@ -166,6 +168,45 @@ def test_the_loop_is_wired_as_it_says(tiny_config: FinetuneConfig, monkeypatch: 
     assert parts.learner.policy.obs_norm.count == start.obs_norm.count + 8 * 160
     assert parts.bank.older is not None and len(parts.bank.older) > len(parts.bank.recent(np.random.default_rng(0)))
     assert rows[0]["kl_start"] > 0.1  # it was loosened: a standard deviation of 1 instead of 0.6
+
+
+def test_the_critic_is_brought_to_each_reward_that_is_fitted(
+    tiny_config: FinetuneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the rollouts that are kept, paid for by the new reward, the newest as PPO learns from it; before its passes,
+    and not without them."""
+    given: list[list[Rollout]] = []
+    updated: list[Rollout] = []
+    rescale, update, fit_value = PPO.rescale_value, PPO.update, PPO.fit_value
+
+    def spy_rescale(self: PPO, rollouts: list[Rollout]) -> None:
+        given.append(rollouts)
+        rescale(self, rollouts)
+
+    def spy_value(self: PPO, rollout: Rollout, *args: object) -> None:
+        assert not given or rollout is given[-1][-1]
+        fit_value(self, rollout, *args)  # type: ignore[arg-type]
+
+    def spy_update(self: PPO, rollout: Rollout, *args: object) -> dict[str, float]:
+        updated.append(rollout)
+        return update(self, rollout, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PPO, "rescale_value", spy_rescale)
+    monkeypatch.setattr(PPO, "fit_value", spy_value)
+    monkeypatch.setattr(PPO, "update", spy_update)
+    run = train.finetune(tiny_config)
+    assert [rollouts[-1] is updated[i] for rollouts, i in zip(given, (0, 1, 3), strict=True)] == [True] * 3
+    reward = RewardModel.load(run.path / "reward.npz")
+    last = given[-1]  # after which nothing was fitted
+    assert len(last) > 1
+    for rollout in last[:-1]:
+        learned = reward.predict(rollout)
+        unit = learned.ravel() @ rollout.reward.ravel() / np.square(rollout.reward).sum()
+        np.testing.assert_allclose(unit * rollout.reward, learned, atol=1e-4)
+    given.clear()
+    train.finetune(replace(tiny_config, value_epochs=0, out=tiny_config.out + "-without"))
+    train.finetune(replace(tiny_config, rescale_value=False, out=tiny_config.out + "-before"))
+    assert not given
 
 
 def test_every_kind_of_feedback_in_one_run(tiny_config: FinetuneConfig) -> None:

@@ -189,6 +189,9 @@ class FinetuneConfig:
     """Divide the reward by the running standard deviation of the discounted return, as `pretrain` does."""
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
+    rescale_value: bool = True
+    """Before these passes, bring the critic's last layer to the new reward by least squares: most of that is the old
+    one, times something, plus something. A run from before there was this option has it off."""
     termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. penalty: reset, and nothing
@@ -237,7 +240,12 @@ class FinetuneConfig:
     ppo: PPOConfig = AS_TRAINED
 
     # What configs mean that were written before there were these options
-    BEFORE = (("normalize_reward", False), ("unhealthy_seconds", 0.0), ("learn_end_costs", False))
+    BEFORE = (
+        ("normalize_reward", False),
+        ("unhealthy_seconds", 0.0),
+        ("learn_end_costs", False),
+        ("rescale_value", False),
+    )
 
     def __new__(cls, *_: Any, **given: Any) -> "FinetuneConfig":
         refuse_name_alone(given, "FinetuneConfig", f"from_file(FinetuneConfig(policy), {given.get('preset')!r})")

@@ -22,7 +22,7 @@ from rlhf_control.nets.policy import Policy, together
 from rlhf_control.rl.batch import Batch, minibatches
 from rlhf_control.rl.compiled import CompiledUpdate, supports
 from rlhf_control.rl.protocol import Update
-from rlhf_control.rl.returns import gae
+from rlhf_control.rl.returns import gae, values_of_another_reward
 from rlhf_control.spaces import Act
 
 DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
@@ -217,15 +217,20 @@ class PPO:
     @torch.no_grad()
     def advantages(self, rollout: Rollout, value: Array | None = None) -> tuple[Tensor, Tensor]:
         """Returns (advantage, return), (T * N,) each, by the critic as it now is. `value` (T, N): if it is known."""
-        value = self.values(rollout.obs) if value is None else value
-        next_value = np.concatenate([value[1:], value[:1]])
-        next_value[alone(rollout.done)] = self.values(rollout.successors)
+        value, next_value = self._values(rollout, value)
         both = gae(
             rollout.reward, value, next_value, rollout.terminated, rollout.truncated,
             self.config.gamma, self.config.gae_lambda,
         )  # fmt: skip
         advantage, returns = (torch.from_numpy(x.astype(np.float32).ravel()) for x in both)
         return advantage, returns
+
+    def _values(self, rollout: Rollout, value: Array | None = None) -> tuple[Array, Array]:
+        """Returns the values (T, N) of a rollout's observations, and of the true successors."""
+        value = self.values(rollout.obs) if value is None else value
+        next_value = np.concatenate([value[1:], value[:1]])
+        next_value[alone(rollout.done)] = self.values(rollout.successors)
+        return value, next_value
 
     def update(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> dict[str, float]:
         """Takes some epochs of minibatch steps on one rollout. `progress` in [0, 1] moves the schedules.
@@ -251,6 +256,20 @@ class PPO:
         means = {name: float(np.mean([m[name] for m in history])) for name in (history[0] if history else ())}
         explained = 1 - (batch.advantage.var() / (batch.returns.var() + 1e-8)).item()  # advantage = return - value
         return {**means, "kl": kl, "explained_variance": explained, "lr": lr, "gradient_steps": len(history)}
+
+    @torch.no_grad()
+    def rescale_value(self, rollouts: Sequence[Rollout]) -> None:
+        """Brings the critic's last layer to the reward of these rollouts (T, N), as `values_of_another_reward`: what it
+        knows about states is kept, where steps of gradients over far-off values would wear it away (as PopArt keeps it,
+        van Hasselt et al., arXiv 1602.07714)."""
+        pairs = [self._values(rollout) for rollout in rollouts]
+        value, next_value = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        reward, terminated = (np.concatenate([getattr(r, name) for r in rollouts]) for name in ("reward", "terminated"))
+        a, b = values_of_another_reward(value, next_value, reward, terminated, self.config.gamma)
+        last = self.policy.critic[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(a)
+        last.bias.mul_(a).add_(b)
 
     def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
         """Fits the critic alone, for when the reward has changed under it. The targets move with it."""

@@ -34,6 +34,11 @@ class Learner(Protocol):
         is one. `progress` in [0, 1] moves the schedules. Raises NonFiniteError."""
         ...
 
+    def rescale_value(self, rollouts: Sequence[Rollout]) -> None:
+        """Brings what values state to the reward of these rollouts (T, N), in one step, as far as it is in a straight
+        line with the one before."""
+        ...
+
     def fit_value(self, rollout: Rollout, epochs: int, rng: np.random.Generator, progress: float = 0.0) -> None:
         """Fits what values states, and nothing else, for when the reward has changed under it."""
         ...

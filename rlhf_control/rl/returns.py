@@ -25,6 +25,22 @@ def gae(
     return advantage, advantage + value
 
 
+def values_of_another_reward(
+    value: Array, next_value: Array, reward: Array, terminated: Array, gamma: float
+) -> tuple[float, float]:
+    """Returns (a, b) for which a * V + b are the values of this reward, as far as they are in a straight line with
+    values V that were learned of another: least-squares temporal differences on V and 1 (Bradtke and Barto, Machine
+    Learning 22, 1996, section 5), each in the units of what is given. All arrays are (T, N), `next_value` as for `gae`.
+
+    Of a reward that is the old one times a, plus c, in episodes without end that is a and c / (1 - gamma).
+    """
+    goes_on = ~terminated.ravel()
+    now = np.stack([value.ravel(), np.ones(value.size)], -1).astype(np.float64)  # (T * N, 2)
+    after = gamma * goes_on[:, None] * np.stack([next_value.ravel(), np.ones(value.size)], -1)
+    a, b = np.linalg.lstsq(now.T @ (now - after), now.T @ reward.ravel().astype(np.float64), rcond=None)[0]
+    return float(a), float(b)
+
+
 class RewardScaler:
     """Divides the reward by the running standard deviation of its discounted return, clipped to +-10,
     as Stable-Baselines3's VecNormalize does; here once a rollout, so that one rollout has one scale."""
@@ -45,7 +61,11 @@ class RewardScaler:
         delta = mean - old_mean
         total = count + n
         self.moments = np.array([total, old_mean + delta * n / total, old_m2 + m2 + delta**2 * count * n / total])
-        std = np.sqrt(self.moments[2] / total + 1e-8)
+        return self.divided(rollout)
+
+    def divided(self, rollout: Rollout) -> Rollout:
+        """Divides the reward by the standard deviation so far."""
+        std = np.sqrt(self.moments[2] / self.moments[0] + 1e-8)
         return rollout.with_reward(np.clip(rollout.reward / std, -10, 10))
 
     def with_moments(self, moments: Array) -> "RewardScaler":

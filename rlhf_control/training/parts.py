@@ -87,6 +87,7 @@ class Parts:
     guard: Guard
     scaler: RewardScaler | None  # None: the reward is learned from as it is
     value_epochs: int = 0  # of the critic alone, after a fit
+    rescale_value: bool = False  # before these
     end_costs: float = 0.0  # so far above a reward of nothing, which follows on an end, is the mean of the learned one
 
     def stateful(self) -> dict[str, Any]:
@@ -108,6 +109,14 @@ class Parts:
             for earlier in self.bank.rollouts[:-1]:
                 self.scaler(earlier.with_reward(self.paid(self.reward.predict(earlier))))
         return self.scaler(rollout)
+
+    def refit_value(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> None:
+        """Has the critic learn the reward that was fitted anew, of which this newest rollout has what is paid."""
+        if self.rescale_value and self.value_epochs and self.reward.fitted:
+            earlier = [r.with_reward(self.paid(self.reward.predict(r))) for r in self.bank.rollouts[:-1]]
+            divided = earlier if self.scaler is None else [self.scaler.divided(r) for r in earlier]
+            self.learner.rescale_value([*divided, rollout])
+        self.learner.fit_value(rollout, self.value_epochs, rng, progress)
 
     def react_to_alarm(self, run: Run, rng: np.random.Generator, *, wait: bool) -> Halted | None:
         """Does what the config says about an alarm, as `Guard.react`."""
@@ -186,7 +195,10 @@ def prepare(config: FinetuneConfig, oracle: Oracle | None, run: Run | None) -> t
         take_over(learner, config, training["learner"])
     costs = config.end_costs if config.termination == "penalty" and isinstance(reward, RewardModel) else 0.0
     scaler, epochs = make_scaler(config, training), 0 if same else config.value_epochs
-    return run, Parts(learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs, costs)
+    parts = Parts(
+        learner, envs, bank, reward, anchor, labels, votes, guard, scaler, epochs, config.rescale_value, costs
+    )
+    return run, parts
 
 
 def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> DoubleBufferedEnvs:

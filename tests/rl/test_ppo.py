@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -143,6 +144,29 @@ def test_value_epochs_move_the_critic_alone(cheetah_policy: Policy) -> None:
     learner.fit_value(rollout, 30, np.random.default_rng(0))
     changed = {k for k, v in cheetah_policy.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {k for k in before if k.startswith("critic")}
+
+
+@pytest.mark.parametrize("gradients", ["compiled", "autograd"])
+def test_a_rescaled_critic_knows_another_reward(
+    cheetah_policy: Policy, gradients: Literal["compiled", "autograd"]
+) -> None:
+    """Where the reward is one of which its values are right (r = V - gamma V'), times 3, less 2: without an end that
+    makes 3 V - 2 / (1 - gamma), over whatever number of rollouts, and nothing else moves."""
+    learner = PPO(cheetah_policy, replace(TINY_PPO, gradients=gradients, gamma=0.9))
+    rollouts = []
+    for i in range(3):
+        rollout = random_rollout(np.random.default_rng(i), T=30, N=4)
+        nobody = np.zeros_like(rollout.terminated)
+        rollout = replace(rollout, terminated=nobody, truncated=rollout.done)
+        value, following = learner.values(rollout.obs), learner.values(rollout.next_obs)
+        rollouts.append(rollout.with_reward(3 * (value - 0.9 * following) - 2))
+    before = {k: v.clone() for k, v in cheetah_policy.state_dict().items()}
+    value = learner.values(rollouts[0].obs)
+    learner.rescale_value(rollouts)
+    np.testing.assert_allclose(learner.values(rollouts[0].obs), 3 * value - 20, rtol=1e-3, atol=1e-3)
+    changed = {k for k, v in cheetah_policy.state_dict().items() if not torch.equal(v, before[k])}
+    last = f"critic.{len(cheetah_policy.critic) - 1}"
+    assert changed == {f"{last}.weight", f"{last}.bias"}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.rl.returns import RewardScaler, gae
+from rlhf_control.rl.returns import RewardScaler, gae, values_of_another_reward
 from tests.conftest import random_rollout
 
 
@@ -60,6 +60,25 @@ def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         gae(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), 0.9, 0.9)
+
+
+def test_values_of_another_reward_by_hand() -> None:
+    """gamma = 1/2. A robot goes round two states, A B A B, and gets 1 in A: V = 4/3, 2/3. A reward of 3 r - 1 is worth
+    3 V - 1 / (1 - 1/2). Of an end nothing follows: of 1 a step, the last step is worth 1 and the one before 3/2."""
+    there, back = column(4 / 3, 2 / 3, 4 / 3, 2 / 3), column(2 / 3, 4 / 3, 2 / 3, 4 / 3)
+    none = flags(0, 0, 0, 0)
+    same = values_of_another_reward(there, back, column(1, 0, 1, 0), none, 0.5)
+    np.testing.assert_allclose(same, (1, 0), atol=1e-12)
+    other = values_of_another_reward(there, back, column(2, -1, 2, -1), none, 0.5)
+    np.testing.assert_allclose(other, (3, -2))
+
+    of_ends = values_of_another_reward(column(0, 1), column(1, 7), column(1, 1), flags(0, 1), 0.5)
+    np.testing.assert_allclose(of_ends, (-0.5, 1.5))
+
+    flat = np.full((4, 1), 2.0)  # which leaves a and b open, but not what they make of it
+    a, b = values_of_another_reward(flat, flat, np.ones((4, 1)), none, 0.5)
+    assert a * 2 + b == pytest.approx(2)
+    assert np.isfinite(values_of_another_reward(flat, flat, flat, none, 1.0)).all()  # where no values are finite
 
 
 def test_reward_scaler_by_hand_and_by_definition() -> None:
