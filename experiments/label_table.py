@@ -91,7 +91,7 @@ def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) 
         out=out.replace(" ", "-"), video=False, annotator=AnnotatorConfig(mistake=wrong), checkpoint_seconds=60,
         guard=GuardConfig(alarm="warn", chance="off" if flips else "hold"), termination=termination,
         learn_from="oracle" if votes == "oracle" else "votes", learn_end_costs=not arguments.ends_cost_six,
-        rescale_value=not arguments.ends_cost_six,
+        rescale_value=not arguments.ends_cost_six, stagger=not arguments.ends_cost_six,
     )  # fmt: skip
 
 
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="penalty")
-    six = "a step with penalty, whatever votes say, and critics are not rescaled: as it was before"
+    six = "a step with penalty, whatever votes say, critics are not rescaled, and episodes not staggered: as before"
     parser.add_argument("--ends-cost-six", action="store_true", help=f"standard deviations {six}")
     parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")

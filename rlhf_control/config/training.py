@@ -212,6 +212,10 @@ class FinetuneConfig:
     unhealthy_seconds: float = 0.4
     """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
     so that falls are seen and valued; 0: it is cut off at once."""
+    stagger: bool = True
+    """Where nothing ends an episode early and one is four rollouts long or more, cut the first episode of each
+    environment off at another step, so that every rollout shows all parts of an episode; of batched MuJoCo. A run from
+    before there was this option has it off."""
     backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
     """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
     environments."""
@@ -245,6 +249,7 @@ class FinetuneConfig:
         ("unhealthy_seconds", 0.0),
         ("learn_end_costs", False),
         ("rescale_value", False),
+        ("stagger", False),
     )
 
     def __new__(cls, *_: Any, **given: Any) -> "FinetuneConfig":

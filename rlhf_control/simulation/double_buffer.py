@@ -57,6 +57,17 @@ class DoubleBufferedEnvs:
             assert isinstance(group.backend, MujocoBackend)
             group.backend.cut_off_after = steps
 
+    def stagger(self, limit: int) -> None:
+        """Has the running episodes cut off at other steps, evenly up to this time limit: where nothing else ends an
+        episode, environments that begin together stay in step for ever, and a rollout sees one part of an episode (as
+        `init_at_random_ep_len` of RSL-RL). What these return is not told. For batched MuJoCo."""
+        total = sum(group.num_envs for group in self.groups)
+        for group in self.groups:
+            assert isinstance(group.backend, MujocoBackend)
+            taken = (group.first + np.arange(group.num_envs)) * limit // total
+            group.backend.elapse(taken)
+            group.returns[taken > 0] = np.nan
+
     def state(self) -> dict[str, Any]:
         return {str(i): group.state() for i, group in enumerate(self.groups)}
 

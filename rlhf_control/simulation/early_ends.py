@@ -13,7 +13,7 @@ import numpy as np
 
 from envs import has_batched
 from rlhf_control.config import FinetuneConfig
-from rlhf_control.data import Array, Rollout
+from rlhf_control.data import SUCCESS, Array, Rollout
 from rlhf_control.errors import UserError
 from rlhf_control.runs.run import command_for
 from rlhf_control.simulation.atari.ids import is_atari
@@ -22,6 +22,7 @@ from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import make_backend
 from rlhf_control.simulation.robots import own_limit
 
+MANY = 4  # rollouts
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
 
@@ -115,6 +116,18 @@ def cuts_off_late(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -
     except UserError:
         return False
     return True
+
+
+def steps_to_stagger(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]) -> int:
+    """Returns the time limit over which first episodes are to be cut off one after the other, as the config asks where
+    environments that begin together would stay in step; else 0. That is where nothing ends an episode early, one is
+    many rollouts long, and no success is marked, which cut episodes would not have. For our batched MuJoCo."""
+    batched = config.backend in ("auto", "batched") and has_batched(env_id) and env.get("render_mode") is None
+    ends = config.termination in ("truncate", "penalty", "allow") or SUCCESS in config.feedback
+    if not config.stagger or not batched or ends:
+        return 0
+    limit = time_limit(env_id, env) or 0
+    return limit if limit >= MANY * config.ppo.num_steps else 0
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:

@@ -36,7 +36,7 @@ class Envs:
         self._frames = False
         self.shown = next((part for part in self.spaces.parts if part.picture), None)  # a picture that is observed
         self.differs = ""  # what, from where the checkpoint left them
-        self.returns = np.zeros(self.num_envs)  # of the running episodes, raw
+        self.returns = np.zeros(self.num_envs)  # of the running episodes, raw; NaN: not to be told
         self.lengths = np.zeros(self.num_envs, np.int64)
         self.learned_from, self.over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)  # see `step`
 
@@ -73,8 +73,9 @@ class Envs:
             self.returns += reward[start : t + 1].sum(0, dtype=np.float64)
             self.lengths += t + 1 - start
             start, ended = t + 1, done[t]
-            returns += self.returns[ended].tolist()
-            lengths += self.lengths[ended].tolist()
+            whole = ended & ~np.isnan(self.returns)
+            returns += self.returns[whole].tolist()
+            lengths += self.lengths[whole].tolist()
             self.returns[ended] = 0
             self.lengths[ended] = 0
             if start == len(done):

@@ -52,6 +52,7 @@ from rlhf_control.simulation.early_ends import (
     cuts_off_late,
     environment_arguments,
     judged_whole,
+    steps_to_stagger,
     tell_of_endless_episodes,
     time_limit,
 )
@@ -209,6 +210,8 @@ def start_envs_of(config: FinetuneConfig, env_id: str, env: dict[str, Any]) -> D
     )  # fmt: skip
     if cuts_off_late(config, env_id, env):
         envs.cut_off(config.unhealthy_seconds)
+    if limit := steps_to_stagger(config, env_id, env):
+        envs.stagger(limit)
     return envs
 
 

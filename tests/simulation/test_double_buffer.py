@@ -57,6 +57,34 @@ def test_a_snapshot_continues_bit_equal(env_id: str) -> None:
     assert_equal(other.collect(learner, 50, np.random.default_rng(1)), expected)
 
 
+@pytest.mark.parametrize("num_envs", [8, MOST + 4])
+def test_staggered_episodes_end_one_after_another(num_envs: int) -> None:
+    """The first of environment i after 40 - 40 i / n steps, the others after 40; the cut ones are not told, here or
+    after a snapshot, and nothing else is another."""
+    learner = learner_for("HalfCheetah-v5")
+
+    def start(seed: int = 7) -> DoubleBufferedEnvs:
+        return start_double_buffered("HalfCheetah-v5", num_envs, seed=seed, env={"max_episode_steps": 40})
+
+    envs, in_step = start(), start()
+    envs.stagger(40)
+    rollout = envs.collect(learner, 25, np.random.default_rng(0))
+    before = in_step.collect(learner, 25, np.random.default_rng(0))
+    firsts = 40 - np.arange(num_envs) * 40 // num_envs
+    for i, first in enumerate(firsts):
+        np.testing.assert_array_equal(rollout.obs[:first, i], before.obs[:first, i])
+    other = start(9)
+    other.load_state(envs.state())
+    again = envs.collect(learner, 60, np.random.default_rng(1))
+    assert_equal(other.collect(learner, 60, np.random.default_rng(1)), again)
+    truncated = np.concatenate([rollout.truncated, again.truncated])
+    for i, first in enumerate(firsts):
+        np.testing.assert_array_equal(np.flatnonzero(truncated[:, i]), np.arange(first - 1, 85, 40))
+    assert rollout.episode_lengths == () and set(again.episode_lengths) == {40}
+    assert len(again.episode_returns) == truncated.sum() - (num_envs - 1)
+    assert np.isfinite(again.episode_returns).all()
+
+
 def test_errors_name_the_environment_by_its_number_among_all(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learner_for("Hopper-v5")
     envs = start_double_buffered("Hopper-v5", 4, seed=0)

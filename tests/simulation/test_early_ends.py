@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
-from rlhf_control.config import FinetuneConfig
+from rlhf_control.config import FinetuneConfig, PPOConfig
 from rlhf_control.errors import UserError
 from rlhf_control.simulation import early_ends
 from rlhf_control.simulation.early_ends import (
     cuts_off_late,
     environment_arguments,
     fixed_horizon,
+    steps_to_stagger,
 )
 from rlhf_control.simulation.rollouts import evaluate
 from rlhf_control.training.trial import try_out
@@ -51,3 +54,20 @@ def test_early_ends_are_cut_off_late_where_that_can_be_done() -> None:
         (late, "CartPole-v1"),
     ):
         assert not cuts_off_late(config, env_id, {}) and environment_arguments(config, env_id, {}) == {}
+
+
+def test_episodes_are_staggered_where_they_would_stay_in_step() -> None:
+    short = FinetuneConfig("halfcheetah", ppo=PPOConfig(num_envs=8, num_steps=32))
+    assert steps_to_stagger(short, "HalfCheetah-v5", {}) == 1000
+    assert steps_to_stagger(short, "HalfCheetah-v5", {"max_episode_steps": 128}) == 128
+    assert steps_to_stagger(replace(short, termination="fixed-horizon"), "Hopper-v5", {}) == 1000
+    for config, env_id, env in (
+        (replace(short, stagger=False), "HalfCheetah-v5", {}),
+        (replace(short, backend="gymnasium"), "HalfCheetah-v5", {}),
+        (replace(short, feedback=("success",)), "HalfCheetah-v5", {}),
+        (replace(short, termination="penalty"), "Hopper-v5", {}),
+        (short, "HalfCheetah-v5", {"max_episode_steps": 127}),
+        (short, "rlhf/ArmGrasp-v0", {}),
+        (short, "Pendulum-v1", {}),
+    ):
+        assert steps_to_stagger(config, env_id, env) == 0

@@ -54,6 +54,10 @@ class MujocoBackend:
         begun = self.vector.reset(options={"reset_mask": cut})[0]
         return result._replace(obs=begun, truncated=truncated | cut, last=last)
 
+    def elapse(self, steps: Array) -> None:
+        """Has the time limit count so many steps (N,) of the running episodes as taken."""
+        self.vector.restore(self.vector.snapshot() | {"elapsed_steps": steps})
+
     def states(self) -> Array:
         return self.vector.states
 
