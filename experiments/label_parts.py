@@ -41,7 +41,7 @@ from rlhf_control.sweeps.seeds import parse_seeds
 
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 STEPS = {"steps": 250_000, "start_steps": 200_000, "mistake": 0.0, "termination": "penalty",
-         "ends_cost_six": True}  # fmt: skip  # as they did when these arms were run
+         "as_before": True}  # fmt: skip  # as they did when these arms were run
 UNGUARDED = {"guard.chance": "off"}
 ARMS: dict[str, dict[str, Any]] = {  # what is changed, as an option's name has it
     "ours": {},

@@ -15,7 +15,7 @@ Command: python experiments/label_table.py              (--quick: two tasks, two
 Cost:    all of it some 30 core-hours, --quick a quarter of one; the same command goes on with what was stopped
 Result:  results/label_table_intel.json, of 250,000 steps, on an Intel Xeon, of 100 votes, ten seeds, and all seeds
          together, shares of 1.34 (Hopper; 0.97 to 1.82), 1.14 (Walker2d; 0.90 to 1.49) and 0.77 (Ant; 0.64 to 0.91),
-         with exploration noise 1.49, 1.35 and 0.91; with a price of six (--ends-cost-six) 1.32, 0.96 and 0.65, and with
+         with exploration noise 1.49, 1.35 and 0.91; with a price of six (--as-before) 1.32, 0.96 and 0.65, and with
          20 % of the votes wrong, five seeds, 0.94, 1.20 and 0.63. Where nothing ends, ten seeds, 1.02 (HalfCheetah) and
          1.18 (Swimmer), and of five -0.42 (HumanoidStandup; -4.85 to 0.89).
          results/label_table.json, on an AMD EPYC, in parts whose commands are with them: likewise 0.91 (HalfCheetah;
@@ -84,14 +84,14 @@ def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) 
     if termination == "penalty" and start.env_id in FALL_SOON:
         seconds = SHORT if start.total_steps > 1 else SHORTEST
     out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
-    out += "-six" if arguments.ends_cost_six and voted else ""
+    out += "-before" if arguments.as_before and voted else ""
     return FinetuneConfig(
         start.out, oracle="coin-flip" if flips else "env", labels=labels, first_labels=max(1, labels // 5),
         clip_seconds=seconds, total_steps=arguments.steps, seed=start.seed,
         out=out.replace(" ", "-"), video=False, annotator=AnnotatorConfig(mistake=wrong), checkpoint_seconds=60,
         guard=GuardConfig(alarm="warn", chance="off" if flips else "hold"), termination=termination,
-        learn_from="oracle" if votes == "oracle" else "votes", learn_end_costs=not arguments.ends_cost_six,
-        rescale_value=not arguments.ends_cost_six, stagger=not arguments.ends_cost_six,
+        learn_from="oracle" if votes == "oracle" else "votes", learn_end_costs=not arguments.as_before,
+        rescale_value=not arguments.as_before, stagger=not arguments.as_before,
     )  # fmt: skip
 
 
@@ -268,8 +268,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of a fine-tuning")
     parser.add_argument("--start-steps", type=int)
     parser.add_argument("--termination", choices=("fixed-horizon", "truncate", "penalty", "allow"), default="penalty")
-    six = "a step with penalty, whatever votes say, critics are not rescaled, and episodes not staggered: as before"
-    parser.add_argument("--ends-cost-six", action="store_true", help=f"standard deviations {six}")
+    parser.add_argument(
+        "--as-before", action="store_true",
+        help="a step that an end leaves out costs six standard deviations, whatever votes say; critics are not "
+        "rescaled, episodes not staggered",
+    )  # fmt: skip
     parser.add_argument("--coin-flips", action="store_true", help="an arm of answers that say nothing, without guards")
     parser.add_argument("--mistake", type=float, default=0.0, help="share of the votes that are wrong")
     parser.add_argument(
@@ -299,7 +302,7 @@ def main() -> None:
             for seed in seeds for some in starts.values() for s in some if s.seed == seed]  # fmt: skip
     make_lacking(arms, arguments)
     wrong = f", {arguments.mistake:.0%} mistakes" if arguments.mistake else ""
-    wrong += ", ends cost six" if arguments.ends_cost_six else ""
+    wrong += ", as before" if arguments.as_before else ""
     command = as_called()
     rows = {
         f"{task}, {start}{wrong}": {

@@ -320,7 +320,7 @@ def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch
         "steps": 1,
         "termination": "truncate",
         "mistake": 0.0,
-        "ends_cost_six": False,
+        "as_before": False,
         "coin_flips": False,
     }
     settings = label_table.argparse.Namespace(**options)
@@ -342,19 +342,19 @@ def test_shares_of_what_the_oracle_gains_by_hand(monkeypatch: pytest.MonkeyPatch
 
 
 def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
-    settings = label_table.argparse.Namespace(steps=1000, termination="truncate", mistake=0.2, ends_cost_six=False)
+    settings = label_table.argparse.Namespace(steps=1000, termination="truncate", mistake=0.2, as_before=False)
     start = replace(label_table.preset("Hopper-v5", "tuned"), out="start")
     votes, oracle = (label_table.arm(start, v, settings) for v in (100, "oracle"))
     assert votes.annotator == AnnotatorConfig(mistake=0.2) and votes.out != oracle.out
     assert replace(votes, learn_from="oracle", out=oracle.out, annotator=AnnotatorConfig()) == oracle
     flips = label_table.arm(start, "coin flips", settings)
     assert flips.oracle == "coin-flip" and flips.labels == 100 and flips.guard.chance == "off"
-    costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0, ends_cost_six=False)
+    costs = label_table.argparse.Namespace(steps=1000, termination="penalty", mistake=0.0, as_before=False)
     assert label_table.arm(start, 100, costs).clip_seconds == label_table.SHORT < votes.clip_seconds
     fresh = replace(start, total_steps=1)
     assert label_table.arm(fresh, 100, costs).clip_seconds == label_table.SHORTEST
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
-    six = label_table.argparse.Namespace(**{**vars(costs), "ends_cost_six": True})
+    six = label_table.argparse.Namespace(**{**vars(costs), "as_before": True})
     told, given = label_table.arm(start, 100, costs), label_table.arm(start, 100, six)
     assert told.learn_end_costs and not given.learn_end_costs and told.out != given.out
     assert label_table.arm(start, "oracle", six).out == label_table.arm(start, "oracle", costs).out
