@@ -84,7 +84,7 @@ def arm(start: PretrainConfig, votes: int | str, arguments: argparse.Namespace) 
     if termination == "penalty" and start.env_id in FALL_SOON:
         seconds = SHORT if start.total_steps > 1 else SHORTEST
     out = f"{start.out}-{arguments.steps}-{arguments.termination}-{votes}" + (f"-{wrong:g}" if wrong else "")
-    out += "-before" if arguments.as_before and voted else ""
+    out += "-before" if arguments.as_before else ""
     return FinetuneConfig(
         start.out, oracle="coin-flip" if flips else "env", labels=labels, first_labels=max(1, labels // 5),
         clip_seconds=seconds, total_steps=arguments.steps, seed=start.seed,

@@ -354,10 +354,11 @@ def test_arms_of_the_table_differ_in_what_they_learn_from_alone() -> None:
     fresh = replace(start, total_steps=1)
     assert label_table.arm(fresh, 100, costs).clip_seconds == label_table.SHORTEST
     assert [label_table.arm(start, n, settings).labels_by_round()[0] for n in (20, 50, 200)] == [4, 10, 40]
-    six = label_table.argparse.Namespace(**{**vars(costs), "as_before": True})
-    told, given = label_table.arm(start, 100, costs), label_table.arm(start, 100, six)
-    assert told.learn_end_costs and not given.learn_end_costs and told.out != given.out
-    assert label_table.arm(start, "oracle", six).out == label_table.arm(start, "oracle", costs).out
+    before = label_table.argparse.Namespace(**{**vars(costs), "as_before": True})
+    now, then = label_table.arm(start, 100, costs), label_table.arm(start, 100, before)
+    assert now.learn_end_costs and not then.learn_end_costs and now.rescale_value and not then.rescale_value
+    for arm in (100, "oracle"):  # or one would be taken for the other
+        assert label_table.arm(start, arm, before).out != label_table.arm(start, arm, costs).out
 
 
 def test_who_passed_the_guard_by_when_is_counted_over_seeds() -> None:

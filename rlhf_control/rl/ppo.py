@@ -22,7 +22,7 @@ from rlhf_control.nets.policy import Policy, together
 from rlhf_control.rl.batch import Batch, minibatches
 from rlhf_control.rl.compiled import CompiledUpdate, supports
 from rlhf_control.rl.protocol import Update
-from rlhf_control.rl.returns import gae, values_of_another_reward
+from rlhf_control.rl.returns import equations_of_values, gae, line_in_values
 from rlhf_control.spaces import Act
 
 DEFAULT_TARGET_KL = 0.01  # of the variants that adapt to it
@@ -259,13 +259,17 @@ class PPO:
 
     @torch.no_grad()
     def rescale_value(self, rollouts: Sequence[Rollout]) -> None:
-        """Brings the critic's last layer to the reward of these rollouts (T, N), as `values_of_another_reward`: what it
-        knows about states is kept, where steps of gradients over far-off values would wear it away (as PopArt keeps it,
-        van Hasselt et al., arXiv 1602.07714)."""
-        pairs = [self._values(rollout) for rollout in rollouts]
-        value, next_value = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        reward, terminated = (np.concatenate([getattr(r, name) for r in rollouts]) for name in ("reward", "terminated"))
-        a, b = values_of_another_reward(value, next_value, reward, terminated, self.config.gamma)
+        """Brings the critic's last layer to the reward of these rollouts (T, N), as `line_in_values`: what it knows
+        about states is kept, where steps of gradients over far-off values would wear it away (as PopArt keeps it, van
+        Hasselt et al., arXiv 1602.07714)."""
+        equations, result = np.zeros((2, 2)), np.zeros(2)
+        values: list[Array] = []
+        for rollout in rollouts:
+            value, next_value = self._values(rollout)
+            ends = rollout.terminated, rollout.truncated, self.config.gamma, self.config.gae_lambda
+            more = equations_of_values(value, next_value, rollout.reward, *ends)
+            equations, result, values = equations + more[0], result + more[1], [*values, value.ravel()]
+        a, b = line_in_values(equations, result, np.concatenate(values))
         last = self.policy.critic[-1]
         assert isinstance(last, nn.Linear)
         last.weight.mul_(a)

@@ -4,6 +4,9 @@ import numpy as np
 
 from rlhf_control.data import Array, Rollout
 
+LEAST = 1e-3  # of the weight of an unknown in its equation, compared with what it would be without successors
+ROUNDING = 1e-9  # of the squares of float32 values
+
 
 def gae(
     reward: Array, value: Array, next_value: Array, terminated: Array, truncated: Array, gamma: float, lam: float
@@ -25,20 +28,37 @@ def gae(
     return advantage, advantage + value
 
 
-def values_of_another_reward(
-    value: Array, next_value: Array, reward: Array, terminated: Array, gamma: float
-) -> tuple[float, float]:
-    """Returns (a, b) for which a * V + b are the values of this reward, as far as they are in a straight line with
-    values V that were learned of another: least-squares temporal differences on V and 1 (Bradtke and Barto, Machine
-    Learning 22, 1996, section 5), each in the units of what is given. All arrays are (T, N), `next_value` as for `gae`.
+def equations_of_values(
+    value: Array, next_value: Array, reward: Array, terminated: Array, truncated: Array, gamma: float, lam: float
+) -> tuple[Array, Array]:
+    """Returns A (2, 2) and y (2,): where A @ (a, b) = y, the line a * V + b in values V of another reward states this
+    reward's, by least-squares temporal differences (LSTD(lambda); Bradtke and Barto, Machine Learning 22, 1996; Boyan,
+    ICML 1999). All arrays are (T, N) as for `gae`; those of several rollouts are added.
 
-    Of a reward that is the old one times a, plus c, in episodes without end that is a and c / (1 - gamma).
+    In words: fitted to its own lambda-returns, by regression, the line stays where it is. These returns are linear in
+    rewards and values, so `gae` of each alone makes up the equations.
     """
-    goes_on = ~terminated.ravel()
-    now = np.stack([value.ravel(), np.ones(value.size)], -1).astype(np.float64)  # (T * N, 2)
-    after = gamma * goes_on[:, None] * np.stack([next_value.ravel(), np.ones(value.size)], -1)
-    a, b = np.linalg.lstsq(now.T @ (now - after), now.T @ reward.ravel().astype(np.float64), rcond=None)[0]
-    return float(a), float(b)
+    ends = terminated, truncated, gamma, lam
+    nothing, one = np.zeros_like(value, np.float64), np.ones_like(value, np.float64)
+    of_reward = gae(np.asarray(reward, np.float64), nothing, nothing, *ends)[0]
+    of_value = -gae(nothing, np.asarray(value, np.float64), np.asarray(next_value, np.float64), *ends)[0]
+    of_one = -gae(nothing, one, one, *ends)[0]
+    line = np.stack([np.asarray(value, np.float64).ravel(), one.ravel()])  # (2, T * N)
+    return line @ np.stack([of_value.ravel(), of_one.ravel()], -1), line @ of_reward.ravel()
+
+
+def line_in_values(equations: Array, result: Array, value: Array) -> tuple[float, float]:
+    """Returns (a, b) of `equations_of_values` that were added up for these values V. Where they do not tell a, for V
+    hardly differs, or grows as fast as the discount shrinks it, a is 1, and where nothing tells b, without discount in
+    episodes without end, the line is V itself."""
+    (p, q), (r, s) = equations
+    spread = np.square(value - value.mean(dtype=np.float64)).sum(dtype=np.float64)
+    if not s > LEAST * value.size:
+        return 1.0, 0.0
+    told = p - q * r / s  # of a, with b taken out of the equations
+    plain = spread > ROUNDING * np.square(value, dtype=np.float64).sum() and told > LEAST * spread
+    a = (result[0] - q * result[1] / s) / told if plain else 1.0
+    return float(a), float((result[1] - r * a) / s)
 
 
 class RewardScaler:

@@ -22,7 +22,7 @@ from rlhf_control.simulation.foreign import environments_closed
 from rlhf_control.simulation.make import make_backend
 from rlhf_control.simulation.robots import own_limit
 
-MANY = 4  # rollouts
+IN_STEP = 4  # rollouts that an episode lasts, from which on environments that stay in step are staggered
 CUT_OFF = 10_000  # steps, after which an evaluation cuts off what has no time limit, or has one above the next
 MAX_EVALUATION_STEPS = 100_000
 
@@ -127,7 +127,7 @@ def steps_to_stagger(config: FinetuneConfig, env_id: str, env: Mapping[str, Any]
     if not config.stagger or not batched or ends:
         return 0
     limit = time_limit(env_id, env) or 0
-    return limit if limit >= MANY * config.ppo.num_steps else 0
+    return limit if limit >= IN_STEP * config.ppo.num_steps else 0
 
 
 def treat_termination(rollout: Rollout, treatment: str, env_id: str, run: Path) -> Rollout:

@@ -113,8 +113,10 @@ class Parts:
 
     def refit_value(self, rollout: Rollout, rng: np.random.Generator, progress: float) -> None:
         """Has the critic learn the reward that was fitted anew, of which this newest rollout has what is paid."""
-        if self.rescale_value and self.value_epochs and self.reward.fitted:
-            earlier = [r.with_reward(self.paid(self.reward.predict(r))) for r in self.bank.rollouts[:-1]]
+        if self.rescale_value and self.value_epochs and self.reward.fitted and not self.guard.closed:
+            # In an anchor that has just moved here nothing would be taken off the earlier ones; in another it is
+            kept = self.bank.rollouts[:-1] if self.anchor.config.policy == "round" else []
+            earlier = [r.with_reward(self.paid(self.reward.predict(r))) for r in kept]
             divided = earlier if self.scaler is None else [self.scaler.divided(r) for r in earlier]
             self.learner.rescale_value([*divided, rollout])
         self.learner.fit_value(rollout, self.value_epochs, rng, progress)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_control.rl.returns import RewardScaler, gae, values_of_another_reward
+from rlhf_control.rl.returns import RewardScaler, equations_of_values, gae, line_in_values
 from tests.conftest import random_rollout
 
 
@@ -62,23 +62,50 @@ def test_shapes_must_agree() -> None:
         gae(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 2)), 0.9, 0.9)
 
 
-def test_values_of_another_reward_by_hand() -> None:
-    """gamma = 1/2. A robot goes round two states, A B A B, and gets 1 in A: V = 4/3, 2/3. A reward of 3 r - 1 is worth
-    3 V - 1 / (1 - 1/2). Of an end nothing follows: of 1 a step, the last step is worth 1 and the one before 3/2."""
-    there, back = column(4 / 3, 2 / 3, 4 / 3, 2 / 3), column(2 / 3, 4 / 3, 2 / 3, 4 / 3)
-    none = flags(0, 0, 0, 0)
-    same = values_of_another_reward(there, back, column(1, 0, 1, 0), none, 0.5)
-    np.testing.assert_allclose(same, (1, 0), atol=1e-12)
-    other = values_of_another_reward(there, back, column(2, -1, 2, -1), none, 0.5)
-    np.testing.assert_allclose(other, (3, -2))
+NONE = flags(0, 0, 0, 0)
 
-    of_ends = values_of_another_reward(column(0, 1), column(1, 7), column(1, 1), flags(0, 1), 0.5)
+
+def line(
+    value: np.ndarray, after: np.ndarray, reward: np.ndarray, ended: np.ndarray, gamma: float, lam: float
+) -> tuple:
+    equations = equations_of_values(value, after, reward, ended, np.zeros_like(ended), gamma, lam)
+    return line_in_values(*equations, value)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5, 1.0])
+def test_a_line_in_values_by_hand(lam: float) -> None:
+    """gamma = 1/2. A robot goes round two states, A B A B, and gets 1 in A: V = 4/3, 2/3. A reward of 3 r - 1 is worth
+    3 V - 1 / (1 - 1/2), its opposite the contrary. Of an end nothing follows: of 1 a step, the last step is worth 1 and
+    the one before 3/2."""
+    there, back = column(4 / 3, 2 / 3, 4 / 3, 2 / 3), column(2 / 3, 4 / 3, 2 / 3, 4 / 3)
+    np.testing.assert_allclose(line(there, back, column(1, 0, 1, 0), NONE, 0.5, lam), (1, 0), atol=1e-12)
+    np.testing.assert_allclose(line(there, back, column(2, -1, 2, -1), NONE, 0.5, lam), (3, -2))
+    np.testing.assert_allclose(line(there, back, column(-2, 1, -2, 1), NONE, 0.5, lam), (-3, 2))
+    of_ends = line(column(0, 1), column(1, 7), column(1, 1), flags(0, 1), 0.5, lam)
     np.testing.assert_allclose(of_ends, (-0.5, 1.5))
 
-    flat = np.full((4, 1), 2.0)  # which leaves a and b open, but not what they make of it
-    a, b = values_of_another_reward(flat, flat, np.ones((4, 1)), none, 0.5)
-    assert a * 2 + b == pytest.approx(2)
-    assert np.isfinite(values_of_another_reward(flat, flat, flat, none, 1.0)).all()  # where no values are finite
+
+def test_a_line_in_noisy_values_is_flatter_the_less_its_targets_look_ahead() -> None:
+    """Values with noise of their own, r = V - gamma V' of the true ones: by least squares on what they are, a is
+    var V / (var V + var noise), a half, and by single steps, whose noise counts twice, less."""
+    rng = np.random.default_rng(0)
+    true = np.sin(np.arange(4001) / 40 + rng.uniform(0, 6, (8, 1))).T * np.sqrt(2)  # (T, N), slow, variance 1
+    reward, seen = true[:-1] - 0.99 * true[1:], true + rng.standard_normal(true.shape)
+    nobody = np.zeros(reward.shape, bool)
+    whole, usual, single = (line(seen[:-1], seen[1:], reward, nobody, 0.99, lam)[0] for lam in (1.0, 0.95, 0.0))
+    assert whole == pytest.approx(0.5, abs=0.05)
+    assert whole > usual > 0.2 > 0.05 > single > 0
+
+
+def test_a_line_in_values_that_tell_nothing() -> None:
+    flat, ones = np.full((4, 1), 2.0), np.ones((4, 1))
+    a, b = line(flat, flat, ones, NONE, 0.5, 0.5)
+    assert (a, a * 2 + b) == pytest.approx((1, 2))  # what they are to be, and no more is told
+    nearly = flat + column(0, 1, 0, 1) * 1e-6
+    assert line(nearly, nearly[::-1], ones, NONE, 0.5, 0.5)[0] == 1
+    assert line(column(1, 2, 3, 4), column(2, 3, 4, 5), ones, NONE, 1.0, 0.5) == (1, 0)  # without discount or end
+    growing = column(1, 2, 4, 8)  # as fast as it is discounted: whatever is added to it is worth nothing
+    assert line(growing, 2 * growing, ones, NONE, 0.5, 0.5)[0] == 1
 
 
 def test_reward_scaler_by_hand_and_by_definition() -> None:
