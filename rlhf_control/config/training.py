@@ -190,8 +190,8 @@ class FinetuneConfig:
     value_epochs: int = 8
     """Value-only passes after each fit: the old values belong to the old reward."""
     rescale_value: bool = True
-    """Before these passes, bring the critic's last layer to the new reward by least squares: most of that is the old
-    one, times something, plus something. A run from before there was this option has it off."""
+    """Before these passes, if there are any, bring the critic's last layer to the new reward by least squares: most of
+    that is the old one, times something, plus something. A run from before there was this option has it off."""
     termination: Literal["refuse", "fixed-horizon", "truncate", "penalty", "allow"] = "refuse"
     """Environments that end early leak the task through the episode's length. fixed-horizon: switch it off
     (terminate_when_unhealthy=False). truncate: reset, but value what would have come. penalty: reset, and nothing
@@ -213,9 +213,10 @@ class FinetuneConfig:
     """truncate: an episode of MuJoCo's Hopper, Walker2d, Ant or Humanoid goes on for so long after it would have ended,
     so that falls are seen and valued; 0: it is cut off at once."""
     stagger: bool = True
-    """Where nothing ends an episode early and one is four rollouts long or more, cut the first episode of each
-    environment off at another step, so that every rollout shows all parts of an episode; of batched MuJoCo. A run from
-    before there was this option has it off."""
+    """Where nothing ends an episode early (termination refuse or fixed-horizon) and one is four rollouts long or more,
+    cut the first episode of each environment off at another step, evenly, so that by and by, and from the time limit
+    on, every rollout shows all parts of an episode; of batched MuJoCo. A run from before there was this option has it
+    off."""
     backend: Literal["auto", "batched", "games", "dialogue", "ale", "gymnasium"] = "auto"
     """auto: batched MuJoCo, our own games or dialogue, or prepared ALE where the id has them, else Gymnasium's
     environments."""

@@ -158,7 +158,9 @@ class SegmentBank:
             whole = f" in episodes of {time_limit}" if time_limit else ""
             raise UserError(f"there are never {clips} clips of {length} steps{whole}; shorten --clip-seconds")
 
-        self.first_full = enough(lambda steps: steps // (time_limit or 1)) - 1  # iteration: all begin together
+        self.first_full = (
+            enough(lambda steps: steps // (time_limit or 1)) - 1
+        )  # iteration; of staggered episodes more end, so clips may overlap
         self.keep = max(
             4, enough(lambda steps: math.ceil(steps / (time_limit or 1))), -(-self.ends.steps // num_steps) + 1
         )

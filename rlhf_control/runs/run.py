@@ -244,7 +244,7 @@ def command_for(path: Path, verb: str, *options: str, behaviours: bool = True) -
     code of theirs to run, as far as the folder can be read: its environment's module and, if the command reads them,
     its `behaviours`."""
     words = ["rlhf-control", verb, str(path), *options]
-    with suppress(UserError, OSError):
+    with suppress(UserError, OSError, AttributeError, RecursionError):  # the last two of damaged JSON
         run = Run.open(path)
         _, config = run.config()
         env_id = config.env_id or str(run.read_json("manifest.json").get("env_id", ""))

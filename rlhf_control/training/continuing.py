@@ -2,7 +2,8 @@
 its optimiser and, where the reward stays the same, the unit in which its critic learned it.
 
 On the reward that the policy was trained on, fine-tuning is the computation that `pretrain` would go on with, bit for
-bit: nothing is fitted, anchored or refitted, and the scale of the reward is that of before.
+bit: nothing is fitted, anchored or refitted, and the scale of the reward is that of before. (But with `stagger`, which
+`pretrain` does not have, first episodes end elsewhere.)
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from rlhf_control.config import FinetuneConfig, PretrainConfig
 from rlhf_control.errors import UserError
-from rlhf_control.runs.run import Run, command_for
+from rlhf_control.runs.run import Run, command_for, refuse_used
 
 
 @pytest.fixture
@@ -150,3 +150,8 @@ def test_commands_name_code_that_is_the_users(tmp_path: Path) -> None:
     trained = Run.create(tmp_path / "trained", "pretrain", PretrainConfig("mine:Own-v0")).path
     assert command_for(trained, "resume") == f"rlhf-control resume {trained} {named}"
     assert command_for(tmp_path, "resume") == f"rlhf-control resume {tmp_path}"  # where nothing can be read
+    for damaged in ("[]", "3", "{"):
+        (plain / "manifest.json").write_text(damaged)
+        assert command_for(plain, "resume") == f"rlhf-control resume {plain}"
+    with pytest.raises(UserError, match=f"go on with `rlhf-control resume '{mine}' {named} --behaviours mine.py`"):
+        refuse_used(mine)

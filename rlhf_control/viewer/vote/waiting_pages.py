@@ -1,5 +1,6 @@
 """The pages without a question: what is going on, and what to do; the help over everything; the summary at the end."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,8 @@ def _words(name: str, run: Path, message: str, elsewhere: int, answers: int) -> 
     """Title, text and command of a situation."""
     if name in AWAITED:
         return *AWAITED[name], ""
-    resume = command_for(run, "resume") if name in (STOPPED, FAILED, LOST) else ""
+    typed = {OTHERS: ("label", "--annotator", "NAME"), FINISHED: ("watch",)}.get(name, ("resume",))
+    command = command_for(run, *typed, behaviours=typed == ("resume",))
     one, given = elsewhere == 1, counted(answers, "answer")
     return {
         EMPTY: (
@@ -120,32 +122,32 @@ def _words(name: str, run: Path, message: str, elsewhere: int, answers: int) -> 
         OTHERS: (
             "You have answered everything",
             "Other people are to give the same answers. Whoever does so votes under a name of their own:",
-            command_for(run, "label", "--annotator", "NAME", behaviours=False),
+            command,
         ),
         FINISHED: (
             "The run has finished. Thank you.",
             f"{sentence(message)}Saved with it: {given}. To look into the run:",
-            command_for(run, "watch", behaviours=False),
+            command,
         ),
         STOPPED: (
             "The run was stopped",
             f"{sentence(message)}Every vote is saved. Go on with it, and this window goes on too:",
-            resume,
+            command,
         ),
         FAILED: (
             "The run failed",
             f"{sentence(message)}Every vote is saved. When the cause is mended, go on with it:",
-            resume,
+            command,
         ),
         LOST: (
             "The run is gone",
             "Its process ended without a word. Every vote is saved. Go on with it, and this window goes on too:",
-            resume,
+            command,
         ),
         ALL_DONE: (
             "Everything is answered",
             f"The run has {given}, and nobody asks for more. What is known about them:",
-            f"rlhf-control labels {run}",
+            shlex.join(["rlhf-control", "labels", str(run)]),
         ),
     }[name]
 

@@ -55,6 +55,7 @@ class WatchPage:
     typed: str  # the number that the person is typing
     votes: tuple[Told, ...]
     frames: tuple[int | None, ...]  # which frame of each clip; None while it is not drawn
+    over: tuple[bool, ...]  # of each clip, whether an early end has come, where that is what is asked about
     share: float  # of the clips that has run
     paused: bool
     speed: float
@@ -246,7 +247,7 @@ def draw_clip(
     canvas.box(place, PANEL, radius=12)
     if picture is not None:
         canvas.picture(picture, place, radius=0 if best else 12)
-        if page.share >= lasts(page, i) < 1:
+        if page.over[i]:
             canvas.shade(0.65, place, BACKGROUND)
             canvas.text(ENDED, (x + width / 2, y + height / 2), 22, TEXT, align="center", middle=True)
     else:

@@ -268,7 +268,9 @@ class Room:
     def page(self) -> WatchPage:
         digests = self.digests
         drawn = [self.buffer.frames(digest) for digest in digests]
-        names = self.cameras
+        names, longest = self.cameras, self.frames
+        shown = [None if f is None else due(f, self.playback, self.asked, longest) for f in drawn]
+        of_ends = None not in shown and self.asked is not None and self.asked.strategy == EARLY_END
         return WatchPage(
             run=self.store.path.parent.name,
             asked=self.asked,
@@ -276,7 +278,8 @@ class Room:
             of=len(self.history.asked),
             typed=self.typed,
             votes=tuple(self.lines),
-            frames=tuple(None if f is None else due(f, self.playback, self.asked, self.frames) for f in drawn),
+            frames=tuple(shown),
+            over=tuple(of_ends and t is not None and self.playback.frame(longest) > t for t in shown),
             share=min(1.0, self.playback.at / self.playback.length),
             paused=self.playback.paused,
             speed=self.playback.speed,

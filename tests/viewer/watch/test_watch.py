@@ -282,7 +282,10 @@ def test_a_clip_that_an_end_cuts_short_stands_dark_at_it(room: Room, store: Feed
     for frame, shown in ((0, 0), (1, 1), (2, 1), (4, 1)):
         room.playback.at = (frame + 0.5) * room.playback.length / LENGTH
         press(room)
+        over = room.page().over
+        press(room, ",", ".")  # which stops at the very beginning of a frame
         page = room.page()
+        assert page.over == over == (frame >= 2, False)
         assert page.frames == (shown, frame) and (lasts(page, 0), lasts(page, 1)) == (2 / LENGTH, 1)
         seen.append([room.window._surface.get_at((int(x + 0.8 * w), int(y + 0.8 * h)))[0] for x, y, w, h in places])
     short, longer = zip(*seen, strict=True)
