@@ -32,7 +32,7 @@ PREFERENCES = {  # what plain PPO does not do, or does less of -> the function's
     "queries: pool of clips": ("queries/segments.py", "pool"),
     "queries: older clips kept": ("queries/segments.py", "archive"),
     "learning: fit of the ensemble": ("reward/model.py", "fit"),
-    "learning: values after a fit": ("rl/ppo.py", "fit_value"),
+    "learning: values after a fit": ("training/parts.py", "refit_value"),
     "each iteration: reward of the rollout": ("reward/model.py", "predict"),
     "each iteration: KL anchor": ("rl/kl_anchor.py", "penalty"),
     "each iteration: guards": ("training/guard.py", "watch"),

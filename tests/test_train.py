@@ -194,15 +194,16 @@ def test_the_critic_is_brought_to_each_reward_that_is_fitted(
     monkeypatch.setattr(PPO, "rescale_value", spy_rescale)
     monkeypatch.setattr(PPO, "fit_value", spy_value)
     monkeypatch.setattr(PPO, "update", spy_update)
-    run = train.finetune(tiny_config)
+    run = train.finetune(replace(tiny_config, reference=ReferenceConfig(beta=0.0)))
     assert [rollouts[-1] is updated[i] for rollouts, i in zip(given, (0, 1, 3), strict=True)] == [True] * 3
     reward = RewardModel.load(run.path / "reward.npz")
     last = given[-1]  # after which nothing was fitted
     assert len(last) > 1
-    for rollout in last[:-1]:
-        learned = reward.predict(rollout)
-        unit = learned.ravel() @ rollout.reward.ravel() / np.square(rollout.reward).sum()
-        np.testing.assert_allclose(unit * rollout.reward, learned, atol=1e-4)
+    learned = [reward.predict(rollout) for rollout in last]
+    unit = learned[-1].ravel() @ last[-1].reward.ravel() / np.square(last[-1].reward).sum()
+    assert abs(unit - 1) > 1e-3  # they are in the critic's
+    for rollout, rewards in zip(last, learned, strict=True):
+        np.testing.assert_allclose(unit * rollout.reward, rewards, atol=1e-4)
     given.clear()
     train.finetune(replace(tiny_config, value_epochs=0, out=tiny_config.out + "-without"))
     train.finetune(replace(tiny_config, rescale_value=False, out=tiny_config.out + "-before"))

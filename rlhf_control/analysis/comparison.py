@@ -34,6 +34,7 @@ from rlhf_control.wording import counted
 
 BLOCK = 20  # episodes of each policy between two looks
 CHANCE = 0.5
+LAST = 0.1  # of a run's steps: what it came to is the mean over them
 
 
 # -- two sides
@@ -114,7 +115,7 @@ def compare_policies(config: CompareConfig) -> tuple[str, list[Side], int]:
 
 
 def compare_runs(config: CompareConfig) -> tuple[str, list[Side]]:
-    """Take the last value of a metric of each run, those of equal seeds beside each other."""
+    """Take the late values of a metric of each run, those of equal seeds beside each other."""
     groups = [whole_runs(load_curves(paths)) for paths in (config.runs, config.against)]
     for group, paths in zip(groups, (config.runs, config.against), strict=True):
         if not group:
@@ -148,10 +149,12 @@ def refuse_unlike(curves: Sequence[Curve], metric: str) -> None:
 
 
 def side_of(curves: Sequence[Curve], metric: str) -> Side:
-    """Return the last values of the curves that have the metric."""
+    """Return the values of the curves that have the metric: of each the mean over the last tenth of its steps, for few
+    episodes may have ended in the last iteration."""
     curves = [curve for curve in curves if len(curve.series(metric)[0])]
-    last = np.array([curve.series(metric)[1][-1] for curve in curves])
-    return Side(tuple(str(curve.path) for curve in curves), last, tuple(curve.seed for curve in curves))
+    series = [curve.series(metric) for curve in curves]
+    late = np.array([y[x >= (1 - LAST) * x[-1]].mean() for x, y in series])
+    return Side(tuple(str(curve.path) for curve in curves), late, tuple(curve.seed for curve in curves))
 
 
 def in_order(side: Side, first: Sequence[int]) -> Side:

@@ -18,7 +18,8 @@ class CompareConfig:
     runs: Annotated[tuple[str, ...], POSITIONAL]
     """Folders of runs, or one policy, which may be another library's file."""
     against: tuple[str, ...] = ()
-    """The others. One and one are compared by episodes, several by the runs' last values."""
+    """The others. One and one are compared by episodes, several by what the runs came to in the last
+    tenth of their steps."""
     metric: str = ""
     """Of one and one: return or score (default: return). Of runs: a name from metrics.jsonl (default: score, else
     env_return). The higher counts as the better."""
