@@ -206,7 +206,6 @@ def test_the_critic_is_brought_to_each_reward_that_is_fitted(
         np.testing.assert_allclose(unit * rollout.reward, rewards, atol=1e-4)
     given.clear()
     train.finetune(replace(tiny_config, value_epochs=0, out=tiny_config.out + "-without"))
-    train.finetune(replace(tiny_config, rescale_value=False, out=tiny_config.out + "-before"))
     assert not given
 
 
