@@ -175,17 +175,16 @@ def in_its_own(start: PretrainConfig, partner: FinetuneConfig) -> float:
     return float(np.mean(Run.open(path.parent).read_json("before.json")["returns"]))
 
 
-def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[float]) -> dict[str, float]:
+def together(before: Sequence[float], votes: Sequence[float], oracle: Sequence[float]) -> dict[str, float | None]:
     """The share of the oracle's gain that the votes had, of all seeds together, and its 95 % bootstrap interval over
-    pairs of runs. Where the oracle's gain may be nothing (in 2.5 % of the samples) there is no interval."""
+    pairs of runs. Where the oracle's gain may be nothing (in 2.5 % of the samples) there is no interval: None."""
     gains = np.stack([np.subtract(votes, before), np.subtract(oracle, before)])  # (2, R)
     chosen = stream(0, "together").integers(len(before), size=(RESAMPLES, len(before)))
     of_votes, of_oracle = gains[:, chosen].sum(-1)
-    if np.mean(of_oracle <= 0) > 0.025:
-        return {"share": float(gains[0].sum() / gains[1].sum()), "low": float("nan"), "high": float("nan")}
     shares = np.where(of_oracle > 0, of_votes / np.where(of_oracle > 0, of_oracle, 1), np.inf)
     low, high = np.quantile(shares, [0.025, 0.975], method="closest_observation")
-    return {"share": float(gains[0].sum() / gains[1].sum()), "low": float(low), "high": float(high)}
+    ends = {"low": float(low), "high": float(high)} if np.isfinite(high) else {"low": None, "high": None}
+    return {"share": float(gains[0].sum() / gains[1].sum()), **ends}
 
 
 def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -215,7 +214,7 @@ def row(starts: Sequence[PretrainConfig], arguments: argparse.Namespace) -> dict
     }  # fmt: skip
 
 
-def of_both(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def of_both(found: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     """The shares of all seeds together of a row of two processors, on which the same seeds come to other policies."""
     before, returns = found["before"] + other["before"], found["returns"]
     both = {arm: returns[arm] + other["returns"][arm] for arm in returns if arm in other["returns"]}
@@ -233,7 +232,9 @@ def draw(rows: Mapping[str, Mapping[str, Any]], out: Path) -> None:
         for ax, (name, found) in zip(axes, rows.items(), strict=False):
             shares = {int(v): x for v, x in found["together"].items() if v.isdigit()}
             votes, y = sorted(shares), [shares[v]["share"] for v in sorted(shares)]
-            low, high = ([abs(shares[v][end] - shares[v]["share"]) for v in votes] for end in ("low", "high"))
+            none = {v for v, x in shares.items() if x["low"] is None}
+            low, high = ([0 if v in none else abs(shares[v][end] - shares[v]["share"]) for v in votes]
+                         for end in ("low", "high"))  # fmt: skip
             ax.axhline(1, color=GREY, linewidth=0.7)
             if "coin flips" in found["together"]:
                 ax.axhline(found["together"]["coin flips"]["share"], color=VERMILLION, linestyle=DASHES[1], linewidth=1)
@@ -253,8 +254,8 @@ def tell(name: str, found: Mapping[str, Any]) -> None:
     shares = {"": found["together"], ", with noise": found["with noise"]["together"],
               ", both processors": found.get("both processors", {})}  # fmt: skip
     for how, of in shares.items():
-        cells = [f"{v}: {x['share']:.2f} ({x['low']:.2f} to {x['high']:.2f})" for v, x in of.items()]
-        if cells:
+        ends = {v: "no interval" if x["low"] is None else f"{x['low']:.2f} to {x['high']:.2f}" for v, x in of.items()}
+        if cells := [f"{v}: {x['share']:.2f} ({ends[v]})" for v, x in of.items()]:
             print(f"{name}{how}: {'; '.join(cells)}", flush=True)
     print(f"{name}: no room for {found['no room']} of {len(found['seeds'])} seeds", flush=True)
 

@@ -35,7 +35,17 @@ def test_the_share_of_all_seeds_together_by_hand() -> None:
     found = label_table.together([1.0, 2.0, 3.0], [2.0, 3.0, 4.0], [2.0, 4.0, 6.0])
     assert found == pytest.approx({"share": 0.5, "low": 1 / 3, "high": 1.0})
     lost = label_table.together([1.0, 1.0], [2.0, 2.0], [0.0, 3.0])  # one sample of four has no gain
-    assert lost["share"] == 2.0 and np.isnan([lost["low"], lost["high"]]).all()
+    assert lost == {"share": 2.0, "low": None, "high": None}
+
+
+def test_a_row_without_an_interval_is_told_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = label_table.together([0.0, 0.0], [1.0, 1.0], [2.0, 2.0])
+    of = {"oracle": whole, "20": {"share": 2.0, "low": None, "high": None}, "100": whole}
+    found = {"together": of, "with noise": {"together": {}}, "no room": 1, "seeds": [0, 1]}
+    label_table.tell("Ant", found)
+    assert "20: 2.00 (no interval); 100: 0.50 (0.50 to 0.50)\n" in capsys.readouterr().out
+    label_table.draw({"Ant": found}, tmp_path / "row")
+    assert (tmp_path / "row.png").is_file()
 
 
 def test_rows_of_two_processors_are_shared_out_together_by_hand() -> None:
