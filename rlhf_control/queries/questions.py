@@ -165,7 +165,15 @@ def make_queries(
     of_ends = any(query.strategy == EARLY_END for query in queries)
     if len(config.feedback) > 1 or of_ends:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
-    return [replace(query, index=index) for index, query in enumerate(queries)]
+    return [replace(once_more(query, labels), index=index) for index, query in enumerate(queries)]
+
+
+def once_more(query: Query, labels: Labels) -> Query:
+    """Returns a query, as a repeat if it was asked before: of few clips the same are chosen again now and then, and
+    what has the same key is not asked, so the budget would be a question short."""
+    while query.kind in REPEATABLE and query_key(query) in labels.asked:
+        query = replace(query, segments=query.segments[::-1], repeat=query.repeat + 1)
+    return query
 
 
 def about_ends(

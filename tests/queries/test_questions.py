@@ -97,6 +97,17 @@ def test_nothing_is_repeated_or_renumbered_without_a_share(tmp_path: Path) -> No
     assert oracle.repeat_share() == 0 and PEOPLE.repeat_share() == 0.05
 
 
+def test_no_question_is_lost_where_the_same_few_clips_are_chosen_from(tmp_path: Path) -> None:
+    config = replace(PEOPLE, query=QueryConfig(repeat_share=0.0, min_difference=0.0))
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 2, 5)
+    model = RewardModel(17, 6, config.reward)
+    for k in range(10):
+        labels.issue(questions(config, LabelRound(k, 1), (pool, len(pool)), model, labels, NOBODY))
+        answer_all(labels)
+        assert len(labels.questions()) == k + 1
+    assert sum(asked.repeat == 0 for asked in labels.questions()) <= 2  # either way round
+
+
 def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
     """Rewards are numbers, which nobody gives twice; and of three questions of one round none is far enough apart."""
     config = replace(PEOPLE, oracle="backward", feedback=("reward",), query=QueryConfig(repeat_share=0.5))
