@@ -3,6 +3,7 @@ are shorter than tyro's."""
 
 import contextlib
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
@@ -100,7 +101,23 @@ def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     except SystemExit as stopped:
         if not stopped.code:
             raise
-        lines = [line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()]
-        words = [line for line in lines if line and not line.startswith("For full helptext")]
-        message = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
-        raise UserError(f"{message} (see rlhf-control {command} --help)") from None
+        raise UserError(f"{in_a_line(said.getvalue(), command)} (see rlhf-control {command} --help)") from None
+
+
+def in_a_line(said: str, command: str) -> str:
+    """Returns what tyro says in a box about wrong arguments of a command: of options that may have been meant the
+    names alone, of choices those that one can type."""
+    lines = [line.strip(" │╭╮╰╯─") for line in said.splitlines()]
+    words = [line for line in lines if line.strip("-") and not line.startswith("For full helptext")]  # - in ASCII
+    text = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
+    text, *near = text.split(" Perhaps you meant:")
+    if near:
+        names = [line.split()[0] for line in words if line.startswith("--")]
+        text += f"; did you mean {' or '.join(names)}?"
+    if choices := re.search(r"Expected one of \((.*)\)", text):
+        typed = sorted({choice.strip(" '") for choice in choices[1].split(",")} - {"None", ""})
+        text = text.replace(choices[0], f"Expected one of {', '.join(typed)}")
+    bare = re.fullmatch(r"Missing value for argument '([a-z]+(?:-[a-z]+)*)'\. Expected 1 values?\.", text)
+    return (
+        f"{bare[1]} is missing, which goes without a name: rlhf-control {command} {bare[1].upper()}" if bare else text
+    )

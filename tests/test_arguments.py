@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from rlhf_control.arguments import EVERYDAY, parse
+from rlhf_control.arguments import EVERYDAY, in_a_line, parse
 from rlhf_control.cli import COMMANDS, main
 from rlhf_control.config import FinetuneConfig
 
@@ -27,3 +27,12 @@ def test_the_everyday_options_come_first(command: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize("words", [["--query.tries", "6"], ["--query.tries=6"], ["--query.attempts", "6"]])
 def test_an_option_is_known_by_the_name_it_had_before(words: list[str]) -> None:
     assert parse(FinetuneConfig, "finetune", ["halfcheetah", *words]).query.attempts == 6
+
+
+@pytest.mark.parametrize(("corners", "side", "rule"), [("╭╮╰╯", "│", "─"), ("    ", " ", "-")])  # and in ASCII
+def test_a_box_of_many_lines_becomes_one(corners: str, side: str, rule: str) -> None:
+    lines = ["Unrecognized options: --seeed, 1", rule * 9, "Perhaps you meant:", "    --seed INT", "        Of all.",
+             "    --seeds STR", rule * 9, "For full helptext, run it"]  # fmt: skip
+    inside = [f"{side} {line} {side}" for line in lines]
+    box = [f"{corners[0]} Unrecognized options {corners[1]}", *inside, f"{corners[2]}{corners[3]}"]
+    assert in_a_line("\n".join(box), "tune") == "Unrecognized options: --seeed, 1; did you mean --seed or --seeds?"

@@ -25,6 +25,8 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(command in out for command in COMMANDS)
+    lines = [line for line in out.splitlines() if line.startswith("  ")]
+    assert len(lines) == len(COMMANDS) and all(line.endswith(".") for line in lines)  # whole sentences
     assert main([]) == 0 and main(["--version"]) == 0
 
 
@@ -42,7 +44,18 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         (["pretrain", "HalfChetah-v5"], "did you mean HalfCheetah-v5"),
         (["finetune", "nowhere"], "no policy at nowhere"),
         (["finetune", "halfcheetah", "--labels", "abc"], "--labels"),
-        (["finetune", "halfcheetah", "--ppo.lrr", "1"], "--ppo.lr FLOAT"),
+        (["finetune", "halfcheetah", "--ppo.lrr", "1"], "Unrecognized options: --ppo.lrr, 1; did you mean --ppo.lr"),
+        (
+            ["finetune", "halfcheetah", "--termination", "stop"],
+            "one of allow, fixed-horizon, penalty, refuse, truncate. (",
+        ),
+        (["resume", "nowhere", "--termination", "stop"], "Expected one of allow, penalty, truncate. ("),
+        (
+            ["pretrain", "--env-id", "Ant-v5"],
+            "env-id is missing, which goes without a name: rlhf-control pretrain ENV-ID",
+        ),
+        (["finetune", "halfcheetah", "--oracle", "mine"], "known: backward, coin-flip, env, "),
+        (["finetune", "halfcheetah", "--oracle", "mine"], "one of your own needs --behaviours FILE"),
         (["finetune", "halfcheetah", "--ppo.lr"], "--ppo.lr"),
         (["finetune"], "required"),
         (["finetune", "halfcheetah", "--learn-from", "vote"], "vote"),

@@ -99,8 +99,11 @@ def report_finetuning(run: Run, note: str = "", env_id: str = "") -> str:
     show_tracker(run)
     first = untaught(run, policies["before"], policies["after"])
     note = " ".join(
-        filter(None, (note, guards_note(run.metrics()), ends_note(run.metrics(), config.end_costs), changes_note(run)))
-    )
+        filter(None, (
+            note, horizon_note(config, policies["after"].env), guards_note(run.metrics()),
+            ends_note(run.metrics(), config.end_costs), changes_note(run),
+        ))
+    )  # fmt: skip
     rows = table_rows(results, facts, score)
     manifest = run.read_json("manifest.json")
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
@@ -154,6 +157,17 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
         return ""
     cloned = f" The cloned policy is {run.path / CLONED}." if (run.path / CLONED).exists() else ""
     return nothing_learned(run.metrics(), run.path) + cloned
+
+
+def horizon_note(config: FinetuneConfig, env: Mapping[str, Any]) -> str:
+    """Says that episodes are not those of the task itself, where a run's environment goes on after what ends them."""
+    own = {"terminate_when_unhealthy", "endless"} & (env.keys() - config.env.keys())  # see `environment_arguments`
+    if not own or config.termination not in ("fixed-horizon", "truncate"):
+        return ""
+    return (
+        f"With `--termination {config.termination}` what ends an episode of the task early does not end these: their "
+        "returns are not to be set beside those of a run by another treatment."
+    )
 
 
 def ends_note(rows: Sequence[Mapping[str, Any]], given: float) -> str:

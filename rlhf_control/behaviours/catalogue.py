@@ -267,6 +267,8 @@ def reward_named(name: str, env_id: str) -> StepReward:
     if name == "human":
         raise UserError("people have no reward to measure with; name a behaviour with --score or --truth")
     if name not in BEHAVIOURS:
-        raise unknown_name("oracle", name, [*BEHAVIOURS, "env", "coin-flip", "human"])
+        there = [known for known, behaviour in BEHAVIOURS.items() if behaviour.env_id == env_id]
+        error = unknown_name("oracle", name, [*there, "env", "coin-flip", "human"])
+        raise UserError(f"{error}; one of your own needs --behaviours FILE")
     check_env_of(name, env_id)
     return BEHAVIOURS[name].reward

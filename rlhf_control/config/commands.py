@@ -216,8 +216,9 @@ class LabelConfig:
 @explained
 @dataclass(frozen=True)
 class PlayConfig:
-    """Drive an environment with keyboard or gamepad and keep what you did as a demonstration; or let a policy act, take
-    over where it goes wrong, and keep that as corrections, which the run learns from like from votes."""
+    """Drive an environment with keyboard or gamepad, for a demonstration; or take over from a policy, to correct it.
+
+    Corrections are kept where a policy is let act and goes wrong, and the run learns from them like from votes."""
 
     name: Annotated[str, POSITIONAL]
     """A Gymnasium id to drive yourself; a run's folder, or a policy, to take over from."""

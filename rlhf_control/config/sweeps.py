@@ -43,11 +43,10 @@ class SweepConfig:
 @explained
 @dataclass(frozen=True)
 class TuneConfig:
-    """Search hyperparameters and architectures of PPO and the reward model by Optuna (`pip install
-    'rlhf_control[tune]'`).
+    """Search hyperparameters and architectures of PPO and the reward model by Optuna.
 
-    Given again, goes on. It leaves preset.toml (for `pretrain` or `finetune --preset FILE`, or `sweep FILE`), report.md
-    and figures.
+    That comes with `pip install 'rlhf_control[tune]'`. Given again, it goes on. It leaves preset.toml (for `pretrain`
+    or `finetune --preset FILE`, or `sweep FILE`), report.md and figures.
     """
 
     what: Annotated[str, POSITIONAL]

@@ -205,8 +205,7 @@ class FinetuneConfig:
     """penalty: up to three in ten of the comparisons, until it is known, show a clip that an early end cuts short
     beside a whole one, for comparisons of equal clips leave open what an end costs; what the answers say counts one and
     a half times. Not where there are no comparisons, where success is marked, clips are whole episodes, or `end_costs`
-    is 0. Off: it stays `end_costs`. A run from before there was this option has it off, unless it is resumed with
-    it."""
+    is 0. Off: it stays `end_costs`, as it does in a run from before there was this option."""
     # With the true reward four Hoppers (seeds 100 to 103) came to 1032, 740, 441 and 1198 with 2 s, and to 1246, 1066,
     # 453 and 1020 with 0.4: no worse, and fewer steps are lying about
     unhealthy_seconds: float = 0.4

@@ -9,7 +9,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from rlhf_control.analysis.report import commands, ends_note, report_finetuning, report_pretraining, setting
+from rlhf_control.analysis.report import (
+    commands,
+    ends_note,
+    horizon_note,
+    report_finetuning,
+    report_pretraining,
+    setting,
+)
 from rlhf_control.cli import main
 from rlhf_control.config import AnnotatorConfig, FinetuneConfig, NetConfig, PretrainConfig
 from rlhf_control.nets.policy import Policy
@@ -91,6 +98,15 @@ def test_a_report_says_of_what_a_run_is() -> None:
     assert setting(others, "Own-v0").partition("; ")[2] == (
         "`--question 'Which one ?'`, `--no-normalize-reward`, `--env max_episode_steps 50`."
     )
+
+
+def test_a_report_says_that_its_episodes_are_longer_than_the_tasks_own() -> None:
+    longer = {"terminate_when_unhealthy": False}
+    late = FinetuneConfig("p", termination="truncate")
+    assert "With `--termination truncate` what ends" in horizon_note(late, longer)
+    assert "`--termination fixed-horizon`" in horizon_note(replace(late, termination="fixed-horizon"), longer)
+    penalty, asked = replace(late, termination="penalty"), replace(late, env=longer)
+    assert not horizon_note(late, {}) and not horizon_note(penalty, longer) and not horizon_note(asked, longer)
 
 
 def test_what_an_end_was_found_to_cost_is_said() -> None:
