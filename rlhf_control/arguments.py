@@ -101,23 +101,28 @@ def parse(config_type: type, command: str, arguments: Sequence[str]) -> Any:
     except SystemExit as stopped:
         if not stopped.code:
             raise
-        raise UserError(f"{in_a_line(said.getvalue(), command)} (see rlhf-control {command} --help)") from None
+        raise UserError(
+            f"{in_a_line(said.getvalue(), command, arguments)} (see rlhf-control {command} --help)"
+        ) from None
 
 
-def in_a_line(said: str, command: str) -> str:
+def in_a_line(said: str, command: str, arguments: Sequence[str]) -> str:
     """Returns what tyro says in a box about wrong arguments of a command: of options that may have been meant the
-    names alone, of choices those that one can type."""
+    names alone, of choices all but None, which nobody types."""
     lines = [line.strip(" │╭╮╰╯─") for line in said.splitlines()]
     words = [line for line in lines if line.strip("-") and not line.startswith("For full helptext")]  # - in ASCII
     text = " ".join(words[1:] or words).split(" Argument helptext")[0]  # the first line is the box's title
-    text, *near = text.split(" Perhaps you meant:")
+    text, *near = re.split(r" (?:Perhaps you meant|Arguments similar to \S+):", text)
     if near:
-        names = [line.split()[0] for line in words if line.startswith("--")]
-        text += f"; did you mean {' or '.join(names)}?"
+        options = re.findall(r"^[│ ] {5}(--.*)", said, re.MULTILINE)  # what explains them is further to the right
+        text += f"; did you mean {' or '.join(re.findall(r'--[a-z.-]+', ' '.join(options)))}?"
     if choices := re.search(r"Expected one of \((.*)\)", text):
         typed = sorted({choice.strip(" '") for choice in choices[1].split(",")} - {"None", ""})
         text = text.replace(choices[0], f"Expected one of {', '.join(typed)}")
+    # An option that is not known, before what goes without a name, is taken for it
     bare = re.fullmatch(r"Missing value for argument '([a-z]+(?:-[a-z]+)*)'\. Expected 1 values?\.", text)
-    return (
-        f"{bare[1]} is missing, which goes without a name: rlhf-control {command} {bare[1].upper()}" if bare else text
-    )
+    if bare and f"--{bare[1]}" in arguments:
+        return f"{bare[1]} goes without a name: rlhf-control {command} {bare[1].upper()}"
+    if bare:
+        return f"an option before {bare[1].upper()} is not known; put {bare[1].upper()} first to be told which"
+    return text

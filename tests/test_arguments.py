@@ -31,8 +31,8 @@ def test_an_option_is_known_by_the_name_it_had_before(words: list[str]) -> None:
 
 @pytest.mark.parametrize(("corners", "side", "rule"), [("╭╮╰╯", "│", "─"), ("    ", " ", "-")])  # and in ASCII
 def test_a_box_of_many_lines_becomes_one(corners: str, side: str, rule: str) -> None:
-    lines = ["Unrecognized options: --seeed, 1", rule * 9, "Perhaps you meant:", "    --seed INT", "        Of all.",
-             "    --seeds STR", rule * 9, "For full helptext, run it"]  # fmt: skip
+    lines = ["Unrecognized options: --seeed, 1", rule * 9, "Perhaps you meant:", "    --seed INT",
+             "        --labels 0, say.", "    --seeds STR", rule * 9, "For full helptext, run it"]  # fmt: skip
     inside = [f"{side} {line} {side}" for line in lines]
     box = [f"{corners[0]} Unrecognized options {corners[1]}", *inside, f"{corners[2]}{corners[3]}"]
-    assert in_a_line("\n".join(box), "tune") == "Unrecognized options: --seeed, 1; did you mean --seed or --seeds?"
+    assert in_a_line("\n".join(box), "tune", []) == "Unrecognized options: --seeed, 1; did you mean --seed or --seeds?"

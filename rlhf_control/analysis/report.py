@@ -161,12 +161,12 @@ def untaught(run: Run, before: Policy, after: Policy) -> str:
 
 def horizon_note(config: FinetuneConfig, env: Mapping[str, Any]) -> str:
     """Says that episodes are not those of the task itself, where a run's environment goes on after what ends them."""
-    own = {"terminate_when_unhealthy", "endless"} & (env.keys() - config.env.keys())  # see `environment_arguments`
-    if not own or config.termination not in ("fixed-horizon", "truncate"):
+    longer = env.get("terminate_when_unhealthy") is False or env.get("endless")  # see `environment_arguments`
+    if not longer or config.termination not in ("fixed-horizon", "truncate"):
         return ""
     return (
-        f"With `--termination {config.termination}` what ends an episode of the task early does not end these: their "
-        "returns are not to be set beside those of a run by another treatment."
+        f"With `--termination {config.termination}` what ends an episode of the task early does not end those of this "
+        "table: such returns are not to be set beside those of a run by another treatment."
     )
 
 

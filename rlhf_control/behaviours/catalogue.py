@@ -269,6 +269,7 @@ def reward_named(name: str, env_id: str) -> StepReward:
     if name not in BEHAVIOURS:
         there = [known for known, behaviour in BEHAVIOURS.items() if behaviour.env_id == env_id]
         error = unknown_name("oracle", name, [*there, "env", "coin-flip", "human"])
-        raise UserError(f"{error}; one of your own needs --behaviours FILE")
+        own = "" if "did you mean" in str(error) else "; one of your own has to be in --behaviours FILE"
+        raise UserError(f"{error}{own}")
     check_env_of(name, env_id)
     return BEHAVIOURS[name].reward

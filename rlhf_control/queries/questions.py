@@ -107,7 +107,8 @@ def questions(
     again += ask_again(of_now, due - len(again), k, 0, rng)
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
     known = sum(q.strategy == GOLD for q in labels.asked.values())
-    return mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+    every = mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
+    return every if config.labelling == "async" else none_lost(every, k, labels)  # that asks others in their place
 
 
 def clips_wanted(config: FinetuneConfig, label_round: LabelRound, labels: Labels) -> int:
@@ -165,15 +166,20 @@ def make_queries(
     of_ends = any(query.strategy == EARLY_END for query in queries)
     if len(config.feedback) > 1 or of_ends:  # or an annotator who tires would spoil one kind more than another
         queries = [queries[i] for i in stream(config.seed, "order", k).permutation(len(queries))]
-    return [replace(once_more(query, labels), index=index) for index, query in enumerate(queries)]
+    return [replace(query, index=index) for index, query in enumerate(queries)]
 
 
-def once_more(query: Query, labels: Labels) -> Query:
-    """Returns a query, as a repeat if it was asked before: of few clips the same are chosen again now and then, and
-    what has the same key is not asked, so the budget would be a question short."""
-    while query.kind in REPEATABLE and query_key(query) in labels.asked:
-        query = replace(query, segments=query.segments[::-1], repeat=query.repeat + 1)
-    return query
+def none_lost(queries: Sequence[Query], round: int, labels: Labels) -> list[Query]:
+    """Returns a round's queries, as repeats those that were asked, in this order of their clips, in another round or
+    just before: of few clips the same are chosen again now and then, and what has the same key is not asked, so the
+    budget would be short of it. A round that is made anew, by a resumed run, is to have its old keys."""
+    keys, found = {key for key, asked in labels.asked.items() if asked.round != round}, []
+    for query in queries:
+        while query.kind in REPEATABLE and query_key(query) in keys:
+            query = replace(query, segments=query.segments[::-1], repeat=query.repeat + 1)
+        keys.add(query_key(query))
+        found.append(query)
+    return found
 
 
 def about_ends(

@@ -82,7 +82,7 @@ def whole_clips(t: Array, n: Array, length: int, done: Array) -> tuple[Array, Ar
 
 def among(clips: Segments, others: Segments) -> Array:
     """Marks, (S,) bool, the clips that are among the others too, as where a round comes soon after the one before: one
-    question would be asked twice, and count once."""
+    question would be asked twice."""
     beginnings: dict[bytes, list[int]] = {}
     for i, obs in enumerate(others.obs[:, 0]):
         beginnings.setdefault(obs.tobytes(), []).append(i)

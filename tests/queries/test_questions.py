@@ -97,15 +97,26 @@ def test_nothing_is_repeated_or_renumbered_without_a_share(tmp_path: Path) -> No
     assert oracle.repeat_share() == 0 and PEOPLE.repeat_share() == 0.05
 
 
-def test_no_question_is_lost_where_the_same_few_clips_are_chosen_from(tmp_path: Path) -> None:
-    config = replace(PEOPLE, query=QueryConfig(repeat_share=0.0, min_difference=0.0))
-    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 2, 5)
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_no_question_is_lost_where_the_same_few_clips_are_chosen_from(tmp_path: Path, share: float) -> None:
+    config = replace(PEOPLE, query=QueryConfig(repeat_share=share, min_difference=0.0))
+    labels, pool = make_labels(tmp_path), random_segments(np.random.default_rng(1), 6, 5)
     model = RewardModel(17, 6, config.reward)
-    for k in range(10):
-        labels.issue(questions(config, LabelRound(k, 1), (pool, len(pool)), model, labels, NOBODY))
+    for k in range(12):
+        labels.issue(questions(config, LabelRound(k, 3), (pool, len(pool)), model, labels, NOBODY))
         answer_all(labels)
-        assert len(labels.questions()) == k + 1
-    assert sum(asked.repeat == 0 for asked in labels.questions()) <= 2  # either way round
+        assert len(labels.questions()) == 3 * (k + 1)
+    assert sum(asked.repeat == 0 for asked in labels.questions()) <= 30  # pairs, either way round
+
+
+def test_a_round_that_is_made_anew_asks_nothing_twice(tmp_path: Path) -> None:
+    """As by a resumed run that knows the answers of after its checkpoint."""
+    config, labels = replace(PEOPLE, query=QueryConfig(repeat_share=0.0)), make_labels(tmp_path)
+    pool, model = random_segments(np.random.default_rng(1), 40, 5), RewardModel(17, 6, config.reward)
+    for _ in range(2):
+        labels.issue(questions(config, LabelRound(0, 10), (pool, len(pool)), model, labels, NOBODY))
+        answer_all(labels)
+    assert len(labels.questions()) == 10
 
 
 def test_what_cannot_be_repeated_is_not(tmp_path: Path) -> None:
