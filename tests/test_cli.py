@@ -56,7 +56,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         ),
         (["pretrain", "--seeed", "1", "Ant-v5"], "an option before ENV-ID is not known; put ENV-ID first"),
         (["finetune", "halfcheetah", "--no-staggr"], "did you mean --stagger or --no-stagger"),
-        (["finetune", "halfcheetah", "--seeed", "1", "--oracel", "env"], "did you mean "),
+        (["finetune", "halfcheetah", "--seeed", "1", "--oracel", "env"], "--oracel, env; did you mean --"),
         (["finetune", "halfcheetah", "--oracle", "mine"], "known: backward, coin-flip, env, "),
         (["finetune", "halfcheetah", "--oracle", "mine"], "one of your own has to be in --behaviours FILE"),
         (["finetune", "halfcheetah", "--ppo.lr"], "--ppo.lr"),

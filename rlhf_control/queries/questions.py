@@ -108,7 +108,7 @@ def questions(
     of_gold = [query for key, (query, _) in labels.gold.items() if key not in labels.asked]
     known = sum(q.strategy == GOLD for q in labels.asked.values())
     every = mixed(new, again + of_gold[: share_due(GOLD_SHARE, len(asked), n, known)], k, rng)
-    return every if config.labelling == "async" else none_lost(every, k, labels)  # that asks others in their place
+    return every if config.labelling == "async" else none_lost(every, k, labels)  # async asks others
 
 
 def clips_wanted(config: FinetuneConfig, label_round: LabelRound, labels: Labels) -> int:
